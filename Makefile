@@ -1,0 +1,38 @@
+# `make demo` and `make test` work in a fresh clone: each makes .venv and installs what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+# one thread a process: tests run side by side, and small models are slower on two
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test lint bench clean
+
+demo: .venv/.installed ## the whole recipe on the shipped pool, then a report
+	$(BIN)/python -m presel_lightning fit --config quickstart.yaml
+
+test: .venv/.installed-test ## every test
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
+
+lint: .venv/.installed-test ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.installed-test ## ratios against the authors' procedure, to bench.json
+	$(BIN)/python tests/bench/bench_selection.py --out bench.json $(ARGS)
+
+clean: ## remove the environment and what tools left
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+
+# torch is named in the command so that every dependency takes the pinned build
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) -e .
+	touch $@
+
+.venv/.installed-test: pyproject.toml constraints.txt | .venv/bin/python
+	$(INSTALL) -e ".[test]"
+	touch $@ .venv/.installed

@@ -1,0 +1,10 @@
+"""Callbacks that a config plugs into the Trainer."""
+
+if __name__ != "presel_lightning.callbacks":
+    raise ModuleNotFoundError(f"import presel_lightning.callbacks, not {__name__}")
+
+from presel_lightning.callbacks.benchmark import Benchmark
+from presel_lightning.callbacks.block_writer import BlockWriter
+from presel_lightning.callbacks.save_model import SaveModel
+
+__all__ = ["Benchmark", "BlockWriter", "SaveModel"]

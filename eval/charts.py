@@ -1,0 +1,162 @@
+"""Charts as inline SVG: no script, no network, colours from the page's style sheet.
+
+A chart is 400 units wide and grows downwards, so that its letters stay readable on a phone. Each
+has a title and a description for screen readers, and each mark tells its own value. The page's
+style sheet colours the classes `s0`, `s1`, ... (a series each).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from markupsafe import Markup, escape
+
+WIDTH = 400
+GUTTER = 112
+"""Room for the labels at the left."""
+RIGHT = 46
+"""Room for the values at the right."""
+LETTERS = 16
+"""Letters of a label that fit into the gutter."""
+
+Values = Sequence[float | None]
+Format = Callable[[float], str]
+
+
+class Chart(NamedTuple):
+    """A drawing and its heading."""
+
+    title: str
+    svg: Markup
+
+
+def number(value: float) -> str:
+    """Write a value as people read it: three digits that matter, or a whole number."""
+    return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+
+
+def bars(
+    name: str,
+    title: str,
+    rows: Sequence[tuple[str, Values]],
+    series: Sequence[tuple[str, str]],
+    form: Format = number,
+) -> Chart:
+    """Horizontal bars from zero, one a series in every row.
+
+    Args:
+        name: unique on the page; letters and dashes.
+        title: what the chart shows.
+        rows: label and one value a series; None is written n/a.
+        series: name and CSS class of each.
+        form: writes a value.
+    """
+    largest = max((v for _, values in rows for v in values if v is not None), default=0.0)
+    scale = (WIDTH - GUTTER - RIGHT) / (largest or 1.0)
+    thick = 13 if len(series) == 1 else 12
+    parts, y = _legend(series)
+    for label, values in rows:
+        middle = y + thick * len(series) / 2
+        parts.append(_label(label, middle))
+        for (serie, style), value in zip(series, values, strict=True):
+            parts.append(_bar(label, serie, style, value, (y, thick, scale), form))
+            y += thick
+        y += 7
+    parts.append(f'<path class="axis" d="M{GUTTER} {y - 4}V{_top(series) - 3}"/>')
+    told = f"{len(rows)} rows; " + ", ".join(serie for serie, _ in series)
+    return _svg(name, title, told, "".join(parts), y)
+
+
+def _bar(
+    label: str,
+    serie: str,
+    style: str,
+    value: float | None,
+    place: tuple[float, float, float],
+    form: Format,
+) -> str:
+    y, thick, scale = place
+    length = 0.0 if value is None else max(value, 0.0) * scale
+    text = "n/a" if value is None else form(value)
+    return (
+        f"<g><title>{escape(label)}, {escape(serie)}: {escape(text)}</title>"
+        f'<rect class="{style}" x="{GUTTER}" y="{y:.1f}" width="{length:.1f}" '
+        f'height="{thick - 1}" rx="1.5"/>'
+        f'<text x="{GUTTER + length + 4:.1f}" y="{y + thick / 2 + 3:.1f}">{escape(text)}</text></g>'
+    )
+
+
+def _label(label: str, middle: float) -> str:
+    short = label if len(label) <= LETTERS else label[: LETTERS - 1] + "…"
+    return (
+        f"<g><title>{escape(label)}</title>"
+        f'<text class="label" x="{GUTTER - 6}" y="{middle + 3:.1f}">{escape(short)}</text></g>'
+    )
+
+
+def histogram(
+    name: str,
+    title: str,
+    edges: Sequence[float],
+    series: Sequence[tuple[str, str, Sequence[int]]],
+    axis: str,
+) -> Chart:
+    """Shares of each series by value, as filled steps over one another.
+
+    Args:
+        name: unique on the page.
+        title: what the chart shows.
+        edges: (B + 1,) borders of the bins.
+        series: name, CSS class and (B,) counts of each; a series is divided by its own sum.
+        axis: what the value is.
+    """
+    parts, top = _legend([(label, style) for label, style, _ in series])
+    height, left, right = 130.0, 34.0, WIDTH - 10.0
+    shares = [
+        (label, style, np.asarray(counts) / max(sum(counts), 1)) for label, style, counts in series
+    ]
+    peak = max((float(share.max(initial=0.0)) for _, _, share in shares), default=0.0) or 1.0
+    x = np.linspace(left, right, len(edges))
+    base = top + height
+    for label, style, share in shares:
+        y = base - share / peak * height
+        steps = "".join(f"H{a:.1f}V{b:.1f}" for a, b in zip(x[:-1], y, strict=True))
+        path = f"M{left} {base}{steps}H{right}V{base}Z"
+        parts.append(f'<path class="area {style}" d="{path}"><title>{escape(label)}</title></path>')
+    parts += [
+        f'<text class="tick {side}" x="{x[i]:.1f}" y="{base + 13}">{number(edges[i])}</text>'
+        for i, side in ((0, "first"), (len(edges) // 2, ""), (-1, "last"))
+    ]
+    parts.append(f'<text class="tick" x="{WIDTH / 2}" y="{base + 28}">{escape(axis)}</text>')
+    parts.append(f'<text class="label" x="{left - 4}" y="{top + 8}">{100 * peak:.0f} %</text>')
+    parts.append(f'<path class="axis" d="M{left} {top}V{base}H{right}"/>')
+    told = "; ".join(f"{label}: {sum(counts)} images" for label, _, counts in series)
+    return _svg(name, title, told, "".join(parts), base + 34)
+
+
+def _legend(series: Sequence[tuple[str, str]]) -> tuple[list[str], float]:
+    """Names of the series over the chart, and where the chart begins; none for one series."""
+    if len(series) == 1:
+        return [], _top(series)
+    parts, x = [], 2.0
+    for label, style in series:
+        parts.append(f'<rect class="{style}" x="{x:.1f}" y="3" width="9" height="9" rx="2"/>')
+        parts.append(f'<text x="{x + 13:.1f}" y="11">{escape(label)}</text>')
+        x += 26 + 6.2 * len(label)
+    return parts, _top(series)
+
+
+def _top(series: Sequence[object]) -> float:
+    return 6.0 if len(series) == 1 else 24.0
+
+
+def _svg(name: str, title: str, told: str, body: str, height: float) -> Chart:
+    svg = Markup(  # every label inside has been escaped
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
+        f'aria-labelledby="{name}-title {name}-desc">'
+        f'<title id="{name}-title">{escape(title)}</title>'
+        f'<desc id="{name}-desc">{escape(told)}</desc>{body}</svg>'
+    )
+    return Chart(title, svg)

@@ -1,0 +1,67 @@
+"""The IRS evaluation loop: both losses of each reference sample, each sample once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from lightning import Trainer
+
+from presel_lightning.callbacks.block_writer import BlockWriter
+from presel_lightning.datamodule import SelectionDataModule
+from presel_lightning.functional import instruction_relevance
+from presel_lightning.tasks.finetune import FineTune
+
+
+class IRSLoop:
+    r"""Compute :math:`L_{R|Q,I}`, :math:`L_{R|I}` and their ratio, the instruction relevance.
+
+    Runs through the Trainer's prediction path in blocks that are fixed by the list of samples:
+    a killed pass goes on where it stopped, on any number of processes, to the same values.
+
+    Args:
+        folder: for the blocks; its name must tell model and samples.
+
+    Source: PreSel, Eq. 1-3.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def run(
+        self, trainer: Trainer, module: FineTune, data: SelectionDataModule, uids: np.ndarray
+    ) -> pa.Table:
+        """Fill in the blocks that are missing and join them.
+
+        Returns:
+            uid, task, loss_with_question, loss_without_question, n_tokens, irs; in the order of
+            the pool, losses in nats a token, null where a value is undefined.
+        """
+        writer = BlockWriter(self.folder, len(uids), data.block_size)
+        pending = writer.pending()
+        if pending:
+            trainer.callbacks.append(writer)  # type: ignore[attr-defined]
+            data.pair_up(uids, module.processor, pending)
+            trainer.predict(module, datamodule=data, return_predictions=False)
+            trainer.strategy.barrier("losses")
+        return self.table(writer.merge(), data, uids)
+
+    def table(
+        self, losses: dict[str, np.ndarray], data: SelectionDataModule, uids: np.ndarray
+    ) -> pa.Table:
+        """Put the IRS beside its two losses."""
+        rows = np.sort(data.pool.rows(uids))
+        with_question, without = losses["loss_with_question"], losses["loss_without_question"]
+        irs = instruction_relevance(torch.from_numpy(with_question), torch.from_numpy(without))
+        return pa.table(
+            {
+                "uid": pa.array(data.pool.uid[rows].tolist()),
+                "task": pa.array(data.pool.task[rows].tolist()),
+                "loss_with_question": pa.array(with_question, pa.float32(), from_pandas=True),
+                "loss_without_question": pa.array(without, pa.float32(), from_pandas=True),
+                "n_tokens": pa.array(losses["n_tokens"].astype(np.int32)),
+                "irs": pa.array(irs.numpy(), pa.float64(), from_pandas=True),
+            }
+        )

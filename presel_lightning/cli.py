@@ -1,0 +1,124 @@
+"""The two doors: commands that train (LightningCLI) and light ones (plain functions)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from jsonargparse import ArgumentError, ArgumentParser
+
+from presel_lightning import __version__
+from presel_lightning.errors import PreselError, UserError
+
+HELP = f"""presel_lightning {__version__}: choose which images deserve an instruction, then prove it by training
+
+usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
+
+  fit       select, train on the selection, train the baselines, score all of them, report
+  select    the same up to the selection
+  evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
+  report    the report of an existing run folder, again (--run DIR)
+
+FILE is a path or the name of a shipped config ({{configs}}).
+`SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.
+"""
+
+TRAINING = ("fit", "select", "evaluate")
+
+
+def configs_folder() -> Path:
+    """Where the shipped configs lie."""
+    return Path(__file__).parent / "configs"
+
+
+def find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
+    """Resolve the names of shipped configs and put files before options, which then win.
+
+    Returns:
+        The arguments, and the name of the last config (for the default run folder).
+
+    Raises:
+        UserError: no such file and no such shipped config.
+    """
+    files: list[str] = []
+    rest: list[str] = []
+    words = iter(argv)
+    for word in words:
+        key, has_value, value = word.partition("=")
+        if key != "--config":
+            rest.append(word)
+            continue
+        name = value if has_value else next(words, "")
+        shipped = configs_folder() / name
+        if not Path(name).is_file() and not (name and shipped.is_file()):
+            known = ", ".join(sorted(path.name for path in configs_folder().glob("*.yaml")))
+            raise UserError(f"--config {name}: no such file, and no shipped config ({known})")
+        files.append(name if Path(name).is_file() else str(shipped))
+    options = [word for file in files for word in ("--config", file)]
+    return options + rest, Path(files[-1]).stem if files else "run"
+
+
+def report(run: str) -> None:
+    """Write the report of a run folder again.
+
+    Args:
+        run: folder that `fit` wrote.
+    """
+    from presel_lightning.eval.report import print_summary, write_report
+
+    if not (Path(run) / "run.json").is_file():
+        raise UserError(f"--run {run}: no run.json there; give a folder that `fit` wrote")
+    write_report(Path(run))
+    print_summary(Path(run))
+
+
+LIGHT: dict[str, Callable[..., None]] = {"report": report}
+
+
+def run_light(command: str, argv: Sequence[str]) -> None:
+    """Run a command that needs no model."""
+    parser = ArgumentParser(exit_on_error=False, prog=f"presel_lightning {command}")
+    parser.add_function_arguments(LIGHT[command])
+    LIGHT[command](**vars(parser.parse_args(list(argv))))
+
+
+def run_training(command: str, argv: Sequence[str]) -> None:
+    """Run a command of the recipe."""
+    arguments, name = find_configs(argv)
+    from presel_lightning.lightning_cli import recipe_from
+
+    recipe, options = recipe_from(command, arguments, name)
+    getattr(recipe, command)(**options)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 done, 2 the user's mistake, 3 waiting for instructions, 1 anything else."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words or bool(os.environ.get("PRESEL_LIGHTNING_DEBUG"))
+    words = [word for word in words if word != "--debug"]
+    command = words.pop(0) if words else "--help"
+    if command in ("-h", "--help", "help"):
+        print(
+            HELP.format(configs=", ".join(sorted(p.name for p in configs_folder().glob("*.yaml"))))
+        )
+        return 0
+    if command == "--version":
+        print(__version__)
+        return 0
+    try:
+        if command in LIGHT:
+            run_light(command, words)
+        elif command in TRAINING:
+            run_training(command, words)
+        else:
+            raise UserError(
+                f"unknown command {command!r}; choose of {', '.join([*TRAINING, *LIGHT])}"
+            )
+    except (PreselError, ArgumentError) as error:
+        if debug:
+            raise
+        print(f"presel_lightning: {' '.join(str(error).split())}", file=sys.stderr)
+        return getattr(error, "exit_code", 2)
+    return 0

@@ -1,0 +1,156 @@
+"""Samples to batches: training rows by global batch, prediction rows by fixed block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import DataLoader, Sampler
+
+from presel_lightning.functional.token_loss import IGNORE
+
+MEGA = 20
+"""Global batches among which samples are sorted by length."""
+
+Row = tuple[int, float]
+"""Place of a sample in its dataset, and its weight (0 only fills a batch up)."""
+
+
+def length_grouped(lengths: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Cut a shuffled epoch into global batches of samples of like length.
+
+    Depends on nothing but its arguments, so every rank and every resumed run sees the same.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(lengths))
+    batches: list[np.ndarray] = []
+    for start in range(0, len(order), MEGA * size):
+        chunk = order[start : start + MEGA * size]
+        chunk = chunk[np.argsort(-lengths[chunk], kind="stable")]
+        batches += [chunk[i : i + size] for i in range(0, len(chunk), size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+class GlobalBatchSampler(Sampler[list[Row]]):
+    """Global batches, of which this rank takes every `world`-th row.
+
+    Args:
+        lengths: (N,) length of each sample, in any unit.
+        size: samples in a global batch, over all ranks.
+        seed: of the order; the epoch is added to it.
+        rank: place of this process.
+        world: number of processes.
+    """
+
+    def __init__(self, lengths: np.ndarray, size: int, seed: int, rank: int, world: int) -> None:
+        self.lengths, self.size, self.seed = lengths, size, seed
+        self.rank, self.world = rank, world
+        self.epoch = 0
+        self.skip = 0
+
+    @property
+    def sampler(self) -> GlobalBatchSampler:
+        """Itself: Lightning calls `batch_sampler.sampler.set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return n_blocks(len(self.lengths), self.size)
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        """This rank's rows of each global batch; a rank without one gets a row of weight 0."""
+        batches = length_grouped(self.lengths, self.size, self.seed, self.epoch)
+        skip, self.skip = self.skip, 0
+        for batch in batches[skip:]:
+            mine = batch[self.rank :: self.world]
+            yield [(int(row), 1.0) for row in mine] or [(int(batch[0]), 0.0)]
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A DataLoader whose place in the epoch goes into the training checkpoint."""
+
+    batch_sampler: GlobalBatchSampler
+    _given = 0
+
+    def __iter__(self) -> Any:  # noqa: ANN401 - torch's private iterator type
+        """Count the batches handed out."""
+        self._given = self.batch_sampler.skip
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of this epoch have been handed out."""
+        return {"given": self._given % len(self.batch_sampler)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Start the next epoch after that many batches."""
+        self.batch_sampler.skip = state["given"]
+
+
+class BlockSampler(Sampler[list[Row]]):
+    """Blocks of rows fixed by the list alone: what is left to do never changes a block.
+
+    Args:
+        n_rows: length of the list.
+        size: rows of a block.
+        pending: numbers of the blocks that are not on disk yet.
+        rank: place of this process, which takes every `world`-th pending block.
+        world: number of processes.
+    """
+
+    def __init__(
+        self, n_rows: int, size: int, pending: Sequence[int], rank: int, world: int
+    ) -> None:
+        self.n_rows, self.size = n_rows, size
+        self.pending = list(pending)[rank::world]
+
+    def __len__(self) -> int:
+        """Blocks of this rank."""
+        return len(self.pending)
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        """Rows of each block."""
+        for block in self.pending:
+            start = block * self.size
+            yield [(row, 1.0) for row in range(start, min(start + self.size, self.n_rows))]
+
+
+def n_blocks(n_rows: int, size: int) -> int:
+    """How many blocks a list has."""
+    return -(-n_rows // size)
+
+
+def pad(rows: Sequence[Sequence[int]], value: int, *, left: bool = False) -> Tensor:
+    """Stack token lists to (B, L), padded on one side."""
+    return pad_sequence(
+        [torch.tensor(row, dtype=torch.long) for row in rows],
+        batch_first=True,
+        padding_value=value,
+        padding_side="left" if left else "right",
+    )
+
+
+def text_batch(ids: Sequence[Sequence[int]], pad_id: int, *, left: bool = False) -> dict[str, Any]:
+    """Token ids and attention mask of a batch, both (B, L)."""
+    return {
+        "input_ids": pad(ids, pad_id, left=left),
+        "attention_mask": pad([[1] * len(row) for row in ids], 0, left=left),
+    }
+
+
+def labelled_batch(encoded: Sequence[Any], pixels: Tensor, pad_id: int) -> dict[str, Any]:
+    """Inputs and labels of a batch for a loss over answers; right padding."""
+    return {
+        **text_batch([e.input_ids for e in encoded], pad_id),
+        "labels": pad([e.labels for e in encoded], IGNORE),
+        "pixel_values": pixels,
+    }

@@ -1,0 +1,219 @@
+"""Images: found inside their root, looked at once, opened as RGB."""
+
+from __future__ import annotations
+
+import os
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from PIL import Image, UnidentifiedImageError
+
+from presel_lightning.data.image_memory import Found, Memory, fact_of, open_memory
+from presel_lightning.errors import UserError
+
+Verify = Literal["full", "header"]
+
+MAX_PIXELS = 178_956_970 // 2
+"""Pixels from which on Pillow itself warns of a decompression bomb."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+"""What is read at all: plain pictures, and nothing that runs another program (EPS) to decode."""
+
+
+BLOCK = 2048
+"""Images between two writes of what was found: what a killed pass may lose."""
+
+FEW = 2000
+"""Images up to which starting processes costs more than it saves."""
+
+OUTSIDE: Found = ("outside_root", "the path is absolute or leaves the image root")
+
+T = TypeVar("T")
+
+
+class Track(Protocol):
+    """Passes items on and shows how far they are, as `console.track` does."""
+
+    def __call__(self, items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+        """Yield the items."""
+
+
+class OutsideRoot(UserError):
+    """An image path that leaves the image root."""
+
+
+class Resolver:
+    """Finds files below one root; remembers its folders, so that a file costs one look.
+
+    Args:
+        root: folder that no path may leave, also not through links or `..`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = os.path.realpath(root)
+        self._folders: dict[str, str] = {}
+
+    def __call__(self, relative: str) -> Path:
+        """Real path of an image, whether it exists or not.
+
+        Raises:
+            OutsideRoot: it leaves the root.
+        """
+        if os.path.isabs(relative) or "\0" in relative:
+            raise OutsideRoot(f"image path {relative!r} is not relative to the image root")
+        folder, name = os.path.split(relative)
+        if name in ("", ".", ".."):
+            real = os.path.realpath(os.path.join(self.root, relative))
+        else:
+            real = os.path.join(self._folder(folder), name)
+            real = os.path.realpath(real) if os.path.islink(real) else real
+        if os.path.commonpath([self.root, real]) != self.root:
+            raise OutsideRoot(f"image path {relative!r} leaves the image root {self.root}")
+        return Path(real)
+
+    def _folder(self, folder: str) -> str:
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(os.path.join(self.root, folder))
+        return self._folders[folder]
+
+
+def resolve(root: Path, relative: str) -> Path:
+    """Real path of an image below a root; see `Resolver`."""
+    return Resolver(root)(relative)
+
+
+def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full") -> Found | None:
+    """Look whether an image can be used; (problem, detail) if not.
+
+    `verify="full"` decodes every pixel, `"header"` reads format and size alone. The problems:
+    `missing`, `empty` (0 bytes), `not_an_image`, `truncated`, `oversized` (pixels), and
+    `unreadable` for the rest.
+    """
+    if (problem := _check_file(path)) is not None:
+        return problem
+    try:
+        with _quiet(), Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > max_pixels:
+                return "oversized", f"{width}x{height} is over {max_pixels} pixels"
+            if verify == "full":
+                image.load()
+                if image.mode != "RGB":
+                    image.convert("RGB")
+    except UnidentifiedImageError:
+        return "not_an_image", f"none of {', '.join(FORMATS)}"
+    except Exception as error:  # noqa: BLE001 - decoders raise whatever they like on broken data
+        kind = "truncated" if "truncated" in str(error).lower() else "unreadable"
+        return kind, f"{type(error).__name__}: {error}".replace(str(path), path.name)[:200]
+    return None
+
+
+def _check_file(path: Path) -> Found | None:
+    """What can be told without opening a file."""
+    try:
+        facts = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing", "no such file"
+    except OSError as error:
+        return "unreadable", str(error.strerror)
+    if not stat.S_ISREG(facts.st_mode):
+        return "not_an_image", "a folder, or no plain file"
+    return ("empty", "0 bytes") if facts.st_size == 0 else None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Switch Pillow's own limit and warnings off: ours is checked before anything is decoded."""
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """Decode an image of the pool as LLaVA does: first frame, plain conversion to RGB."""
+    with _quiet(), Image.open(path, formats=FORMATS) as image:
+        return image.convert("RGB")
+
+
+def check_images(
+    root: Path,
+    relatives: Sequence[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    verify: Verify = "full",
+    workers: int = 1,
+    cache: Path | None = None,
+    track: Track | None = None,
+) -> dict[str, Found]:
+    """Look at every image; those that cannot be used, with problem and detail.
+
+    Args:
+        root: folder that no image may lie outside of.
+        relatives: (U,) distinct paths, relative to it.
+        max_pixels: images with more cannot be used.
+        verify: see `check_image`.
+        workers: processes; a short list is done in this one.
+        cache: file that remembers what was found, by path, size and mtime; written every `BLOCK`
+            images, so that a killed pass goes on from there.
+        track: shows how far it is.
+    """
+    resolver = Resolver(root)
+    faults: dict[str, Found] = {}
+    look = partial(check_image, max_pixels=max_pixels, verify=verify)
+    with (
+        open_memory(cache, f"{verify} {max_pixels}") as memory,
+        _mapper(workers, relatives) as run,
+    ):
+        found = _look_at(relatives, resolver, memory, lambda paths: run(look, paths))
+        for relative, fault in track(found, "images", len(relatives)) if track else found:
+            if fault is not None:
+                faults[relative] = fault
+    return faults
+
+
+def _look_at(
+    relatives: Sequence[str],
+    resolver: Resolver,
+    memory: Memory,
+    look: Callable[[list[Path]], Iterable[Found | None]],
+) -> Iterator[tuple[str, Found | None]]:
+    """Each image with what is wrong with it: remembered, or looked at and then remembered."""
+    for start in range(0, len(relatives), BLOCK):
+        paths = {image: _inside(resolver, image) for image in relatives[start : start + BLOCK]}
+        facts = {path: fact_of(path) for path in paths.values() if path is not None}
+        known = memory.recall(facts)
+        new = [path for path in facts if path not in known]
+        found = dict(zip(new, look(new), strict=True))
+        memory.keep(facts, found)
+        known |= found
+        for image, path in paths.items():
+            yield image, OUTSIDE if path is None else known[path]
+
+
+def _inside(resolver: Resolver, relative: str) -> Path | None:
+    try:
+        return resolver(relative)
+    except OutsideRoot:
+        return None
+
+
+@contextmanager
+def _mapper(workers: int, relatives: Sequence[str]) -> Iterator[Callable[..., Iterable[Any]]]:
+    """`map`, over processes where that pays; they are spawned, as torch may have threads."""
+    if workers <= 1 or len(relatives) < FEW:
+        yield map
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield partial(pool.map, chunksize=16)

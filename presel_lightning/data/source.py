@@ -1,0 +1,118 @@
+"""Where a pool comes from: annotation files or image folders, and how tasks are told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from presel_lightning.data.annotations import Record, folder_records, read_records
+from presel_lightning.data.images import MAX_PIXELS, Verify
+from presel_lightning.data.task_rules import TaskRule, first_match
+from presel_lightning.errors import UserError
+from presel_lightning.store import digest_file, digest_lines
+
+
+@dataclass(frozen=True)
+class PoolSource:
+    """What a pool is read from.
+
+    Attributes:
+        files: (task, file or folder); the task is None where records tell it.
+        image_root: folder that image paths are relative to.
+        task_key: field that names a record's task.
+        task_rules: rules that tell it instead.
+        verify: how closely images are looked at.
+        max_pixels: limit on an image.
+        workers: processes that look.
+    """
+
+    files: tuple[tuple[str | None, Path], ...]
+    image_root: Path
+    task_key: str = "task"
+    task_rules: tuple[TaskRule, ...] = ()
+    verify: Verify = "full"
+    max_pixels: int = MAX_PIXELS
+    workers: int = 0
+
+    def records(self) -> Iterator[tuple[Record, str | None]]:
+        """Every record with its task, if it can be told."""
+        for task, path in self.files:
+            for record in folder_records(path) if path.is_dir() else read_records(path):
+                yield record, task or self._task(record)
+
+    def _task(self, record: Record) -> str | None:
+        if self.task_rules:
+            return first_match(self.task_rules, str(record.get("image")), first_question(record))
+        task = record.get(self.task_key)
+        return None if task in (None, "") else str(task)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What defines the pool: the content of its files, not their places."""
+        return {
+            "files": [[task, _digest(path)] for task, path in self.files],
+            "task_key": self.task_key,
+            "task_rules": [asdict(rule) for rule in self.task_rules],
+            "verify": self.verify,
+            "max_pixels": self.max_pixels,
+        }
+
+
+def _digest(path: Path) -> str:
+    if path.is_file():
+        return digest_file(path)
+    return digest_lines(
+        f"{r['image']} {(path / r['image']).stat().st_size}" for r in folder_records(path)
+    )
+
+
+def first_question(record: Record) -> str:
+    """Text of the first turn; empty where there is none."""
+    turns = record.get("conversations")
+    first = turns[0] if isinstance(turns, list) and turns else None
+    return str(first.get("value", "")) if isinstance(first, dict) else ""
+
+
+def source(
+    annotations: str | Sequence[str],
+    image_root: str | None = None,
+    *,
+    task_key: str = "task",
+    task_files: dict[str, str] | None = None,
+    task_rules: Sequence[TaskRule] | None = None,
+    verify: Verify = "full",
+    max_pixels: int = MAX_PIXELS,
+    workers: int = 0,
+) -> PoolSource:
+    """Describe a pool as the configuration does.
+
+    Args:
+        annotations: one or several annotation files, or one folder of folders of images.
+        image_root: by default the folder of the first file, or the annotation folder itself.
+        task_key: see `PoolSource`.
+        task_files: {task: file}, instead of `annotations`.
+        task_rules: see `PoolSource`.
+        verify: see `PoolSource`.
+        max_pixels: see `PoolSource`.
+        workers: see `PoolSource`.
+
+    Raises:
+        UserError: a file or folder does not exist.
+    """
+    names = [annotations] if isinstance(annotations, str) else list(annotations)
+    files: list[tuple[str | None, Path]] = [(None, Path(name).expanduser()) for name in names]
+    if task_files:
+        files = [(task, Path(name).expanduser()) for task, name in task_files.items()]
+    key = "data.task_files" if task_files else "data.annotations"
+    for _, path in files:
+        if not path.exists():
+            raise UserError(f"{key} {path}: no such file or folder")
+    first = files[0][1]
+    root = (
+        Path(image_root).expanduser() if image_root else (first if first.is_dir() else first.parent)
+    )
+    if not root.is_dir():
+        raise UserError(f"data.image_root {root}: no such folder")
+    rules = tuple(task_rules or ())
+    return PoolSource(tuple(files), root, task_key, rules, verify, max_pixels, workers)

@@ -1,0 +1,209 @@
+"""Pool in, selected loaders out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from presel_lightning import quickstart
+from presel_lightning.data.batches import BlockSampler, GlobalBatchSampler, ResumableLoader
+from presel_lightning.data.conversation import TEMPLATES
+from presel_lightning.data.dataset import Encoder, ImageSet, PairSet, TrainSet
+from presel_lightning.data.images import MAX_PIXELS
+from presel_lightning.data.pool import Pool
+from presel_lightning.data.source import PoolSource, source
+from presel_lightning.data.task_rules import TaskRule
+from presel_lightning.errors import UserError
+from presel_lightning.functional import proportional_split
+from presel_lightning.models.processor import Processor
+from presel_lightning.records import Selection
+from presel_lightning.selectors.base import Selector
+from presel_lightning.signals import PAIRED_LOSS, Signals
+
+Size = int | float
+
+
+def count_of(size: Size, n: int, key: str) -> int:
+    """Samples that a fraction (0 < x <= 1) or a count (an integer from 2) asks for, of n.
+
+    Raises:
+        UserError: it is neither, or more than there is.
+    """
+    if 0 < size <= 1:
+        return round(size * n)
+    if isinstance(size, int) and 2 <= size <= n:
+        return size
+    cure = f"give a fraction 0 < x <= 1 or a whole number from 2 to {n} (the size of the pool)"
+    raise UserError(f"{key} is {size}; {cure}")
+
+
+class SelectionDataModule(LightningDataModule):
+    """A pool of images, the part of it that is chosen, and the loaders of every stage.
+
+    Args:
+        annotations: LLaVA-format JSON or JSON lines, one or several; or a folder of folders of
+            images (folder = task, no instructions); or `quickstart`, the pool that we ship.
+        image_root: folder that image paths are relative to and may not leave; by default the
+            folder of the (first) annotation file, or the annotation folder itself.
+        task_key: field that names a record's task.
+        task_files: task of each annotation file, instead of a key: {task: file}.
+        task_rules: rules that tell the task, instead of a key; the first match wins.
+        reference: size of the reference split, a fraction or a count.
+        budget: size of the whole selection, reference included: 0 < x <= 1 is a fraction (1 is
+            everything), an integer from 2 a count.
+        template: conversation template.
+        max_length: tokens of a sample, image included; what is longer is cut at the end.
+        batch_size: samples of a training step, over all devices.
+        block_size: samples of a block of a loss or feature pass; what a killed pass may lose.
+        num_workers: processes that decode images, for each device.
+        verify: `full` decodes every image once before anything is drawn, `header` looks at
+            headers only.
+        max_pixels: images with more are left out.
+        max_problem_fraction: stop before any training if more of the records have problems.
+    """
+
+    allow_zero_length_dataloader_with_multiple_devices = True
+
+    def __init__(
+        self,
+        annotations: str | list[str] = "quickstart",
+        image_root: str | None = None,
+        task_key: str = "task",
+        task_files: dict[str, str] | None = None,
+        task_rules: list[TaskRule] | None = None,
+        reference: Size = 0.05,
+        budget: Size = 0.15,
+        template: str = "vicuna_v1",
+        max_length: int = 2048,
+        batch_size: int = 128,
+        block_size: int = 32,
+        num_workers: int = 4,
+        verify: Literal["full", "header"] = "full",
+        max_pixels: int = MAX_PIXELS,
+        max_problem_fraction: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.annotations = annotations
+        self.image_root = image_root
+        self.task_key, self.task_files, self.task_rules = task_key, task_files, task_rules
+        self.reference, self.budget = reference, budget
+        self.template, self.max_length = template, max_length
+        self.batch_size, self.block_size = batch_size, block_size
+        self.num_workers = num_workers
+        self.verify, self.max_pixels = verify, max_pixels
+        self.max_problem_fraction = max_problem_fraction
+        self.pool: Pool
+        self._train: Callable[[int, int], DataLoader[Any]]
+        self._predict: Callable[[int, int], DataLoader[Any]]
+        if template not in TEMPLATES:
+            raise UserError(f"data.template {template!r} is unknown; choose of {list(TEMPLATES)}")
+
+    # ---------------------------------------------------------------- the pool and its parts
+
+    def source(self, out: Path) -> PoolSource:
+        """The files that the pool is read from."""
+        annotations = self.annotations
+        if annotations == "quickstart":
+            annotations = str(quickstart.pool(out / "work" / "quickstart") / "train.json")
+        return source(
+            annotations,
+            self.image_root,
+            task_key=self.task_key,
+            task_files=self.task_files,
+            task_rules=self.task_rules,
+            verify=self.verify,
+            max_pixels=self.max_pixels,
+            workers=self.num_workers,
+        )
+
+    def split_reference(self, seed: int) -> np.ndarray:
+        """Uids of the reference split: every task in proportion, random inside a task.
+
+        Raises:
+            UserError: the split is larger than the budget or has fewer samples than tasks.
+        """
+        total = count_of(self.reference, len(self.pool), "data.reference")
+        budget = count_of(self.budget, len(self.pool), "data.budget")
+        if budget < total:
+            raise UserError(
+                f"data.budget is {self.budget} ({budget} samples), less than data.reference "
+                f"{self.reference} ({total}); raise the budget or lower the reference"
+            )
+        tasks = self.pool.tasks
+        if total < len(tasks):
+            raise UserError(
+                f"data.reference is {self.reference} ({total} samples) for {len(tasks)} tasks; "
+                f"every task needs one: set it to {len(tasks)} or more"
+            )
+        rows = [self.pool.task_rows(task) for task in tasks]
+        sizes = proportional_split(torch.tensor([len(r) for r in rows]), total).tolist()
+        rng = np.random.default_rng(seed)
+        drawn = [rng.permutation(r)[:n] for r, n in zip(rows, sizes, strict=True)]
+        uids: np.ndarray = self.pool.uid[np.sort(np.concatenate(drawn))]
+        return uids
+
+    def select(self, selector: Selector, signals: Signals, *, seed: int) -> Selection:
+        """Choose what is added to the reference split, so that both together meet the budget.
+
+        `self.pool.reference` must be marked if the selector needs the paired losses.
+        """
+        budget = count_of(self.budget, len(self.pool), "data.budget")
+        return selector.select(
+            self.pool, signals, budget - int(self.pool.reference.sum()), seed=seed
+        )
+
+    @staticmethod
+    def needs_reference(selector: Selector) -> bool:
+        """Whether a selector leans on a model that was tuned on a reference split."""
+        return PAIRED_LOSS in selector.needs
+
+    # ---------------------------------------------------------------- what the loaders serve
+
+    def encoder(self, processor: Processor) -> Encoder:
+        """Conversations to tokens, for one model."""
+        return Encoder(self.template, processor, self.max_length)
+
+    def train_on(self, uids: np.ndarray, processor: Processor, *, seed: int) -> None:
+        """Serve these samples to the next fit."""
+        rows = np.sort(self.pool.rows(uids))
+        dataset = TrainSet(self.pool, rows, self.encoder(processor))
+        lengths = self.pool.n_words[rows]
+
+        def loader(rank: int, world: int) -> DataLoader[Any]:
+            sampler = GlobalBatchSampler(lengths, self.batch_size, seed, rank, world)
+            return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
+
+        self._train = loader
+
+    def pair_up(self, uids: np.ndarray, processor: Processor, pending: list[int]) -> None:
+        """Serve blocks of these samples, with and without question, to the next prediction."""
+        rows = np.sort(self.pool.rows(uids))
+        self._serve_blocks(PairSet(self.pool, rows, self.encoder(processor)), pending)
+
+    def show(self, paths: list[Path], image_processor: Any, pending: list[int]) -> None:  # noqa: ANN401
+        """Serve blocks of images to the next prediction."""
+        self._serve_blocks(ImageSet(paths, image_processor), pending)
+
+    def _serve_blocks(self, dataset: PairSet | ImageSet, pending: list[int]) -> None:
+        def loader(rank: int, world: int) -> DataLoader[Any]:
+            sampler = BlockSampler(len(dataset), self.block_size, pending, rank, world)
+            return DataLoader(dataset, batch_sampler=sampler, **self._options(dataset))
+
+        self._predict = loader
+
+    def _options(self, dataset: Dataset[Any]) -> dict[str, Any]:
+        return {"collate_fn": dataset.collate, "num_workers": self.num_workers}  # type: ignore[attr-defined]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """This rank's part of each global batch."""
+        return self._train(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """This rank's blocks."""
+        return self._predict(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]

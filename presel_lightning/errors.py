@@ -1,0 +1,38 @@
+"""Errors that name their cure; `__main__` turns each into one line and an exit code."""
+
+from __future__ import annotations
+
+
+class PreselError(Exception):
+    """Base of the errors that a user is meant to read."""
+
+    exit_code = 1
+
+    @classmethod
+    def with_code(cls, exit_code: int, message: str) -> PreselError:
+        """The error of another process, with its exit code."""
+        error = cls(message)
+        error.exit_code = exit_code
+        return error
+
+
+class UserError(PreselError, ValueError):
+    """A mistake in the command, the configuration or the data; the message says what to change."""
+
+    exit_code = 2
+
+
+class MissingSignalError(UserError):
+    """A selector asks for a per-sample signal that does not lie on disk."""
+
+    def __init__(self, name: str, folder: object) -> None:
+        super().__init__(
+            f"signal `{name}` is not in {folder}; add it to the selector's `needs` "
+            "so that the recipe makes it, or run `select` first"
+        )
+
+
+class InstructionsMissing(PreselError):
+    """The run waits: chosen images have no instruction yet."""
+
+    exit_code = 3

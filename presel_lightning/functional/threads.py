@@ -1,0 +1,41 @@
+"""The same numbers on any number of threads.
+
+A matrix product that BLAS splits over threads may differ in its last bits from one that it does
+not split, and a last bit can turn a label. So the blocks are split instead: each is computed by one
+thread, and results are taken in the order of the blocks.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+@contextmanager
+def single_threaded() -> Iterator[int]:
+    """Inside, torch computes on one thread; yields the number that it used outside."""
+    outside = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield outside
+    finally:
+        torch.set_num_threads(outside)
+
+
+def map_blocks(
+    function: Callable[[int, int], Result], n: int, block: int, threads: int
+) -> list[Result]:
+    """Results of ``function(start, stop)`` over the blocks of ``range(n)``, in order.
+
+    To be called inside `single_threaded`, with the number that it yields.
+    """
+    starts = range(0, n, block)
+    stops = [min(start + block, n) for start in starts]
+    if threads == 1:
+        return list(map(function, starts, stops))
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        return list(pool.map(function, starts, stops))

@@ -1,0 +1,42 @@
+"""Cross-entropy of the answer, kept apart by sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+IGNORE = -100
+
+
+def answer_positions(labels: Tensor) -> Tensor:
+    """Positions whose next token belongs to an answer.
+
+    Args:
+        labels: (B, L) token ids, `IGNORE` where there is no answer.
+
+    Returns:
+        (B, L - 1) bool: True where the hidden state at that place predicts an answer token.
+    """
+    return labels[:, 1:] != IGNORE
+
+
+def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Sum the token losses of each sample: :math:`\sum_t -\log p(r_t \mid r_{<t}, \cdot)`.
+
+    Computed in fp32 whatever the model's precision. The mean token loss of PreSel's Eq. 1-2 is
+    the first result divided by the second.
+
+    Args:
+        logits: (T, V) at the T answer positions of the batch, rows of the batch one after another.
+        labels: (B, L) token ids with `IGNORE` outside the answers.
+
+    Returns:
+        (B,) summed losses in nats, and (B,) number of answer tokens.
+    """
+    mask = answer_positions(labels)
+    targets = labels[:, 1:][mask]  # (T,)
+    losses = cross_entropy(logits.float(), targets, reduction="none")
+    rows = mask.nonzero()[:, 0]
+    sums = torch.zeros(labels.shape[0], device=logits.device).index_add_(0, rows, losses)
+    return sums, mask.sum(dim=1)

@@ -1,0 +1,272 @@
+"""LightningCLI as the recipe's front: parses and checks everything, builds each stage afresh."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning import Callback, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+
+from presel_lightning.console import show_bars
+from presel_lightning.datamodule import SelectionDataModule
+from presel_lightning.errors import UserError
+from presel_lightning.eval.annotation_file import BenchmarkTask
+from presel_lightning.ranks import rank_zero
+from presel_lightning.recipe import Arm, Plan, Recipe
+from presel_lightning.selectors import Selector
+from presel_lightning.store import write_text
+from presel_lightning.tasks import Embed, FineTune
+
+DEFINING = (
+    "max_epochs",
+    "min_epochs",
+    "max_steps",
+    "min_steps",
+    "max_time",
+    "precision",
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "limit_train_batches",
+    "overfit_batches",
+    "fast_dev_run",
+)
+"""Trainer options that change what a fit results in; device count, loggers and the like do not."""
+
+
+@dataclass
+class Stage:
+    """What one stage does differently."""
+
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Trainer options."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """Options of the stage's module: `model.…`, for `features` those of `Embed`."""
+
+
+@dataclass
+class Stages:
+    """Overrides by stage."""
+
+    reference: Stage = field(default_factory=Stage)
+    """The fit on the reference split."""
+    losses: Stage = field(default_factory=Stage)
+    """The IRS loop."""
+    features: Stage = field(default_factory=Stage)
+    """The embedding of the images."""
+    final: Stage = field(default_factory=Stage)
+    """The fit on the selection, and on the baselines' samples."""
+
+
+class RecipeCLI(LightningCLI):
+    """One parser for every training command, so that a config is valid for all of them."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what belongs to the recipe rather than to model, data or trainer."""
+        parser.set_defaults({"trainer.max_epochs": 1, "trainer.enable_model_summary": False})
+        parser.add_subclass_arguments(Selector, "selector", required=False)
+        parser.set_defaults({"selector": "presel_lightning.selectors.PreSel"})
+        parser.add_argument("--stages", type=Stages, default=Stages(), help="overrides by stage")
+        parser.add_argument(
+            "--baselines",
+            type=str,
+            nargs="*",
+            default=[],
+            help="arms beside: full random untrained",
+        )
+        parser.add_argument(
+            "--benchmarks", type=list[BenchmarkTask], default=[], help="what every arm is scored on"
+        )
+        parser.add_argument(
+            "--full_scores",
+            type=str | None,
+            default=None,
+            help="scores of full-data tuning: a benchmark.json, or published:llava665k",
+        )
+        parser.add_argument("--out", type=str | None, default=None, help="run folder")
+        parser.add_argument(
+            "--threads", type=int | None, default=None, help="CPU threads of torch, each process"
+        )
+        parser.add_argument(
+            "--checkpoint_every", type=int, default=100, help="steps between checkpoints of a fit"
+        )
+        parser.add_argument(
+            "--checkpoint", type=str | None, default=None, help="`evaluate` only: what to score"
+        )
+
+    def instantiate_classes(self) -> None:
+        """Nothing here: each stage gets objects of its own, see `ConfigParts`."""
+
+
+class ConfigParts:
+    """The recipe's `Parts`, from the parsed configuration.
+
+    Args:
+        parser: of the command line; it checks overrides like any other option.
+        config: what was parsed.
+    """
+
+    def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
+        self.parser, self.config = parser, config
+        self.merged = {stage: self._merge(stage) for stage in vars(config.stages)}
+
+    def _merge(self, stage: str) -> Namespace:
+        """The configuration with one stage's overrides in it, checked."""
+        overrides = self.config.stages[stage]
+        changed: dict[str, Any] = {"trainer": dict(overrides.trainer or {})}
+        if stage != "features":
+            changed["model"] = dict(overrides.model or {})
+        try:
+            merged: Namespace = self.parser.parse_object(changed, namespace=self.config.clone())
+        except ArgumentError as error:
+            raise UserError(f"stages.{stage}: {error}") from error
+        return merged
+
+    def build(self, stage: str, key: str, **overrides: Any) -> Any:  # noqa: ANN401
+        """Instantiate one part of a stage's configuration."""
+        config = self.merged[stage].clone()
+        for name, value in overrides.items():
+            config[f"{key}.{name}"] = value
+        only = Namespace({key: config[key]})
+        return self.parser.instantiate(only)[key]
+
+    def model(self, stage: str, **overrides: str) -> FineTune:
+        """The module of a stage, before any weight is loaded."""
+        model: FineTune = self.build(stage, "model", **overrides)
+        return model
+
+    def embed(self) -> Embed:
+        """The module of the feature stage."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(Embed, "model")
+        try:
+            config = parser.parse_object({"model": dict(self.config.stages.features.model or {})})
+        except ArgumentError as error:
+            raise UserError(f"stages.features: {error}") from error
+        embed: Embed = parser.instantiate(config).model
+        return embed
+
+    def trainer_settings(self, stage: str) -> dict[str, Any]:
+        """Those options of a stage's Trainer that define what a fit results in."""
+        return {name: str(self.merged[stage].trainer[name]) for name in DEFINING}
+
+    def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
+        """The Trainer of a stage; logs go to `folder` unless the configuration has a logger."""
+        options = dict(vars(self.build(stage, "trainer")))
+        configured = options.pop("callbacks") or []
+        configured = list(configured) if isinstance(configured, list) else [configured]
+        bars = show_bars() and options["enable_progress_bar"] is not False
+        if bars:
+            configured.append(RichProgressBar(leave=False))
+        options["enable_progress_bar"] = bars
+        if options["logger"] in (None, True):
+            options["logger"] = CSVLogger(folder.parent, name=folder.name, version="")
+        options["default_root_dir"] = options["default_root_dir"] or folder
+        options["log_every_n_steps"] = options["log_every_n_steps"] or 1
+        # batches and blocks are dealt out by rank already
+        options["use_distributed_sampler"] = False
+        options["enable_checkpointing"] = bool(callbacks)
+        return Trainer(**options, callbacks=[*configured, *callbacks])
+
+
+def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
+    """Parse a command line to a recipe and the options of its method."""
+    quiet()
+    try:
+        cli = RecipeCLI(
+            FineTune,
+            SelectionDataModule,
+            run=False,
+            args=arguments,
+            seed_everything_default=0,
+            save_config_callback=None,
+            load_from_checkpoint_support=False,
+            auto_configure_optimizers=False,
+            parser_kwargs={"exit_on_error": False, "prog": f"presel_lightning {command}"},
+        )
+    except ArgumentError as error:
+        raise UserError(explain(str(error))) from error
+    parser, config = cli.parser, cli.config
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    plan = plan_from(parser, config, Path(config.out or f"runs/{name}"))
+    if rank_zero():
+        write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
+    recipe = Recipe(plan, ConfigParts(parser, config))
+    if command != "evaluate":
+        return recipe, {}
+    if not config.checkpoint:
+        raise UserError("evaluate needs --checkpoint: a folder or hub id of a model")
+    return recipe, {"checkpoint": config.checkpoint}
+
+
+def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
+    """The part of the configuration that is not built anew for each stage."""
+    unknown = set(config.baselines) - set(get_args(Arm))
+    if unknown:
+        known = ", ".join(get_args(Arm))
+        raise UserError(f"baselines: {', '.join(sorted(unknown))} is unknown; choose of {known}")
+    keys = ("data", "selector", "benchmarks")
+    built = parser.instantiate(Namespace({key: config[key] for key in keys}))
+    return Plan(
+        out=out,
+        seed=int(config.seed_everything),
+        data=built.data,
+        selector=built.selector,
+        selector_spec=yaml.safe_load(parser.dump(config))["selector"],
+        baselines=config.baselines,
+        benchmarks=built.benchmarks,
+        full_scores=config.full_scores,
+        checkpoint_every=config.checkpoint_every,
+    )
+
+
+def known_classes(base: type) -> list[str]:
+    """Names of the concrete classes of a kind that have been imported."""
+    found: set[type] = set(base.__subclasses__())
+    for child in list(found):
+        found |= set(child.__subclasses__())
+    return sorted(c.__name__ for c in found if not inspect.isabstract(c))
+
+
+def explain(message: str) -> str:
+    """Say in a line what jsonargparse says in many, with the names that would be right."""
+    line = " ".join(re.sub(r"\n.*", "", message.strip(), flags=re.DOTALL).split())
+    if "selector" in message:
+        line += f"; selectors: {', '.join(known_classes(Selector))}"
+    if "benchmarks" in message:
+        line += f"; benchmarks: {', '.join(known_classes(BenchmarkTask))}"
+    return line
+
+
+def quiet() -> None:
+    """Silence what a user can do nothing about."""
+    import logging
+
+    # PEFT still asks for a property that transformers 5 has renamed
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+    # the arguments are the program's own, put in order
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter.*")
+    # Lightning's own use of torch
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    # it returns every row, as its test shows
+    warnings.filterwarnings("ignore", ".*custom batch sampler `BlockSampler`.*")
+    # one process may well decode images fast enough
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

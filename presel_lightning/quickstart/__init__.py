@@ -1,0 +1,68 @@
+"""The embedded default: a small multi-task pool, a tiny LLaVA and a tiny DINOv2."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from presel_lightning.errors import UserError
+
+_HERE = Path(__file__).parent
+
+CHECKPOINT: Path = _HERE / "weights" / "llava"
+"""The tiny LLaVA before instruction tuning."""
+ENCODER: Path = _HERE / "weights" / "dinov2"
+"""The tiny DINOv2 whose [CLS] describes an image."""
+
+
+def pool(folder: Path | None = None) -> Path:
+    """Give the folder of the embedded pool (`train.json`, `test.json`, `images/`), made once.
+
+    It lies in the user's cache (`$PRESEL_LIGHTNING_CACHE`, else `$XDG_CACHE_HOME/presel_lightning`,
+    else `~/.cache/presel_lightning`) under a name that follows the generator's code, or in `folder`
+    where the cache cannot be written.
+
+    Raises:
+        UserError: If neither place can be written.
+    """
+    name = f"quickstart-{_generator_hash()}"
+    places = [_cache()] if folder is None else [_cache(), folder]
+    for place in places:
+        try:
+            return _made(place / name)
+        except OSError as error:
+            refusal = error
+    raise UserError(
+        f"the quickstart pool cannot be written ({refusal}); "
+        "set PRESEL_LIGHTNING_CACHE to a folder that can"
+    ) from refusal
+
+
+def _made(target: Path) -> Path:
+    from presel_lightning.quickstart.world import generate
+
+    if not (target / "train.json").exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            generate(target)
+        except (OSError, UserError):
+            # another process may have put the same pool there meanwhile
+            if not (target / "train.json").exists():
+                raise
+    return target
+
+
+def _cache() -> Path:
+    if own := os.environ.get("PRESEL_LIGHTNING_CACHE"):
+        return Path(own)
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "presel_lightning"
+
+
+def _generator_hash() -> str:
+    """Name the generator by its own text, so that a changed one never meets an old pool."""
+    digest = hashlib.sha256()
+    for file in ("scenes.py", "world.py"):
+        digest.update((_HERE / file).read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,94 @@
+"""The tiny LLaVA and the tiny DINOv2 before any training, and their image processors."""
+
+from __future__ import annotations
+
+import torch
+from transformers import (
+    BitImageProcessorPil,
+    CLIPVisionConfig,
+    Dinov2Config,
+    Dinov2Model,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaImageProcessorPil,
+)
+
+from presel_lightning.quickstart.scenes import CELL, SIZE
+from presel_lightning.quickstart.tokenizer import BOS_ID, EOS_ID, IMAGE_ID, PAD_ID
+
+IMAGE_TOKENS = (SIZE // CELL) ** 2
+"""One token a cell of the grid: 9."""
+MEAN = STD = (0.5, 0.5, 0.5)
+
+
+def build_llava(vocabulary: int) -> LlavaForConditionalGeneration:
+    """Build the untrained LLaVA: a CLIP-like tower (96 x 3), a projector, a Llama (128 x 3)."""
+    vision = CLIPVisionConfig(
+        hidden_size=96,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        image_size=SIZE,
+        patch_size=CELL,
+        projection_dim=96,
+    )
+    text = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=128,
+        intermediate_size=344,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=2048,
+        bos_token_id=BOS_ID,
+        eos_token_id=EOS_ID,
+        pad_token_id=PAD_ID,
+    )
+    config = LlavaConfig(
+        vision_config=vision,
+        text_config=text,
+        image_token_index=IMAGE_ID,
+        image_seq_length=IMAGE_TOKENS,
+        vision_feature_layer=-2,
+        vision_feature_select_strategy="default",
+    )
+    return LlavaForConditionalGeneration(config)
+
+
+def build_encoder() -> Dinov2Model:
+    """Build the untrained DINOv2: 96 x 3, patches of 8 pixels."""
+    return Dinov2Model(
+        Dinov2Config(
+            hidden_size=96,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=SIZE,
+            patch_size=CELL // 2,
+        )
+    )
+
+
+def llava_processor() -> LlavaImageProcessorPil:
+    """Pad to a square with the mean colour, resize to 48 x 48, normalise."""
+    side = {"height": SIZE, "width": SIZE}
+    return LlavaImageProcessorPil(
+        do_pad=True, size=side, crop_size=side, image_mean=list(MEAN), image_std=list(STD)
+    )
+
+
+def encoder_processor() -> BitImageProcessorPil:
+    """Resize to 48 x 48 and normalise."""
+    side = {"height": SIZE, "width": SIZE}
+    return BitImageProcessorPil(
+        size=side, do_center_crop=False, image_mean=list(MEAN), image_std=list(STD)
+    )
+
+
+def to_pixels(images: torch.Tensor) -> torch.Tensor:
+    """Normalise uint8 pictures of the right size as both processors do: (N, 48, 48, 3) to floats.
+
+    Returns:
+        (N, 3, 48, 48), float32.
+    """
+    return (images.permute(0, 3, 1, 2).float() / 255 - MEAN[0]) / STD[0]

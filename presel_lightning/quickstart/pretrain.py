@@ -1,0 +1,334 @@
+"""Make the shipped weights again: `python -m presel_lightning.quickstart.pretrain [--out DIR]`.
+
+Three stages stand in for the models that LLaVA's instruction tuning starts from:
+
+0. vision: the tower learns, with labels, what each cell shows (stands in for CLIP);
+1. captions: projector and language model learn LLaVA's plain template, `<image>caption</s>`;
+2. talk: questions about scenes told *in words*, mixed with captions (stands in for a language model
+   that follows instructions). No question about an image is ever seen.
+
+Apart from these, a DINOv2 learns by SimCLR which pictures look alike. Step counts and seeds are
+fixed, on one thread, so that the weights can be made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from transformers import (
+    Dinov2Model,
+    LlavaForConditionalGeneration,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from presel_lightning.quickstart.networks import (
+    IMAGE_TOKENS,
+    build_encoder,
+    build_llava,
+    encoder_processor,
+    llava_processor,
+    to_pixels,
+)
+from presel_lightning.quickstart.scenes import (
+    BACKGROUNDS,
+    COLOURS,
+    DIGITS,
+    SHAPES,
+    Rng,
+    Scene,
+    draw_scene,
+    render,
+)
+from presel_lightning.quickstart.tokenizer import BOS_ID, IMAGE_ID, build_tokenizer
+from presel_lightning.quickstart.world import MAKERS, caption, facts
+
+SEED = 2025
+FACTS = 0.5
+"""Share of the captions that tell single facts, so that attributes are looked up in the image."""
+KINDS = ("nothing", *SHAPES, *DIGITS)
+HUES = ("nothing", *COLOURS)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of everything; the defaults made the shipped weights."""
+
+    scenes: int = 12000
+    vision: int = 600
+    captions: int = 900
+    talk: int = 900
+    encoder: int = 400
+    batch: int = 64
+
+
+@dataclass(frozen=True)
+class World:
+    """Scenes and their pictures, apart from those of the pool."""
+
+    scenes: list[Scene]
+    pixels: Tensor  # (N, 3, 48, 48)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A token sequence; the loss counts from `start` on, after `image` image tokens at 1."""
+
+    ids: list[int]
+    start: int
+    scene: int | None = None
+
+
+def make_world(n: int, rng: Rng) -> World:
+    """Draw scenes of one to five shapes, or of digits with now and then a shape."""
+    scenes = [
+        draw_scene(rng, shapes=int(rng.integers(2)), digits=int(rng.integers(1, 4)))
+        if rng.random() < 0.35
+        else draw_scene(rng, shapes=int(rng.integers(1, 6)))
+        for _ in range(n)
+    ]
+    pictures = np.stack([render(scene, rng) for scene in scenes])
+    return World(scenes, to_pixels(torch.from_numpy(pictures)))
+
+
+def make_tokenizer(rng: Rng) -> PreTrainedTokenizerFast:
+    """Train the tokenizer on conversations and captions of the world."""
+    texts = []
+    for make in MAKERS.values():
+        for _ in range(600):
+            example = make(rng)
+            turns = [f"USER: {q} ASSISTANT: {a}" for q, a in example.turns]
+            texts += [caption(example.scene), facts(example.scene, rng), *turns]
+    return build_tokenizer(texts)
+
+
+def train(
+    name: str,
+    parameters: list[nn.Parameter],
+    loss_of: Callable[[], Tensor],
+    steps: int,
+    lr: float,
+) -> float:
+    """Minimise a loss by AdamW with warm-up and cosine; print the way.
+
+    Returns:
+        The mean loss of the last tenth of the steps.
+    """
+    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01)
+    warm_up = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: min((step + 1) / warm_up, 0.5 + 0.5 * np.cos(np.pi * step / steps)),
+    )
+    losses, begin = [], time.perf_counter()
+    for step in range(steps):
+        loss = loss_of()
+        optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        if (step + 1) % 100 == 0:
+            recent = np.mean(losses[-50:])
+            print(f"{name} {step + 1}/{steps}: loss {recent:.4f}", flush=True)
+    final = float(np.mean(losses[-max(1, steps // 10) :]))
+    print(f"{name}: final loss {final:.4f}, {time.perf_counter() - begin:.0f} s", flush=True)
+    return final
+
+
+def batches(n: int, size: int, seed: int) -> Iterator[Tensor]:
+    """Deal row numbers in shuffled rounds, for ever."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(n, generator=generator)
+        yield from (order[begin : begin + size] for begin in range(0, n, size))
+
+
+def learn_to_see(model: LlavaForConditionalGeneration, world: World, plan: Plan) -> None:
+    """Stage 0: linear heads read kind, colour and background off every image token."""
+    cells = torch.zeros(len(world.scenes), IMAGE_TOKENS, 3, dtype=torch.long)
+    for row, scene in enumerate(world.scenes):
+        cells[row, :, 2] = BACKGROUNDS.index(scene.background)
+        for thing in scene.things:
+            cells[row, thing.cell, 0] = KINDS.index(thing.kind)
+            cells[row, thing.cell, 1] = HUES.index(thing.colour)
+    tower = model.model.vision_tower
+    sizes = (len(KINDS), len(HUES), len(BACKGROUNDS))
+    heads = nn.ModuleList(nn.Linear(tower.config.hidden_size, size) for size in sizes)
+    deal = batches(len(world.scenes), plan.batch, SEED)
+
+    def loss_of() -> Tensor:
+        rows = next(deal)
+        tokens = image_tokens(model, world.pixels[rows])  # (B, 9, 96)
+        parts = [
+            F.cross_entropy(head(tokens).flatten(0, 1), cells[rows][..., i].flatten())
+            for i, head in enumerate(heads)
+        ]
+        return torch.stack(parts).sum()
+
+    train("vision", [*tower.parameters(), *heads.parameters()], loss_of, plan.vision, 2e-3)
+
+
+def image_tokens(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
+    """The features that LLaVA takes from its tower: the last layer but one, without [CLS]."""
+    hidden = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2]
+    tokens: Tensor = hidden[:, 1:]
+    return tokens  # (B, 9, 96)
+
+
+def caption_line(tokenizer: PreTrainedTokenizerFast, world: World, row: int, rng: Rng) -> Line:
+    """LLaVA's plain template: `<s>`, the image, what it shows as a whole or in part, `</s>`."""
+    scene = world.scenes[row]
+    text = facts(scene, rng) if rng.random() < FACTS else caption(scene)
+    head = [BOS_ID] + [IMAGE_ID] * IMAGE_TOKENS
+    return Line(head + _ids(tokenizer, text + "</s>"), len(head), row)
+
+
+def talk_line(tokenizer: PreTrainedTokenizerFast, rng: Rng) -> Line:
+    """A conversation in which the caption stands where the image would stand."""
+    example = MAKERS[list(MAKERS)[int(rng.integers(len(MAKERS)))]](rng)
+    question, answer = example.turns[0]
+    head = [BOS_ID, *_ids(tokenizer, "USER: ")]
+    head += _ids(tokenizer, caption(example.scene))
+    head += _ids(tokenizer, f"\n{question} ASSISTANT:")
+    return Line(head + _ids(tokenizer, f" {answer}</s>"), len(head))
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def line_loss(model: LlavaForConditionalGeneration, lines: list[Line], features: Tensor) -> Tensor:
+    """Mean cross-entropy over the counted tokens of a batch of lines, images first."""
+    lines = sorted(lines, key=lambda line: line.scene is None)
+    width = max(len(line.ids) for line in lines)
+    ids = torch.zeros(len(lines), width, dtype=torch.long)  # padding is id 0
+    labels = torch.full((len(lines), width), -100)
+    for row, line in enumerate(lines):
+        ids[row, : len(line.ids)] = torch.tensor(line.ids)
+        labels[row, line.start : len(line.ids)] = ids[row, line.start : len(line.ids)]
+    extra: dict[str, Any] = {}
+    scenes = [line.scene for line in lines if line.scene is not None]
+    if scenes:
+        embedded = model.model.multi_modal_projector(features[scenes])
+        extra["mm_encoder_outputs"] = {"image": SimpleNamespace(pooler_output=list(embedded))}
+    mask = (torch.arange(width) < torch.tensor([[len(line.ids)] for line in lines])).long()
+    loss: Tensor = model(
+        input_ids=ids, attention_mask=mask, labels=labels, use_cache=False, **extra
+    ).loss
+    return loss
+
+
+def learn_to_talk(
+    model: LlavaForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    world: World,
+    plan: Plan,
+) -> None:
+    """Stages 1 and 2, with the tower frozen and its features computed once."""
+    with torch.no_grad():
+        pixels = DataLoader(TensorDataset(world.pixels), batch_size=500)
+        features = torch.cat([image_tokens(model, part) for (part,) in pixels])  # (N, 9, 96)
+    parameters = [
+        *model.model.multi_modal_projector.parameters(),
+        *model.model.language_model.parameters(),
+        *model.lm_head.parameters(),
+    ]
+    rng = np.random.default_rng([SEED, 2])
+    deal = batches(len(world.scenes), plan.batch, SEED + 1)
+    half = batches(len(world.scenes), plan.batch // 2, SEED + 2)
+
+    def caption_loss() -> Tensor:
+        lines = [caption_line(tokenizer, world, int(row), rng) for row in next(deal)]
+        return line_loss(model, lines, features)
+
+    def talk_loss() -> Tensor:
+        lines = [caption_line(tokenizer, world, int(row), rng) for row in next(half)]
+        lines += [talk_line(tokenizer, rng) for _ in range(plan.batch // 2)]
+        return line_loss(model, lines, features)
+
+    train("captions", parameters, caption_loss, plan.captions, 2e-3)
+    train("talk", parameters, talk_loss, plan.talk, 1e-3)
+
+
+def learn_to_compare(encoder: Dinov2Model, world: World, plan: Plan) -> None:
+    """SimCLR: two views of one picture belong together, all other pictures of the batch apart."""
+    torch.manual_seed(SEED + 3)  # the views do not hang on the stages before
+    width = encoder.config.hidden_size
+    head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 64))
+    deal = batches(len(world.scenes), 2 * plan.batch, SEED + 3)
+    temperature = 0.2
+
+    def loss_of() -> Tensor:
+        pixels = world.pixels[next(deal)]
+        views = torch.cat([augment(pixels), augment(pixels)])
+        z = F.normalize(head(encoder(views).last_hidden_state[:, 0]), dim=-1)  # (2B, 64)
+        similarity = z @ z.T / temperature
+        similarity.fill_diagonal_(float("-inf"))
+        partner = torch.arange(len(z)).roll(len(pixels))
+        return F.cross_entropy(similarity, partner)
+
+    train("encoder", [*encoder.parameters(), *head.parameters()], loss_of, plan.encoder, 1e-3)
+
+
+def augment(pixels: Tensor) -> Tensor:
+    """Another view of pictures: zoom and shift, mirror, brightness and contrast, noise."""
+    n = len(pixels)
+    zoom = torch.empty(n).uniform_(0.75, 1.05)
+    mirror = torch.randint(0, 2, (n,)) * 2.0 - 1.0
+    shift = torch.empty(n, 2).uniform_(-0.15, 0.15)
+    matrix = torch.zeros(n, 2, 3)
+    matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, :, 2] = zoom * mirror, zoom, shift
+    grid = F.affine_grid(matrix, list(pixels.shape), align_corners=False)
+    view = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+    contrast = torch.empty(n, 1, 1, 1).uniform_(0.7, 1.3)
+    light = torch.empty(n, 3, 1, 1).uniform_(-0.15, 0.15)
+    return view * contrast + light + 0.05 * torch.randn_like(view)
+
+
+def save(model: PreTrainedModel, folder: Path, *others: Any) -> None:  # noqa: ANN401
+    """Store weights as fp16 under a config that says float32, in which they are loaded."""
+    weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
+    model.save_pretrained(folder, state_dict=weights)
+    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to the owner alone
+    for other in others:
+        other.save_pretrained(folder)
+
+
+def pretrain(out: Path, plan: Plan) -> None:
+    """Run all stages and write `llava/` and `dinov2/` into `out`."""
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    world = make_world(plan.scenes, np.random.default_rng([SEED, 0]))
+    tokenizer = make_tokenizer(np.random.default_rng([SEED, 1]))
+    model, encoder = build_llava(len(tokenizer)), build_encoder()
+    print(f"{len(tokenizer)} tokens, {model.num_parameters()} + {encoder.num_parameters()} weights")
+    learn_to_see(model, world, plan)
+    learn_to_talk(model, tokenizer, world, plan)
+    learn_to_compare(encoder, world, plan)
+    save(model, out / "llava", tokenizer, llava_processor())
+    save(encoder, out / "dinov2", encoder_processor())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Read the command line and make the weights."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
+    pretrain(parser.parse_args(arguments).out, Plan())
+
+
+if __name__ == "__main__":
+    main()

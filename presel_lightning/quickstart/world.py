@@ -1,0 +1,230 @@
+"""Questions about scenes, one maker a task, and the pool of records that is built from them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from presel_lightning.errors import UserError
+from presel_lightning.quickstart.scenes import PLACES, Rng, Scene, Thing, draw_scene, render
+
+POOL_SIZES: dict[str, int] = {
+    "caption": 360,
+    "position": 300,
+    "ocr": 260,
+    "count": 220,
+    "shape": 160,
+    "colour": 120,
+    "background": 80,
+}
+"""Records of each task in the embedded pool, 1500 together."""
+
+TEST_PER_TASK = 40
+SECOND_TURN = 0.2
+"""Share of the colour, shape and position records that ask about a second thing."""
+
+_WORDINGS: dict[str, tuple[str, ...]] = {
+    "colour": (
+        "What colour is the {kind}?",
+        "Which colour does the {kind} have?",
+        "Name the colour of the {kind}.",
+    ),
+    "shape": (
+        "What shape is the {colour} object?",
+        "Which shape do you see at {place}?",
+        "Name the {colour} shape.",
+    ),
+    "position": (
+        "Where is the {colour} {kind}?",
+        "In which place is the {kind}?",
+        "Locate the {colour} object.",
+    ),
+    "count": ("How many objects are there?", "Count the objects in the image."),
+    "ocr": ("What number is written here?", "Read the digits.", "Which digits do you see?"),
+    "background": (
+        "What does the background look like?",
+        "Which pattern does the background have?",
+        "Describe the background in one word.",
+    ),
+    "caption": ("Describe the image.", "What does the image show?"),
+}
+_COUNT_OF = ("How many {kind}s are there?", "How many {colour} objects do you see?")
+_LIST = "List the objects."
+_FACTS = {
+    "kind": ("The {kind} is {colour}.", "The {kind} is at {place}."),
+    "colour": ("The {colour} object is a {kind}.", "The {colour} object is at {place}."),
+    "cell": ("At {place} is a {colour} {kind}.", "At {place} is a {kind}."),
+}
+"""What can be told of a thing that alone has its kind, colour or cell."""
+_NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
+
+
+class Example(NamedTuple):
+    """A scene and a conversation about it."""
+
+    scene: Scene
+    turns: tuple[tuple[str, str], ...]
+
+
+def caption(scene: Scene) -> str:
+    """Tell everything that a scene shows, in reading order."""
+    things = ", ".join(f"{_name(thing)} at {PLACES[thing.cell]}" for thing in scene.things)
+    return f"{things[0].upper()}{things[1:]}, on a {scene.background} background."
+
+
+def facts(scene: Scene, rng: Rng) -> str:
+    """Tell one fact each about up to three things, in any order, none of them ambiguous."""
+    told = []
+    for index in rng.permutation(len(scene.things))[:3]:
+        thing = scene.things[index]
+        options: tuple[str, ...] = ()
+        for field, sentences in _FACTS.items():
+            if sum(getattr(other, field) == getattr(thing, field) for other in scene.things) == 1:
+                options += sentences
+        told.append(_fill(_pick(rng, options), thing))
+    return " ".join(told)
+
+
+def _fill(sentence: str, thing: Thing) -> str:
+    return sentence.format(kind=thing.kind, colour=thing.colour, place=PLACES[thing.cell])
+
+
+def _name(thing: Thing) -> str:
+    return f"{'an' if thing.colour[0] == 'o' else 'a'} {thing.colour} {thing.kind}"
+
+
+def _pick(rng: Rng, options: tuple[str, ...]) -> str:
+    return options[int(rng.integers(len(options)))]
+
+
+def _about_things(task: str, answer: Callable[[Thing], str]) -> Callable[[Rng], Example]:
+    """A maker of questions about single things of a scene in which no two look alike."""
+
+    def make(rng: Rng) -> Example:
+        scene = draw_scene(rng, shapes=int(rng.integers(2, 5)), distinct=True)
+        n_turns = 2 if rng.random() < SECOND_TURN else 1
+        turns = []
+        for index in rng.permutation(len(scene.things))[:n_turns]:
+            thing = scene.things[index]
+            turns.append((_fill(_pick(rng, _WORDINGS[task]), thing), answer(thing)))
+        return Example(scene, tuple(turns))
+
+    return make
+
+
+def _ask_count(rng: Rng) -> Example:
+    scene = draw_scene(rng, shapes=int(rng.integers(1, 7)))
+    if rng.random() < 0.7:
+        return Example(scene, ((_pick(rng, _WORDINGS["count"]), _NUMBERS[len(scene.things)]),))
+    thing = scene.things[int(rng.integers(len(scene.things)))]
+    wording = _pick(rng, _COUNT_OF)
+    field = "kind" if "{kind}" in wording else "colour"
+    count = sum(getattr(other, field) == getattr(thing, field) for other in scene.things)
+    question = wording.format(kind=_plural_stem(thing.kind), colour=thing.colour)
+    return Example(scene, ((question, _NUMBERS[count]),))
+
+
+def _plural_stem(kind: str) -> str:
+    return kind + "e" if kind.endswith("s") else kind
+
+
+def _ask_ocr(rng: Rng) -> Example:
+    scene = draw_scene(rng, shapes=int(rng.integers(2)), digits=int(rng.integers(1, 4)))
+    number = "".join(thing.kind for thing in scene.things if thing.kind.isdigit())
+    return Example(scene, ((_pick(rng, _WORDINGS["ocr"]), number),))
+
+
+def _ask_background(rng: Rng) -> Example:
+    scene = draw_scene(rng, shapes=int(rng.integers(1, 4)))
+    return Example(scene, ((_pick(rng, _WORDINGS["background"]), scene.background),))
+
+
+def _ask_caption(rng: Rng) -> Example:
+    scene = draw_scene(rng, shapes=int(rng.integers(1, 4)))
+    if rng.random() < 0.25:
+        return Example(scene, ((_LIST, ", ".join(_name(thing) for thing in scene.things)),))
+    return Example(scene, ((_pick(rng, _WORDINGS["caption"]), caption(scene)),))
+
+
+MAKERS: dict[str, Callable[[Rng], Example]] = {
+    "colour": _about_things("colour", lambda thing: thing.colour),
+    "shape": _about_things("shape", lambda thing: thing.kind),
+    "position": _about_things("position", lambda thing: PLACES[thing.cell]),
+    "count": _ask_count,
+    "ocr": _ask_ocr,
+    "background": _ask_background,
+    "caption": _ask_caption,
+}
+"""One maker of examples a task."""
+
+
+def generate(
+    folder: Path,
+    *,
+    seed: int = 0,
+    sizes: Mapping[str, int] = POOL_SIZES,
+    test_per_task: int = TEST_PER_TASK,
+) -> None:
+    """Write a pool: `train.json`, a balanced `test.json` of other scenes, and `images/`.
+
+    The same seed gives the same bytes. All of it appears at once, under a finished name.
+
+    Raises:
+        UserError: If `folder` holds something already, or a task of `sizes` is unknown.
+    """
+    unknown = sorted(set(sizes) - set(MAKERS))
+    if unknown:
+        raise UserError(f"unknown quickstart tasks {unknown}; choose from {sorted(MAKERS)}")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; name a new folder for the quickstart pool")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(temporary, ignore_errors=True)
+    (temporary / "images").mkdir(parents=True)
+    try:
+        seen: set[Scene] = set()
+        splits = {"train": sizes, "test": dict.fromkeys(sizes, test_per_task)}
+        for index, (split, counts) in enumerate(splits.items()):
+            rng = np.random.default_rng([seed, index])
+            records = _write_split(temporary, split, counts, seen, rng)
+            text = json.dumps(records, indent=1, ensure_ascii=False) + "\n"
+            (temporary / f"{split}.json").write_text(text, encoding="utf-8")
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_split(
+    folder: Path, split: str, counts: Mapping[str, int], seen: set[Scene], rng: Rng
+) -> list[dict[str, Any]]:
+    """Paint the images of a split and return its records, shuffled; no scene comes twice."""
+    records = []
+    for task in sorted(counts):
+        for number in range(counts[task]):
+            example = MAKERS[task](rng)
+            while example.scene in seen or (split == "test" and len(example.turns) > 1):
+                example = MAKERS[task](rng)
+            seen.add(example.scene)
+            name = f"{split}-{task}-{number:04d}"
+            Image.fromarray(render(example.scene, rng)).save(folder / "images" / f"{name}.png")
+            records.append(_record(name, task, example))
+    return [records[index] for index in rng.permutation(len(records))]
+
+
+def _record(name: str, task: str, example: Example) -> dict[str, Any]:
+    conversations = []
+    for turn, (question, answer) in enumerate(example.turns):
+        human = question if turn else f"<image>\n{question}"
+        conversations += [{"from": "human", "value": human}, {"from": "gpt", "value": answer}]
+    return {
+        "id": name,
+        "image": f"images/{name}.png",
+        "task": task,
+        "conversations": conversations,
+    }

@@ -1,0 +1,396 @@
+"""The stages in their order: select, then train, then report; each from where it stopped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from lightning import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from presel_lightning import artifacts
+from presel_lightning.callbacks import Benchmark, BlockWriter, SaveModel
+from presel_lightning.console import track
+from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.datamodule import SelectionDataModule, count_of
+from presel_lightning.errors import InstructionsMissing, UserError
+from presel_lightning.eval.annotation_file import BenchmarkTask
+from presel_lightning.eval.irs import IRSLoop
+from presel_lightning.eval.published import full_scores
+from presel_lightning.eval.relative import benchmark_table
+from presel_lightning.eval.report import print_summary, write_report
+from presel_lightning.models import describe_checkpoint
+from presel_lightning.models.processor import load_image_processor
+from presel_lightning.ranks import agree, rank_zero
+from presel_lightning.runner import Facts, Runner
+from presel_lightning.selectors import Random, Selector
+from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.store import digest_lines, fingerprint, read_json, write_json
+from presel_lightning.tasks import Embed, FineTune
+
+Arm = Literal["full", "random", "untrained"]
+
+
+class Parts(Protocol):
+    """Builds what a stage needs, afresh, from the configuration and the stage's overrides."""
+
+    def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
+        """The Trainer of a stage, with the stage's own callbacks beside the configured ones."""
+
+    def trainer_settings(self, stage: str) -> dict[str, Any]:
+        """Those options of a stage's Trainer that define what a fit results in."""
+
+    def model(self, stage: str, **overrides: str) -> FineTune:
+        """The module of a stage, before any weight is loaded."""
+
+    def embed(self) -> Embed:
+        """The module of the feature stage."""
+
+
+@dataclass
+class Plan:
+    """What a run is asked to do.
+
+    Attributes:
+        out: run folder.
+        seed: of every random draw.
+        data: the pool and its parts.
+        selector: the method.
+        selector_spec: class path and arguments of the method, for its fingerprint.
+        baselines: arms set beside the final one.
+        benchmarks: what every arm is scored on.
+        full_scores: scores of full-data tuning, where no `full` arm is trained.
+        checkpoint_every: training steps between two checkpoints of a fit.
+    """
+
+    out: Path
+    seed: int
+    data: SelectionDataModule
+    selector: Selector
+    selector_spec: Any
+    baselines: list[Arm] = field(default_factory=list)
+    benchmarks: list[BenchmarkTask] = field(default_factory=list)
+    full_scores: str | None = None
+    checkpoint_every: int = 100
+
+
+class Recipe:
+    """PreSel's pipeline, or any other selector's, in one run folder."""
+
+    def __init__(self, plan: Plan, parts: Parts) -> None:
+        self.plan, self.parts = plan, parts
+        self.out, self.data = plan.out, plan.data
+        self.runner = Runner(plan.out)
+        self.signals = Signals(plan.out / "signals")
+        self.keys: dict[str, str] = {}
+
+    # ------------------------------------------------------------------ the two main commands
+
+    def fit(self) -> None:
+        """Select, train on the selection, train the baselines, score all, report."""
+        selected = self.select()
+        self.fit_model("final", selected, stage="final")
+        arms = {"final": self.out / "models" / "final", **self.fit_baselines()}
+        self.benchmark(arms)
+        self.report()
+
+    def select(self) -> np.ndarray:
+        """Everything up to the selection; uids of the reference and of what is added to it."""
+        self.pool()
+        reference = self.split()
+        if len(reference):
+            self.require_instructions(reference, "reference split")
+            self.fit_model("reference", reference, stage="reference")
+            self.losses(reference)
+        if FEATURES in self.plan.selector.needs:
+            self.features()
+        self.selection(reference)
+        selected = artifacts.read_selected(self.out)
+        self.require_instructions(selected, "selection")
+        return selected
+
+    # ------------------------------------------------------------------ stages
+    def pool(self) -> None:
+        """Read the annotations, check every image, leave out what is broken."""
+        source = self.data.source(self.out)
+        manifest = self.out / "pool.parquet"
+        if rank_zero() and manifest.exists() and images_changed(self.out, source.image_root):
+            manifest.unlink()  # an image was mended or lost: look again
+
+        def work() -> Facts:
+            counts = build_pool(source, self.out, track=track)
+            records = counts.pool + counts.text_only + counts.problems
+            if counts.problems > self.data.max_problem_fraction * records:
+                kinds = ", ".join(f"{n} {kind}" for kind, n in counts.by_problem.items())
+                raise UserError(
+                    f"{counts.problems} of {records} records have problems ({kinds}), more than "
+                    f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
+                    f"listed in {self.out / 'problems.csv'}: mend them or raise the limit"
+                )
+            if counts.pool == 0:
+                raise UserError("data.annotations holds no image record")
+            facts = {"samples": counts.pool, "text_only": counts.text_only}
+            return {**facts, "problems": counts.problems}
+
+        files = [manifest, self.out / "problems.csv"]
+        self.runner.stage("pool", fingerprint({"pool": 1, **source.fingerprint()}), files, work)
+        self.data.pool = load_pool(self.out, source.image_root)
+
+    def split(self) -> np.ndarray:
+        """Draw the reference split and write `reference.json`."""
+        pool, data = self.data.pool, self.data
+        count_of(data.budget, len(pool), "data.budget")
+        needed = data.needs_reference(self.plan.selector)
+        uids = data.split_reference(self.plan.seed) if needed else np.empty(0, dtype=object)
+        data.pool = pool.with_reference(uids)
+
+        def work() -> Facts:
+            artifacts.write_llava(self.out / "reference.json", pool, uids)
+            return {"samples": len(uids)}
+
+        key = fingerprint({"split": 1, "records": self.records_digest(uids)})
+        self.runner.stage("split", key, [self.out / "reference.json"], work)
+        return uids
+
+    def fit_model(self, name: str, uids: np.ndarray, stage: str) -> None:
+        """Tune the pre-instruction checkpoint on some samples, for one arm."""
+        module = self.parts.model(stage)
+        folder = self.out / "models" / name
+        key = self.keys[name] = fingerprint(
+            {
+                "fit": 1,
+                "model": module.fingerprint(),
+                "trainer": self.parts.trainer_settings(stage),
+                "data": [self.data.template, self.data.max_length, self.data.batch_size],
+                "seed": self.plan.seed,
+                "records": self.records_digest(uids),
+            }
+        )
+
+        def work() -> Facts:
+            checkpoints = self.out / "work" / f"fit-{name}-{key}"
+            seed_everything(self.plan.seed, verbose=False)
+            self.data.train_on(uids, module.processor, seed=self.plan.seed)
+            callbacks: list[Callback] = [
+                ModelCheckpoint(checkpoints, every_n_train_steps=self.plan.checkpoint_every),
+                SaveModel(folder),
+            ]
+            if name != "reference":
+                callbacks.append(self.scorer(name))
+            trainer = self.parts.trainer(stage, self.out / "logs" / name, callbacks)
+            trainer.fit(module, datamodule=self.data, ckpt_path=newest(checkpoints))
+            if rank_zero():
+                shutil.rmtree(checkpoints, ignore_errors=True)
+            loss = trainer.callback_metrics.get("train_loss")
+            return {
+                "samples": len(uids),
+                "instructions": len(uids),
+                "devices": trainer.world_size,
+                "steps": trainer.global_step,
+                **({} if loss is None else {"loss_last": round(float(loss), 4)}),
+            }
+
+        self.runner.stage(name, key, [folder], work, together=True)
+
+    def losses(self, reference: np.ndarray) -> None:
+        """The IRS loop over the reference split."""
+        key = self.keys["losses"] = fingerprint({"losses": 1, "model": self.keys["reference"]})
+
+        def work() -> Facts:
+            module = self.trained("losses", self.out / "models" / "reference")
+            trainer = self.parts.trainer("losses", self.out / "logs" / "losses")
+            loop = IRSLoop(self.out / "work" / f"losses-{key}-{self.data.block_size}")
+            table = loop.run(trainer, module, self.data, reference)
+            if rank_zero():
+                self.signals.write_paired_loss(table)
+                shutil.rmtree(loop.folder, ignore_errors=True)
+            undefined = table["irs"].null_count
+            return {"samples": len(reference), **({"undefined": undefined} if undefined else {})}
+
+        files = [self.signals.paired_loss_path]
+        self.runner.stage("losses", key, files, work, together=True)
+
+    def features(self) -> None:
+        """Embed every distinct image once."""
+        module = self.parts.embed()
+        images, place = np.unique(self.data.pool.image, return_inverse=True)
+        paths = [self.data.pool.image_root / image for image in images]
+        what = digest_lines(f"{i} {p.stat().st_size}" for i, p in zip(images, paths, strict=True))
+        key = self.keys["features"] = fingerprint(
+            {"features": 1, "encoder": module.fingerprint(), "images": what}
+        )
+
+        def work() -> Facts:
+            folder = self.out / "work" / f"features-{key}-{self.data.block_size}"
+            writer = BlockWriter(folder, len(images), self.data.block_size)
+            trainer = self.parts.trainer("features", self.out / "logs" / "features")
+            if pending := writer.pending():
+                trainer.callbacks.append(writer)  # type: ignore[attr-defined]
+                self.data.show(paths, load_image_processor(module.checkpoint), pending)
+                trainer.predict(module, datamodule=self.data, return_predictions=False)
+                trainer.strategy.barrier("features")
+            if rank_zero():
+                unique = writer.merge()["features"]
+                meta = {"encoder": module.checkpoint, "fingerprint": key}
+                self.signals.write_features(self.data.pool.uid, unique, place, meta)
+                shutil.rmtree(folder, ignore_errors=True)
+            return {"images": len(images)}
+
+        files = [self.signals.features_path]
+        # samples may share an image, so the rows depend on more than the images
+        rows = fingerprint([key, digest_lines(self.data.pool.uid)])
+        self.runner.stage("features", rows, files, work, together=True)
+
+    def selection(self, reference: np.ndarray) -> None:
+        """Choose, on the first process, and write down what was chosen and why."""
+        plan, pool = self.plan, self.data.pool
+        key = self.keys["selection"] = fingerprint(
+            {
+                "selection": 1,
+                "selector": [plan.selector_spec, plan.selector.fingerprint()],
+                "signals": [self.keys.get(need) for need in ("losses", "features")],
+                "pool": digest_lines(map(" ".join, zip(pool.uid, pool.task, strict=True))),
+                "reference": digest_lines(reference),
+                "budget": count_of(self.data.budget, len(pool), "data.budget"),
+                "seed": plan.seed,
+            }
+        )
+        files = [self.out / "selection" / name for name in ("selection.parquet", "tasks.csv")]
+
+        def work() -> Facts:
+            selection = self.data.select(plan.selector, self.signals, seed=plan.seed)
+            artifacts.write_selection(self.out, pool, selection, self.signals)
+            return {"samples": len(selection.uids), "of": len(pool)}
+
+        self.runner.stage("selection", key, files, work)
+
+    def require_instructions(self, uids: np.ndarray, what: str) -> None:
+        """Write what is chosen for any trainer, and what is missing for an annotator.
+
+        Raises:
+            InstructionsMissing: some of these samples have no instruction yet.
+        """
+        pool = self.data.pool
+        missing = uids[~pool.has_instruction[pool.rows(uids)]]
+        requests = self.out / "selection" / "requests.jsonl"
+
+        def work() -> Facts:
+            artifacts.write_requests(requests, pool, missing, what)
+            artifacts.write_llava(self.out / "selection" / "selected.json", pool, uids)
+            return {"samples": len(uids), "missing": len(missing)}
+
+        if what == "selection" or len(missing):
+            key = fingerprint({"instructions": 1, "records": self.records_digest(uids)})
+            files = [requests, self.out / "selection" / "selected.json"]
+            self.runner.stage("instructions", key, files, work)
+        if len(missing):
+            self.runner.ledger.update(state="waiting")
+            raise InstructionsMissing(
+                f"{len(missing)} of {len(uids)} images of the {what} have no instruction yet; they "
+                f"are listed in {requests}: add their `conversations` to data.annotations and run "
+                "the same command again"
+            )
+
+    def fit_baselines(self) -> dict[str, str | Path]:
+        """Train the arms that stand beside the final one, as far as their instructions exist."""
+        pool, plan = self.data.pool, self.plan
+        budget = count_of(self.data.budget, len(pool), "data.budget")
+        draw = Random().select(pool.with_reference([]), self.signals, budget, seed=plan.seed)
+        candidates = {"random": draw.uids, "full": pool.uid}
+        arms: dict[str, str | Path] = {}
+        left_out: dict[str, str] = {}
+        for arm in plan.baselines:
+            if arm == "untrained":
+                arms[arm] = self.parts.model("final").checkpoint
+                self.keys[arm] = fingerprint(self.parts.model("final").fingerprint())
+                continue
+            missing = int((~pool.has_instruction[pool.rows(candidates[arm])]).sum())
+            if missing:
+                left_out[arm] = (
+                    f"{missing} of its {len(candidates[arm])} images have no instruction"
+                )
+                self.runner.tell(f"[yellow]![/] {arm:<12} left out: {left_out[arm]}")
+                continue
+            self.fit_model(arm, candidates[arm], stage="final")
+            arms[arm] = self.out / "models" / arm
+        if rank_zero():
+            self.runner.ledger.update(arms_left_out=left_out)
+        return arms
+
+    def benchmark(self, arms: dict[str, str | Path]) -> None:
+        """Score every arm that has not been scored at the end of its fit; compare with full."""
+        scorers = {arm: self.scorer(arm) for arm in arms}
+
+        def work() -> Facts:
+            for arm, scorer in scorers.items():
+                if not agree(scorer.done):
+                    self.score(arms[arm], scorer)
+            if rank_zero():
+                scores = {arm: read_json(scorer.path) for arm, scorer in scorers.items()}  # type: ignore[arg-type]
+                full = full_scores(self.plan.full_scores) if self.plan.full_scores else None
+                table = benchmark_table(
+                    {
+                        arm: {n: b["score"] for n, b in s["benchmarks"].items()}
+                        for arm, s in scores.items()
+                    },
+                    full,
+                )
+                write_json(self.out / "benchmark.json", table)
+            return {"arms": len(arms), "benchmarks": len(self.plan.benchmarks)}
+
+        key = fingerprint(
+            {arm: scorer.key for arm, scorer in scorers.items()} | {"full": self.plan.full_scores}
+        )
+        self.runner.stage("benchmarks", key, [self.out / "benchmark.json"], work, together=True)
+
+    def scorer(self, arm: str) -> Benchmark:
+        """The benchmark callback of one arm."""
+        what = [benchmark.fingerprint() for benchmark in self.plan.benchmarks]
+        return Benchmark(
+            self.plan.benchmarks,
+            self.data.template,
+            self.out / "work" / "scores" / f"{arm}.json",
+            fingerprint([self.keys[arm], what, self.data.template]),
+        )
+
+    def score(self, checkpoint: str | Path, scorer: Benchmark) -> None:
+        """Score a checkpoint that lies on disk."""
+        trainer = self.parts.trainer("final", self.out / "logs" / "benchmarks")
+        module = self.trained("final", checkpoint)
+        module.configure_model()
+        scorer.run(trainer, module.to(trainer.strategy.root_device))
+
+    def trained(self, stage: str, checkpoint: str | Path) -> FineTune:
+        """A module that only looks at a model."""
+        return self.parts.model(stage, checkpoint=str(checkpoint), tune="none")
+
+    def report(self) -> None:
+        """Write the page; nothing to do where no stage had to work."""
+        done = self.out / "report" / "index.html"
+        if rank_zero():
+            if self.runner.worked or not done.exists():
+                self.runner.ledger.update(state="done")
+                write_report(self.out)
+            print_summary(self.out)
+
+    def evaluate(self, checkpoint: str) -> None:
+        """Score one checkpoint on the benchmarks."""
+        name = Path(checkpoint).name
+        self.keys[name] = describe_checkpoint(checkpoint)
+        self.score(checkpoint, self.scorer(name))
+
+    def records_digest(self, uids: np.ndarray) -> str:
+        """Name samples by what a fit sees of them: their uid and their conversation."""
+        pool = self.data.pool
+        rows = np.sort(pool.rows(uids))
+        return digest_lines(f"{pool.uid[row]} {pool.sample(row).turns}" for row in rows)
+
+
+def newest(folder: Path) -> Path | None:
+    """The last training checkpoint of a fit that was cut short."""
+    found = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    return found[-1] if found else None

@@ -1,0 +1,115 @@
+"""Run a stage once: reuse what is there, do it on the right processes, write down what it took."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from presel_lightning.console import console, seconds
+from presel_lightning.errors import PreselError
+from presel_lightning.ranks import agree, grouped, rank_zero
+from presel_lightning.store import Ledger
+
+Facts = dict[str, Any]
+
+
+def peak_memory_mb() -> float:
+    """Largest memory so far: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+class Runner:
+    """The stages of one run folder.
+
+    Args:
+        out: the run folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.ledger = Ledger(out / "run.json")
+        self.worked = False
+        """Whether any stage had to be done in this start."""
+
+    def stage(
+        self,
+        name: str,
+        key: str,
+        artifacts: Sequence[Path],
+        work: Callable[[], Facts],
+        *,
+        together: bool = False,
+    ) -> None:
+        """Do a stage unless it ended with this fingerprint before.
+
+        Args:
+            name: of the stage, as in `run.json`.
+            key: fingerprint of what defines its result.
+            artifacts: what it leaves; written under their final names at the end only.
+            work: makes them and tells facts worth keeping.
+            together: every process works (a Trainer); else the first alone.
+        """
+
+        def done() -> bool:
+            return self.ledger.is_done(name, key, artifacts)
+
+        if agree(done):
+            self.tell(f"[dim]·[/] {name:<12} [dim]reused[/]")
+            return
+        self.worked = True
+        start = time.perf_counter()
+        facts = work() if together else self._alone(work, done)
+        if rank_zero():
+            took = time.perf_counter() - start
+            self.ledger.record(
+                name,
+                status="done",
+                fingerprint=key,
+                seconds=round(took, 3),
+                peak_memory_mb=peak_memory_mb(),
+                artifact=self._relative(artifacts),
+                device="cuda" if torch.cuda.is_available() else "cpu",
+                **facts,
+            )
+            told = ", ".join(
+                f"{v} {k.replace('_', ' ')}" for k, v in facts.items() if k != "devices"
+            )
+            self.tell(f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
+        agree(lambda: None)
+
+    def _alone(self, work: Callable[[], Facts], done: Callable[[], bool]) -> Facts:
+        """Let the first process work; the others wait, and fail if it fails."""
+        if not grouped():
+            while not rank_zero() and not done():
+                time.sleep(0.5)
+            return work() if rank_zero() else {}
+        facts: Facts = {}
+
+        def attempt() -> tuple[int, str] | None:
+            try:
+                facts.update(work())
+            except PreselError as error:
+                return error.exit_code, str(error)
+            return None
+
+        failure = agree(attempt)
+        if failure is not None:
+            raise PreselError.with_code(*failure)
+        return facts
+
+    def _relative(self, artifacts: Sequence[Path]) -> str:
+        return artifacts[0].relative_to(self.out).as_posix() if artifacts else ""
+
+    def tell(self, line: str) -> None:
+        """Print one line, once for all processes."""
+        if rank_zero():
+            console.print(line, soft_wrap=True)

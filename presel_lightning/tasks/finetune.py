@@ -1,0 +1,211 @@
+"""Fine-tune an image-text model on instructions: the reference and the final model alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import ceil, cos, pi
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from presel_lightning.functional.token_loss import answer_positions, sample_losses
+from presel_lightning.models import (
+    LoRA,
+    Processor,
+    describe_checkpoint,
+    load_model,
+    load_processor,
+    save_model,
+)
+from presel_lightning.models.llava import PROJECTOR, trained_state, unwrapped
+
+Batch = dict[str, Any]
+
+
+def cosine_with_warmup(step: int, warmup: int, total: int) -> float:
+    """Factor of the learning rate: linear to 1 over `warmup` steps, then half a cosine to 0."""
+    if step < warmup:
+        return step / max(1, warmup)
+    return 0.5 * (1 + cos(pi * min(1.0, (step - warmup) / max(1, total - warmup))))
+
+
+class FineTune(LightningModule):
+    """Instruction tuning of a LLaVA, by LoRA or whole, as LLaVA-1.5's second stage does it.
+
+    The training loss is summed over the global batch and divided by the global number of answer
+    tokens, so that a result does not depend on how many devices share the batch.
+
+    Args:
+        checkpoint: folder or hub id of the pre-instruction model in transformers format, a folder
+            that this class saved, or `quickstart`.
+        tune: `lora` (adapters and projector), `full` (all but the vision tower), `none`.
+        lora: the adapters' shape.
+        lr: learning rate of all but the projector.
+        projector_lr: learning rate of the projector.
+        weight_decay: of AdamW, on matrices only.
+        betas: of AdamW.
+        warmup: share of the steps over which the learning rate rises.
+        dtype: of the frozen weights; `auto` for the checkpoint's own. Trained ones are fp32.
+        gradient_checkpointing: recompute activations in the backward pass to save memory.
+        loss_reduction: `global` count of answer tokens, or LLaVA's mean `per_device`.
+
+    Source: LLaVA-1.5's published fine-tuning script.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str = "llava-hf/llava-1.5-7b-hf",
+        tune: Literal["lora", "full", "none"] = "lora",
+        lora: LoRA = LoRA(),  # noqa: B008 - frozen
+        lr: float = 2e-4,
+        projector_lr: float = 2e-5,
+        weight_decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        warmup: float = 0.03,
+        dtype: str = "auto",
+        gradient_checkpointing: bool = False,
+        loss_reduction: Literal["global", "per_device"] = "global",
+    ) -> None:
+        super().__init__()
+        self.checkpoint = checkpoint
+        self.tune = tune
+        self.lora = lora
+        self.lr = lr
+        self.projector_lr = projector_lr
+        self.weight_decay = weight_decay
+        self.betas = betas
+        self.warmup = warmup
+        self.dtype_name = dtype
+        self.gradient_checkpointing = gradient_checkpointing
+        self.loss_reduction = loss_reduction
+        self.model: Any = None
+        self._processor: Processor | None = None
+        # a training checkpoint holds what is trained, and nothing else
+        self.strict_loading = False
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What defines the model before it is trained, and how it is trained."""
+        return {
+            "checkpoint": describe_checkpoint(self.checkpoint),
+            "tune": self.tune,
+            "lora": asdict(self.lora),
+            "optimiser": [self.lr, self.projector_lr, self.weight_decay, self.betas, self.warmup],
+            "dtype": self.dtype_name,
+            "loss_reduction": self.loss_reduction,
+        }
+
+    @property
+    def processor(self) -> Processor:
+        """The checkpoint's tokenizer and image processor."""
+        if self._processor is None:
+            self._processor = load_processor(self.checkpoint)
+        return self._processor
+
+    def configure_model(self) -> None:
+        """Load the weights, on every rank, when the Trainer asks for them."""
+        if self.model is not None:
+            return
+        self.model = load_model(self.checkpoint, self.tune, self.lora, self.dtype_name)
+        if self.gradient_checkpointing:
+            unwrapped(self.model).gradient_checkpointing_enable({"use_reentrant": False})
+            unwrapped(self.model).config.use_cache = False
+
+    def answer_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Summed answer loss (B,) and number of answer tokens (B,) of each sample.
+
+        The language-model head is applied at answer positions only.
+        """
+        model = unwrapped(self.model)
+        hidden = model.model(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            pixel_values=batch["pixel_values"].to(model.dtype),
+            use_cache=False,
+        ).last_hidden_state  # (B, L, D)
+        mask = answer_positions(batch["labels"])
+        logits = model.get_output_embeddings()(hidden[:, :-1][mask])  # (T, V)
+        return sample_losses(logits, batch["labels"])
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Draw dropout from the step's own seed, so that a resumed fit draws the same."""
+        torch.manual_seed(1_000_003 * self.global_step + self.global_rank)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of this rank's part of the global batch (rows of weight 0 only fill it up)."""
+        sums, counts = self.answer_losses(batch)
+        weight = batch["weight"]
+        tokens = (counts * (weight > 0)).sum().float()
+        if self.loss_reduction == "global":
+            # DDP averages gradients over ranks; times world makes that a sum
+            total = self.trainer.strategy.reduce(tokens.clone(), reduce_op="sum")
+            tokens = total / self.trainer.world_size
+        loss: Tensor = (sums * weight).sum() / tokens.clamp(min=1e-6)
+        self.log("train_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(weight))
+        return loss
+
+    def predict_step(self, batch: dict[str, Batch], batch_idx: int) -> dict[str, Tensor]:
+        """Both losses of each sample of a block: PreSel's L(R|Q,I) and L(R|I), in nats."""
+        with_sum, n_tokens = self.answer_losses(batch["with_question"])
+        without_sum, n_without = self.answer_losses(batch["without_question"])
+        return {
+            "loss_with_question": with_sum / n_tokens,
+            "loss_without_question": without_sum / n_without,
+            "n_tokens": n_tokens,
+        }
+
+    @torch.inference_mode()
+    def generate(self, batch: Batch, max_new_tokens: int) -> list[str]:
+        """Answer a left-padded batch of prompts greedily."""
+        model = unwrapped(self.model)
+        tokenizer = self.processor.tokenizer
+        output = model.generate(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            pixel_values=batch["pixel_values"].to(model.dtype),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        answers = output[:, batch["input_ids"].shape[1] :]
+        return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union
+        """AdamW with the projector in its own group; cosine over all steps after a warm-up."""
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = ceil(self.warmup * total)
+        optimizer = AdamW(self.parameter_groups(), lr=self.lr, betas=self.betas)
+        schedule = LambdaLR(optimizer, lambda step: cosine_with_warmup(step, warmup, total))
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Trained parameters by learning rate and weight decay (none on vectors)."""
+        groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad:
+                rate = self.projector_lr if PROJECTOR in name else self.lr
+                decay = self.weight_decay if parameter.ndim > 1 else 0.0
+                groups.setdefault((rate, decay), []).append(parameter)
+        return [
+            {"params": parameters, "lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
+        ]
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is trained only; the rest is in the pre-instruction checkpoint."""
+        trained = trained_state(self)
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: state[name] for name in state if name in trained}
+
+    def save(self, folder: Path) -> None:
+        """Write adapter or weights, tokenizer and image processor, ready to be loaded again."""
+        save_model(self.model, folder)
+        self.processor.save(folder)

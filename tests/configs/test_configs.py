@@ -1,0 +1,59 @@
+"""Configs are product: each parses, and each key is explained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from presel_lightning.cli import configs_folder, find_configs
+from presel_lightning.errors import UserError
+from presel_lightning.lightning_cli import recipe_from
+
+CONFIGS = sorted(configs_folder().glob("*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
+def test_parses_for_every_training_command(config: Path, tmp_path: Path) -> None:
+    for command, extra in [("fit", []), ("select", []), ("evaluate", ["--checkpoint", "x/y"])]:
+        arguments, name = find_configs(["--config", config.name, "--out", str(tmp_path), *extra])
+        recipe, _ = recipe_from(command, arguments, name)
+        assert recipe.plan.data.budget == 0.15
+    assert (tmp_path / "config.yaml").is_file()
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
+def test_every_key_is_explained(config: Path) -> None:
+    """A key is explained by a comment over it, or over the block that it opens with its like."""
+    lines = config.read_text().splitlines()
+    for number, line in enumerate(lines):
+        key = line.strip()
+        if not key or key.startswith(("#", "-")) or ":" not in key or key.endswith(":"):
+            continue
+        indent = len(line) - len(line.lstrip())
+        above = lines[:number]
+        while above and above[-1].strip() and not above[-1].strip().startswith("#"):
+            if len(above[-1]) - len(above[-1].lstrip()) < indent - 2:
+                break
+            above.pop()
+        assert above and above[-1].strip().startswith("#"), f"{config.name}:{number + 1}: {key}"
+
+
+def test_a_local_file_wins_over_a_shipped_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped, _ = find_configs(["--config", "quickstart.yaml"])
+    assert shipped == ["--config", str(configs_folder() / "quickstart.yaml")]
+    (tmp_path / "quickstart.yaml").write_text("seed_everything: 1\n")
+    assert find_configs(["--config=quickstart.yaml"]) == (["--config", "quickstart.yaml"], "quickstart")
+
+
+def test_files_come_before_options() -> None:
+    arguments, _ = find_configs(["--data.budget", "0.3", "--config", "quickstart.yaml"])
+    assert arguments[0] == "--config" and arguments[-2:] == ["--data.budget", "0.3"]
+
+
+def test_unknown_config_names_the_shipped_ones() -> None:
+    with pytest.raises(UserError, match=r"quickstart\.yaml"):
+        find_configs(["--config", "nowhere.yaml"])

@@ -1,0 +1,63 @@
+"""A small pool and one finished run of it, shared by the tests that look at runs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from presel_lightning.cli import main
+from presel_lightning.quickstart.world import generate
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+
+SIZES = {"color": 45, "shape": 30, "count": 35, "caption": 20}
+N_POOL = sum(SIZES.values())
+
+
+@pytest.fixture(scope="session")
+def pool_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """train.json with 130 records of four tasks, test.json, images/."""
+    folder = tmp_path_factory.mktemp("pool") / "pool"
+    generate(folder, seed=7, sizes=SIZES, test_per_task=4)
+    return folder
+
+
+def fit_arguments(pool_folder: Path, out: Path, *more: str) -> list[str]:
+    """The quickstart's recipe on the small pool, one epoch, reference of 9."""
+    return [
+        "fit",
+        "--config",
+        "quickstart.yaml",
+        "--data.annotations",
+        str(pool_folder / "train.json"),
+        "--data.reference",
+        "9",
+        "--data.budget",
+        "0.25",
+        "--data.block_size",
+        "4",
+        "--trainer.max_epochs",
+        "1",
+        "--out",
+        str(out),
+        *more,
+    ]
+
+
+def benchmark_arguments(pool_folder: Path) -> list[str]:
+    """Score on the small pool's own test file."""
+    name = "presel_lightning.eval.annotation_file.AnnotationFile"
+    path = pool_folder / "test.json"
+    return ["--benchmarks", f"[{{class_path: {name}, init_args: {{path: {path}, name: tiny}}}}]"]
+
+
+@pytest.fixture(scope="session")
+def finished(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a whole `fit` with all baselines."""
+    out = tmp_path_factory.mktemp("finished") / "run"
+    assert main(fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))) == 0
+    return out

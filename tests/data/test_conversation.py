@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from presel_lightning.data.conversation import TEMPLATES, Odd, is_text_only, parse
+from presel_lightning.records import Turn
+
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
+)
+TURNS = (Turn("What?", "A dog"), Turn("Sure?", "yes"))
+
+
+def talk(*texts: str, **more: Any) -> dict[str, Any]:
+    roles = ("human", "gpt")
+    entries = [{"from": roles[i % 2], "value": text} for i, text in enumerate(texts)]
+    return {"image": "a.jpg", "conversations": entries, **more}
+
+
+def entry(role: str, value: Any) -> dict[str, Any]:
+    return {"from": role, "value": value}
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["<image>\nWhat?", "What?\n<image>", "<image> <image>What?", "<image>\n\n What? <image>"],
+)
+def test_image_token_is_taken_out_wherever_it_stands(question: str) -> None:
+    assert parse(talk(question, "A dog", "Sure?", "yes")) == TURNS
+
+
+def test_image_token_may_stand_in_a_later_question() -> None:
+    assert parse(talk("What?", "A dog", "<image>\nSure?", "yes")) == TURNS
+
+
+@pytest.mark.parametrize("record", [{"image": "a"}, {"image": "a", "conversations": []}])
+def test_no_instruction_yet(record: dict[str, Any]) -> None:
+    assert parse(record) == () and not is_text_only(record)
+
+
+def test_text_only_is_told_apart() -> None:
+    record = talk("Hi", "Hello")
+    del record["image"]
+    assert is_text_only(record) and parse(record) == (Turn("Hi", "Hello"),)
+
+
+FAULTS = [
+    (talk(conversations="hi"), "conversations_not_a_list"),
+    (talk(conversations={}), "conversations_not_a_list"),
+    (talk("<image>Q"), "turn_without_answer"),
+    (talk("<image>Q", "A", "Q"), "turn_without_answer"),
+    (talk("<image>Q", ""), "empty_answer"),
+    (talk("<image>Q", "A", "Q", " \n"), "empty_answer"),
+    (talk("Q", "A"), "image_without_token"),
+    (talk("Q", "<image>A"), "image_token_in_answer"),
+    (talk("<image>Q", "A", image=None), "image_token_without_image"),
+    (talk("<image>Q", "A", image=["a", "b"]), "several_images"),
+    (talk("<image>Q", "A", image=5), "image_not_a_path"),
+    (talk("<image>Q", "A", image=""), "image_not_a_path"),
+    (talk(conversations=["hi"]), "bad_turn"),
+    (talk(conversations=[entry("human", None), entry("gpt", "A")]), "bad_turn"),
+    (talk(conversations=[entry("human", "<image>"), entry("human", "A")]), "roles_not_alternating"),
+    (talk(conversations=[entry("gpt", "A"), entry("human", "<image>")]), "roles_not_alternating"),
+    *(
+        (talk(conversations=[entry("human", "<image>"), entry(role, "A")]), "unknown_role")
+        for role in ("assistant", "user", "system", "GPT")
+    ),
+]
+
+
+@pytest.mark.parametrize(("record", "problem"), FAULTS)
+def test_faults(record: dict[str, Any], problem: str) -> None:
+    with pytest.raises(Odd) as odd:
+        parse(record)
+    assert odd.value.problem == problem and str(odd.value)
+    assert not is_text_only(record)
+
+
+def test_vicuna_text() -> None:
+    rendered = TEMPLATES["vicuna_v1"].render(TURNS, with_question=True)
+    assert rendered.text == (
+        f"{SYSTEM} USER: <image>\nWhat? ASSISTANT: A dog</s>USER: Sure? ASSISTANT: yes</s>"
+    )
+    answers = [rendered.text[start:end] for start, end in rendered.answer_spans]
+    assert answers == ["A dog</s>", "yes</s>"]
+
+
+def test_text_without_question() -> None:
+    rendered = TEMPLATES["vicuna_v1"].render(TURNS, with_question=False)
+    assert rendered.text == f"{SYSTEM} USER: <image> ASSISTANT: A dog yes</s>"
+    ((start, end),) = rendered.answer_spans
+    assert rendered.text[start:end] == "A dog yes</s>"
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("n_before", [0, 1])
+def test_prompt_begins_the_text_trained_on(template: str, n_before: int) -> None:
+    prompt = TEMPLATES[template].prompt(TURNS[:n_before], TURNS[n_before].question)
+    whole = TEMPLATES[template].render(TURNS[: n_before + 1], with_question=True).text
+    assert whole == f"{prompt} {TURNS[n_before].answer}</s>"
+
+
+def test_prompt_moves_the_image_to_the_front() -> None:
+    prompt = TEMPLATES["vicuna_bare"].prompt((), "What?\n<image>")
+    assert prompt == "USER: <image>\nWhat? ASSISTANT:"

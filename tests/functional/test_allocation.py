@@ -1,0 +1,135 @@
+from fractions import Fraction
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from presel_lightning.functional import allocate, proportional_split
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> tuple[list[int], list[int], int]:
+    size = draw(st.integers(1, 12))
+    weights = draw(st.lists(st.integers(0, 50), min_size=size, max_size=size))
+    capacities = draw(st.lists(st.integers(0, 40), min_size=size, max_size=size))
+    return weights, capacities, draw(st.integers(0, 300))
+
+
+def by_fractions(weights: list[int], capacities: list[int], total: int) -> list[int]:
+    """The rule in exact arithmetic, one entry after another."""
+    given_out = [0] * len(weights)
+    total = min(total, sum(capacities))
+    for level in (
+        [Fraction(w) for w in weights],
+        [Fraction(int(w == 0)) for w in weights],
+    ):
+        active = {i for i, w in enumerate(level) if w > 0}
+        rest = min(total - sum(given_out), sum(capacities[i] for i in active))
+        while active:
+            mass = sum(level[i] for i in active)
+            quota = {i: rest * level[i] / mass for i in sorted(active)}
+            filled = [i for i in quota if quota[i] >= capacities[i]]
+            if not filled:
+                break
+            for i in filled:
+                given_out[i] = capacities[i]
+                rest -= capacities[i]
+                active.remove(i)
+        for i in active:
+            given_out[i] = int(quota[i])
+        missing = rest - sum(given_out[i] for i in active)
+        by_remainder = sorted(active, key=lambda i: (-(quota[i] - int(quota[i])), i))
+        for i in by_remainder[:missing]:
+            given_out[i] += 1
+    return given_out
+
+
+@settings(deadline=None)
+@given(problems())
+def test_allocation_is_the_rule_in_exact_arithmetic(
+    problem: tuple[list[int], list[int], int],
+) -> None:
+    weights, capacities, total = problem
+    expected = by_fractions(weights, capacities, total)
+    assert allocate(torch.tensor(weights), torch.tensor(capacities), total).tolist() == expected
+
+
+@settings(deadline=None)
+@given(problems(), st.sampled_from([0.1, 1 / 3, 7.0, 1e-9, 1e12]))
+def test_allocation_does_not_see_the_scale_of_the_weights(
+    problem: tuple[list[int], list[int], int], scale: float
+) -> None:
+    weights, capacities, total = problem
+    scaled = allocate(torch.tensor(weights).double() * scale, torch.tensor(capacities), total)
+    assert (
+        scaled.tolist() == allocate(torch.tensor(weights), torch.tensor(capacities), total).tolist()
+    )
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0, 1e6), min_size=1, max_size=200), st.integers(0, 10**8), st.integers(0, 99)
+)
+def test_allocation_is_exact_and_honours_caps(weights: list[float], total: int, salt: int) -> None:
+    generator = torch.Generator().manual_seed(salt)
+    capacities = torch.randint(0, 10**6, (len(weights),), generator=generator)
+    result = allocate(torch.tensor(weights, dtype=torch.float64), capacities, total)
+    assert result.sum() == min(total, int(capacities.sum()))
+    assert (result >= 0).all() and (result <= capacities).all()
+
+
+@settings(deadline=None)
+@given(problems())
+def test_more_weight_never_gets_less(problem: tuple[list[int], list[int], int]) -> None:
+    weights, capacities, total = problem
+    given_out = allocate(torch.tensor(weights), torch.tensor(capacities), total).tolist()
+    entries = list(zip(weights, capacities, given_out, strict=True))
+    for weight, capacity, got in entries:
+        for other_weight, other_capacity, other_got in entries:
+            if weight > other_weight and capacity >= other_capacity:
+                assert got >= other_got
+
+
+def test_zero_weight_waits_until_all_others_are_full() -> None:
+    weights, capacities = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([5, 4, 4])
+    assert allocate(weights, capacities, 5).tolist() == [5, 0, 0]
+    assert allocate(weights, capacities, 8).tolist() == [5, 2, 1]
+
+
+def test_float_noise_makes_no_winner() -> None:
+    noisy = torch.tensor([0.3, 0.1 + 0.2, 0.3], dtype=torch.float64)
+    assert allocate(noisy, torch.tensor([9, 9, 9]), 4).tolist() == [2, 1, 1]
+    tenths = torch.full((10,), 0.1, dtype=torch.float64)
+    assert allocate(tenths, torch.full((10,), 1000), 1000).tolist() == [100] * 10
+
+
+@pytest.mark.parametrize("weights", [[-1.0, 2.0], [torch.nan, 1.0], [torch.inf, 1.0]])
+def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="finite weights"):
+        allocate(torch.tensor(weights), torch.tensor([1, 1]), 1)
+
+
+def test_a_negative_total_is_refused() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        allocate(torch.ones(2), torch.tensor([1, 1]), -1)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=15), st.integers(1, 2000))
+def test_every_task_is_in_the_reference_split(sizes: list[int], total: int) -> None:
+    assume(total >= len(sizes))
+    split = proportional_split(torch.tensor(sizes), total)
+    assert split.sum() == min(total, sum(sizes))
+    assert (split >= 1).all() and (split <= torch.tensor(sizes)).all()
+
+
+def test_the_reference_split_is_in_proportion_where_nobody_needs_raising() -> None:
+    sizes = torch.tensor([333, 500, 167])
+    assert proportional_split(sizes, 50).tolist() == allocate(sizes, sizes, 50).tolist()
+    assert proportional_split(torch.tensor([980, 10, 10]), 50).tolist() == [48, 1, 1]
+
+
+def test_a_reference_split_below_one_a_task_is_refused() -> None:
+    with pytest.raises(ValueError, match="3 are needed"):
+        proportional_split(torch.tensor([5, 5, 5]), 2)

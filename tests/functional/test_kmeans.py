@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from presel_lightning.functional import kmeans
+
+
+def mixture(n: int, centers: int, seed: int, spread: float = 0.6, dim: int = 16) -> Tensor:
+    """Rows on the unit sphere around centres of unequal size."""
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.randn(centers, dim, generator=generator)
+    share = 1 / torch.arange(1, centers + 1)
+    which = torch.multinomial(share, n, replacement=True, generator=generator)
+    return normalize(means[which] + spread * torch.randn(n, dim, generator=generator), dim=1)
+
+
+def inertia(features: Tensor, labels: Tensor) -> float:
+    """Sum of squared distances to the means of the clusters."""
+    total = 0.0
+    for label in labels.unique():
+        rows = features[labels == label].double()
+        total += float((rows - rows.mean(dim=0)).square().sum())
+    return total
+
+
+@pytest.mark.parametrize(("n", "k"), [(3000, 30), (800, 8), (500, 100)])
+def test_inertia_is_that_of_scikit_learn(n: int, k: int) -> None:
+    features = mixture(n, 3 * k, seed=n)
+    ours = [inertia(features, kmeans(features, k, seed=s).labels) for s in range(3)]
+    theirs = [KMeans(k, n_init=1, random_state=s).fit(features.numpy()).inertia_ for s in range(3)]
+    assert np.mean(ours) <= 1.02 * np.mean(theirs)
+
+
+@pytest.mark.parametrize("n", [40, 2500])
+def test_labels_follow_the_rows_when_these_are_shuffled(n: int) -> None:
+    features = mixture(n, 20, seed=1)
+    shuffle = torch.randperm(n)
+    straight, shuffled = kmeans(features, 20, seed=3), kmeans(features[shuffle], 20, seed=3)
+    assert torch.equal(shuffled.labels, straight.labels[shuffle])
+    assert torch.equal(shuffled.centroids, straight.centroids)
+
+
+def test_labels_do_not_depend_on_the_number_of_threads() -> None:
+    features = mixture(5000, 60, seed=2, dim=96)
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            results.append(kmeans(features, 50, seed=0))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert torch.equal(other.labels, results[0].labels)
+        assert torch.equal(other.centroids, results[0].centroids)
+
+
+def test_the_seed_is_what_makes_two_runs_differ() -> None:
+    features = mixture(1000, 50, seed=4)
+    assert torch.equal(kmeans(features, 20, seed=0).labels, kmeans(features, 20, seed=0).labels)
+    assert not torch.equal(kmeans(features, 20, seed=0).labels, kmeans(features, 20, seed=1).labels)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 30), st.integers(1, 40), st.integers(1, 6), st.integers(0, 10**6))
+def test_no_cluster_is_empty_and_equal_rows_stay_together(
+    n: int, k: int, values: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randint(0, values, (n, 2), generator=generator).float()
+    labels, centroids = kmeans(features, k, seed=seed)
+    distinct, which = features.unique(dim=0, return_inverse=True)
+    assert len(centroids) == min(k, len(distinct))
+    assert labels.unique().tolist() == list(range(len(centroids)))
+    for row in range(len(distinct)):
+        assert len(labels[which == row].unique()) == 1
+
+
+def test_centroids_are_the_means_of_their_rows() -> None:
+    features = torch.cat([mixture(400, 9, seed=5), mixture(50, 9, seed=5)])  # with duplicates
+    labels, centroids = kmeans(features, 7, seed=0)
+    means = torch.stack([features[labels == label].mean(dim=0) for label in range(7)])
+    torch.testing.assert_close(centroids, means, rtol=0, atol=1e-6)
+
+
+def test_one_row_and_one_cluster() -> None:
+    assert kmeans(torch.ones(1, 3), 1, seed=0).labels.tolist() == [0]
+    labels, centroids = kmeans(mixture(50, 3, seed=6), 1, seed=0)
+    assert labels.tolist() == [0] * 50 and centroids.shape == (1, 16)
+
+
+def test_memory_mapped_half_precision_is_taken(tmp_path: Path) -> None:
+    features = mixture(1500, 20, seed=7).half().numpy()
+    np.save(tmp_path / "features.npy", features)
+    mapped = torch.from_numpy(np.load(tmp_path / "features.npy", mmap_mode="r+"))
+    single = torch.from_numpy(features).float()
+    assert torch.equal(kmeans(mapped, 15, seed=0).labels, kmeans(single, 15, seed=0).labels)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (5,)])
+def test_what_has_no_rows_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="expected rows"):
+        kmeans(torch.zeros(shape), 1, seed=0)
+
+
+def test_a_feature_that_is_not_finite_is_refused() -> None:
+    features = mixture(10, 2, seed=8)
+    features[7, 3] = torch.nan
+    with pytest.raises(ValueError, match="not all finite"):
+        kmeans(features, 2, seed=0)

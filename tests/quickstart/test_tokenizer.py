@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoTokenizer
+
+from presel_lightning.quickstart import CHECKPOINT
+from presel_lightning.quickstart.tokenizer import build_tokenizer
+
+PHOTOS = Path(__file__).parents[3] / "shared" / "photo_pool" / "annotations.json"
+TOKENIZER = AutoTokenizer.from_pretrained(CHECKPOINT)
+
+
+def _round_trip(text: str) -> str:
+    return str(TOKENIZER.decode(TOKENIZER(text, add_special_tokens=False)["input_ids"]))
+
+
+@pytest.mark.parametrize(
+    "text", ["jay", " a  b ", "Ünïcode ☂", "it 's , n't .", "tab\t\n\r", "日本"]
+)
+def test_any_text_survives(text: str) -> None:
+    assert _round_trip(text) == text
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
+def test_any_text_survives_at_random(text: str) -> None:
+    assert _round_trip(text) == text
+
+
+@pytest.mark.skipif(not PHOTOS.exists(), reason="no photo_pool beside the checkout")
+def test_photo_instructions_survive() -> None:
+    records = json.loads(PHOTOS.read_text(encoding="utf-8"))
+    texts = {turn["value"] for record in records for turn in record["conversations"]}
+    assert len(texts) > 100
+    assert [text for text in texts if _round_trip(text) != text] == []
+
+
+def test_special_tokens_have_llavas_places() -> None:
+    assert TOKENIZER.convert_tokens_to_ids(["<unk>", "<s>", "</s>", "<image>"]) == [0, 1, 2, 3]
+    assert (TOKENIZER.pad_token_id, TOKENIZER.bos_token_id, TOKENIZER.eos_token_id) == (0, 1, 2)
+    assert TOKENIZER.padding_side == "right"
+    assert TOKENIZER(" blue</s>", add_special_tokens=False)["input_ids"][-1] == 2
+    assert TOKENIZER("<image>", add_special_tokens=False)["input_ids"] == [3]
+    assert TOKENIZER("", add_special_tokens=False)["input_ids"] == []
+    assert len(TOKENIZER) <= 800
+
+
+def test_digits_stay_apart() -> None:
+    assert len(TOKENIZER("4711", add_special_tokens=False)["input_ids"]) == 4
+
+
+def test_training_is_reproducible() -> None:
+    texts = ["a red circle at top left", "USER: how many? ASSISTANT: two"] * 3
+    one, two = build_tokenizer(texts), build_tokenizer(texts)
+    assert one.get_vocab() == two.get_vocab()
+    assert one.backend_tokenizer.to_str() == two.backend_tokenizer.to_str()

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning import Trainer
+
+from presel_lightning.datamodule import SelectionDataModule
+from presel_lightning.models import LoRA
+from presel_lightning.models.llava import PROJECTOR, VISION_TOWER, unwrapped
+from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.finetune import cosine_with_warmup
+
+SMALL = LoRA(r=4, alpha=8, dropout=0.0)
+
+
+def module(tune: Any = "lora", **options: Any) -> FineTune:
+    made = FineTune("quickstart", tune=tune, lora=SMALL, dtype="float32", **options)
+    made.configure_model()
+    return made
+
+
+@pytest.fixture(scope="module")
+def data(finished: Path, pool_folder: Path) -> SelectionDataModule:
+    from presel_lightning.data.pool import load_pool
+
+    made = SelectionDataModule(
+        str(pool_folder / "train.json"), template="vicuna_bare", batch_size=6, num_workers=0
+    )
+    made.pool = load_pool(finished, pool_folder)
+    return made
+
+
+def first_batch(data: SelectionDataModule, tuned: FineTune) -> dict[str, Any]:
+    data.train_on(data.pool.uid[:6], tuned.processor, seed=0)
+    batch: dict[str, Any] = next(iter(data._train(0, 1)))
+    return batch
+
+
+def test_answer_losses_are_those_of_transformers(data: SelectionDataModule) -> None:
+    """Sample by sample, on the sample's own unpadded row, with transformers' own loss."""
+    tuned = module("none")
+    batch = first_batch(data, tuned)
+    sums, counts = tuned.answer_losses(batch)
+    for row in range(len(batch["weight"])):
+        length = int(batch["attention_mask"][row].sum())
+        loss = unwrapped(tuned.model)(
+            input_ids=batch["input_ids"][row : row + 1, :length],
+            pixel_values=batch["pixel_values"][row : row + 1],
+            labels=batch["labels"][row : row + 1, :length],
+        ).loss
+        torch.testing.assert_close(sums[row] / counts[row], loss, rtol=1e-4, atol=1e-5)
+
+
+def test_lora_leaves_the_vision_tower_alone() -> None:
+    trained = [name for name, p in module().named_parameters() if p.requires_grad]
+    assert trained and not any(VISION_TOWER in name for name in trained)
+    assert any(PROJECTOR in name for name in trained)
+    rest = [name for name in trained if PROJECTOR not in name]
+    assert rest and all("lora_" in name and "language_model" in name for name in rest)
+
+
+def test_full_tuning_trains_all_but_the_vision_tower() -> None:
+    for name, parameter in module("full").named_parameters():
+        assert parameter.requires_grad == (VISION_TOWER not in name)
+
+
+def test_the_projector_has_its_own_learning_rate() -> None:
+    tuned = module(lr=3e-3, projector_lr=5e-4, weight_decay=0.1)
+    names = {id(p): name for name, p in tuned.named_parameters()}
+    groups = tuned.parameter_groups()
+    for group in groups:
+        for parameter in group["params"]:
+            projector = PROJECTOR in names[id(parameter)]
+            assert group["lr"] == (5e-4 if projector else 3e-3)
+            assert group["weight_decay"] == (0.1 if parameter.ndim > 1 else 0.0)
+    grouped = sum(len(group["params"]) for group in groups)
+    assert grouped == sum(p.requires_grad for p in tuned.parameters())
+
+
+def test_learning_rate_rises_then_falls_along_a_cosine() -> None:
+    factors = [cosine_with_warmup(step, 3, 103) for step in range(104)]
+    assert factors[:4] == pytest.approx([0, 1 / 3, 2 / 3, 1])
+    assert factors[53] == pytest.approx(0.5)
+    assert factors[103] == pytest.approx(0, abs=1e-12)
+    assert np.all(np.diff(factors[3:]) < 0)
+
+
+@pytest.mark.parametrize("tune", ["lora", "full"])
+def test_a_saved_model_comes_back(
+    tune: str, data: SelectionDataModule, tmp_path: Path
+) -> None:
+    tuned = module(tune)
+    batch = first_batch(data, tuned)
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.01 * torch.randn_like(parameter))
+        expected, _ = tuned.answer_losses(batch)
+    tuned.save(tmp_path)
+    assert not list(tmp_path.glob("*.bin"))
+    again = FineTune(str(tmp_path), tune="none", dtype="float32")
+    again.configure_model()
+    found, _ = again.answer_losses(batch)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_training_checkpoint_holds_what_is_trained(
+    data: SelectionDataModule, tmp_path: Path
+) -> None:
+    tuned = module()
+    data.train_on(data.pool.uid[:6], tuned.processor, seed=0)
+    trainer = Trainer(
+        max_steps=1,
+        accelerator="cpu",
+        logger=False,
+        default_root_dir=tmp_path,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(tuned, data)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    state = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]
+    assert set(state) == {name for name, p in tuned.named_parameters() if p.requires_grad}
+
+
+def test_rows_of_weight_0_change_nothing(data: SelectionDataModule) -> None:
+    tuned = module()
+    batch = first_batch(data, tuned)
+
+    class Alone:
+        world_size = 1
+
+        class strategy:
+            @staticmethod
+            def reduce(value: torch.Tensor, reduce_op: str) -> torch.Tensor:
+                return value
+
+    tuned._trainer = Alone()  # type: ignore[assignment]
+    tuned.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
+    part = {name: value[:4] for name, value in batch.items()}
+    batch["weight"][4:] = 0
+    torch.testing.assert_close(tuned.training_step(batch, 0), tuned.training_step(part, 0))
+
+
+def test_generation_answers_each_prompt_as_if_alone(
+    data: SelectionDataModule, finished: Path, pool_folder: Path
+) -> None:
+    from presel_lightning.callbacks import Benchmark
+    from presel_lightning.eval.annotation_file import AnnotationFile
+
+    tuned = FineTune(str(finished / "models" / "full"), tune="none", dtype="float32")
+    tuned.configure_model()
+    items = AnnotationFile(str(pool_folder / "test.json")).items()[:6]
+    scorer = Benchmark([], "vicuna_bare")
+    together = tuned.generate(scorer.prompts(items, tuned.processor), 12)
+    alone = [tuned.generate(scorer.prompts([i], tuned.processor), 12)[0] for i in items]
+    assert together == alone

@@ -1,0 +1,62 @@
+"""The folders at the root are packages of `presel_lightning`, and of nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("name", ["callbacks", "eval", "configs"])
+def test_links_lead_to_the_root(name: str) -> None:
+    link = ROOT / "presel_lightning" / name
+    assert link.is_symlink() and link.resolve() == ROOT / name
+
+
+@pytest.mark.parametrize("name", ["callbacks", "eval"])
+def test_no_second_identity(name: str) -> None:
+    with pytest.raises(ModuleNotFoundError, match=f"import presel_lightning.{name}"):
+        importlib.import_module(name)
+
+
+def test_light_commands_import_no_torch() -> None:
+    code = (
+        "import sys; from presel_lightning.cli import main; "
+        "assert main(['--help']) == 0; assert main(['report', '--run', 'nowhere']) == 2; "
+        "import presel_lightning.eval.report; "
+        "assert 'torch' not in sys.modules, 'torch was imported'"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_wheel_holds_configs_and_callbacks(tmp_path: Path) -> None:
+    """Built and installed in an empty environment that borrows the dependencies of this one."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)],
+        check=True,
+    )
+    wheel = next(tmp_path.glob("presel_lightning-*.whl"))
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=False)
+    python = environment / "bin" / "python"
+    site = next(environment.glob("lib/python3*/site-packages"))
+    subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
+    borrowed = [p for p in sys.path if p.endswith("site-packages")]
+    (site / "borrowed.pth").write_text("\n".join(borrowed))
+    code = (
+        "import presel_lightning.cli as cli, presel_lightning.callbacks as c, pathlib, sys; "
+        "assert (cli.configs_folder() / 'llava15.yaml').is_file(); assert c.Benchmark; "
+        "assert pathlib.Path(cli.__file__).is_relative_to(sys.argv[1]); "
+        "from presel_lightning import quickstart; "
+        "assert (quickstart.CHECKPOINT / 'config.json').is_file()"
+    )
+    subprocess.run([python, "-I", "-c", code, str(environment)], check=True, cwd=tmp_path)
+    for name in ("eval", "callbacks"):
+        assert not (site / name).exists()
