@@ -99,8 +99,10 @@ class SelectionDataModule(LightningDataModule):
         self.verify, self.max_pixels = verify, max_pixels
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
-        self._train: Callable[[int, int], DataLoader[Any]]
+        self._train: Callable[[int, int], ResumableLoader]
         self._predict: Callable[[int, int], DataLoader[Any]]
+        self._loader: ResumableLoader | None = None
+        self._place: dict[str, int] = {}
         if template not in TEMPLATES:
             raise UserError(f"data.template {template!r} is unknown; choose of {list(TEMPLATES)}")
 
@@ -175,7 +177,7 @@ class SelectionDataModule(LightningDataModule):
         dataset = TrainSet(self.pool, rows, self.encoder(processor))
         lengths = self.pool.n_words[rows]
 
-        def loader(rank: int, world: int) -> DataLoader[Any]:
+        def loader(rank: int, world: int) -> ResumableLoader:
             sampler = GlobalBatchSampler(lengths, self.batch_size, seed, rank, world)
             return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 
@@ -201,8 +203,24 @@ class SelectionDataModule(LightningDataModule):
         return {"collate_fn": dataset.collate, "num_workers": self.num_workers}  # type: ignore[attr-defined]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """This rank's part of each global batch."""
-        return self._train(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]
+        """This rank's part of each global batch, from where a continued fit was."""
+        self._loader = self._train(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]
+        if self._place:
+            self._loader.load_state_dict(self._place)
+            self._place = {}
+        return self._loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the epoch, for a training checkpoint."""
+        return self._loader.state_dict() if self._loader is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the place for the next loader.
+
+        Lightning would give it to the loader itself, but only to one that is made after the
+        checkpoint is read, and the learning-rate schedule asks for its length before that.
+        """
+        self._place = state_dict
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """This rank's blocks."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -12,7 +13,7 @@ import numpy as np
 from lightning import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from presel_lightning import artifacts
+from presel_lightning import __version__, artifacts
 from presel_lightning.callbacks import Benchmark, BlockWriter, SaveModel
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
@@ -31,6 +32,9 @@ from presel_lightning.selectors import Random, Selector
 from presel_lightning.signals import FEATURES, Signals
 from presel_lightning.store import digest_lines, fingerprint, read_json, write_json
 from presel_lightning.tasks import Embed, FineTune
+
+VERSIONS = ("torch", "lightning", "transformers", "peft", "numpy", "pyarrow")
+"""Packages that a result may depend on."""
 
 Arm = Literal["full", "random", "untrained"]
 
@@ -90,6 +94,16 @@ class Recipe:
 
     # ------------------------------------------------------------------ the two main commands
 
+    def begin(self) -> None:
+        """Write down what defines the run as a whole."""
+        if rank_zero():
+            self.runner.ledger.update(
+                state="running",
+                seed=self.plan.seed,
+                selector=type(self.plan.selector).__name__,
+                versions={"presel_lightning": __version__} | {v: version(v) for v in VERSIONS},
+            )
+
     def fit(self) -> None:
         """Select, train on the selection, train the baselines, score all, report."""
         selected = self.select()
@@ -100,6 +114,7 @@ class Recipe:
 
     def select(self) -> np.ndarray:
         """Everything up to the selection; uids of the reference and of what is added to it."""
+        self.begin()
         self.pool()
         reference = self.split()
         if len(reference):
@@ -264,7 +279,7 @@ class Recipe:
         def work() -> Facts:
             selection = self.data.select(plan.selector, self.signals, seed=plan.seed)
             artifacts.write_selection(self.out, pool, selection, self.signals)
-            return {"samples": len(selection.uids), "of": len(pool)}
+            return {"samples": len(selection.uids), "pool": len(pool)}
 
         self.runner.stage("selection", key, files, work)
 
@@ -370,12 +385,27 @@ class Recipe:
 
     def report(self) -> None:
         """Write the page; nothing to do where no stage had to work."""
-        done = self.out / "report" / "index.html"
-        if rank_zero():
-            if self.runner.worked or not done.exists():
-                self.runner.ledger.update(state="done")
-                write_report(self.out)
-            print_summary(self.out)
+        if not rank_zero():
+            return
+        self.runner.ledger.update(state="done", counts=self.counts())
+        if self.runner.worked or not (self.out / "report" / "index.html").exists():
+            write_report(self.out)
+        print_summary(self.out)
+
+    def counts(self) -> dict[str, int]:
+        """How many samples there are of each kind."""
+        pool, stages = self.data.pool, self.runner.ledger.read()["stages"]
+        reference = int(pool.reference.sum())
+        added = stages["selection"]["samples"]
+        return {
+            "pool": len(pool),
+            "tasks": len(pool.tasks),
+            "text_only": stages["pool"]["text_only"],
+            "problems": stages["pool"]["problems"],
+            "reference": reference,
+            "selected": added,
+            "trained_on": reference + added,
+        }
 
     def evaluate(self, checkpoint: str) -> None:
         """Score one checkpoint on the benchmarks."""

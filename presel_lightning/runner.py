@@ -80,9 +80,7 @@ class Runner:
                 device="cuda" if torch.cuda.is_available() else "cpu",
                 **facts,
             )
-            told = ", ".join(
-                f"{v} {k.replace('_', ' ')}" for k, v in facts.items() if k != "devices"
-            )
+            told = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in facts.items())
             self.tell(f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
         agree(lambda: None)
 

@@ -14,7 +14,7 @@ from presel_lightning.quickstart.world import generate
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
-SIZES = {"color": 45, "shape": 30, "count": 35, "caption": 20}
+SIZES = {"colour": 45, "shape": 30, "count": 35, "caption": 20}
 N_POOL = sum(SIZES.values())
 
 

@@ -19,7 +19,27 @@ import pytest
 from presel_lightning.cli import main
 from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments
 
-FILES = ["config.yaml", "run.json", "pool.parquet", "problems.csv", "reference.json", "signals/paired_loss.parquet", "signals/features/features.npy", "signals/features/uid.npy", "signals/features/meta.json", "selection/selection.parquet", "selection/tasks.csv", "selection/selected.json", "selection/requests.jsonl", "models/reference/adapter_model.safetensors", "models/final/adapter_model.safetensors", "models/final/tokenizer.json", "benchmark.json", "report/index.html", "report/report.json"]
+FILES = [
+    "config.yaml",
+    "run.json",
+    "pool.parquet",
+    "problems.csv",
+    "reference.json",
+    "signals/paired_loss.parquet",
+    "signals/features/features.npy",
+    "signals/features/uid.npy",
+    "signals/features/meta.json",
+    "selection/selection.parquet",
+    "selection/tasks.csv",
+    "selection/selected.json",
+    "selection/requests.jsonl",
+    "models/reference/adapter_model.safetensors",
+    "models/final/adapter_model.safetensors",
+    "models/final/tokenizer.json",
+    "benchmark.json",
+    "report/index.html",
+    "report/report.json",
+]
 
 REFERENCE, BUDGET = 9, round(0.25 * N_POOL)
 
@@ -42,7 +62,9 @@ def test_the_budget_is_met_to_the_sample(finished: Path) -> None:
     table = pq.read_table(finished / "selection" / "selection.parquet").to_pylist()
     chosen = {row["uid"] for row in table if row["selected"]}
     reference = {r["uid"] for r in json.loads((finished / "reference.json").read_text())}
-    selected = {r["uid"] for r in json.loads((finished / "selection" / "selected.json").read_text())}
+    selected = {
+        r["uid"] for r in json.loads((finished / "selection" / "selected.json").read_text())
+    }
     assert len(table) == N_POOL and len(chosen) == BUDGET and len(reference) == REFERENCE
     assert reference < chosen == selected
     with (finished / "selection" / "tasks.csv").open() as handle:
@@ -128,7 +150,12 @@ def test_images_without_instructions_wait(pool_folder: Path, tmp_path: Path) -> 
         del record["conversations"]
     (tmp_path / "bare.json").write_text(json.dumps(records))
     out = tmp_path / "run"
-    source = ["--data.annotations", str(tmp_path / "bare.json"), "--data.image_root", str(pool_folder)]
+    source = [
+        "--data.annotations",
+        str(tmp_path / "bare.json"),
+        "--data.image_root",
+        str(pool_folder),
+    ]
     assert main(fit_arguments(pool_folder, out, *source)) == 3
     requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
     assert len(requests) == REFERENCE

@@ -6,10 +6,9 @@ import csv
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +32,18 @@ MANIFEST = pa.schema(
         ("has_instruction", pa.bool_()),
     ]
 )
-RECORDS = pa.schema([("record", pa.large_string()), ("n_words", pa.int32())])
+RECORDS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", pa.string()),
+        ("task", pa.string()),
+        ("n_turns", pa.int32()),
+        ("n_words", pa.int32()),
+        ("key", pa.binary(16)),
+        ("whole", pa.binary(16)),
+        ("record", pa.large_string()),
+    ]
+)
 SEEN = pa.schema([("image", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())])
 BATCH = 4096
 """Records held at a time."""
@@ -64,8 +74,13 @@ def manifest_path(out: Path) -> Path:
 
 
 def records_path(out: Path) -> Path:
-    """The records themselves, row by row beside the manifest."""
+    """Every well-formed record, in the order of the annotations."""
     return out / "work" / "records.arrow"
+
+
+def order_path(out: Path) -> Path:
+    """Row of `records.arrow` that belongs to each row of the manifest."""
+    return out / "work" / "order.npy"
 
 
 def seen_path(out: Path) -> Path:
@@ -81,34 +96,32 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
         out: run folder.
         track: shows progress.
     """
-    (out / "work").mkdir(parents=True, exist_ok=True)
     problems: list[Problem] = []
-    candidates = out / "work" / ".candidates.arrow"
-    try:
-        text_only = _write_candidates(source, candidates, problems, track)
-        with pa.memory_map(str(candidates)) as mapped:
-            table = pa.ipc.open_file(mapped).read_all()
-            uids, repeats = _name(table)
-            kept = _keep(source, out, table, uids, repeats, problems, track)
-            _write_pool(out, table, uids, kept)
-            del table
-    finally:
-        candidates.unlink(missing_ok=True)
+    text_only = _write_records(source, records_path(out), problems, track)
+    columns = _columns(records_path(out))
+    occurrence, repeats = _number_all(columns, records_path(out))
+    named = zip(columns["task"], columns["image"], columns["id"], occurrence, strict=True)
+    uids = np.array([uid_of(*each) for each in named], dtype="U32")
+    kept = _keep(source, out, columns, uids, repeats, problems, track)
+    _write_pool(out, columns, uids, kept)
     _write_problems(out, problems)
     kinds = Counter(problem.problem for problem in problems)
     return PoolCounts(len(kept), text_only, len(problems), dict(kinds.most_common()))
 
 
-def _write_candidates(
+def _write_records(
     source: PoolSource, path: Path, problems: list[Problem], track: Track | None
 ) -> int:
     """Stream the well-formed records to disk; returns the number of text-only ones."""
     text_only = 0
-    schema = pa.schema([*MANIFEST, *RECORDS, ("key", pa.binary(16)), ("whole", pa.binary(16))])
     rows: list[Row] = []
     stream = source.records()
     tracked = track(stream, "reading records", None) if track else stream
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with (
+        replacing(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, RECORDS) as writer,
+    ):
         for record, task in tracked:
             if is_text_only(record):
                 text_only += 1
@@ -118,9 +131,9 @@ def _write_candidates(
             except Odd as odd:
                 problems.append(_problem(record, task, odd.problem, str(odd)))
             if len(rows) == BATCH:
-                writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
+                writer.write_batch(pa.RecordBatch.from_pylist(rows, RECORDS))
                 rows = []
-        writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
+        writer.write_batch(pa.RecordBatch.from_pylist(rows, RECORDS))
     return text_only
 
 
@@ -131,16 +144,14 @@ def _candidate(record: Record, task: str | None) -> Row:
     sample_id = str(record.get("id", ""))
     words = sum(len(turn["value"].split()) for turn in record.get("conversations") or [])
     return {
-        "uid": "",
         "id": sample_id,
         "image": record["image"],
         "task": task,
         "n_turns": len(turns),
-        "has_instruction": bool(turns),
-        "record": json.dumps(record, ensure_ascii=False),
         "n_words": words,
         "key": _digest([task, record["image"], sample_id]),
         "whole": _digest(record),
+        "record": json.dumps(record, ensure_ascii=False),
     }
 
 
@@ -153,48 +164,80 @@ def _problem(record: Record, task: str | None, problem: str, detail: str) -> Pro
     return Problem(str(record.get("id", "")), str(image), task or "", problem, detail)
 
 
-def _name(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Uid of every candidate, and which ones repeat another whole.
+def _columns(path: Path) -> dict[str, list[Any]]:
+    """Everything about the records but the records."""
+    columns: dict[str, list[Any]] = {name: [] for name in RECORDS.names if name != "record"}
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            for name, values in columns.items():
+                values += batch[name].to_pylist()
+    return columns
+
+
+def _number_all(columns: dict[str, list[Any]], path: Path) -> tuple[list[int], np.ndarray]:
+    """Occurrence of every record, and which ones repeat another whole.
 
     Records of one (task, image, id) are numbered in the order of their canonical JSON.
     """
+    counts = Counter(columns["key"])
     groups: dict[bytes, list[int]] = defaultdict(list)
-    for row, key in enumerate(_values(table, "key")):
-        groups[key].append(row)
-    occurrence = np.zeros(len(table), dtype=np.int64)
-    repeats = np.zeros(len(table), dtype=bool)
-    for rows in groups.values():
-        if len(rows) > 1:
-            _number(table, rows, occurrence, repeats)
-    columns = (_values(table, name) for name in ("task", "image", "id"))
-    named = zip(*columns, occurrence.tolist(), strict=True)
-    return np.array([uid_of(*each) for each in named], dtype="U32"), repeats
+    for row, key in enumerate(columns["key"]):
+        if counts[key] > 1:
+            groups[key].append(row)
+    occurrence = [0] * len(columns["key"])
+    repeats = np.zeros(len(occurrence), dtype=bool)
+    with RecordReader(path) as records:
+        for rows in groups.values():
+            texts = {row: canonical(records[row]) for row in rows}
+            number: dict[str, int] = {}
+            for row in sorted(rows, key=texts.__getitem__):
+                repeats[row] = texts[row] in number
+                occurrence[row] = number.setdefault(texts[row], len(number))
+    return occurrence, repeats
 
 
-def _number(table: pa.Table, rows: list[int], occurrence: np.ndarray, repeats: np.ndarray) -> None:
-    texts = {row: canonical(json.loads(table["record"][row].as_py())) for row in rows}
-    number: dict[str, int] = {}
-    for row in sorted(rows, key=lambda row: texts[row]):
-        repeats[row] = texts[row] in number
-        occurrence[row] = number.setdefault(texts[row], len(number))
+class RecordReader:
+    """Single records of `records.arrow`, read from the file as they are asked for.
 
+    Args:
+        path: of the file; every batch of it but the last holds `BATCH` records.
+    """
 
-def _values(table: pa.Table, name: str) -> Iterator[Any]:
-    for chunk in table[name].chunks:
-        yield from chunk.to_pylist()
+    def __init__(self, path: Path) -> None:
+        self._map = pa.memory_map(str(path))
+        reader = pa.ipc.open_file(self._map)
+        self._texts = [
+            reader.get_batch(number)["record"] for number in range(reader.num_record_batches)
+        ]
+
+    def __getitem__(self, row: int) -> Record:
+        """The record of a row, as the annotation file has it."""
+        record: Record = json.loads(self._texts[row // BATCH][row % BATCH].as_py())
+        return record
+
+    def __enter__(self) -> Self:
+        """Use it as long as it is open."""
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        """Close the file."""
+        self._texts = []
+        self._map.close()
 
 
 def _keep(
     source: PoolSource,
     out: Path,
-    table: pa.Table,
+    columns: dict[str, list[Any]],
     uids: np.ndarray,
     repeats: np.ndarray,
     problems: list[Problem],
     track: Track | None,
 ) -> np.ndarray:
     """Rows without a problem, in the order of their uids."""
-    images = sorted(set(_values(table, "image")))
+    images = sorted(set(columns["image"]))
     found = check_images(
         source.image_root,
         images,
@@ -206,8 +249,8 @@ def _keep(
     )
     _write_seen(out, source.image_root, images)
     good = ~repeats
-    columns = (_values(table, name) for name in ("id", "image", "task"))
-    for row, (sample_id, image, task) in enumerate(zip(*columns, strict=True)):
+    told = zip(columns["id"], columns["image"], columns["task"], strict=True)
+    for row, (sample_id, image, task) in enumerate(told):
         if repeats[row]:
             detail = f"the same as another record, uid {uids[row]}"
             problems.append(Problem(sample_id, image, task, "repeated_record", detail))
@@ -244,32 +287,19 @@ def images_changed(out: Path, root: Path) -> bool:
     return any(_stamp(root, i) != (size, mtime) for i, size, mtime in zip(*columns, strict=True))
 
 
-def _write_pool(out: Path, table: pa.Table, uids: np.ndarray, kept: np.ndarray) -> None:
-    names = [name for name in MANIFEST.names if name != "uid"]
-    with (
-        replacing(manifest_path(out)) as manifest,
-        replacing(records_path(out)) as records,
-        pq.ParquetWriter(manifest, MANIFEST) as rows,
-        pa.OSFile(str(records), "wb") as sink,
-        pa.ipc.new_file(sink, RECORDS) as writer,
-    ):
-        for start in range(0, max(1, len(kept)), BATCH):
-            part = kept[start : start + BATCH]
-            columns = {name: _take(table[name], part) for name in [*names, *RECORDS.names]}
-            uid = pa.array(uids[part].tolist(), pa.string())
-            rows.write_batch(_batch({**columns, "uid": uid}, MANIFEST))
-            writer.write_batch(_batch(columns, RECORDS))
-
-
-def _take(column: pa.ChunkedArray, rows: np.ndarray) -> pa.Array:
-    """Some rows of a column on disk; every chunk but the last holds `BATCH` rows."""
-    chunks = column.chunks
-    values = [chunks[row // BATCH][int(row % BATCH)].as_py() for row in rows]
-    return pa.array(values, column.type)
-
-
-def _batch(columns: dict[str, pa.Array], schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
+def _write_pool(
+    out: Path, columns: dict[str, list[Any]], uids: np.ndarray, kept: np.ndarray
+) -> None:
+    """Write the order of the records, then the manifest, which makes the pool whole."""
+    with replacing(order_path(out)) as path, path.open("wb") as handle:
+        np.save(handle, kept)
+    manifest = {
+        name: [columns[name][row] for row in kept] for name in columns if name in MANIFEST.names
+    }
+    manifest["uid"] = uids[kept].tolist()
+    manifest["has_instruction"] = [n_turns > 0 for n_turns in manifest["n_turns"]]
+    with replacing(manifest_path(out)) as path:
+        pq.write_table(pa.table(manifest, schema=MANIFEST), path)
 
 
 def _write_problems(out: Path, problems: list[Problem]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from presel_lightning.data.build import manifest_path, records_path
+from presel_lightning.data.build import (
+    RECORDS,
+    RecordReader,
+    manifest_path,
+    order_path,
+    records_path,
+)
 from presel_lightning.data.conversation import parse
 from presel_lightning.errors import UserError
 from presel_lightning.records import Sample
@@ -39,32 +44,31 @@ class Pool:
     """
 
     def __init__(self, out: Path, image_root: Path) -> None:
+        self.out = Path(out)
         self.image_root = Path(image_root)
-        self._path = records_path(out)
         table = pq.read_table(manifest_path(out))
-        for name in ("uid", "id", "image", "task"):
-            setattr(self, name, np.array(table[name].to_pylist(), dtype=object))
-        self.uid: np.ndarray
-        self.id: np.ndarray
-        self.image: np.ndarray
-        self.task: np.ndarray
+        self.uid = _strings(table["uid"])
+        self.id = _strings(table["id"])
+        self.image = _strings(table["image"])
+        self.task = _strings(table["task"])
         self.n_turns: np.ndarray = table["n_turns"].to_numpy()
         self.has_instruction: np.ndarray = table["has_instruction"].to_numpy()
-        self.n_words: np.ndarray = self._records["n_words"].to_numpy()
         self.reference = np.zeros(len(table), dtype=bool)
         self.tasks: tuple[str, ...] = tuple(sorted(set(self.task)))
+        self._order: np.ndarray = np.load(order_path(out))
+        self.n_words = _column(records_path(out), "n_words")[self._order]
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.uid)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process: not the memory map, which it opens itself."""
-        return {name: value for name, value in self.__dict__.items() if name != "_records"}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process opens the pool itself rather than have it sent."""
+        return _reopen, (self.out, self.image_root, np.flatnonzero(self.reference))
 
     @cached_property
-    def _records(self) -> pa.Table:
-        return pa.ipc.open_file(pa.memory_map(str(self._path))).read_all()
+    def _records(self) -> RecordReader:
+        return RecordReader(records_path(self.out))
 
     def with_reference(self, uids: Iterable[str]) -> Pool:
         """The same pool with another reference split."""
@@ -83,22 +87,17 @@ class Pool:
         Raises:
             UserError: a uid is not in the pool.
         """
-        wanted = np.array(list(uids), dtype="U32")
-        known = self.uid.astype("U32")
-        if not len(wanted):
-            return np.empty(0, dtype=np.int64)
-        places = np.searchsorted(known, wanted) % max(1, len(known))
-        wrong = np.flatnonzero(known[places] != wanted)
-        if len(wrong):
-            raise UserError(
-                f"uid {wanted[wrong[0]]} is not in the pool ({len(wrong)} unknown in all)"
-            )
+        wanted = np.array(list(uids), dtype=object)
+        places = np.searchsorted(self.uid, wanted)
+        places[places == len(self)] = 0
+        wrong = self.uid[places] != wanted if len(self) else np.ones(len(wanted), dtype=bool)
+        if wrong.any():
+            raise UserError(f"uid {wanted[wrong][0]} is not in the pool ({wrong.sum()} unknown)")
         return places
 
     def record(self, row: int) -> dict[str, Any]:
         """The record of a row, as the annotation file has it."""
-        record: dict[str, Any] = json.loads(self._records["record"][int(row)].as_py())
-        return record
+        return self._records[int(self._order[row])]
 
     def sample(self, row: int) -> Sample:
         """One sample with its turns."""
@@ -115,6 +114,25 @@ class Pool:
     def image_path(self, row: int) -> Path:
         """File of a row's image."""
         return self.image_root / str(self.image[row])
+
+
+def _strings(column: pa.ChunkedArray) -> np.ndarray:
+    return np.array(column.to_pylist(), dtype=object)
+
+
+def _column(path: Path, name: str) -> np.ndarray:
+    """One column of the records, without the others."""
+    number = RECORDS.get_field_index(name)
+    options = pa.ipc.IpcReadOptions(included_fields=[number])
+    with pa.OSFile(str(path)) as file:
+        column: np.ndarray = pa.ipc.open_file(file, options=options).read_all()[name].to_numpy()
+        return column
+
+
+def _reopen(out: Path, image_root: Path, reference: np.ndarray) -> Pool:
+    pool = Pool(out, image_root)
+    pool.reference[reference] = True
+    return pool
 
 
 def load_pool(out: Path, image_root: Path) -> Pool:

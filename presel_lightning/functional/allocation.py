@@ -103,17 +103,22 @@ def _split(weights: Tensor, capacities: Tensor, total: int) -> Tensor:
         return torch.zeros_like(capacities)
     margin = min(_RESOLUTION, 0.5 / len(weights))  # so that whole parts never sum above the total
     full = weights == 0  # these have capacity 0 here
-    while True:
+    while not full.all():
+        open_weights = torch.where(full, 0.0, weights)
+        shares = open_weights / open_weights.max()  # in [0, 1], so that no sum overflows
         rest = total - int(capacities[full].sum())
-        shares = torch.where(full, 0.0, weights / weights.max())  # (M,), no sum overflows
-        # all full: nothing rests to be split
-        quotas = rest * (shares / shares.sum()) if not full.all() else shares
+        quotas = rest * (shares / shares.sum())  # (M,)
         over = ~full & (quotas >= capacities - margin)
         if not over.any():
-            break
+            return torch.where(full, capacities, _round(quotas, full, rest, margin))
         full |= over
+    return capacities
+
+
+def _round(quotas: Tensor, full: Tensor, total: int, margin: float) -> Tensor:
+    """Whole numbers that sum to ``total``: whole parts, then largest fractions first."""
     whole = (quotas + margin).floor().long()
     fraction = torch.where(full, -1.0, ((quotas - whole) / _RESOLUTION).round())
-    first = torch.argsort(fraction, descending=True, stable=True)[: rest - int(whole.sum())]
+    first = torch.argsort(fraction, descending=True, stable=True)[: total - int(whole.sum())]
     whole[first] += 1
-    return torch.where(full, capacities, whole)
+    return whole

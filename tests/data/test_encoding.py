@@ -7,20 +7,23 @@ from typing import Any
 import numpy as np
 import pytest
 import sentencepiece
-from sentencepiece import sentencepiece_model_pb2 as model_pb2
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaTokenizer, PreTrainedTokenizerFast
 
 from presel_lightning.data.conversation import TEMPLATES, Rendered
-from presel_lightning.data.encoding import IGNORE, encode, swallows_space
+from presel_lightning.data.encoding import encode, swallows_space
 from presel_lightning.errors import UserError
+from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.records import Turn
 
+model_pb2: Any = sentencepiece_model_pb2  # its classes are made when it is imported
+
 N_IMAGE = 3
-MERGES = """▁U ▁A ▁a ER US ▁US USER SS IS IST AN ANT ASS ▁ASS ▁ASSIST ▁ASSISTANT do dog re red
-▁re ▁do ▁dog ye yes ▁yes ▁▁""".split()
+MERGES = (
+    "▁U ▁A ▁a ER US ▁US USER SS IS IST AN ANT ASS ▁ASS do dog re red ▁re ▁do ▁dog ye yes ▁yes ▁▁"
+)
 """Pieces in the order of their merges; `▁USER` is none, so that it falls apart as in Llama."""
-del MERGES[MERGES.index("▁ASSISTANT")], MERGES[MERGES.index("▁ASSIST")]
 WORDS = ["dog", "red", "yes", "a", "USER", "no?", "12", "7", "B.", "\n", "ASSISTANT", "été", ":"]
 
 
@@ -44,10 +47,10 @@ def sentencepiece_file(folder: Path) -> Path:
     add("</s>", 0, kinds.CONTROL)
     for byte in range(256):
         add(f"<0x{byte:02X}>", 0, kinds.BYTE)
-    for rank, piece in enumerate(MERGES):
+    for rank, piece in enumerate(MERGES.split()):
         add(piece, -rank, kinds.NORMAL)
     letters = sorted({letter for letter in "▁ABERSTUINadegorsy:?.127no"})
-    for rank, letter in enumerate(letters, start=len(MERGES)):
+    for rank, letter in enumerate(letters, start=len(MERGES.split())):
         add(letter, -rank, kinds.NORMAL)
     path = folder / "tokenizer.model"
     path.write_bytes(model.SerializeToString())
@@ -139,12 +142,10 @@ def published_labels(text: str, ids: list[int], slow: SlowLlama) -> list[int]:
 
 
 def conversation(rng: np.random.Generator) -> list[Turn]:
-    def text(n: int) -> str:
-        return " ".join(rng.choice(WORDS, size=n)).replace("ASSISTANT :", "dog")
+    def text() -> str:
+        return " ".join(rng.choice(WORDS, size=rng.integers(1, 6))).replace("ASSISTANT :", "dog")
 
-    return [
-        Turn(text(rng.integers(1, 6)), text(rng.integers(1, 6))) for _ in range(rng.integers(1, 4))
-    ]
+    return [Turn(text(), text()) for _ in range(rng.integers(1, 4))]
 
 
 def test_the_vocabulary_splits_user_as_llama_does(llama: Any, model_file: Path) -> None:

@@ -50,7 +50,9 @@ def make_signals(folder: Path, pool: Pool) -> Signals:
     rows = np.flatnonzero(pool.reference)
     relevance = 0.3 + 0.1 * np.asarray([pool.tasks.index(task) for task in pool.task[rows]])
     signals.write_paired_loss(
-        pa.table({"uid": pool.uid[rows].tolist(), "task": pool.task[rows].tolist(), "irs": relevance})
+        pa.table(
+            {"uid": pool.uid[rows].tolist(), "task": pool.task[rows].tolist(), "irs": relevance}
+        )
     )
     return signals
 

@@ -90,9 +90,7 @@ def test_learning_rate_rises_then_falls_along_a_cosine() -> None:
 
 
 @pytest.mark.parametrize("tune", ["lora", "full"])
-def test_a_saved_model_comes_back(
-    tune: str, data: SelectionDataModule, tmp_path: Path
-) -> None:
+def test_a_saved_model_comes_back(tune: str, data: SelectionDataModule, tmp_path: Path) -> None:
     tuned = module(tune)
     batch = first_batch(data, tuned)
     with torch.no_grad():

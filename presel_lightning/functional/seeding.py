@@ -1,0 +1,96 @@
+"""Where k-means starts."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from presel_lightning.functional.allocation import allocate
+
+_SAMPLE = 20  # rows a coarse centroid that its seeding looks at
+_COARSE_PASSES = 3
+_ONE_LEVEL = 32  # up to this many centroids one level is as cheap
+
+
+def squared_distances(rows: Tensor, centroids: Tensor) -> Tensor:
+    """Squared Euclidean distances less the squared norm of the row: (n, C)."""
+    return torch.addmm(centroids.square().sum(dim=1), rows, centroids.T, alpha=-2)
+
+
+def plus_plus(rows: Tensor, weight: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """Greedy k-means++: each centroid is the better of two draws by squared distance.
+
+    Args:
+        rows: (n, D) float32, n >= k.
+        weight: (n,) float64, how often each row counts.
+        k: Centroids wanted.
+        generator: Source of the draws.
+
+    Returns:
+        (k, D), rows of ``rows``.
+
+    Source: Arthur and Vassilvitskii 2007, k-means++: the advantages of careful seeding.
+    """
+    norms = rows.square().sum(dim=1)  # (n,)
+    chosen = _draw(weight, 1, generator).tolist()
+    nearest = (squared_distances(rows, rows[chosen])[:, 0] + norms).clamp_(min=0)  # (n,)
+    while len(chosen) < k:
+        candidates = _draw(nearest * weight, 2, generator)
+        distance = squared_distances(rows, rows[candidates]).add_(norms[:, None]).clamp_(min=0)
+        distance = torch.minimum(distance, nearest[:, None])  # (n, 2)
+        best = int((weight @ distance.double()).argmin())
+        chosen.append(int(candidates[best]))
+        nearest = distance[:, best].contiguous()
+    return rows[chosen]
+
+
+def two_levels(
+    rows: Tensor, weight: Tensor, k: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    r"""Coarse cells, and the seeds inside each: cost grows as :math:`k^{1.5}`, not :math:`k^2`.
+
+    About :math:`\sqrt k` cells are fitted to the rows; each gets centroids in proportion to its sum
+    of squared distances, drawn by `plus_plus` among its own rows. Few centroids need one cell.
+
+    Args:
+        rows: (n, D) float32, a sample, n >= k.
+        weight: (n,) float64.
+        k: Centroids wanted.
+        generator: Source of the draws.
+
+    Returns:
+        (k, D) centroids, (cells, D) middles of the cells.
+    """
+    if k <= _ONE_LEVEL:
+        return plus_plus(rows, weight, k, generator), rows.mean(dim=0, keepdim=True)
+    n_cells = round(math.sqrt(k))
+    first = slice(_SAMPLE * n_cells)
+    cells = plus_plus(rows[first], weight[first], n_cells, generator)
+    norms = rows.square().sum(dim=1)
+    for _ in range(_COARSE_PASSES):
+        distance, label = squared_distances(rows, cells).min(dim=1)
+        cells = _means(rows, weight, label, cells)
+    inertia = torch.zeros(n_cells, dtype=torch.float64)
+    inertia.index_add_(0, label, (distance + norms).clamp_(min=0) * weight)
+    shares = allocate(inertia, torch.bincount(label, minlength=n_cells), k)
+    seeds = [
+        plus_plus(rows[label == cell], weight[label == cell], share, generator)
+        for cell, share in enumerate(shares.tolist())
+        if share > 0
+    ]
+    return torch.cat(seeds), cells
+
+
+def _draw(mass: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Row numbers drawn in proportion to their mass."""
+    cumulative = mass.double().cumsum(dim=0)
+    at = torch.rand(n, generator=generator, dtype=torch.float64) * cumulative[-1]
+    return torch.searchsorted(cumulative, at, right=True).clamp(max=len(mass) - 1)
+
+
+def _means(rows: Tensor, weight: Tensor, label: Tensor, before: Tensor) -> Tensor:
+    """Weighted mean of each cell; a cell without rows stays where it was."""
+    sums = torch.zeros(before.shape, dtype=torch.float64)
+    sums.index_add_(0, label, rows.double() * weight[:, None])
+    mass = torch.zeros(len(before), dtype=torch.float64).index_add_(0, label, weight)
+    return torch.where(mass[:, None] > 0, (sums / mass[:, None]).float(), before)

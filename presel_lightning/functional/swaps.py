@@ -1,0 +1,97 @@
+"""Move centroids from where two are too close to where one is not enough."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from presel_lightning.functional.seeding import squared_distances
+
+_SPLIT_PART = 4  # one cluster in so many, the loosest ones, is tried
+_BISECTIONS = 3
+_BLOCK = 1024
+
+
+def swap_centroids(
+    members: Sequence[Tensor],
+    rows: Tensor,
+    weight: Tensor,
+    centroids: Tensor,
+    distance: Tensor,
+) -> Tensor:
+    r"""Merge pairs of near clusters and split loose ones, where the split gains more.
+
+    Merging a and b costs :math:`\frac{m_a m_b}{m_a + m_b} \lVert \mu_a - \mu_b \rVert^2`, and
+    splitting a cluster gains the same of its halves. The dearest splits are matched with the
+    cheapest merges, each cluster in one of them at most, for as long as the gain exceeds the cost.
+    Lloyd cannot make these moves, and they are what a quick seeding gets wrong.
+
+    Args:
+        members: Row numbers of each of the C clusters.
+        rows: (U, D) of a float dtype.
+        weight: (U,) float64, how often each row counts.
+        centroids: (C, D) float32, means of the clusters.
+        distance: (U,) squared distance of each row to its centroid.
+
+    Returns:
+        (C, D) float32 centroids from which to go on.
+    """
+    mass = torch.stack([weight[here].sum() for here in members])  # (C,)
+    spread = torch.stack([distance[here].double() @ weight[here] for here in members])
+    loosest = spread.argsort(descending=True, stable=True)[: max(1, len(members) // _SPLIT_PART)]
+    splits = []
+    for cluster in loosest.tolist():
+        here = members[cluster]
+        centred = rows[here].float() - centroids[cluster]
+        splits.append((cluster, *_bisect(centred, weight[here], distance[here])))
+    cost, partner = _merge_costs(centroids, mass)
+    merges = ((a, int(partner[a])) for a in cost.argsort(stable=True).tolist())
+    result, busy = centroids.clone(), set[int]()
+    for cluster, gain, plus, minus in sorted(splits, key=lambda split: -split[1]):
+        if cluster in busy:
+            continue
+        busy.add(cluster)
+        pair = next((pair for pair in merges if busy.isdisjoint(pair)), None)
+        if pair is None or gain <= cost[pair[0]]:
+            break
+        share = mass[list(pair)].float() / mass[list(pair)].sum()
+        result[pair[0]] = share @ centroids[list(pair)]
+        result[pair[1]] = centroids[cluster] + plus
+        result[cluster] = centroids[cluster] + minus
+        busy.update(pair)
+    return result
+
+
+def _merge_costs(centroids: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+    """Cost of the cheapest merge of each cluster, and with whom: (C,) each."""
+    norms = centroids.square().sum(dim=1)
+    costs, partners = [], []
+    for start in range(0, len(centroids), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        apart = squared_distances(centroids[part], centroids).add_(norms[part, None])
+        harmonic = mass[part, None] * mass / (mass[part, None] + mass)
+        pairs = apart.clamp_(min=0) * harmonic
+        pairs[torch.arange(len(pairs)), torch.arange(start, start + len(pairs))] = torch.inf
+        cost, partner = pairs.min(dim=1)
+        costs.append(cost)
+        partners.append(partner)
+    return torch.cat(costs), torch.cat(partners)
+
+
+def _bisect(rows: Tensor, weight: Tensor, distance: Tensor) -> tuple[float, Tensor, Tensor]:
+    """Two-means of centred rows: its gain and the two middles, by projection on their line."""
+    axis, threshold = rows[distance.argmax()], 0.0
+    share, mass = weight.float(), float(weight.sum())
+    plus = minus = torch.zeros_like(axis)
+    gain = 0.0
+    for _ in range(_BISECTIONS):
+        side = share * (rows @ axis > threshold)
+        heavy = float(side.sum())
+        if not 0 < heavy < mass:
+            break
+        plus = side @ rows / heavy
+        minus = plus * (-heavy / (mass - heavy))  # the rows sum to zero
+        axis = plus - minus
+        threshold = float((plus + minus) @ axis) / 2
+        gain = heavy * (mass - heavy) / mass * float(axis @ axis)
+    return gain, plus, minus

@@ -1,0 +1,244 @@
+"""What selection costs beside the authors' procedure, at equal or better results, in one run.
+
+    python tests/bench/bench_selection.py [--large] [--out bench.json]
+
+Both sides run on one thread and are timed in CPU-seconds; each figure is a ratio, since seconds
+belong to a machine. Features are synthetic: unit vectors around centres that lie around coarser
+centres, of Zipf sizes, with 2 % near-duplicates; `tight` and `diffuse` differ in the spread.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import re
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from presel_lightning.functional import kmeans
+from presel_lightning.selectors.in_task import choose
+
+SPREAD = {"tight": 0.5, "diffuse": 1.2}
+DIM = 768
+POOL = [160_000, 105_000, 85_000, 80_000, 72_000, 50_000, 30_000, 22_000, 15_000, 6_000]
+Row = dict[str, object]
+Result = TypeVar("Result")
+
+
+def features(n: int, kind: str, seed: int = 0) -> Tensor:
+    """(n, 768) float32 unit vectors of a two-level mixture."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(rows: int) -> Tensor:
+        return torch.randn(rows, DIM, generator=generator) / math.sqrt(DIM)
+
+    n_fine = max(4, n // 60)
+    coarse = normalize(noise(max(2, round(math.sqrt(n_fine)))), dim=1)
+    parent = torch.randint(0, len(coarse), (n_fine,), generator=generator)
+    fine = normalize(coarse[parent] + 0.8 * noise(n_fine), dim=1)
+    share = torch.arange(1, n_fine + 1).double() ** -0.7
+    which = torch.multinomial(share, n, replacement=True, generator=generator)
+    rows = torch.empty(n, DIM)
+    for start in range(0, n, 4096):
+        centers = fine[which[start : start + 4096]]
+        rows[start : start + 4096] = normalize(centers + SPREAD[kind] * noise(len(centers)), dim=1)
+    copies, originals = torch.randperm(n, generator=generator)[: 2 * (n // 50)].view(2, -1)
+    rows[copies] = normalize(rows[originals] + 0.02 * noise(len(originals)), dim=1)
+    return rows
+
+
+def timed(function: Callable[[], Result]) -> tuple[Result, float]:
+    """A result and the CPU-seconds that it took."""
+    start = time.process_time()
+    result = function()
+    return result, time.process_time() - start
+
+
+def inertia(rows: Tensor, labels: Tensor) -> float:
+    """Sum of squared distances to the means of the clusters, in float64."""
+    count = torch.bincount(labels)
+    sums = torch.zeros(len(count), rows.shape[1], dtype=torch.float64)
+    for part, label in zip(rows.split(4096), labels.split(4096), strict=True):
+        sums.index_add_(0, label, part.double())
+    within = (sums.square().sum(dim=1) / count.clamp(min=1)).sum()
+    return float(rows.square().sum(dtype=torch.float64) - within)
+
+
+def authors_labels(rows: Tensor, seed: int = 12345) -> Tensor:
+    """k-means as the authors' script calls it (scikit-learn >= 1.4: one initialisation)."""
+    model = KMeans(max(1, int(0.01 * len(rows))), random_state=seed).fit(rows.numpy())
+    return torch.from_numpy(model.labels_).long()
+
+
+def our_labels(rows: Tensor, seed: int) -> Tensor:
+    """Ours, with as many clusters."""
+    return kmeans(rows, max(1, len(rows) // 100), seed=seed).labels
+
+
+def authors_choice(rows: Tensor, labels: Tensor, budget: int, excluded: Tensor) -> list[int]:
+    """The rest of their script: quotas, one mending pass, exact kNN, the most typical rows."""
+    vectors, clusters = rows.numpy(), labels.numpy()
+    names, full = np.unique(clusters, return_counts=True)
+    free = {int(c): np.flatnonzero((clusters == c) & ~excluded.numpy()) for c in names}
+    size = dict(zip(free, full.tolist(), strict=True))
+    total = sum(len(here) for here in free.values())
+    quota = {c: min(round(len(here) / total * budget), len(here)) for c, here in free.items()}
+    rest = budget - sum(quota.values())
+    step = 1 if rest > 0 else -1
+    for c in sorted(quota, key=lambda name: size[name], reverse=rest > 0):
+        if rest and (quota[c] < len(free[c]) if rest > 0 else quota[c] > 0):
+            quota[c] += step
+            rest -= step
+    chosen: list[int] = []
+    for c, count in quota.items():
+        if count > 0:
+            k = min(5, len(free[c]) - 1)
+            similarity = vectors[free[c]] @ vectors[free[c]].T
+            nearest = -np.sort(-similarity, axis=1)[:, 1 : k + 1]
+            typical = nearest.mean(axis=1) if k else np.zeros(1)
+            chosen += free[c][np.argsort(-typical, kind="stable")[:count]].tolist()
+    return sorted(chosen)
+
+
+def clustering(n: int, kind: str, seeds: int) -> Row:
+    """Their k-means against ours: mean time and mean inertia over the seeds of each side."""
+    rows = features(n, kind)
+    theirs = [timed(partial(authors_labels, rows, 12345 + s)) for s in range(seeds)]
+    ours = [timed(partial(our_labels, rows, s)) for s in range(2 * seeds)]
+    their_inertia = [inertia(rows, labels) for labels, _ in theirs]
+    our_inertia = [inertia(rows, labels) for labels, _ in ours]
+    reference = float(np.mean(their_inertia))
+    labels = ours[0][0]
+    turned = our_labels(rows.flip(0), 0).flip(0)
+    return {
+        "what": "k-means",
+        "data": f"{kind} {n}",
+        "authors_cpu_s": round(float(np.mean([s for _, s in theirs])), 2),
+        "ours_cpu_s": round(float(np.mean([s for _, s in ours])), 3),
+        "times_faster": round(
+            float(np.mean([s for _, s in theirs]) / np.mean([s for _, s in ours])), 1
+        ),
+        "inertia_ratio": round(float(np.mean(our_inertia)) / reference, 4),
+        "inertia_ratio_worst_seed": round(max(our_inertia) / reference, 4),
+        "empty_clusters": n // 100 - len(labels.unique()),
+        "same_labels_reversed_rows": bool(torch.equal(labels, turned)),
+    }
+
+
+def choosing(n: int, kind: str) -> Row:
+    """Their choice against ours on the same labels: the same images?"""
+    rows = features(n, kind)
+    labels = our_labels(rows, 0)
+    excluded = torch.rand(n, generator=torch.Generator().manual_seed(1)) < 0.05
+    theirs, their_time = timed(lambda: authors_choice(rows, labels, n // 10, excluded))
+    ours, our_time = timed(lambda: choose(rows, labels, n // 10, excluded, "official"))
+    return {
+        "what": "choice on equal labels",
+        "data": f"{kind} {n}",
+        "authors_cpu_s": round(their_time, 2),
+        "ours_cpu_s": round(our_time, 3),
+        "times_faster": round(their_time / our_time, 1),
+        "same_images": theirs == ours.rows.tolist(),
+    }
+
+
+def growth(sizes: list[int]) -> Row:
+    """Exponent p of our cost ~ N^p over the sizes, at N / 100 clusters."""
+    seconds = []
+    for n in sizes:
+        rows = features(n, "diffuse")
+        seconds.append(min(timed(partial(our_labels, rows, seed))[1] for seed in (0, 1)))
+    exponent = np.polyfit(np.log(sizes), np.log(seconds), 1)[0]
+    return {
+        "what": "growth of k-means",
+        "data": f"diffuse {sizes}",
+        "ours_cpu_s": [round(s, 2) for s in seconds],
+        "exponent": round(float(exponent), 2),
+    }
+
+
+def pool(sizes: list[int]) -> Row:
+    """Features on disk in, selection out, in a process of its own: CPU-seconds and peak memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "features.npy"
+        mapped = np.lib.format.open_memmap(
+            path, mode="w+", dtype=np.float16, shape=(sum(sizes), DIM)
+        )
+        for task, end in enumerate(np.cumsum(sizes)):
+            rows = features(sizes[task], "diffuse", seed=task)
+            mapped[end - sizes[task] : end] = rows.half().numpy()
+        mapped.flush()
+        del mapped
+        with multiprocessing.get_context("spawn").Pool(1) as workers:
+            idle = workers.apply(_select_pool, (path, []))
+            seconds, peak, chosen = workers.apply(_select_pool, (path, sizes))
+    return {
+        "what": "whole pool, memory-mapped float16",
+        "data": f"diffuse {sum(sizes)} in {len(sizes)} tasks",
+        "ours_cpu_s": round(seconds, 1),
+        "peak_gib": round(peak, 2),
+        "peak_gib_before": round(idle[1], 2),
+        "chosen": chosen,
+    }
+
+
+def _select_pool(path: Path, sizes: list[int]) -> tuple[float, float, int]:
+    torch.set_num_threads(1)
+    start, at, chosen = time.process_time(), 0, 0
+    for n in sizes:
+        rows = torch.from_numpy(np.load(path, mmap_mode="c")[at : at + n])
+        labels = our_labels(rows, 0)
+        chosen += len(choose(rows, labels, n // 10, torch.zeros(n, dtype=torch.bool)).rows)
+        at += n
+    return time.process_time() - start, _peak_gib(), chosen
+
+
+def _peak_gib() -> float:
+    """Highest resident memory of this process (Linux), pages of the mapped file included."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 2**20  # type: ignore[index]
+
+
+def main() -> None:
+    """Run, print a line a row, and write all rows."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--large", action="store_true", help="80k, 160k and 625k images too")
+    parser.add_argument("--out", type=Path, default=Path("bench.json"))
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    jobs: list[Callable[[], Row]] = [
+        lambda: clustering(5_000, "diffuse", 3),
+        lambda: clustering(20_000, "tight", 2),
+        lambda: clustering(20_000, "diffuse", 2),
+        lambda: choosing(20_000, "diffuse"),
+        lambda: growth([10_000, 20_000, 40_000]),
+        lambda: pool([20_000, 5_000]),
+    ]
+    if arguments.large:
+        jobs += [
+            lambda: clustering(80_000, "tight", 1),
+            lambda: clustering(80_000, "diffuse", 1),
+            lambda: growth([20_000, 80_000, 160_000]),
+            lambda: pool(POOL),
+        ]
+    rows = []
+    with threadpool_limits(1):
+        for job in jobs:
+            rows.append(job())
+            print("  ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
+            arguments.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
