@@ -68,8 +68,6 @@ class SelectionDataModule(LightningDataModule):
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
-    allow_zero_length_dataloader_with_multiple_devices = True
-
     def __init__(
         self,
         annotations: str | list[str] = "quickstart",
@@ -89,6 +87,8 @@ class SelectionDataModule(LightningDataModule):
         max_problem_fraction: float = 0.05,
     ) -> None:
         super().__init__()
+        # a rank may have no block of a short pass
+        self.allow_zero_length_dataloader_with_multiple_devices = True
         self.annotations = annotations
         self.image_root = image_root
         self.task_key, self.task_files, self.task_rules = task_key, task_files, task_rules

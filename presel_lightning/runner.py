@@ -80,7 +80,9 @@ class Runner:
                 device="cuda" if torch.cuda.is_available() else "cpu",
                 **facts,
             )
-            told = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in facts.items())
+            told = ", ".join(
+                f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if k != "devices"
+            )
             self.tell(f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
         agree(lambda: None)
 

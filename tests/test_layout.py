@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import subprocess
 import sys
 import venv
@@ -37,9 +38,12 @@ def test_light_commands_import_no_torch() -> None:
 
 def test_wheel_holds_configs_and_callbacks(tmp_path: Path) -> None:
     """Built and installed in an empty environment that borrows the dependencies of this one."""
+    tree = tmp_path / "tree"  # a build leaves traces, and takes up those of an older one
+    unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "runs", "tests")
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=unwanted)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     subprocess.run(
-        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)],
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(tree)],
         check=True,
     )
     wheel = next(tmp_path.glob("presel_lightning-*.whl"))

@@ -50,7 +50,7 @@ def stages(out: Path) -> dict[str, dict[str, object]]:
 
 
 def selection_bytes(out: Path) -> dict[str, bytes]:
-    names = ("selection.parquet", "selected.json", "tasks.csv")
+    names = ("selection.parquet", "selected.json")
     return {name: (out / "selection" / name).read_bytes() for name in names}
 
 
@@ -209,10 +209,14 @@ def test_killed_at_any_moment_ends_alike(finished: Path, pool_folder: Path, tmp_
 
 
 @pytest.mark.slow
-def test_two_processes_choose_as_one(finished: Path, pool_folder: Path, tmp_path: Path) -> None:
-    """With a reference split and a last batch that two do not divide."""
+@pytest.mark.parametrize("block_size", ["4", "32"])
+def test_two_processes_choose_as_one(
+    block_size: str, finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    """With a reference split and a last batch that two do not divide; with one block for both."""
     ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    arguments = fit_arguments(pool_folder, tmp_path / "run", "--baselines", *ddp)
+    more = [*ddp, "--data.block_size", block_size, "--baselines"]
+    arguments = fit_arguments(pool_folder, tmp_path / "run", *more)
     log = tmp_path / "log"
     assert start(["select", *arguments[1:]], log).wait() == 0, log.read_text()
     assert selection_bytes(tmp_path / "run") == selection_bytes(finished)

@@ -44,7 +44,8 @@ class PoolSource:
 
     def _task(self, record: Record) -> str | None:
         if self.task_rules:
-            return first_match(self.task_rules, str(record.get("image")), first_question(record))
+            image, question = str(record.get("image")), first_question(record)
+            return first_match(self.task_rules, image, question, n_questions(record))
         task = record.get(self.task_key)
         return None if task in (None, "") else str(task)
 
@@ -72,6 +73,12 @@ def first_question(record: Record) -> str:
     turns = record.get("conversations")
     first = turns[0] if isinstance(turns, list) and turns else None
     return str(first.get("value", "")) if isinstance(first, dict) else ""
+
+
+def n_questions(record: Record) -> int:
+    """How many questions a conversation has."""
+    turns = record.get("conversations")
+    return (len(turns) + 1) // 2 if isinstance(turns, list) else 0
 
 
 def source(

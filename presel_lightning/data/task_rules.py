@@ -11,9 +11,9 @@ from presel_lightning.errors import UserError
 
 @dataclass
 class TaskRule:
-    """Give a task to the records whose image path and first question match.
+    """Give a task to the records whose image path, first question and length match.
 
-    A rule with neither pattern matches every record. A task is part of a sample's uid: where
+    A rule with no condition matches every record. A task is part of a sample's uid: where
     instructions are still to be written, tell tasks by `image` alone, as a rule on the question
     cannot match before there is one.
 
@@ -21,11 +21,13 @@ class TaskRule:
         task: name of the task.
         image: regular expression searched for in the image path.
         question: regular expression searched for in the first human turn.
+        min_turns: least number of questions in the conversation.
     """
 
     task: str
     image: str | None = None
     question: str | None = None
+    min_turns: int = 0
 
     def __post_init__(self) -> None:
         """Refuse patterns that are no regular expressions."""
@@ -35,11 +37,14 @@ class TaskRule:
             except re.error as error:
                 raise UserError(f"data.task_rules: bad pattern {pattern!r}: {error}") from error
 
-    def matches(self, image: str, question: str) -> bool:
-        """Whether both patterns are found; one that is not given always is."""
-        return bool(re.search(self.image or "", image) and re.search(self.question or "", question))
+    def matches(self, image: str, question: str, n_turns: int = 0) -> bool:
+        """Whether every condition holds; one that is not given always does."""
+        found = re.search(self.image or "", image) and re.search(self.question or "", question)
+        return bool(found) and n_turns >= self.min_turns
 
 
-def first_match(rules: Sequence[TaskRule], image: str, question: str) -> str | None:
+def first_match(
+    rules: Sequence[TaskRule], image: str, question: str, n_turns: int = 0
+) -> str | None:
     """Task of the first rule that matches a record; None where none does."""
-    return next((rule.task for rule in rules if rule.matches(image, question)), None)
+    return next((rule.task for rule in rules if rule.matches(image, question, n_turns)), None)

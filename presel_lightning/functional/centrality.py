@@ -64,12 +64,9 @@ def nearest_similarity(features: Tensor, k: int) -> Tensor:
 def _mean_nearest(vectors: Tensor, start: int, k: int) -> Tensor:
     """NC of the rows from ``start`` on, one block of them."""
     rows = vectors[start : start + _ROWS]  # (B, D)
-    best = rows.new_full((len(rows), 0), 0.0)  # (B, <= k)
+    nearest = []
     for first in range(0, len(vectors), _COLUMNS):
         similarity = rows @ vectors[first : first + _COLUMNS].T  # (B, columns)
-        own = torch.arange(len(rows)) + start - first
-        here = (own >= 0) & (own < similarity.shape[1])
-        similarity[here.nonzero()[:, 0], own[here]] = -torch.inf
-        best = torch.cat([best, similarity], dim=1)
-        best = best.topk(min(k, best.shape[1]), dim=1).values
-    return best.mean(dim=1)
+        similarity.diagonal(start - first).fill_(-torch.inf)  # a row is no neighbour of itself
+        nearest.append(similarity.topk(min(k, similarity.shape[1]), dim=1).values)
+    return torch.cat(nearest, dim=1).topk(k, dim=1).values.mean(dim=1)

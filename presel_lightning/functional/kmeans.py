@@ -13,10 +13,10 @@ from presel_lightning.functional.threads import map_blocks, single_threaded
 
 _SAMPLE = 10  # rows a centroid that the seeding looks at, but
 _SMALLEST_SAMPLE = 1000
-_NEAR = 24  # centroids that a row is compared with in a pass
+_NEAR = 16  # centroids that a row is compared with in a pass
 _WIDE = 64  # the same in the first and the last pass
-_ROUNDS = 4  # of swaps
-_PASSES = 1  # before each
+_ROUNDS = 8  # most rounds of swaps;
+_WORTH = 0.01  # they end with the first that lowers the sum by less than this part of it
 
 
 class KMeans(NamedTuple):
@@ -72,6 +72,7 @@ def kmeans(
             f"expected rows (N, D) and at least one cluster, got {tuple(features.shape)} "
             f"and {n_clusters}"
         )
+    features = features.cpu()
     with single_threaded() as threads:
         first, inverse, weight = _distinct(features, block, threads)
         k = min(n_clusters, len(first))
@@ -83,9 +84,13 @@ def kmeans(
         lloyd = Lloyd.start(features, first, weight, cells, centroids, block, threads)
         lloyd.assign(max(_WIDE, 4 * k // len(cells)))
         lloyd.regroup()
+        before = torch.inf
         for _ in range(_ROUNDS):
-            lloyd.passes(_PASSES, _NEAR, 0.0)
+            now = lloyd.assign(_NEAR)
+            if before - now <= _WORTH * now:
+                break
             lloyd.swap()
+            before = now
         lloyd.passes(n_iter, _NEAR, tol)
         lloyd.assign(_WIDE)
         labels = torch.empty_like(lloyd.labels)

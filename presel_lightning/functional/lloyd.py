@@ -85,14 +85,17 @@ class Lloyd:
         """Up to ``n`` passes, until one lowers the sum of distances by less than a part of it."""
         before = torch.inf
         for _ in range(n):
-            self.assign(near)
-            now = float(self.weight @ self.distance.double())
+            now = self.assign(near)
             if before - now <= tol * now:
                 return
             before = now
 
-    def assign(self, near: int) -> None:
-        """One pass: each row to the nearest of the ``near`` centroids next to its group."""
+    def assign(self, near: int) -> float:
+        """One pass: each row to the nearest of the ``near`` centroids next to its group.
+
+        Returns:
+            The sum of squared distances to the centroids before they follow the rows.
+        """
         candidates = self._candidates(near)  # (groups, near)
         square = self.centroids.square().sum(dim=1)
 
@@ -112,6 +115,7 @@ class Lloyd:
         self.distance = distances.add_(self.norms).clamp_(min=0)
         _reseat(labels, self.distance, len(self.centroids))
         self._move(labels)
+        return float(self.weight @ self.distance.double())
 
     def swap(self) -> None:
         """Move centroids that are missed more elsewhere; labels follow with the next pass."""

@@ -9,6 +9,7 @@ from presel_lightning.functional.allocation import allocate
 
 _SAMPLE = 20  # rows a coarse centroid that its seeding looks at
 _COARSE_PASSES = 3
+_BLOCK = 1024
 _ONE_LEVEL = 32  # up to this many centroids one level is as cheap
 
 
@@ -91,6 +92,7 @@ def _draw(mass: Tensor, n: int, generator: torch.Generator) -> Tensor:
 def _means(rows: Tensor, weight: Tensor, label: Tensor, before: Tensor) -> Tensor:
     """Weighted mean of each cell; a cell without rows stays where it was."""
     sums = torch.zeros(before.shape, dtype=torch.float64)
-    sums.index_add_(0, label, rows.double() * weight[:, None])
+    for part in torch.arange(len(rows)).split(_BLOCK):
+        sums.index_add_(0, label[part], rows[part].double() * weight[part, None])
     mass = torch.zeros(len(before), dtype=torch.float64).index_add_(0, label, weight)
     return torch.where(mass[:, None] > 0, (sums / mass[:, None]).float(), before)

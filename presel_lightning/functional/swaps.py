@@ -7,7 +7,7 @@ from torch import Tensor
 
 from presel_lightning.functional.seeding import squared_distances
 
-_SPLIT_PART = 4  # one cluster in so many, the loosest ones, is tried
+_SPLIT_PART = 3  # one cluster in so many, the loosest ones, is tried
 _BISECTIONS = 3
 _BLOCK = 1024
 

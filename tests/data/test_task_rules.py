@@ -33,6 +33,12 @@ def test_rule_without_pattern_takes_the_rest() -> None:
     assert first_match([*RULES, TaskRule("rest")], "x", "") == "rest"
 
 
+@pytest.mark.parametrize(("n_turns", "task"), [(0, "short"), (1, "short"), (2, "long")])
+def test_length_of_the_conversation_decides(n_turns: int, task: str) -> None:
+    rules = [TaskRule("long", image="^coco/", min_turns=2), TaskRule("short")]
+    assert first_match(rules, "coco/1.jpg", "What is it?", n_turns) == task
+
+
 def test_bad_pattern_is_refused() -> None:
     with pytest.raises(UserError, match=r"task_rules.*\(oops"):
         TaskRule("x", image="(oops")

@@ -38,13 +38,20 @@ def test_inertia_is_that_of_scikit_learn(n: int, k: int) -> None:
     assert np.mean(ours) <= 1.02 * np.mean(theirs)
 
 
-@pytest.mark.parametrize("n", [40, 2500])
-def test_labels_follow_the_rows_when_these_are_shuffled(n: int) -> None:
-    features = mixture(n, 20, seed=1)
+@pytest.mark.parametrize(("n", "k"), [(40, 20), (9000, 120)])
+def test_labels_follow_the_rows_when_these_are_shuffled(n: int, k: int) -> None:
+    features = mixture(n, 3 * k, seed=1)
     shuffle = torch.randperm(n)
-    straight, shuffled = kmeans(features, 20, seed=3), kmeans(features[shuffle], 20, seed=3)
+    straight, shuffled = kmeans(features, k, seed=3), kmeans(features[shuffle], k, seed=3)
     assert torch.equal(shuffled.labels, straight.labels[shuffle])
     assert torch.equal(shuffled.centroids, straight.centroids)
+
+
+def test_hardly_a_row_is_nearer_to_another_centroid() -> None:
+    features = mixture(9000, 360, seed=9)
+    labels, centroids = kmeans(features, 120, seed=0)
+    nearest = torch.cdist(features, centroids).argmin(dim=1)
+    assert (nearest == labels).double().mean() > 0.98
 
 
 def test_labels_do_not_depend_on_the_number_of_threads() -> None:
