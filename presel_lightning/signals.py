@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,20 @@ class Signals:
         """
         if not (self.features_path / "meta.json").exists():
             raise MissingSignalError(FEATURES, self.folder)
-        uids = np.load(self.features_path / "uid.npy")
         features = np.load(self.features_path / "features.npy", mmap_mode="r")
+        uids, order = self._feature_uids
         wanted = pool.uid[rows].astype(uids.dtype)
-        order = np.argsort(uids)
-        places = order[np.searchsorted(uids, wanted, sorter=order) % len(uids)]
-        if not np.array_equal(uids[places], wanted):
+        found = np.searchsorted(uids, wanted) % len(uids)
+        if not np.array_equal(uids[found], wanted):
             raise MissingSignalError(FEATURES, self.folder)
-        return np.asarray(features[places], dtype=np.float32)
+        return np.asarray(features[order[found]], dtype=np.float32)
+
+    @cached_property
+    def _feature_uids(self) -> tuple[np.ndarray, np.ndarray]:
+        """Uids that have features, sorted, and the row of each."""
+        uids: np.ndarray = np.load(self.features_path / "uid.npy")
+        order = np.argsort(uids)
+        return uids[order], order
 
     def write_paired_loss(self, table: pa.Table) -> None:
         """Put the paired losses in place at once."""

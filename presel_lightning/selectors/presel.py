@@ -64,7 +64,10 @@ class PreSel(Selector):
             score[rows], cluster[rows] = picked.score.numpy(), labels.numpy()
             rank[rows] = picked.rank.numpy()
             chosen.append(rows[picked.rows.numpy()])
-        rows = np.sort(np.concatenate(chosen))
+        rows = np.concatenate(chosen)
+        if self.allocation == "official":
+            rows = np.concatenate([rows, shortfall(pool, rows, budget, seed)])
+        rows.sort()
         return Selection(
             uids=pool.uid[rows],
             weights=np.ones(len(rows)),
@@ -86,6 +89,13 @@ class PreSel(Selector):
             return counts
         exact: list[int] = allocate(weights, torch.tensor(sizes), budget).tolist()
         return exact
+
+
+def shortfall(pool: Pool, chosen: np.ndarray, budget: int, seed: int) -> np.ndarray:
+    """What the authors' scripts draw at random where their rounding left the budget unmet."""
+    rest = np.setdiff1d(np.flatnonzero(~pool.reference), chosen)
+    missing = max(0, budget - len(chosen))
+    return np.random.default_rng(seed).permutation(rest)[:missing]
 
 
 def task_relevance(pool: Pool, signals: Signals) -> Tensor:
