@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from presel_lightning.cli import main
 from presel_lightning.quickstart.world import generate
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
+# a test's time says nothing on a busy machine
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 SIZES = {"colour": 45, "shape": 30, "count": 35, "caption": 20}
 N_POOL = sum(SIZES.values())
