@@ -55,6 +55,10 @@ class Benchmark(Callback):
             self.path is not None and self.path.exists() and read_json(self.path)["key"] == self.key
         )
 
+    def seconds(self) -> float:
+        """How long the scoring took."""
+        return float(sum(found["seconds"] for found in self.scores.values()))
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score what has been fitted."""
         if not isinstance(pl_module, FineTune):
@@ -70,8 +74,8 @@ class Benchmark(Callback):
             start = time.perf_counter()
             score = benchmark.score(self.answers(trainer, module, benchmark))
             self.scores[benchmark.name] = {
-                "score": score.score,
-                "tasks": score.tasks,
+                "score": round(score.score, 4),
+                "tasks": {task: round(value, 4) for task, value in score.tasks.items()},
                 "n": score.n,
                 "seconds": round(time.perf_counter() - start, 3),
             }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from presel_lightning.data.batches import n_blocks
+from presel_lightning.data.batches import Blocks
 from presel_lightning.store import replacing
 
 
@@ -21,14 +22,14 @@ class BlockWriter(BasePredictionWriter):
     at most, and may go on with another number of processes.
 
     Args:
-        folder: of this pass; its name must tell what is computed.
-        n_rows: rows of the pass.
-        block_size: rows of a block.
+        folder: of this pass; its name must tell what is computed, in what blocks.
+        blocks: rows of every block.
     """
 
-    def __init__(self, folder: Path, n_rows: int, block_size: int) -> None:
+    def __init__(self, folder: Path, blocks: Blocks) -> None:
         super().__init__(write_interval="batch")
-        self.folder, self.n_rows, self.block_size = folder, n_rows, block_size
+        self.folder, self.blocks = folder, blocks
+        self.number = {int(rows[0]): number for number, rows in enumerate(blocks)}
 
     def path(self, block: int) -> Path:
         """File of a block."""
@@ -36,8 +37,7 @@ class BlockWriter(BasePredictionWriter):
 
     def pending(self) -> list[int]:
         """Blocks that are not on disk."""
-        blocks = range(n_blocks(self.n_rows, self.block_size))
-        return [block for block in blocks if not self.path(block).exists()]
+        return [block for block in range(len(self.blocks)) if not self.path(block).exists()]
 
     def write_on_batch_end(
         self,
@@ -50,20 +50,33 @@ class BlockWriter(BasePredictionWriter):
         dataloader_idx: int,
     ) -> None:
         """Write one block under its final name at once."""
-        arrays = {name: value.float().cpu().numpy() for name, value in prediction.items()}
-        path = self.path(batch["first"] // self.block_size)
+        arrays = {name: value.cpu().numpy() for name, value in prediction.items()}
+        path = self.path(self.number[batch["first"]])
         with replacing(path) as temporary, temporary.open("wb") as handle:
             np.savez(handle, **arrays)
 
     def merge(self) -> dict[str, np.ndarray]:
-        """Join the blocks, in the order of the rows.
+        """Join the blocks, in the order of the rows, into one memory-mapped array a name.
+
+        No more than a block is held in memory.
 
         Raises:
             RuntimeError: a block is missing.
         """
         if self.pending():
             raise RuntimeError(f"{len(self.pending())} blocks are missing in {self.folder}")
-        parts = [np.load(self.path(b)) for b in range(n_blocks(self.n_rows, self.block_size))]
-        if not parts:
-            return {}
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0].files}
+        whole: dict[str, np.ndarray] = {}
+        for number, rows in enumerate(self.blocks):
+            with np.load(self.path(number)) as part:
+                for name in part.files:
+                    values = part[name]
+                    if name not in whole:
+                        whole[name] = self._column(name, values)
+                    whole[name][rows] = values
+        return whole
+
+    def _column(self, name: str, like: np.ndarray) -> np.ndarray:
+        shape = (sum(map(len, self.blocks)), *like.shape[1:])
+        path = self.folder / f"{name}-{os.getpid()}.npy"
+        column: np.ndarray = np.lib.format.open_memmap(path, "w+", like.dtype, shape)
+        return column

@@ -1,4 +1,27 @@
 """The IRS loop, benchmarks and the report."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 if __name__ != "presel_lightning.eval":
     raise ModuleNotFoundError(f"import presel_lightning.eval, not {__name__}")
+
+if TYPE_CHECKING:
+    from presel_lightning.eval.annotation_file import AnnotationFile, BenchmarkTask
+    from presel_lightning.eval.irs import IRSLoop
+
+__all__ = ["AnnotationFile", "BenchmarkTask", "IRSLoop"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import torch only when somebody asks for what needs it: the report does not."""
+    if name == "IRSLoop":
+        from presel_lightning.eval.irs import IRSLoop
+
+        return IRSLoop
+    if name in __all__:
+        from presel_lightning.eval import annotation_file
+
+        return getattr(annotation_file, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

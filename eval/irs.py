@@ -12,14 +12,16 @@ from lightning import Trainer
 from presel_lightning.callbacks.block_writer import BlockWriter
 from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.functional import instruction_relevance
+from presel_lightning.ranks import agree
 from presel_lightning.tasks.finetune import FineTune
 
 
 class IRSLoop:
     r"""Compute :math:`L_{R|Q,I}`, :math:`L_{R|I}` and their ratio, the instruction relevance.
 
-    Runs through the Trainer's prediction path in blocks that are fixed by the list of samples:
-    a killed pass goes on where it stopped, on any number of processes, to the same values.
+    Image and system prompt are read once a sample, as both inputs begin with them. Runs through
+    the Trainer's prediction path in blocks of samples of like length that are fixed by the list of
+    samples: a killed pass goes on where it stopped, on any number of processes, to the same values.
 
     Args:
         folder: for the blocks; its name must tell model and samples.
@@ -39,14 +41,13 @@ class IRSLoop:
             uid, task, loss_with_question, loss_without_question, n_tokens, irs; in the order of
             the pool, losses in nats a token, null where a value is undefined.
         """
-        writer = BlockWriter(self.folder, len(uids), data.block_size)
-        pending = writer.pending()
-        if pending:
+        writer = BlockWriter(self.folder, data.pair_up(uids, module.processor))
+        if pending := writer.pending():
             trainer.callbacks.append(writer)  # type: ignore[attr-defined]
-            data.pair_up(uids, module.processor, pending)
+            data.serve(pending)
             trainer.predict(module, datamodule=data, return_predictions=False)
             trainer.strategy.barrier("losses")
-        return self.table(writer.merge(), data, uids)
+        return agree(lambda: self.table(writer.merge(), data, uids))
 
     def table(
         self, losses: dict[str, np.ndarray], data: SelectionDataModule, uids: np.ndarray

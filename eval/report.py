@@ -76,7 +76,8 @@ def summary_lines(report: Json) -> list[RenderableType]:
     lines: list[RenderableType] = [Text(report["headline"])]
     if any(row["scores"] for row in report["arms"]):
         lines.append(_arms_table(report))
-    return [*lines, Text(report["verdict"][0], style="bold")]
+    first, *rest = report["verdict"]
+    return [*lines, Text(first, style="bold"), *(Text(line) for line in rest[:1])]
 
 
 def _arms_table(report: Json) -> Table:

@@ -95,7 +95,7 @@ def arms(table: Json, stages: Json, left_out: dict[str, str]) -> list[Json]:
             "instructions": 0 if arm == "untrained" else stages.get(arm, {}).get("instructions"),
             "scores": {n: s for n, s in table.get(arm, {}).items() if n != "relative"},
             "relative": table.get(arm, {}).get("relative"),
-            "seconds": stages.get(arm, {}).get("seconds"),
+            "seconds": stages.get(arm, {}).get("fit_seconds", stages.get(arm, {}).get("seconds")),
             "gpu_hours": gpu_hours(stages.get(arm, {})),
             "left_out": left_out.get(arm),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
 
   fit       select, train on the selection, train the baselines, score all of them, report
   select    the same up to the selection
+  check     config, data and environment examined without training
   evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
   report    the report of an existing run folder, again (--run DIR)
 
@@ -25,7 +27,7 @@ FILE is a path or the name of a shipped config ({{configs}}).
 `SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.
 """
 
-TRAINING = ("fit", "select", "evaluate")
+TRAINING = ("fit", "select", "evaluate", "check")
 
 
 def configs_folder() -> Path:
@@ -87,6 +89,8 @@ def run_light(command: str, argv: Sequence[str]) -> None:
 def run_training(command: str, argv: Sequence[str]) -> None:
     """Run a command of the recipe."""
     arguments, name = find_configs(argv)
+    # it tells of kernels that only a GPU server would want
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from presel_lightning.lightning_cli import recipe_from
 
     recipe, options = recipe_from(command, arguments, name)

@@ -12,7 +12,15 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from presel_lightning import quickstart
-from presel_lightning.data.batches import BlockSampler, GlobalBatchSampler, ResumableLoader
+from presel_lightning.data.batches import (
+    Blocks,
+    BlockSampler,
+    GlobalBatchSampler,
+    ResumableLoader,
+    even_blocks,
+    passes,
+    token_blocks,
+)
 from presel_lightning.data.conversation import TEMPLATES
 from presel_lightning.data.dataset import Encoder, ImageSet, PairSet, TrainSet
 from presel_lightning.data.images import MAX_PIXELS
@@ -60,7 +68,11 @@ class SelectionDataModule(LightningDataModule):
         template: conversation template.
         max_length: tokens of a sample, image included; what is longer is cut at the end.
         batch_size: samples of a training step, over all devices.
+        micro_batch_size: samples of a forward pass, on each device; the step is accumulated from
+            as many passes as it takes. All of a device's part of the batch without it.
         block_size: samples of a block of a loss or feature pass; what a killed pass may lose.
+        block_tokens: tokens of a block of a loss pass, image and padding included; on a device
+            with little memory give less. Blocks of long samples hold fewer than `block_size`.
         num_workers: processes that decode images, for each device.
         verify: `full` decodes every image once before anything is drawn, `header` looks at
             headers only.
@@ -80,7 +92,9 @@ class SelectionDataModule(LightningDataModule):
         template: str = "vicuna_v1",
         max_length: int = 2048,
         batch_size: int = 128,
+        micro_batch_size: int | None = None,
         block_size: int = 32,
+        block_tokens: int = 8192,
         num_workers: int = 4,
         verify: Literal["full", "header"] = "full",
         max_pixels: int = MAX_PIXELS,
@@ -94,13 +108,16 @@ class SelectionDataModule(LightningDataModule):
         self.task_key, self.task_files, self.task_rules = task_key, task_files, task_rules
         self.reference, self.budget = reference, budget
         self.template, self.max_length = template, max_length
-        self.batch_size, self.block_size = batch_size, block_size
+        self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
+        self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
         self.verify, self.max_pixels = verify, max_pixels
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self._train: Callable[[int, int], ResumableLoader]
         self._predict: Callable[[int, int], DataLoader[Any]]
+        self._shown: PairSet | ImageSet
+        self._blocks: Blocks
         self._loader: ResumableLoader | None = None
         self._place: dict[str, int] = {}
         if template not in TEMPLATES:
@@ -171,6 +188,10 @@ class SelectionDataModule(LightningDataModule):
         """Conversations to tokens, for one model."""
         return Encoder(self.template, processor, self.max_length)
 
+    def passes(self, world: int) -> int:
+        """Forward passes of a training step, on each of `world` devices."""
+        return passes(self.batch_size, world, self.micro_batch_size)
+
     def train_on(self, uids: np.ndarray, processor: Processor, *, seed: int) -> None:
         """Serve these samples to the next fit."""
         rows = np.sort(self.pool.rows(uids))
@@ -178,23 +199,32 @@ class SelectionDataModule(LightningDataModule):
         lengths = self.pool.n_words[rows]
 
         def loader(rank: int, world: int) -> ResumableLoader:
-            sampler = GlobalBatchSampler(lengths, self.batch_size, seed, rank, world)
+            size, micro = self.batch_size, self.micro_batch_size
+            sampler = GlobalBatchSampler(lengths, size, seed, rank, world, micro)
             return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 
         self._train = loader
 
-    def pair_up(self, uids: np.ndarray, processor: Processor, pending: list[int]) -> None:
-        """Serve blocks of these samples, with and without question, to the next prediction."""
+    def pair_up(self, uids: np.ndarray, processor: Processor) -> Blocks:
+        """Prepare these samples, with and without question, for the next prediction."""
         rows = np.sort(self.pool.rows(uids))
-        self._serve_blocks(PairSet(self.pool, rows, self.encoder(processor)), pending)
+        pairs = PairSet(self.pool, rows, self.encoder(processor))
+        self._shown = pairs
+        self._blocks = token_blocks(pairs.lengths(), self.block_tokens, self.block_size)
+        return self._blocks
 
-    def show(self, paths: list[Path], image_processor: Any, pending: list[int]) -> None:  # noqa: ANN401
-        """Serve blocks of images to the next prediction."""
-        self._serve_blocks(ImageSet(paths, image_processor), pending)
+    def show(self, paths: list[Path], image_processor: Any) -> Blocks:  # noqa: ANN401
+        """Prepare images for the next prediction."""
+        self._shown = ImageSet(paths, image_processor)
+        self._blocks = even_blocks(len(paths), self.block_size)
+        return self._blocks
 
-    def _serve_blocks(self, dataset: PairSet | ImageSet, pending: list[int]) -> None:
+    def serve(self, pending: list[int]) -> None:
+        """Serve these blocks of what was prepared to the next prediction."""
+        dataset, blocks = self._shown, self._blocks
+
         def loader(rank: int, world: int) -> DataLoader[Any]:
-            sampler = BlockSampler(len(dataset), self.block_size, pending, rank, world)
+            sampler = BlockSampler(blocks, pending, rank, world)
             return DataLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 
         self._predict = loader

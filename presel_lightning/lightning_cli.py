@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 
+from presel_lightning.check import Throughput
 from presel_lightning.console import show_bars
 from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.errors import UserError
@@ -35,7 +36,6 @@ DEFINING = (
     "min_steps",
     "max_time",
     "precision",
-    "accumulate_grad_batches",
     "gradient_clip_val",
     "gradient_clip_algorithm",
     "limit_train_batches",
@@ -100,6 +100,18 @@ class RecipeCLI(LightningCLI):
         )
         parser.add_argument(
             "--checkpoint_every", type=int, default=100, help="steps between checkpoints of a fit"
+        )
+        parser.add_argument(
+            "--throughput",
+            type=Throughput | None,
+            default=None,
+            help="`check` only: samples a second that GPU-hours are estimated from",
+        )
+        parser.add_argument(
+            "--check_records", type=int, default=2000, help="`check` only: records to tokenise"
+        )
+        parser.add_argument(
+            "--check_images", type=int | None, default=None, help="`check` only: images to look at"
         )
         parser.add_argument(
             "--checkpoint", type=str | None, default=None, help="`evaluate` only: what to score"
@@ -200,10 +212,17 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     parser, config = cli.parser, cli.config
     if config.threads:
         torch.set_num_threads(config.threads)
-    plan = plan_from(parser, config, Path(config.out or f"runs/{name}"))
-    if rank_zero():
+    scored = f"evaluate-{Path(config.checkpoint).name}" if config.checkpoint else name
+    plan = plan_from(parser, config, Path(config.out or f"runs/{scored}"))
+    if rank_zero() and command != "check":
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
     recipe = Recipe(plan, ConfigParts(parser, config))
+    if command == "check":
+        return recipe, {
+            "throughput": parser.instantiate(config).throughput,
+            "n_records": config.check_records,
+            "n_images": config.check_images,
+        }
     if command != "evaluate":
         return recipe, {}
     if not config.checkpoint:
@@ -213,7 +232,8 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
 
 def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
     """The part of the configuration that is not built anew for each stage."""
-    unknown = set(config.baselines) - set(get_args(Arm))
+    baselines = [arm for arm in config.baselines if arm != "[]"]
+    unknown = set(baselines) - set(get_args(Arm))
     if unknown:
         known = ", ".join(get_args(Arm))
         raise UserError(f"baselines: {', '.join(sorted(unknown))} is unknown; choose of {known}")
@@ -225,7 +245,7 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
         data=built.data,
         selector=built.selector,
         selector_spec=yaml.safe_load(parser.dump(config))["selector"],
-        baselines=config.baselines,
+        baselines=baselines,
         benchmarks=built.benchmarks,
         full_scores=config.full_scores,
         checkpoint_every=config.checkpoint_every,
@@ -242,7 +262,9 @@ def known_classes(base: type) -> list[str]:
 
 def explain(message: str) -> str:
     """Say in a line what jsonargparse says in many, with the names that would be right."""
-    line = " ".join(re.sub(r"\n.*", "", message.strip(), flags=re.DOTALL).split())
+    line = message.strip().splitlines()[0].rstrip(":")
+    if given := re.search(r"Given value: (.*)", message):
+        line += f": {given[1]!r} will not do"
     if "selector" in message:
         line += f"; selectors: {', '.join(known_classes(Selector))}"
     if "benchmarks" in message:
@@ -264,7 +286,7 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", ".*custom batch sampler `BlockSampler`.*")
     # one process may well decode images fast enough
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    for name in ("lightning.pytorch", "lightning.fabric", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.WARNING)
     from transformers.utils import logging as transformers_logging
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from presel_lightning import __version__, artifacts
 from presel_lightning.callbacks import Benchmark, BlockWriter, SaveModel
-from presel_lightning.console import track
+from presel_lightning.console import console, track
 from presel_lightning.data import build_pool, images_changed, load_pool
 from presel_lightning.datamodule import SelectionDataModule, count_of
 from presel_lightning.errors import InstructionsMissing, UserError
@@ -126,6 +127,8 @@ class Recipe:
         self.selection(reference)
         selected = artifacts.read_selected(self.out)
         self.require_instructions(selected, "selection")
+        if rank_zero():
+            self.runner.ledger.update(state="selected", counts=self.counts())
         return selected
 
     # ------------------------------------------------------------------ stages
@@ -190,14 +193,17 @@ class Recipe:
             checkpoints = self.out / "work" / f"fit-{name}-{key}"
             seed_everything(self.plan.seed, verbose=False)
             self.data.train_on(uids, module.processor, seed=self.plan.seed)
+            scorer = self.scorer(name)
             callbacks: list[Callback] = [
                 ModelCheckpoint(checkpoints, every_n_train_steps=self.plan.checkpoint_every),
                 SaveModel(folder),
+                *([] if name == "reference" else [scorer]),
             ]
-            if name != "reference":
-                callbacks.append(self.scorer(name))
             trainer = self.parts.trainer(stage, self.out / "logs" / name, callbacks)
+            trainer.accumulate_grad_batches = self.data.passes(trainer.world_size)
+            start = time.perf_counter()
             trainer.fit(module, datamodule=self.data, ckpt_path=newest(checkpoints))
+            took = time.perf_counter() - start - scorer.seconds()
             if rank_zero():
                 shutil.rmtree(checkpoints, ignore_errors=True)
             loss = trainer.callback_metrics.get("train_loss")
@@ -206,6 +212,7 @@ class Recipe:
                 "instructions": len(uids),
                 "devices": trainer.world_size,
                 "steps": trainer.global_step,
+                "fit_seconds": round(took, 3),
                 **({} if loss is None else {"loss_last": round(float(loss), 4)}),
             }
 
@@ -218,7 +225,8 @@ class Recipe:
         def work() -> Facts:
             module = self.trained("losses", self.out / "models" / "reference")
             trainer = self.parts.trainer("losses", self.out / "logs" / "losses")
-            loop = IRSLoop(self.out / "work" / f"losses-{key}-{self.data.block_size}")
+            blocks = f"{self.data.block_size}-{self.data.block_tokens}"
+            loop = IRSLoop(self.out / "work" / f"losses-{key}-{blocks}")
             table = loop.run(trainer, module, self.data, reference)
             if rank_zero():
                 self.signals.write_paired_loss(table)
@@ -241,11 +249,12 @@ class Recipe:
 
         def work() -> Facts:
             folder = self.out / "work" / f"features-{key}-{self.data.block_size}"
-            writer = BlockWriter(folder, len(images), self.data.block_size)
+            blocks = self.data.show(paths, load_image_processor(module.checkpoint))
+            writer = BlockWriter(folder, blocks)
             trainer = self.parts.trainer("features", self.out / "logs" / "features")
             if pending := writer.pending():
                 trainer.callbacks.append(writer)  # type: ignore[attr-defined]
-                self.data.show(paths, load_image_processor(module.checkpoint), pending)
+                self.data.serve(pending)
                 trainer.predict(module, datamodule=self.data, return_predictions=False)
                 trainer.strategy.barrier("features")
             if rank_zero():
@@ -306,8 +315,8 @@ class Recipe:
             self.runner.ledger.update(state="waiting")
             raise InstructionsMissing(
                 f"{len(missing)} of {len(uids)} images of the {what} have no instruction yet; they "
-                f"are listed in {requests}: add their `conversations` to data.annotations and run "
-                "the same command again"
+                f"are listed in {requests}: add their `conversations` to the annotation file (for a "
+                "folder of images docs/pool.md shows how to make one) and run the same command again"
             )
 
     def fit_baselines(self) -> dict[str, str | Path]:
@@ -407,11 +416,24 @@ class Recipe:
             "trained_on": reference + added,
         }
 
+    def check(self, **options: Any) -> None:  # noqa: ANN401 - see `check`
+        """Examine everything that a run leans on, without training."""
+        from presel_lightning.check import check
+
+        check(self.plan, self.parts, console, **options)
+
     def evaluate(self, checkpoint: str) -> None:
-        """Score one checkpoint on the benchmarks."""
+        """Score one checkpoint on the benchmarks and print the scores."""
+        if not self.plan.benchmarks:
+            raise UserError("benchmarks is empty; name what to score the checkpoint on")
         name = Path(checkpoint).name
         self.keys[name] = describe_checkpoint(checkpoint)
-        self.score(checkpoint, self.scorer(name))
+        scorer = self.scorer(name)
+        self.score(checkpoint, scorer)
+        for benchmark, found in scorer.scores.items():
+            tasks = ", ".join(f"{task} {value:.1f}" for task, value in found["tasks"].items())
+            self.runner.tell(f"{benchmark}: [bold]{found['score']:.2f}[/] ({tasks})")
+        self.runner.tell(f"scores: {scorer.path}")
 
     def records_digest(self, uids: np.ndarray) -> str:
         """Name samples by what a fit sees of them: their uid and their conversation."""

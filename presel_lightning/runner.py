@@ -18,6 +18,9 @@ from presel_lightning.store import Ledger
 
 Facts = dict[str, Any]
 
+SILENT = ("devices", "instructions", "fit_seconds")
+"""Facts that are for the report, not for the line on the screen."""
+
 
 def peak_memory_mb() -> float:
     """Largest memory so far: of the GPU where there is one, else of this process."""
@@ -81,7 +84,7 @@ class Runner:
                 **facts,
             )
             told = ", ".join(
-                f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if k != "devices"
+                f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if k not in SILENT
             )
             self.tell(f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
         agree(lambda: None)

@@ -19,6 +19,9 @@ MEGA = 20
 Row = tuple[int, float]
 """Place of a sample in its dataset, and its weight (0 only fills a batch up)."""
 
+Blocks = list[np.ndarray]
+"""Rows of each block, ascending; every row of the list is in one."""
+
 
 def length_grouped(lengths: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Cut a shuffled epoch into global batches of samples of like length.
@@ -36,7 +39,10 @@ def length_grouped(lengths: np.ndarray, size: int, seed: int, epoch: int) -> lis
 
 
 class GlobalBatchSampler(Sampler[list[Row]]):
-    """Global batches, of which this rank takes every `world`-th row.
+    """Global batches, of which this rank takes every `world`-th row, some at a time.
+
+    Every global batch is the same number of passes on every rank, whatever it holds; what has no
+    row left gets one of weight 0.
 
     Args:
         lengths: (N,) length of each sample, in any unit.
@@ -44,11 +50,22 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         seed: of the order; the epoch is added to it.
         rank: place of this process.
         world: number of processes.
+        micro: rows of a forward pass; all of this rank's without it.
     """
 
-    def __init__(self, lengths: np.ndarray, size: int, seed: int, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        size: int,
+        seed: int,
+        rank: int,
+        world: int,
+        micro: int | None = None,
+    ) -> None:
         self.lengths, self.size, self.seed = lengths, size, seed
         self.rank, self.world = rank, world
+        self.micro = micro or size
+        self.passes = passes(size, world, micro)
         self.epoch = 0
         self.skip = 0
 
@@ -62,16 +79,24 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
-        return n_blocks(len(self.lengths), self.size)
+        """Passes in an epoch."""
+        return n_blocks(len(self.lengths), self.size) * self.passes
 
     def __iter__(self) -> Iterator[list[Row]]:
-        """This rank's rows of each global batch; a rank without one gets a row of weight 0."""
+        """This rank's rows of each global batch, pass by pass."""
         batches = length_grouped(self.lengths, self.size, self.seed, self.epoch)
         skip, self.skip = self.skip, 0
         for batch in batches[skip:]:
-            mine = batch[self.rank :: self.world]
-            yield [(int(row), 1.0) for row in mine] or [(int(batch[0]), 0.0)]
+            mine = [(int(row), 1.0) for row in batch[self.rank :: self.world]]
+            for number in range(self.passes):
+                part = mine[number * self.micro : (number + 1) * self.micro]
+                yield part or [(int(batch[0]), 0.0)]
+
+
+def passes(size: int, world: int, micro: int | None) -> int:
+    """Forward passes that a device needs for its part of a global batch."""
+    share = n_blocks(size, world)
+    return n_blocks(share, micro or share)
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -81,18 +106,19 @@ class ResumableLoader(DataLoader[Any]):
     _given = 0
 
     def __iter__(self) -> Any:  # noqa: ANN401 - torch's private iterator type
-        """Count the batches handed out."""
-        self._given = self.batch_sampler.skip
+        """Count the passes handed out."""
+        self._given = self.batch_sampler.skip * self.batch_sampler.passes
         for batch in super().__iter__():
             self._given += 1
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of this epoch have been handed out."""
-        return {"given": self._given % len(self.batch_sampler)}
+        """How many global batches of this epoch have been handed out."""
+        given = self._given % len(self.batch_sampler)
+        return {"given": given // self.batch_sampler.passes}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Start the next epoch after that many batches."""
+        """Start the next epoch after that many global batches."""
         self.batch_sampler.skip = state["given"]
 
 
@@ -100,17 +126,14 @@ class BlockSampler(Sampler[list[Row]]):
     """Blocks of rows fixed by the list alone: what is left to do never changes a block.
 
     Args:
-        n_rows: length of the list.
-        size: rows of a block.
+        blocks: rows of every block.
         pending: numbers of the blocks that are not on disk yet.
         rank: place of this process, which takes every `world`-th pending block.
         world: number of processes.
     """
 
-    def __init__(
-        self, n_rows: int, size: int, pending: Sequence[int], rank: int, world: int
-    ) -> None:
-        self.n_rows, self.size = n_rows, size
+    def __init__(self, blocks: Blocks, pending: Sequence[int], rank: int, world: int) -> None:
+        self.blocks = blocks
         self.pending = list(pending)[rank::world]
 
     def __len__(self) -> int:
@@ -119,9 +142,34 @@ class BlockSampler(Sampler[list[Row]]):
 
     def __iter__(self) -> Iterator[list[Row]]:
         """Rows of each block."""
-        for block in self.pending:
-            start = block * self.size
-            yield [(row, 1.0) for row in range(start, min(start + self.size, self.n_rows))]
+        for number in self.pending:
+            yield [(int(row), 1.0) for row in self.blocks[number]]
+
+
+def even_blocks(n_rows: int, size: int) -> Blocks:
+    """Cut a list into blocks of `size` rows, in its order."""
+    rows = np.arange(n_rows)
+    return [rows[start : start + size] for start in range(0, n_rows, size)]
+
+
+def token_blocks(lengths: np.ndarray, tokens: int, most: int) -> Blocks:
+    """Cut a list into blocks of rows of like length that cost alike, padding included.
+
+    Depends on nothing but its arguments. The longest come first, so that a block too large for
+    the memory shows at once.
+
+    Args:
+        lengths: (N,) tokens of each row.
+        tokens: of a block, padded to its longest row; a longer row gets a block of its own.
+        most: rows of a block.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    blocks, start = [], 0
+    while start < len(order):
+        size = min(most, max(1, tokens // max(1, int(lengths[order[start]]))))
+        blocks.append(np.sort(order[start : start + size]))
+        start += size
+    return blocks
 
 
 def n_blocks(n_rows: int, size: int) -> int:
@@ -147,10 +195,14 @@ def text_batch(ids: Sequence[Sequence[int]], pad_id: int, *, left: bool = False)
     }
 
 
-def labelled_batch(encoded: Sequence[Any], pixels: Tensor, pad_id: int) -> dict[str, Any]:
-    """Inputs and labels of a batch for a loss over answers; right padding."""
+def labelled_text(encoded: Sequence[Any], pad_id: int) -> dict[str, Any]:
+    """Tokens and labels of a batch for a loss over answers; right padding."""
     return {
         **text_batch([e.input_ids for e in encoded], pad_id),
         "labels": pad([e.labels for e in encoded], IGNORE),
-        "pixel_values": pixels,
     }
+
+
+def labelled_batch(encoded: Sequence[Any], pixels: Tensor, pad_id: int) -> dict[str, Any]:
+    """Inputs and labels of a batch for a loss over answers; right padding."""
+    return {**labelled_text(encoded, pad_id), "pixel_values": pixels}

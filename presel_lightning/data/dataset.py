@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
-from presel_lightning.data.batches import Row, labelled_batch
+from presel_lightning.data.batches import Row, labelled_batch, labelled_text
 from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.encoding import Encoded, encode
+from presel_lightning.data.encoding import Encoded, encode, image_token_id
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pool import Pool
+from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.processor import Processor
 from presel_lightning.records import Turn
 
@@ -73,29 +75,66 @@ class TrainSet(Dataset[dict[str, Any]]):
         return {**batch, "weight": torch.tensor([sample["weight"] for sample in samples])}
 
 
+def shared_prefix(first: Encoded, second: Encoded, image: int) -> int:
+    """Tokens up to and including the image, where two inputs agree on them; else 0.
+
+    Args:
+        first: the input with the question.
+        second: the input without it.
+        image: id of the image token.
+    """
+    if image not in first.input_ids:
+        return 0
+    end = len(first.input_ids) - first.input_ids[::-1].index(image)
+    # no answer yet, and none to be foretold from the prefix's last place
+    unlabelled = {*first.labels[: end + 1], *second.labels[: end + 1]} == {IGNORE}
+    goes_on = end < min(len(first.input_ids), len(second.input_ids))
+    alike = first.input_ids[:end] == second.input_ids[:end]
+    return end if alike and unlabelled and goes_on else 0
+
+
 class PairSet(TrainSet):
     """Each sample twice: with its question and without, for the paired losses."""
 
+    def pair(self, index: int) -> tuple[Encoded, Encoded, int]:
+        """Both inputs of a sample, and how many tokens at the front they share."""
+        turns = self.pool.sample(int(self.rows[index])).turns
+        first, second = self.encoder(turns), self.encoder(turns, with_question=False)
+        image = image_token_id(self.encoder.processor.tokenizer)
+        return first, second, shared_prefix(first, second, image)
+
+    def lengths(self) -> np.ndarray:
+        """Tokens that each sample takes: what is shared once, and both continuations."""
+        pairs = (self.pair(index) for index in range(len(self)))
+        sizes = (len(a.input_ids) + len(b.input_ids) - shared for a, b, shared in pairs)
+        return np.fromiter(sizes, np.int64, len(self))
+
     def __getitem__(self, place: Row) -> dict[str, Any]:
-        """One image with both encodings."""
+        """One image, decoded once, with both inputs."""
         index, _ = place
-        row = int(self.rows[index])
-        turns = self.pool.sample(row).turns
+        first, second, shared = self.pair(index)
+        image = open_rgb(self.pool.image_path(int(self.rows[index])))
         return {
             "index": index,
-            "with_question": self.encoder(turns),
-            "without_question": self.encoder(turns, with_question=False),
-            "pixels": self.encoder.processor.pixels(open_rgb(self.pool.image_path(row))),
+            "with_question": first,
+            "without_question": second,
+            "prefix": shared,
+            "pixels": self.encoder.processor.pixels(image),
         }
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Two labelled batches that share their images."""
-        pixels = torch.stack([sample["pixels"] for sample in samples])
+        """Two labelled batches of the same images.
+
+        `prefix` is the number of tokens that all rows share at the front; 0 where they do not.
+        """
         pad_id = self.encoder.processor.tokenizer.pad_token_id
+        prefixes = {sample["prefix"] for sample in samples}
         return {
             "first": samples[0]["index"],
+            "prefix": prefixes.pop() if len(prefixes) == 1 else 0,
+            "pixel_values": torch.stack([sample["pixels"] for sample in samples]),
             **{
-                side: labelled_batch([sample[side] for sample in samples], pixels, pad_id)
+                side: labelled_text([sample[side] for sample in samples], pad_id)
                 for side in ("with_question", "without_question")
             },
         }
@@ -117,12 +156,27 @@ class ImageSet(Dataset[dict[str, Any]]):
         return len(self.paths)
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
-        """One decoded image."""
+        """One image, resized and cropped: (3, H, W), uint8."""
         index, _ = place
-        return {"index": index, "image": open_rgb(self.paths[index])}
+        crop = self.image_processor(
+            images=open_rgb(self.paths[index]),
+            do_rescale=False,
+            do_normalize=False,
+            return_tensors="pt",
+        )
+        return {"index": index, "crop": torch.as_tensor(crop["pixel_values"][0])}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Resize and normalise to (B, 3, H, W)."""
-        images = [sample["image"] for sample in samples]
-        pixels = self.image_processor(images=images, return_tensors="pt")["pixel_values"]
-        return {"first": samples[0]["index"], "pixel_values": torch.as_tensor(pixels)}
+        """Crops (B, 3, H, W), with the scale and shift (3,) that a device normalises them by."""
+        scale, shift = normalisation(self.image_processor)
+        crops = torch.stack([sample["crop"] for sample in samples])
+        return {"first": samples[0]["index"], "crops": crops, "scale": scale, "shift": shift}
+
+
+def normalisation(image_processor: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+    """Scale and shift (3,) of an image processor: pixels = byte * scale + shift."""
+    p = image_processor
+    rescale = p.rescale_factor if p.do_rescale else 1.0
+    mean, std = (p.image_mean, p.image_std) if p.do_normalize else ([0.0] * 3, [1.0] * 3)
+    deviation = torch.tensor(std)
+    return rescale / deviation, -torch.tensor(mean) / deviation

@@ -1,4 +1,4 @@
-"""Where a checkpoint's name leads: a shipped model, a local folder, or a hub id."""
+"""Where a checkpoint's name leads: a shipped model, a local folder, a hub id, or three parts."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ from pathlib import Path
 
 from presel_lightning import quickstart
 from presel_lightning.errors import UserError
+from presel_lightning.models.assemble import build_llava
+from presel_lightning.models.components import Components, components_of, describe_components
 from presel_lightning.store import digest_folder, read_json
 
 SHIPPED = {"quickstart": "CHECKPOINT", "quickstart-encoder": "ENCODER"}
 
+Checkpoint = str | Components
 
-def resolve_checkpoint(name: str) -> str:
-    """Turn the name of a shipped model into its folder; leave folders and hub ids as they are.
+
+def resolve_checkpoint(name: Checkpoint) -> str:
+    """Turn a shipped model's name, or three parts, into a folder; leave folders and hub ids.
 
     Raises:
-        UserError: the name looks like a path, and nothing lies there.
+        UserError: the name looks like a path, and nothing lies there; or a part is missing.
     """
+    if isinstance(name, Components):
+        return str(build_llava(name.language_model, name.vision_tower, name.projector))
     if name in SHIPPED:
         return str(getattr(quickstart, SHIPPED[name]))
     path = Path(name).expanduser()
@@ -36,12 +42,15 @@ def is_adapter(folder: str) -> bool:
 
 
 def base_of(folder: str) -> str:
-    """The checkpoint that an adapter was trained on."""
+    """The checkpoint that an adapter was trained on, assembled again where it was cleared away."""
     name: str = read_json(Path(folder) / "adapter_config.json")["base_model_name_or_path"]
-    return name
+    parts = components_of(folder)
+    return name if parts is None or Path(name).is_dir() else resolve_checkpoint(parts)
 
 
-def describe_checkpoint(name: str) -> str:
-    """Name a checkpoint by its content (a folder) or by its id (a hub), for fingerprints."""
+def describe_checkpoint(name: Checkpoint) -> str:
+    """Name a checkpoint by its content (a folder, parts) or by its id (a hub), for fingerprints."""
+    if isinstance(name, Components):
+        return describe_components(name)
     place = resolve_checkpoint(name)
     return digest_folder(Path(place)) if Path(place).is_dir() else place

@@ -1,7 +1,8 @@
-"""LLaVA in transformers 5: loaded, made trainable (LoRA or whole), saved as safetensors."""
+"""Image-text models of transformers: loaded, made trainable (LoRA or whole), saved."""
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,10 +12,22 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from presel_lightning.models.checkpoint import base_of, is_adapter, resolve_checkpoint
+from presel_lightning.console import console
+from presel_lightning.errors import UserError
+from presel_lightning.models import components
+from presel_lightning.models import quantization as four_bit
+from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
+from presel_lightning.models.parts import (
+    PROJECTOR,
+    VISION_TOWER,
+    is_projector,
+    linear_layers,
+    parts_of,
+)
+from presel_lightning.models.quantization import Quantization, is_quantised
+from presel_lightning.ranks import rank_zero
 
-PROJECTOR = "multi_modal_projector"
-VISION_TOWER = "vision_tower"
+__all__ = ["PROJECTOR", "VISION_TOWER", "LoRA", "load_model", "save_model"]
 
 Tune = Literal["lora", "full", "none"]
 
@@ -23,8 +36,7 @@ Tune = Literal["lora", "full", "none"]
 class LoRA:
     """Low-rank adapters of the language model; the projector is trained whole beside them.
 
-    The defaults are those of LLaVA-1.5. The target is a full-match pattern because a list of
-    names would also hit the q, k and v projections of the vision tower.
+    The defaults are those of LLaVA-1.5.
     """
 
     r: int = 128
@@ -33,53 +45,95 @@ class LoRA:
     """Scale of the update: alpha / r."""
     dropout: float = 0.05
     """Dropout before the adapter; above 0 a result holds for one device count only."""
-    target: str = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-    """Pattern that a module's whole name must match."""
+    target: str | None = None
+    """Pattern that a module's whole name must match; by default every linear layer inside the
+    language model, its head apart, and none of the vision tower."""
 
 
 def load_model(
-    checkpoint: str, tune: Tune = "none", lora: LoRA | None = None, dtype: str = "auto"
+    checkpoint: Checkpoint,
+    tune: Tune = "none",
+    lora: LoRA | None = None,
+    dtype: str = "auto",
+    quantization: Quantization | None = None,
 ) -> nn.Module:
-    """Load a LLaVA and make trainable what `tune` says.
+    """Load an image-text model and make trainable what `tune` says.
+
+    An adapter is merged into the weights it was trained on, unless these are in four bits: then
+    it stays beside them.
 
     Args:
-        checkpoint: shipped name, folder or hub id of a whole model, or folder of a PEFT adapter.
+        checkpoint: shipped name, folder or hub id of a whole model, folder of a PEFT adapter, or
+            the parts of a LLaVA.
         tune: `lora` (adapters and projector), `full` (all but the vision tower) or `none`.
         lora: the adapters' shape.
         dtype: of the weights, `auto` for the checkpoint's own; what is trained is kept in fp32.
+        quantization: keep the language model's frozen weights in four bits.
+
+    Raises:
+        UserError: four-bit weights are to be trained, or an adapter on four bits tuned further.
     """
+    if quantization is not None and tune == "full":
+        raise UserError("model.tune full cannot train four-bit weights; set model.tune to lora")
     place = resolve_checkpoint(checkpoint)
+    model = _load_whole(base_of(place) if is_adapter(place) else place, dtype, quantization)
     if is_adapter(place):
-        model = PeftModel.from_pretrained(_load_whole(base_of(place), dtype), place)
-        model = model.merge_and_unload()
-    else:
-        model = _load_whole(checkpoint, dtype)
-    return make_trainable(model, tune, lora or LoRA(), checkpoint)
+        model = _with_adapter(model, place, tune)
+    name = checkpoint if isinstance(checkpoint, str) else place
+    return make_trainable(model, tune, lora or LoRA(), name)
 
 
-def _load_whole(checkpoint: str, dtype: str) -> Any:  # noqa: ANN401 - transformers' auto class
-    return AutoModelForImageTextToText.from_pretrained(resolve_checkpoint(checkpoint), dtype=dtype)
+def _with_adapter(model: Any, folder: str, tune: Tune) -> Any:  # noqa: ANN401
+    """Merge an adapter, and say so where it was trained on other weights than it is merged into."""
+    adapted = PeftModel.from_pretrained(model, folder)
+    if not is_quantised(model):
+        if four_bit.remembered(folder) is not None and rank_zero():
+            console.print(
+                f"{folder} was trained on four-bit weights and is merged into the full ones; "
+                "set model.quantization to see the model exactly as it was trained"
+            )
+        return adapted.merge_and_unload()
+    if tune != "none":
+        raise UserError(
+            f"model.checkpoint {folder} is an adapter, which is not merged into four-bit weights; "
+            "export it as a merged checkpoint first and give that"
+        )
+    return adapted
+
+
+def _load_whole(name: str, dtype: str, quantization: Quantization | None) -> Any:  # noqa: ANN401
+    place = resolve_checkpoint(name)
+    if quantization is None:
+        return AutoModelForImageTextToText.from_pretrained(place, dtype=dtype)
+    settings = four_bit.bits_and_bytes(quantization, place)
+    model = AutoModelForImageTextToText.from_pretrained(
+        place, dtype=dtype, quantization_config=settings
+    )
+    four_bit.prepare(model)
+    return model
 
 
 def make_trainable(model: Any, tune: Tune, lora: LoRA, checkpoint: str) -> nn.Module:  # noqa: ANN401
     """Freeze everything but what is tuned, which is moved to fp32."""
     model.requires_grad_(False)
     if tune == "lora":
+        parts = parts_of(model)
         config = LoraConfig(
             r=lora.r,
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
             bias="none",
-            target_modules=lora.target,
-            modules_to_save=[PROJECTOR],
+            target_modules=lora.target or linear_layers(model, parts.language_model),
+            modules_to_save=[parts.projector],
             task_type="CAUSAL_LM",
         )
         model = get_peft_model(model, config)
         # the name, not the folder it led to: a run folder can then be moved
         model.peft_config["default"].base_model_name_or_path = checkpoint
     elif tune == "full":
+        tower = parts_of(model).vision_tower
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(VISION_TOWER not in name)
+            parameter.requires_grad_(is_projector(name) or not name.startswith(f"{tower}."))
     for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
@@ -93,10 +147,20 @@ def unwrapped(model: nn.Module) -> Any:  # noqa: ANN401 - transformers' auto cla
 
 
 def save_model(model: Any, folder: Path) -> None:  # noqa: ANN401 - PEFT or transformers
-    """Write the adapter, or the whole model where there is none, as safetensors."""
+    """Write the adapter, or the whole model where there is none, as safetensors.
+
+    Beside it goes what else is needed to load it again: the parts that the model was assembled
+    of, and the precision of the weights that the adapter was trained on.
+    """
     # without the option PEFT asks the hub whether the base model's vocabulary was changed
     options = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
     model.save_pretrained(folder, safe_serialization=True, **options)
+    inner = unwrapped(model)
+    origin = Path(inner.name_or_path) / components.FILE
+    if origin.is_file():
+        shutil.copyfile(origin, folder / components.FILE)
+    if is_quantised(inner):
+        four_bit.remember(inner, folder)
 
 
 def trained_state(module: nn.Module) -> dict[str, torch.Tensor]:

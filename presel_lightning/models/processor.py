@@ -12,9 +12,8 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 
 from presel_lightning.errors import UserError
-from presel_lightning.models.checkpoint import base_of, is_adapter, resolve_checkpoint
-
-IMAGE_TOKEN = "<image>"
+from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
+from presel_lightning.models.vicuna import IMAGE_TOKEN
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,26 @@ class Processor:
         self.image_processor.save_pretrained(folder)
 
 
-def load_image_processor(checkpoint: str) -> Any:  # noqa: ANN401 - transformers has one class a model
+def load_image_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one class a model
     """Load the image processor of a checkpoint; always the PIL one, which needs no torchvision."""
     return AutoImageProcessor.from_pretrained(resolve_checkpoint(checkpoint), backend="pil")
 
 
-def load_processor(checkpoint: str) -> Processor:
+def load_processor(checkpoint: Checkpoint) -> Processor:
     """Load what a LLaVA checkpoint needs before its weights.
 
     Raises:
-        UserError: the tokenizer has no `<image>` token.
+        UserError: the tokenizer has no `<image>` token, or the model is no LLaVA.
     """
     place = resolve_checkpoint(checkpoint)
     if is_adapter(place):
         return load_processor(base_of(place))
+    config = AutoConfig.from_pretrained(place)
+    if not hasattr(config, "image_seq_length"):
+        raise UserError(
+            f"model.checkpoint {checkpoint!r} is of type {config.model_type!r}, which gives an "
+            "image a varying number of tokens; give a LLaVA-1.5 checkpoint"
+        )
     tokenizer = AutoTokenizer.from_pretrained(place)
     tokenizer.padding_side = "right"
     if tokenizer.convert_tokens_to_ids(IMAGE_TOKEN) in (None, tokenizer.unk_token_id):
@@ -61,5 +66,4 @@ def load_processor(checkpoint: str) -> Processor:
             f"the tokenizer of model.checkpoint {checkpoint!r} has no {IMAGE_TOKEN} token; "
             "give a LLaVA checkpoint in transformers format"
         )
-    config = AutoConfig.from_pretrained(place)
-    return Processor(tokenizer, load_image_processor(checkpoint), config.image_seq_length)
+    return Processor(tokenizer, load_image_processor(place), config.image_seq_length)

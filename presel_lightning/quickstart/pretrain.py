@@ -55,8 +55,8 @@ from presel_lightning.quickstart.tokenizer import BOS_ID, IMAGE_ID, build_tokeni
 from presel_lightning.quickstart.world import MAKERS, caption, facts
 
 SEED = 2025
-FACTS = 0.5
-"""Share of the captions that tell single facts, so that attributes are looked up in the image."""
+FACTS = 0.6
+"""Share of the captions that are tags: they teach to look a thing up in the image."""
 KINDS = ("nothing", *SHAPES, *DIGITS)
 HUES = ("nothing", *COLOURS)
 
@@ -65,12 +65,12 @@ HUES = ("nothing", *COLOURS)
 class Plan:
     """How much of everything; the defaults made the shipped weights."""
 
-    scenes: int = 12000
-    vision: int = 600
-    captions: int = 900
-    talk: int = 900
-    encoder: int = 400
-    batch: int = 64
+    scenes: int = 8000
+    vision: int = 400
+    captions: int = 1200
+    talk: int = 1400
+    encoder: int = 250
+    batch: int = 32
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def train(
     Returns:
         The mean loss of the last tenth of the steps.
     """
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=0.01)
+    optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
     warm_up = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
@@ -157,17 +157,18 @@ def batches(n: int, size: int, seed: int) -> Iterator[Tensor]:
 
 
 def learn_to_see(model: LlavaForConditionalGeneration, world: World, plan: Plan) -> None:
-    """Stage 0: linear heads read kind, colour and background off every image token."""
-    cells = torch.zeros(len(world.scenes), IMAGE_TOKENS, 3, dtype=torch.long)
+    """Stage 0: linear heads read kind, colour, background and place off every image token."""
+    cells = torch.zeros(len(world.scenes), IMAGE_TOKENS, 4, dtype=torch.long)
+    cells[..., 3] = torch.arange(IMAGE_TOKENS)
     for row, scene in enumerate(world.scenes):
         cells[row, :, 2] = BACKGROUNDS.index(scene.background)
         for thing in scene.things:
             cells[row, thing.cell, 0] = KINDS.index(thing.kind)
             cells[row, thing.cell, 1] = HUES.index(thing.colour)
     tower = model.model.vision_tower
-    sizes = (len(KINDS), len(HUES), len(BACKGROUNDS))
+    sizes = (len(KINDS), len(HUES), len(BACKGROUNDS), IMAGE_TOKENS)
     heads = nn.ModuleList(nn.Linear(tower.config.hidden_size, size) for size in sizes)
-    deal = batches(len(world.scenes), plan.batch, SEED)
+    deal = batches(len(world.scenes), 2 * plan.batch, SEED)
 
     def loss_of() -> Tensor:
         rows = next(deal)
@@ -261,15 +262,16 @@ def learn_to_talk(
         return line_loss(model, lines, features)
 
     train("captions", parameters, caption_loss, plan.captions, 2e-3)
-    train("talk", parameters, talk_loss, plan.talk, 1e-3)
+    train("talk", parameters, talk_loss, plan.talk, 2e-3)
 
 
-def learn_to_compare(encoder: Dinov2Model, world: World, plan: Plan) -> None:
+def learn_to_compare(world: World, plan: Plan) -> Dinov2Model:
     """SimCLR: two views of one picture belong together, all other pictures of the batch apart."""
-    torch.manual_seed(SEED + 3)  # the views do not hang on the stages before
+    torch.manual_seed(SEED + 3)
+    encoder = build_encoder()
     width = encoder.config.hidden_size
     head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 64))
-    deal = batches(len(world.scenes), 2 * plan.batch, SEED + 3)
+    deal = batches(len(world.scenes), 4 * plan.batch, SEED + 3)
     temperature = 0.2
 
     def loss_of() -> Tensor:
@@ -282,6 +284,7 @@ def learn_to_compare(encoder: Dinov2Model, world: World, plan: Plan) -> None:
         return F.cross_entropy(similarity, partner)
 
     train("encoder", [*encoder.parameters(), *head.parameters()], loss_of, plan.encoder, 1e-3)
+    return encoder
 
 
 def augment(pixels: Tensor) -> Tensor:
@@ -314,12 +317,12 @@ def pretrain(out: Path, plan: Plan) -> None:
     torch.manual_seed(SEED)
     world = make_world(plan.scenes, np.random.default_rng([SEED, 0]))
     tokenizer = make_tokenizer(np.random.default_rng([SEED, 1]))
-    model, encoder = build_llava(len(tokenizer)), build_encoder()
-    print(f"{len(tokenizer)} tokens, {model.num_parameters()} + {encoder.num_parameters()} weights")
+    model = build_llava(len(tokenizer))
+    print(f"LLaVA: {len(tokenizer)} tokens, {model.num_parameters()} weights", flush=True)
     learn_to_see(model, world, plan)
     learn_to_talk(model, tokenizer, world, plan)
-    learn_to_compare(encoder, world, plan)
     save(model, out / "llava", tokenizer, llava_processor())
+    encoder = learn_to_compare(world, plan)
     save(encoder, out / "dinov2", encoder_processor())
 
 

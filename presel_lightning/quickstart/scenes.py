@@ -29,9 +29,9 @@ COLOURS = {
 SHAPES = ("circle", "square", "triangle", "cross", "ring", "diamond")
 DIGITS = tuple("0123456789")
 PLACES = (
-    "top left", "top", "top right",
-    "left", "centre", "right",
-    "bottom left", "bottom", "bottom right",
+    "northwest", "north", "northeast",
+    "west", "centre", "east",
+    "southwest", "south", "southeast",
 )  # fmt: skip
 BACKGROUNDS = ("plain", "striped", "dotted", "checked")
 

@@ -52,7 +52,7 @@ def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     # a number is read digit by digit, so no merge may join two digits
     corpus = ["".join(c for c in text if not c.isdigit()) for text in texts]
     tokenizer.train_from_iterator([*corpus, SYSTEM, *words], trainer)
-    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+    return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         unk_token=UNK,
         bos_token=BOS,

@@ -38,12 +38,12 @@ _WORDINGS: dict[str, tuple[str, ...]] = {
     ),
     "shape": (
         "What shape is the {colour} object?",
-        "Which shape do you see at {place}?",
+        "Which shape do you see in the {place}?",
         "Name the {colour} shape.",
     ),
     "position": (
         "Where is the {colour} {kind}?",
-        "In which place is the {kind}?",
+        "In which direction is the {kind}?",
         "Locate the {colour} object.",
     ),
     "count": ("How many objects are there?", "Count the objects in the image."),
@@ -58,9 +58,9 @@ _WORDINGS: dict[str, tuple[str, ...]] = {
 _COUNT_OF = ("How many {kind}s are there?", "How many {colour} objects do you see?")
 _LIST = "List the objects."
 _FACTS = {
-    "kind": ("The {kind} is {colour}.", "The {kind} is at {place}."),
-    "colour": ("The {colour} object is a {kind}.", "The {colour} object is at {place}."),
-    "cell": ("At {place} is a {colour} {kind}.", "At {place} is a {kind}."),
+    "kind": ("{kind} {colour}", "{kind} {place}"),
+    "colour": ("{colour} {kind}", "{colour} {place}"),
+    "cell": ("{place} {colour}", "{place} {kind}"),
 }
 """What can be told of a thing that alone has its kind, colour or cell."""
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
@@ -75,21 +75,21 @@ class Example(NamedTuple):
 
 def caption(scene: Scene) -> str:
     """Tell everything that a scene shows, in reading order."""
-    things = ", ".join(f"{_name(thing)} at {PLACES[thing.cell]}" for thing in scene.things)
+    things = ", ".join(f"{_name(thing)} in the {PLACES[thing.cell]}" for thing in scene.things)
     return f"{things[0].upper()}{things[1:]}, on a {scene.background} background."
 
 
 def facts(scene: Scene, rng: Rng) -> str:
-    """Tell one fact each about up to three things, in any order, none of them ambiguous."""
+    """Tell one fact about each thing as two tags, in any order, none of them ambiguous."""
     told = []
-    for index in rng.permutation(len(scene.things))[:3]:
+    for index in rng.permutation(len(scene.things)):
         thing = scene.things[index]
         options: tuple[str, ...] = ()
         for field, sentences in _FACTS.items():
             if sum(getattr(other, field) == getattr(thing, field) for other in scene.things) == 1:
                 options += sentences
         told.append(_fill(_pick(rng, options), thing))
-    return " ".join(told)
+    return f"Tags: {', '.join(told)}."
 
 
 def _fill(sentence: str, thing: Thing) -> str:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim import AdamW
+from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from presel_lightning.console import console
 from presel_lightning.functional.token_loss import answer_positions, sample_losses
 from presel_lightning.models import (
     LoRA,
@@ -23,6 +24,8 @@ from presel_lightning.models import (
     save_model,
 )
 from presel_lightning.models.llava import PROJECTOR, trained_state, unwrapped
+from presel_lightning.models.paired import one_prefix, two_passes, why_not_shared
+from presel_lightning.ranks import rank_zero
 
 Batch = dict[str, Any]
 
@@ -85,6 +88,8 @@ class FineTune(LightningModule):
         self.loss_reduction = loss_reduction
         self.model: Any = None
         self._processor: Processor | None = None
+        self._told = False
+        self._tokens = torch.zeros(())
         # a training checkpoint holds what is trained, and nothing else
         self.strict_loading = False
 
@@ -127,9 +132,12 @@ class FineTune(LightningModule):
             pixel_values=batch["pixel_values"].to(model.dtype),
             use_cache=False,
         ).last_hidden_state  # (B, L, D)
-        mask = answer_positions(batch["labels"])
-        logits = model.get_output_embeddings()(hidden[:, :-1][mask])  # (T, V)
-        return sample_losses(logits, batch["labels"])
+        return self._losses(hidden, batch["labels"])
+
+    def _losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        mask = answer_positions(labels)
+        logits = unwrapped(self.model).get_output_embeddings()(hidden[:, :-1][mask])  # (T, V)
+        return sample_losses(logits, labels)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw dropout from the step's own seed, so that a resumed fit draws the same."""
@@ -140,23 +148,64 @@ class FineTune(LightningModule):
         sums, counts = self.answer_losses(batch)
         weight = batch["weight"]
         tokens = (counts * (weight > 0)).sum().float()
-        if self.loss_reduction == "global":
-            # DDP averages gradients over ranks; times world makes that a sum
-            total = self.trainer.strategy.reduce(tokens.clone(), reduce_op="sum")
-            tokens = total / self.trainer.world_size
-        loss: Tensor = (sums * weight).sum() / tokens.clamp(min=1e-6)
-        self.log("train_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(weight))
-        return loss
+        loss: Tensor = (sums * weight).sum()
+        self.log("train_loss", loss.detach() / tokens.clamp(min=1), prog_bar=True, sync_dist=True)
+        if self.loss_reduction == "per_device":
+            return loss / tokens.clamp(min=1)
+        # a sum: `on_before_optimizer_step` divides by the tokens of all passes and ranks
+        self._tokens = self._tokens.to(tokens) + tokens
+        return loss * self.trainer.accumulate_grad_batches
 
-    def predict_step(self, batch: dict[str, Batch], batch_idx: int) -> dict[str, Tensor]:
-        """Both losses of each sample of a block: PreSel's L(R|Q,I) and L(R|I), in nats."""
-        with_sum, n_tokens = self.answer_losses(batch["with_question"])
-        without_sum, n_without = self.answer_losses(batch["without_question"])
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Turn gradients of summed losses into those of the mean over the global batch.
+
+        Ranks average their gradients; times the number of ranks makes that a sum.
+        """
+        if self.loss_reduction == "per_device":
+            return
+        total = self.trainer.strategy.reduce(self._tokens, reduce_op="sum")
+        self._tokens = torch.zeros(())
+        factor = self.trainer.world_size / max(1.0, float(total))
+        for parameter in self.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Both losses of each sample of a block: PreSel's L(R|Q,I) and L(R|I), in nats.
+
+        What both inputs begin with is computed once, where the model allows it.
+        """
+        model = unwrapped(self.model)
+        sides = [batch["with_question"], batch["without_question"]]
+        pixels = batch["pixel_values"].to(model.dtype)
+        prefix = self.prefix_to_share(batch["prefix"])
+        if prefix:
+            hidden = one_prefix(model, sides, pixels, prefix)
+        else:
+            hidden = two_passes(model, sides, pixels)
+        labels = [side["labels"][:, prefix:] for side in sides]
+        (with_sum, n_tokens), (without_sum, n_without) = map(self._losses, hidden, labels)
         return {
             "loss_with_question": with_sum / n_tokens,
             "loss_without_question": without_sum / n_without,
             "n_tokens": n_tokens,
         }
+
+    def prefix_to_share(self, agreed: int) -> int:
+        """Tokens at the front that are computed once for both losses; says once if there are none.
+
+        Args:
+            agreed: tokens on which both inputs of every sample of a block agree.
+        """
+        reason = why_not_shared(unwrapped(self.model))
+        if reason is None and not agreed:
+            reason = "the inputs with and without the question begin differently"
+        if reason is not None and not self._told:
+            self._told = True
+            if rank_zero():
+                told = f"losses: two passes over each image instead of one, as {reason}"
+                console.print(told, soft_wrap=True)
+        return 0 if reason else agreed
 
     @torch.inference_mode()
     def generate(self, batch: Batch, max_new_tokens: int) -> list[str]:

@@ -15,10 +15,15 @@ CONFIGS = sorted(configs_folder().glob("*.yaml"))
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_parses_for_every_training_command(config: Path, tmp_path: Path) -> None:
-    for command, extra in [("fit", []), ("select", []), ("evaluate", ["--checkpoint", "x/y"])]:
+    for command, extra in [
+        ("fit", []),
+        ("select", []),
+        ("evaluate", ["--checkpoint", "x/y"]),
+        ("check", []),
+    ]:
         arguments, name = find_configs(["--config", config.name, "--out", str(tmp_path), *extra])
         recipe, _ = recipe_from(command, arguments, name)
-        assert recipe.plan.data.budget == 0.15
+        assert recipe.plan.data.budget == (1.0 if config.stem == "full" else 0.15)
     assert (tmp_path / "config.yaml").is_file()
 
 

@@ -10,8 +10,10 @@ from presel_lightning.data.batches import (
     BlockSampler,
     GlobalBatchSampler,
     ResumableLoader,
+    even_blocks,
     length_grouped,
     pad,
+    token_blocks,
 )
 
 sizes = st.integers(1, 60)
@@ -32,6 +34,21 @@ def test_ranks_share_every_global_batch(n: int, size: int, seed: int, world: int
     assert all(len(sampler) == len(epoch) for sampler in samplers)
 
 
+@given(n=sizes, size=st.integers(1, 12), micro=st.integers(1, 5), world=st.integers(1, 3))
+def test_passes_make_up_the_same_global_batches(n: int, size: int, micro: int, world: int) -> None:
+    lengths = np.arange(n) % 7
+    epoch = length_grouped(lengths, size, 0, 0)
+    samplers = [GlobalBatchSampler(lengths, size, 0, rank, world, micro) for rank in range(world)]
+    per_step = samplers[0].passes
+    parts = [list(sampler) for sampler in samplers]
+    assert all(len(part) == len(epoch) * per_step == len(samplers[0]) for part in parts)
+    for step, batch in enumerate(epoch):
+        passes = [p for part in parts for p in part[step * per_step : (step + 1) * per_step]]
+        assert all(1 <= len(rows) <= micro for rows in passes)
+        rows = [row for rows in passes for row, weight in rows if weight]
+        assert sorted(rows) == sorted(batch.tolist())
+
+
 def test_batches_hold_like_lengths_and_epochs_differ() -> None:
     lengths = np.random.default_rng(0).integers(0, 1000, 400)
     batches = length_grouped(lengths, 8, 0, 0)
@@ -45,11 +62,33 @@ def test_batches_hold_like_lengths_and_epochs_differ() -> None:
 def test_blocks_do_not_depend_on_what_is_left(
     n: int, size: int, world: int, data: st.DataObject
 ) -> None:
-    blocks = list(range(-(-n // size)))
-    left = data.draw(st.lists(st.sampled_from(blocks), unique=True)) if blocks else []
-    whole = dict(enumerate(BlockSampler(n, size, blocks, 0, 1)))
-    served = [b for rank in range(world) for b in BlockSampler(n, size, left, rank, world)]
-    assert sorted(served) == sorted(whole[block] for block in left)
+    lengths = np.array(data.draw(st.lists(st.integers(1, 90), min_size=n, max_size=n)), dtype=int)
+    for blocks in (even_blocks(n, size), token_blocks(lengths, 100, size)):
+        numbers = list(range(len(blocks)))
+        left = data.draw(st.lists(st.sampled_from(numbers), unique=True)) if numbers else []
+        whole = dict(enumerate(BlockSampler(blocks, numbers, 0, 1)))
+        served = [b for rank in range(world) for b in BlockSampler(blocks, left, rank, world)]
+        assert sorted(served) == sorted(whole[block] for block in left)
+        assert sorted(row for block in whole.values() for row, _ in block) == list(range(n))
+
+
+@given(
+    lengths=st.lists(st.integers(1, 500), max_size=40),
+    tokens=st.integers(1, 900),
+    most=st.integers(1, 9),
+)
+def test_a_block_of_samples_keeps_to_its_tokens(lengths: list[int], tokens: int, most: int) -> None:
+    for block in token_blocks(np.array(lengths, dtype=int), tokens, most):
+        padded = max(lengths[row] for row in block) * len(block)
+        assert len(block) == 1 or (padded <= tokens and len(block) <= most)
+        assert block.tolist() == sorted(block)
+
+
+def test_blocks_hold_like_lengths() -> None:
+    lengths = np.random.default_rng(0).integers(100, 1000, 400)
+    blocks = token_blocks(lengths, 4000, 32)
+    padded = sum(len(block) * lengths[block].max() for block in blocks)
+    assert padded < 1.05 * lengths.sum()
 
 
 class Numbers(Dataset[int]):

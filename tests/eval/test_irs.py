@@ -68,3 +68,25 @@ def test_a_pass_goes_on_where_it_was(finished: Path, pool_folder: Path, tmp_path
     again = loop.run(trainer, tuned, data, uids)
     assert again.equals(whole) and kept.stat().st_mtime_ns == stamp
     assert np.isfinite(whole["irs"].to_numpy()).all()
+
+
+@pytest.mark.parametrize(("tokens", "blocks"), [(1, 20), (200, 4), (100_000, 1)])
+def test_losses_do_not_depend_on_the_size_of_a_block(
+    tokens: int, blocks: int, finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    annotations = str(pool_folder / "train.json")
+    data = SelectionDataModule(
+        annotations, template="vicuna_bare", num_workers=0, block_tokens=tokens
+    )
+    data.pool = load_pool(finished, pool_folder)
+    tuned = FineTune(str(finished / "models" / "reference"), tune="none", dtype="float32")
+    uids = data.pool.uid[:20]
+    assert len(data.pair_up(uids, tuned.processor)) == blocks
+    trainer = Trainer(
+        accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path
+    )
+    table = IRSLoop(tmp_path / "losses").run(trainer, tuned, data, uids).to_pylist()
+    assert [row["uid"] for row in table] == uids.tolist()
+    for row, sample in enumerate(table):
+        expected = one_by_one(tuned, data, row, question=True)
+        assert sample["loss_with_question"] == pytest.approx(expected, rel=1e-4, abs=1e-6)

@@ -132,12 +132,7 @@ def test_rows_of_weight_0_change_nothing(data: SelectionDataModule) -> None:
     batch = first_batch(data, tuned)
 
     class Alone:
-        world_size = 1
-
-        class strategy:
-            @staticmethod
-            def reduce(value: torch.Tensor, reduce_op: str) -> torch.Tensor:
-                return value
+        accumulate_grad_batches = 1
 
     tuned._trainer = Alone()  # type: ignore[assignment]
     tuned.log = lambda *args, **kwargs: None  # type: ignore[method-assign]
@@ -159,3 +154,31 @@ def test_generation_answers_each_prompt_as_if_alone(
     together = tuned.generate(scorer.prompts(items, tuned.processor), 12)
     alone = [tuned.generate(scorer.prompts([i], tuned.processor), 12)[0] for i in items]
     assert together == alone
+
+
+def test_a_step_does_not_depend_on_how_it_is_cut(data: SelectionDataModule, tmp_path: Path) -> None:
+    """Weights after three steps, in one pass each and in passes of two rows."""
+
+    def fitted(micro: int | None) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        tuned = module(lr=1e-3, warmup=0.0)
+        data.micro_batch_size = micro
+        data.train_on(data.pool.uid[:17], tuned.processor, seed=0)
+        trainer = Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            logger=False,
+            default_root_dir=tmp_path,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            accumulate_grad_batches=data.passes(1),
+        )
+        trainer.fit(tuned, data)
+        assert trainer.global_step == 3  # 17 samples, 6 a step
+        return {name: p for name, p in tuned.named_parameters() if p.requires_grad}
+
+    whole, cut = fitted(None), fitted(2)
+    for name, parameter in whole.items():
+        torch.testing.assert_close(cut[name], parameter, rtol=2e-3, atol=2e-5)

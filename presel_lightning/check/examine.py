@@ -1,0 +1,283 @@
+"""The check itself: every part of a run looked at in its turn, nothing trained, nothing written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from rich.console import Console
+
+from presel_lightning.check.cost import (
+    Throughput,
+    Work,
+    disk_bytes,
+    gpu_hours,
+    gpu_memory,
+    report_cost,
+    report_disk,
+)
+from presel_lightning.check.network import (
+    Network,
+    dtype_width,
+    feature_width,
+    measure,
+    report_network,
+)
+from presel_lightning.check.origin import is_assembled, origin_of, read_config, read_processor
+from presel_lightning.check.pictures import look_at, report_images
+from presel_lightning.check.report import Report, share, size
+from presel_lightning.check.survey import Survey, report_survey, survey
+from presel_lightning.check.tokens import Lengths, report_tokens
+from presel_lightning.console import track
+from presel_lightning.data.conversation import TEMPLATES
+from presel_lightning.data.source import PoolSource
+from presel_lightning.datamodule import SelectionDataModule, count_of
+from presel_lightning.errors import UserError
+from presel_lightning.eval.published import full_scores
+from presel_lightning.models import Components, Processor
+from presel_lightning.models.components import cache_folder
+from presel_lightning.signals import FEATURES
+from presel_lightning.tasks import FineTune
+
+if TYPE_CHECKING:
+    from presel_lightning.recipe import Parts, Plan
+
+SHARDING = ("FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy")
+"""Strategies that spread weights and optimiser over the devices."""
+
+
+class Devices(NamedTuple):
+    """What the final fit runs on: how many processes, and whether they share the weights."""
+
+    world: int
+    shards: int
+
+
+def check(
+    plan: Plan,
+    parts: Parts,
+    console: Console,
+    *,
+    throughput: Throughput | None = None,
+    n_records: int = 2000,
+    n_images: int | None = None,
+) -> Report:
+    """Examine what a run needs before any GPU second, and show it on one screen.
+
+    Args:
+        plan: what the run is asked to do.
+        parts: builds its modules and Trainers.
+        console: where the screen is shown.
+        throughput: samples a second of one GPU; by default the published cost, scaled.
+        n_records: conversations to tokenise, drawn by the run's seed.
+        n_images: images whose headers are read, drawn by the run's seed; all by default.
+
+    Raises:
+        UserError: something will fail later; the message lists all of it.
+    """
+    report = Report()
+    source: PoolSource | None = None
+    found, left_out = Survey(), 0
+    with report.collecting():
+        source = plan.data.source(plan.out)
+    if source is not None:
+        with report.collecting():
+            found = survey(source, n_records, plan.seed, track)
+            report_survey(found, source, report)
+        if found.n_records:
+            left_out = examine_images(plan, source, found, n_images, report)
+    work = examine_sizes(plan, found, left_out, report)
+    width = examine_encoder(plan, parts, report)
+    module = parts.model("final")
+    with report.collecting():
+        config = read_config(origin_of(module))
+        network = measure(module, config)
+        report_network(network, module, report)
+        lengths = examine_tokens(plan.data, read_processor(module, config), found, report)
+        examine_memory(plan, parts, network, module, lengths, report)
+        if work is not None and source is not None:
+            examine_cost(parts, network, work, throughput, report)
+            annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
+            needed = disk_bytes(work, network, width, annotations)
+            report_disk(needed, plan.out, "run folder", "set --out to another disk", report)
+        examine_assembly(module, network.total * dtype_width("auto", config), report)
+    examine_benchmarks(plan, report)
+    report.show(console)
+    report.stop()
+    return report
+
+
+def examine_images(
+    plan: Plan, source: PoolSource, found: Survey, limit: int | None, report: Report
+) -> int:
+    """Look at the images; returns how many records they will cost."""
+    looked, faults = look_at(source, list(found.images), limit, plan.seed, track)
+    report_images(source, looked, len(found.images), faults, report)
+    behind = sum(found.images[image] for image in looked)
+    lost = sum(found.images[image] for image in faults)
+    left_out = round(lost * found.n_samples / max(1, behind))
+    examine_problems(plan, found, left_out, report)
+    return left_out
+
+
+def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -> None:
+    """Count what will be left out, against the limit at which the run stops."""
+    problems = left_out + found.odd.total() + found.untasked
+    limit_of_problems = plan.data.max_problem_fraction
+    report.add("images", "records left out in all", share(problems, found.n_records))
+    with report.collecting():
+        if problems > limit_of_problems * found.n_records:
+            raise UserError(
+                f"{problems} of {found.n_records} records would be left out, more than "
+                f"data.max_problem_fraction {limit_of_problems} allows: mend them or raise it"
+            )
+
+
+def examine_tokens(
+    data: SelectionDataModule, processor: Processor, found: Survey, report: Report
+) -> Lengths:
+    """Tokenise the sample; returns the lengths that a step will meet."""
+    with report.collecting():
+        stop = TEMPLATES[data.template].stop
+        tokenizer = processor.tokenizer
+        if tokenizer(stop, add_special_tokens=False)["input_ids"] != [tokenizer.eos_token_id]:
+            report.notes.append(
+                f"data.template {data.template} ends answers with {stop!r}, which is not the "
+                "model's end token: trained so, it will not know where to stop"
+            )
+        return report_tokens(data.encoder(processor), found.sample, report)
+    return Lengths(data.max_length, data.max_length)
+
+
+def examine_assembly(module: FineTune, needed: float, report: Report) -> None:
+    """Room for the model that is put together of three parts, unless that has been done."""
+    origin = origin_of(module)
+    if isinstance(origin, Components) and not is_assembled(origin):
+        cure = "set PRESEL_LIGHTNING_CACHE to another disk"
+        report_disk(needed, cache_folder(), "model cache", cure, report)
+
+
+def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> Work | None:
+    """How many samples every stage gets, checked as the recipe will."""
+    n, data = found.n_samples - left_out, plan.data
+    if n <= 0:
+        return None
+    with report.collecting():
+        budget = count_of(data.budget, n, "data.budget")
+        reference = 0
+        if data.needs_reference(plan.selector):
+            reference = count_of(data.reference, n, "data.reference")
+            require_reference(data, reference, budget, len(found.tasks))
+        arms = {"final": budget}
+        if not found.without_instruction:
+            arms |= {
+                arm: {"random": budget, "full": n}[arm]
+                for arm in plan.baselines
+                if arm != "untrained"
+            }
+        else:
+            report.notes.append(
+                f"{found.without_instruction:,} images have no instruction yet: the run stops with "
+                "exit code 3 and lists those that are to be annotated"
+            )
+        counts = (
+            f"{n:,} samples, {len(found.tasks)} tasks: reference {reference:,}, budget {budget:,}"
+        )
+        report.add("selection", type(plan.selector).__name__, counts)
+        images = len(found.images) if FEATURES in plan.selector.needs else 0
+        return Work(reference, images, arms, n)
+    return None
+
+
+def require_reference(data: SelectionDataModule, reference: int, budget: int, tasks: int) -> None:
+    """See that the reference split fits into the budget and reaches every task.
+
+    Raises:
+        UserError: it does not.
+    """
+    if budget < reference:
+        raise UserError(
+            f"data.budget is {data.budget} ({budget} samples), less than data.reference "
+            f"{data.reference} ({reference}); raise the budget or lower the reference"
+        )
+    if reference < tasks:
+        raise UserError(
+            f"data.reference is {data.reference} ({reference} samples) for {tasks} tasks; every "
+            f"task needs one: set it to {tasks} or more"
+        )
+
+
+def examine_cost(
+    parts: Parts,
+    network: Network,
+    work: Work,
+    throughput: Throughput | None,
+    report: Report,
+) -> None:
+    """GPU-hours by stage."""
+    speed = throughput or Throughput().scaled(network.total)
+    epochs = {stage: n_epochs(parts, stage) for stage in ("reference", "final")}
+    report_cost(gpu_hours(work, speed, epochs), speed, throughput is not None, report)
+
+
+def n_epochs(parts: Parts, stage: str) -> float:
+    """Epochs of a fit; one where only steps are limited."""
+    told = parts.trainer_settings(stage)["max_epochs"]
+    return float(told) if str(told).isdigit() else 1.0
+
+
+def examine_memory(
+    plan: Plan, parts: Parts, network: Network, module: FineTune, lengths: Lengths, report: Report
+) -> None:
+    """Memory of one GPU in the final fit, against the GPU's own where there is one."""
+    devices = count_devices(plan, parts, report)
+    per_device = -(-plan.data.batch_size // devices.world)
+    per_device = min(per_device, plan.data.micro_batch_size or per_device)
+    needed = gpu_memory(
+        network,
+        per_device,
+        lengths.longest,
+        lengths.answer,
+        checkpointing=module.gradient_checkpointing,
+        shards=devices.shards,
+    )
+    what = f"{devices.world} x {per_device} samples of {lengths.longest:,} tokens a pass"
+    report.add("memory", what, f"about {size(needed)} a device")
+    if torch.cuda.is_available():
+        there = torch.cuda.get_device_properties(0).total_memory
+        report.add("memory", torch.cuda.get_device_name(0), size(there))
+        if needed > there:
+            report.notes.append(
+                f"a fit needs about {size(needed)} a device and there are {size(there)}: use more "
+                "devices, model.gradient_checkpointing, or a smaller data.micro_batch_size"
+            )
+
+
+def count_devices(plan: Plan, parts: Parts, report: Report) -> Devices:
+    """The devices of the final fit, as its Trainer sees them here; one if they are not here."""
+    try:
+        trainer = parts.trainer("final", plan.out / "logs" / "check")
+    except (MisconfigurationException, ImportError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:160]
+        report.notes.append(f"the Trainer cannot be built on this machine: {reason}")
+        return Devices(1, 1)
+    world = trainer.num_devices * trainer.num_nodes
+    return Devices(world, world if type(trainer.strategy).__name__ in SHARDING else 1)
+
+
+def examine_encoder(plan: Plan, parts: Parts, report: Report) -> int:
+    """Length of an image's features; 0 where none are needed or the encoder cannot be read."""
+    with report.collecting():
+        return feature_width(parts.embed()) if FEATURES in plan.selector.needs else 0
+    return 0
+
+
+def examine_benchmarks(plan: Plan, report: Report) -> None:
+    """See that every benchmark and the full-data scores can be read."""
+    for benchmark in plan.benchmarks:
+        with report.collecting():
+            report.add("benchmarks", benchmark.name, f"{len(benchmark.items()):,} questions")
+    with report.collecting():
+        if plan.full_scores:
+            full_scores(plan.full_scores)

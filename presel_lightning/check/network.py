@@ -1,0 +1,112 @@
+"""What is trained, counted on the meta device, which holds shapes only: no weight is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoModelForImageTextToText
+
+from presel_lightning.check.origin import brief, config_at, name_of, origin_of
+from presel_lightning.check.report import Report
+from presel_lightning.errors import UserError
+from presel_lightning.models import Quantization
+from presel_lightning.models.llava import make_trainable
+from presel_lightning.models.parts import parts_of
+from presel_lightning.tasks import Embed, FineTune
+
+FOUR_BITS = {True: 4.127, False: 4.5}
+"""Bits of a weight in nf4 with its scales, these quantised too or not (QLoRA, section 3)."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """The size of a model.
+
+    Attributes:
+        total: parameters before adapters are added.
+        trained: parameters that training changes.
+        frozen_bytes: memory of all others.
+        hidden: width of the language model.
+        layers: of the language model.
+        vocabulary: tokens that the head tells apart.
+    """
+
+    total: int
+    trained: int
+    frozen_bytes: float
+    hidden: int
+    layers: int
+    vocabulary: int
+
+
+def measure(module: FineTune, config: Any) -> Network:  # noqa: ANN401 - one class a model
+    """Count the parameters of a module's network.
+
+    Args:
+        module: says what is tuned and in which precision the rest is kept.
+        config: of the model, from `read_config`.
+
+    Raises:
+        UserError: it is no image-text model, or its parts cannot be told.
+    """
+    four_bit: Quantization | None = getattr(module, "quantization", None)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForImageTextToText.from_config(config)
+            total = sum(p.numel() for p in model.parameters())
+            packed = n_linear(model) if four_bit is not None else 0
+            tuned = make_trainable(model, module.tune, module.lora, name_of(origin_of(module)))
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"model.checkpoint {name_of(origin_of(module))}: {brief(error)}") from error
+    trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    frozen = sum(p.numel() for p in tuned.parameters() if not p.requires_grad)
+    bits = FOUR_BITS[four_bit.double_quant] if four_bit is not None else 0
+    text = config.get_text_config()
+    return Network(
+        total=total,
+        trained=trained,
+        frozen_bytes=(frozen - packed) * dtype_width(module.dtype_name, config) + packed * bits / 8,
+        hidden=text.hidden_size,
+        layers=text.num_hidden_layers,
+        vocabulary=text.vocab_size,
+    )
+
+
+def n_linear(model: Any) -> int:  # noqa: ANN401 - transformers' auto class
+    """Weights of the language model's linear layers, which are what four bits are used for."""
+    language = model.get_submodule(parts_of(model).language_model)
+    layers = (m for m in language.modules() if isinstance(m, nn.Linear))
+    return sum(layer.weight.numel() for layer in layers)
+
+
+def dtype_width(dtype: str, config: Any) -> int:  # noqa: ANN401 - transformers has one class a model
+    """Bytes of a frozen weight."""
+    kind = getattr(torch, dtype) if dtype != "auto" else getattr(config, "dtype", None)
+    return (kind or torch.float32).itemsize
+
+
+def feature_width(module: Embed) -> int:
+    """Length of the vector that describes an image.
+
+    Raises:
+        UserError: the encoder cannot be read.
+    """
+    found: int = config_at(module.checkpoint, "stages.features.model.checkpoint").hidden_size
+    return found
+
+
+def report_network(network: Network, module: FineTune, report: Report) -> None:
+    """Show what is trained and what is not."""
+    name = name_of(origin_of(module))
+    part = 100 * network.trained / network.total
+    report.add("model", "parameters", f"{network.total / 1e6:,.1f} M in {name}")
+    report.add(
+        "model", f"trained ({module.tune})", f"{network.trained / 1e6:,.1f} M ({part:.1f} %)"
+    )
+    if network.trained == 0:
+        report.notes.append(f"model.tune is {module.tune}: nothing is trained")

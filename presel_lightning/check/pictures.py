@@ -1,0 +1,90 @@
+"""The images that records name: which are there, and which will be left out."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from presel_lightning.check.report import Report, share
+from presel_lightning.data.image_memory import Found
+from presel_lightning.data.images import Track, check_images
+from presel_lightning.data.source import PoolSource
+from presel_lightning.errors import UserError
+
+MOSTLY = 0.5
+"""Part of a folder's images that must be there for it to count as the right folder."""
+
+
+def look_at(
+    source: PoolSource,
+    images: Sequence[str],
+    limit: int | None,
+    seed: int,
+    track: Track | None = None,
+) -> tuple[list[str], dict[str, Found]]:
+    """Look at the headers of the images, or of a seeded sample of them.
+
+    Args:
+        source: where they lie.
+        images: (U,) distinct paths.
+        limit: look at so many; None looks at all.
+        seed: of the sample.
+        track: shows progress.
+
+    Returns:
+        The images looked at, and what is wrong with those that cannot be used.
+    """
+    chosen = sorted(images)
+    if limit is not None and limit < len(chosen):
+        chosen = sorted(random.Random(seed).sample(chosen, limit))
+    faults = check_images(
+        source.image_root,
+        chosen,
+        max_pixels=source.max_pixels,
+        verify="header",
+        workers=source.workers,
+        track=track,
+    )
+    return chosen, faults
+
+
+def report_images(
+    source: PoolSource,
+    looked: list[str],
+    n_images: int,
+    faults: dict[str, Found],
+    report: Report,
+) -> None:
+    """Show which images will be left out, by top folder, and name the folders that are not there.
+
+    Raises nothing; a root or folder that does not hold its images becomes a failure.
+    """
+    what = f"{len(looked):,} of {n_images:,} in {source.image_root}"
+    report.add("images", "headers read", what)
+    by_problem: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for image, (problem, _) in faults.items():
+        by_problem[problem][top_folder(image)] += 1
+    sizes = Counter(map(top_folder, looked))
+    for problem, folders in by_problem.items():
+        for folder, n in folders.most_common(6):
+            figure = share(n, sizes[folder])
+            report.add("images", f"left out: {problem} in {folder or 'the root'}", figure)
+    gone = by_problem["missing"] + by_problem["outside_root"]
+    lost = [folder for folder, n in gone.items() if n > MOSTLY * sizes[folder]]
+    with report.collecting():
+        if lost:
+            first = min(image for image in faults if top_folder(image) in lost)
+            held = ", ".join(sorted(lost)) if any(lost) else "its images"
+            raise UserError(
+                f"data.image_root {source.image_root} does not hold {held}: "
+                f"{sum(gone[folder] for folder in lost)} of the "
+                f"{sum(sizes[folder] for folder in lost)} images looked at are not there, such as "
+                f"{first}; set data.image_root to the folder that image paths start from"
+            )
+
+
+def top_folder(image: str) -> str:
+    """First part of an image's path, with its slash; empty for a bare file name."""
+    first, slash, _ = image.partition("/")
+    return first + slash if slash else ""

@@ -1,0 +1,157 @@
+"""One pass over the annotations: what kinds of records there are, and a seeded sample of them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+from presel_lightning.check.report import Report, share, size
+from presel_lightning.data.annotations import Record
+from presel_lightning.data.conversation import Odd, is_text_only, parse
+from presel_lightning.data.images import Track
+from presel_lightning.data.source import PoolSource, first_question
+from presel_lightning.errors import UserError
+from presel_lightning.records import Turn
+
+SHOWN = 12
+"""Tasks on the screen; the rest is counted."""
+EXAMPLES = 3
+"""Records that a failure names."""
+
+
+@dataclass
+class Survey:
+    """What the annotations hold.
+
+    Attributes:
+        n_records: all of them.
+        text_only: without an image.
+        formless: with neither image nor conversation.
+        tasks: image records by task, as far as nothing is wrong with them.
+        without_instruction: of those, how many have no conversation yet.
+        odd: records that will be left out, by problem.
+        untasked: how many records no key, file or rule gives a task.
+        untasked_examples: some of them, described.
+        images: image paths and how many well-formed records show each.
+        sample: conversations of a seeded sample of good records.
+        keys: fields of the first formless record.
+    """
+
+    n_records: int = 0
+    text_only: int = 0
+    formless: int = 0
+    tasks: Counter[str] = field(default_factory=Counter)
+    without_instruction: int = 0
+    odd: Counter[str] = field(default_factory=Counter)
+    untasked: int = 0
+    untasked_examples: list[str] = field(default_factory=list)
+    images: Counter[str] = field(default_factory=Counter)
+    sample: list[tuple[Turn, ...]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+
+    @property
+    def n_samples(self) -> int:
+        """Records that a pool can be made of, images not looked at yet."""
+        return self.tasks.total()
+
+    def take(self, record: Record, task: str | None) -> tuple[Turn, ...] | None:
+        """Count one record; its turns where it belongs into the pool."""
+        self.n_records += 1
+        if record.get("image") is None and record.get("conversations") is None:
+            self.formless += 1
+            self.keys = self.keys or sorted(record)[:5]
+            return None
+        if is_text_only(record):
+            self.text_only += 1
+            return None
+        try:
+            turns = parse(record)
+        except Odd as odd:
+            self.odd[odd.problem] += 1
+            return None
+        self.images[record["image"]] += 1
+        if task is None:
+            self._take_untasked(record)
+            return None
+        self.tasks[task] += 1
+        self.without_instruction += not turns
+        return turns
+
+    def _take_untasked(self, record: Record) -> None:
+        self.untasked += 1
+        if len(self.untasked_examples) < EXAMPLES:
+            question = " ".join(first_question(record).split())[:60]
+            self.untasked_examples.append(f"{record['image']} {question!r}")
+
+
+def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = None) -> Survey:
+    """Read every record once; keep a sample in which each has the same chance.
+
+    Raises:
+        UserError: a file holds something else than records.
+    """
+    found = Survey()
+    rng = random.Random(seed)
+    seen = 0
+    stream = source.records()
+    for record, task in track(stream, "reading records", None) if track else stream:
+        turns = found.take(record, task)
+        if not turns:
+            continue
+        seen += 1
+        if len(found.sample) < n_sample:
+            found.sample.append(turns)
+        elif (place := rng.randrange(seen)) < n_sample:
+            found.sample[place] = turns
+    return found
+
+
+def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
+    """Show what the annotations hold, and say what of it will fail."""
+    for _, path in source.files:
+        what = "folders of images" if path.is_dir() else size(path.stat().st_size)
+        report.add("files", path.name, f"{what} in {path.parent}")
+    report.add("records", "all", f"{found.n_records:,}")
+    report.add("records", "with image and task", f"{found.n_samples:,}")
+    report.add("records", "text only, kept apart", f"{found.text_only:,}")
+    if found.without_instruction:
+        report.add(
+            "records", "no instruction yet", share(found.without_instruction, found.n_samples)
+        )
+    for problem, n in found.odd.most_common():
+        report.add("records", f"left out: {problem}", share(n, found.n_records))
+    if found.untasked:
+        report.add("records", "left out: no task", share(found.untasked, found.n_records))
+    for task, n in found.tasks.most_common(SHOWN):
+        report.add("tasks", task, share(n, found.n_samples))
+    if (more := len(found.tasks) - SHOWN) > 0:
+        rest = sum(n for _, n in found.tasks.most_common()[SHOWN:])
+        report.add("tasks", f"{more} more", share(rest, found.n_samples))
+    for failure in failures(found, source):
+        with report.collecting():
+            raise UserError(failure)
+
+
+def failures(found: Survey, source: PoolSource) -> list[str]:
+    """What in the annotations will stop the run, or silently leave out what was meant to be in."""
+    said = []
+    if found.formless:
+        fields = ", ".join(found.keys) or "none"
+        said.append(
+            f"{found.formless} of {found.n_records} records of data.annotations have neither "
+            f"`image` nor `conversations` (fields: {fields}): not LLaVA's form; expected a JSON "
+            "list or JSON lines of {id, image, conversations: [{from, value}]}"
+        )
+    if found.untasked:
+        cure = (
+            "add a rule to data.task_rules, or a last one {task: rest}"
+            if source.task_rules
+            else f"no field {source.task_key!r}: set data.task_key, data.task_files or "
+            "data.task_rules"
+        )
+        examples = "; ".join(found.untasked_examples)
+        said.append(f"{found.untasked} records have no task, such as {examples}: {cure}")
+    if not found.n_samples and not said:
+        said.append("data.annotations holds no image record")
+    return said

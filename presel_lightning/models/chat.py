@@ -1,0 +1,183 @@
+"""Inputs of models that bring their own processor and chat template (Qwen2.5-VL and others)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoTokenizer
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.processing_utils import ProcessorMixin
+
+from presel_lightning.errors import UserError
+from presel_lightning.functional.token_loss import IGNORE, answer_positions, sample_losses
+from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
+from presel_lightning.models.llava import unwrapped
+from presel_lightning.models.processor import load_image_processor
+from presel_lightning.records import Turn
+
+Message = dict[str, Any]
+Batch = dict[str, Any]
+Chat = tuple[Sequence[Turn], Image | None]
+
+NOT_FOR_THE_MODEL = ("labels", "weight")
+
+PIECES = (
+    "{% for message in messages %}{% if message.role == 'assistant' %}"
+    "{% generation %}{{ message.content }}{% endgeneration %}"
+    "{% else %}{{ message.content }}{% endif %}{% endfor %}"
+)
+"""A chat template for text that is written out already: answers are told from the rest."""
+
+
+def load_chat_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one class a model
+    """Load a model's own processor, for text and still images.
+
+    Its part for videos, which needs torchvision, is left out.
+
+    Raises:
+        UserError: transformers knows no processor for this model type, or it has no chat template.
+    """
+    place = resolve_checkpoint(checkpoint)
+    if is_adapter(place):
+        return load_chat_processor(base_of(place))
+    config = AutoConfig.from_pretrained(place)
+    if type(config) not in PROCESSOR_MAPPING:
+        raise UserError(f"model.checkpoint: no processor for model type {config.model_type!r}")
+    settings, _ = ProcessorMixin.get_processor_dict(place)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer.padding_side = "right"
+    template = settings.get("chat_template") or tokenizer.chat_template
+    if not template:
+        raise UserError(
+            f"model.checkpoint {place} has no chat template; give the instruction-tuned model's "
+            "chat_template.jinja beside it"
+        )
+    own: Any = PROCESSOR_MAPPING[type(config)]
+    kept = {name: settings[name] for name in settings if name not in own.get_attributes()}
+    kept.pop("processor_class", None)
+    kept["chat_template"] = template
+    return _without_videos(own)(load_image_processor(place), tokenizer, None, **kept)
+
+
+def _without_videos(own: Any) -> Any:  # noqa: ANN401
+    """The same processor with two parts, as its base class counts them."""
+    parts = ["image_processor", "tokenizer"]
+    return type(own.__name__, (own,), {"get_attributes": classmethod(lambda _: parts)})
+
+
+def encode_chat(
+    processor: Any,  # noqa: ANN401
+    turns: Sequence[Turn],
+    image: Image | None,
+    *,
+    with_question: bool = True,
+) -> Batch:
+    """Encode one conversation, as a batch of one; see `chat_batch`."""
+    return chat_batch(processor, [(turns, image)], with_question=with_question)
+
+
+def chat_batch(
+    processor: Any,  # noqa: ANN401
+    chats: Sequence[Chat],
+    *,
+    with_question: bool = True,
+) -> Batch:
+    """Write conversations out by the model's chat template and let its processor make a batch.
+
+    Labels are the answers and the token that ends each. Without questions, a conversation is its
+    image, and all answers joined by one space (the second input of the IRS).
+
+    Args:
+        processor: of `load_chat_processor`.
+        chats: turns with their image, which stands before the first question.
+        with_question: whether the questions are shown.
+
+    Returns:
+        input_ids, attention_mask and labels, all (B, L), pixel_values, and what else the model
+        asks for (`image_grid_thw`, `image_sizes`, ...) in shapes of its own.
+
+    Raises:
+        UserError: the template cannot tell answers from questions.
+    """
+    written = [messages(turns, image, with_question) for turns, image in chats]
+    marks = re.search(r"{%-?\s*generation\b", processor.chat_template) is not None
+    if not marks:
+        written = [pieces(processor, chat) for chat in written]
+    images = [[] if image is None else [image] for _, image in chats]
+    batch = processor.apply_chat_template(
+        written,
+        chat_template=None if marks else PIECES,
+        tokenize=True,
+        return_dict=True,
+        return_assistant_tokens_mask=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True, **({"images": images} if any(images) else {})},
+    )
+    answer = torch.as_tensor(batch.pop("assistant_masks")).bool()  # (B, L)
+    ids = batch["input_ids"]
+    # some templates leave the end of a turn out of what they mark
+    answer[:, 1:] |= answer[:, :-1] & (ids[:, 1:] == processor.tokenizer.eos_token_id)
+    return {**batch, "labels": ids.masked_fill(~answer, IGNORE)}
+
+
+def messages(turns: Sequence[Turn], image: Image | None, with_question: bool) -> list[Message]:
+    """A conversation as chat templates want it."""
+    if not with_question:
+        turns = (Turn("", " ".join(turn.answer for turn in turns)),)
+    shown: list[Message] = [] if image is None else [{"type": "image"}]
+    found: list[Message] = []
+    for turn in turns:
+        asked = [{"type": "text", "text": turn.question}] if turn.question else []
+        found.append({"role": "user", "content": shown + asked})
+        found.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
+        shown = []
+    return found
+
+
+def pieces(processor: Any, chat: list[Message]) -> list[Message]:  # noqa: ANN401
+    """Cut what the template writes into answers (role `assistant`) and all else.
+
+    An answer is what the template writes after its invitation to answer, up to the end of that
+    turn, the blanks there apart.
+
+    Raises:
+        UserError: the template does not write a conversation from front to back.
+    """
+    cut: list[Message] = []
+    done = ""
+    for end in range(2, len(chat) + 1, 2):
+        asked = processor.apply_chat_template(chat[: end - 1], add_generation_prompt=True)
+        answered = processor.apply_chat_template(chat[:end])
+        if not (asked.startswith(done) and answered.startswith(asked)):
+            raise UserError(
+                f"the chat template of {type(processor).__name__} writes a turn differently once "
+                "another follows, so answers cannot be told from questions; put {% generation %} "
+                "marks around the answers in it"
+            )
+        answer = answered[len(asked) :].rstrip()
+        cut.append({"role": "user", "content": asked[len(done) :]})
+        cut.append({"role": "assistant", "content": answer})
+        done = asked + answer
+    return cut
+
+
+def answer_losses(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Summed answer loss (B,) and number of answer tokens (B,) of each sample of any batch.
+
+    Whatever the processor made goes to the model under its own name. The language-model head is
+    applied at answer positions only.
+    """
+    inner = unwrapped(model)
+    inputs = {
+        name: value.to(inner.dtype) if value.is_floating_point() else value
+        for name, value in batch.items()
+        if name not in NOT_FOR_THE_MODEL
+    }
+    hidden = inner.model(**inputs, use_cache=False).last_hidden_state  # (B, L, D)
+    logits = inner.get_output_embeddings()(hidden[:, :-1][answer_positions(batch["labels"])])
+    return sample_losses(logits, batch["labels"])

@@ -1,0 +1,110 @@
+"""A LLaVA by the parts it was published in: which they are, and what names their content."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from transformers.utils.hub import cached_file
+
+from presel_lightning.errors import UserError
+from presel_lightning.store import digest_file, digest_folder, fingerprint, read_json
+
+FILE = "components.json"
+"""Beside the weights of an assembled model, and of what was tuned from it."""
+
+PROJECTOR_FILES = ("mm_projector.bin", "mm_projector.safetensors")
+
+
+@dataclass(frozen=True)
+class Components:
+    """The three published parts of a LLaVA before its instruction tuning."""
+
+    language_model: str
+    """Folder or hub id of a causal language model with its tokenizer (vicuna-7b-v1.5)."""
+    vision_tower: str
+    """Folder or hub id of a CLIP with its image processor (clip-vit-large-patch14-336)."""
+    projector: str
+    """`mm_projector.bin` or `.safetensors`, or a folder or hub id that holds one."""
+
+
+def cache_folder() -> Path:
+    """Where assembled models are kept: under `PRESEL_LIGHTNING_CACHE`, or the user's cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    root = os.environ.get("PRESEL_LIGHTNING_CACHE") or f"{home}/presel_lightning"
+    return Path(root).expanduser() / "llava"
+
+
+def describe_components(components: Components) -> str:
+    """Name parts by their content (hub ids by themselves), for fingerprints; nothing is loaded.
+
+    Raises:
+        UserError: a part is missing.
+    """
+    return fingerprint(
+        [
+            _describe_model("language_model", components.language_model),
+            _describe_model("vision_tower", components.vision_tower),
+            digest_file(projector_file(components.projector)),
+        ]
+    )
+
+
+def _describe_model(key: str, name: str) -> str:
+    place = Path(name).expanduser()
+    if place.is_dir():
+        return digest_folder(place)
+    if looks_like_hub_id(name):
+        return name
+    raise UserError(f"model.components.{key}: no such folder {name!r}, and it is no hub id either")
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a name may be `owner/name` rather than a path."""
+    return name.count("/") == 1 and not name.startswith(("/", ".", "~"))
+
+
+def projector_file(name: str) -> Path:
+    """The file of a projector.
+
+    Raises:
+        UserError: there is none.
+    """
+    place = Path(name).expanduser()
+    if place.is_file():
+        return place
+    if place.is_dir():
+        for file in PROJECTOR_FILES:
+            if (place / file).is_file():
+                return place / file
+    elif looks_like_hub_id(name) and place.suffix not in (".bin", ".safetensors"):
+        try:
+            return Path(str(cached_file(name, PROJECTOR_FILES[0])))
+        except (OSError, ValueError) as error:
+            raise UserError(f"model.components.projector: {_line(error)}") from error
+    raise UserError(
+        f"model.components.projector: no such file {name!r}; give the {PROJECTOR_FILES[0]} that "
+        "LLaVA was published with, or a folder that holds it"
+    )
+
+
+def _line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def components_of(folder: str | Path) -> Components | None:
+    """What an assembled or tuned model was made of, where that is known."""
+    path = Path(folder) / FILE
+    if not path.is_file():
+        return None
+    known = read_json(path)
+    return Components(**{name: known[name] for name in Components.__dataclass_fields__})
+
+
+def absolute(components: Components) -> dict[str, str]:
+    """The parts as they are written down: local ones by their absolute path."""
+    return {
+        key: str(path.resolve()) if (path := Path(name).expanduser()).exists() else name
+        for key, name in asdict(components).items()
+    }

@@ -1,0 +1,221 @@
+"""Each thing that will fail later is named before it does; what is said of a sound run is true."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from presel_lightning import quickstart
+from presel_lightning.check import Report, Throughput, check
+from presel_lightning.cli import find_configs
+from presel_lightning.errors import UserError
+from presel_lightning.lightning_cli import recipe_from
+from presel_lightning.recipe import Recipe
+from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments
+
+
+def recipe_of(pool_folder: Path, out: Path, *more: str) -> Recipe:
+    words, name = find_configs(fit_arguments(pool_folder, out, *more)[1:])
+    return recipe_from("fit", words, name)[0]
+
+
+def look(recipe: Recipe, **options: Any) -> tuple[Report, str]:
+    """The report, and what was on the screen."""
+    console = Console(file=io.StringIO(), width=120)
+    report = check(recipe.plan, recipe.parts, console, **options)
+    return report, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def figure(report: Report, section: str, what: str) -> str:
+    return dict(report.facts[section])[what]
+
+
+def refused(recipe: Recipe) -> str:
+    with pytest.raises(UserError) as error:
+        look(recipe)
+    assert error.value.exit_code == 2 and "\n" not in str(error.value)
+    return str(error.value)
+
+
+def records_of(pool_folder: Path) -> list[dict[str, Any]]:
+    records: list[dict[str, Any]] = json.loads((pool_folder / "train.json").read_text())
+    return records
+
+
+def rewrite(pool_folder: Path, folder: Path, change: Any) -> list[str]:
+    """Options for the pool with its records changed, the images where they are."""
+    records = records_of(pool_folder)
+    path = folder / "changed.json"
+    path.write_text(json.dumps(change(records)))
+    return ["--data.annotations", str(path), "--data.image_root", str(pool_folder)]
+
+
+def checkpoint_without(folder: Path, *names: str) -> Path:
+    shutil.copytree(quickstart.CHECKPOINT, folder, ignore=shutil.ignore_patterns(*names))
+    return folder
+
+
+def test_a_sound_run_is_told_truly(pool_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    recipe = recipe_of(pool_folder, out, *benchmark_arguments(pool_folder))
+    before = sorted(out.rglob("*"))
+    report, screen = look(recipe)
+    assert not report.failures and "nothing found" in screen
+    assert sorted(out.rglob("*")) == before, "a check writes nothing"
+    assert figure(report, "records", "with image and task") == str(N_POOL)
+    assert {what for what, _ in report.facts["tasks"]} == set(SIZES)
+    assert "reference 9, budget 32" in figure(report, "selection", "PreSel")
+    assert figure(report, "benchmarks", "tiny").startswith("16")
+    module = recipe.parts.model("final")
+    module.configure_model()
+    trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    assert f"{trained / 1e6:,.1f} M" in figure(report, "model", "trained (lora)")
+
+
+def test_lengths_are_those_of_the_training_set(pool_folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(pool_folder, tmp_path, "--data.max_length", "30")
+    report, _ = look(recipe)
+    recipe.pool()
+    data = recipe.plan.data
+    encoder = data.encoder(recipe.parts.model("final").processor)
+    one_more = replace(encoder, max_length=31)
+    turns = [data.pool.sample(row).turns for row in range(len(data.pool))]
+    cut = sum(len(one_more(each).input_ids) == 31 for each in turns)
+    assert 0 < cut < N_POOL
+    assert figure(report, "tokens", "longer than 30: cut").startswith(f"{cut} ")
+
+
+def test_missing_checkpoint(pool_folder: Path, tmp_path: Path) -> None:
+    error = refused(recipe_of(pool_folder, tmp_path, "--model.checkpoint", "/nowhere/model"))
+    assert "/nowhere/model" in error and "model.checkpoint" in error
+
+
+@pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer*", "config.json"])
+def test_missing_part_of_a_checkpoint(missing: str, pool_folder: Path, tmp_path: Path) -> None:
+    place = checkpoint_without(tmp_path / "model", missing)
+    error = refused(recipe_of(pool_folder, tmp_path, "--model.checkpoint", str(place)))
+    assert str(place) in error and "model.checkpoint" in error
+
+
+def test_missing_shard(pool_folder: Path, tmp_path: Path) -> None:
+    place = checkpoint_without(tmp_path / "model")
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (place / "model.safetensors.index.json").write_text(json.dumps(index))
+    error = refused(recipe_of(pool_folder, tmp_path, "--model.checkpoint", str(place)))
+    assert "model-00002-of-00002.safetensors" in error
+
+
+def test_missing_encoder(pool_folder: Path, tmp_path: Path) -> None:
+    option = ["--stages.features.model", f"{{checkpoint: {tmp_path}/none}}"]
+    assert f"{tmp_path}/none" in refused(recipe_of(pool_folder, tmp_path, *option))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('{"images": [{"id": 1}], "annotations": []}', "annotations, images"),
+        ('[{"id": 1, "image": "a.jpg"', "not JSON"),
+        ('[["a.jpg", "What is it?"]]', "a record is an object"),
+        ("", "empty"),
+    ],
+)
+def test_annotations_of_the_wrong_form(
+    text: str, names: str, pool_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "wrong.json").write_text(text)
+    option = ["--data.annotations", str(tmp_path / "wrong.json")]
+    error = refused(recipe_of(pool_folder, tmp_path / "run", *option))
+    assert names in error and ("expected" in error)
+
+
+def test_rules_that_leave_records_untasked(pool_folder: Path, tmp_path: Path) -> None:
+    taken = sum("train-count" in record["image"] for record in records_of(pool_folder))
+    rules = "[{task: counting, image: train-count}]"
+    error = refused(recipe_of(pool_folder, tmp_path, "--data.task_rules", rules))
+    assert 0 < taken < N_POOL and f"{N_POOL - taken} records have no task" in error
+    assert "data.task_rules" in error and "images/" in error
+
+
+def test_task_key_that_no_record_has(pool_folder: Path, tmp_path: Path) -> None:
+    error = refused(recipe_of(pool_folder, tmp_path, "--data.task_key", "task_name"))
+    assert f"{N_POOL} records have no task" in error and "'task_name'" in error
+
+
+def test_too_little_disk(pool_folder: Path, tmp_path: Path) -> None:
+    """Adapters of that rank would take terabytes; on the meta device they take nothing."""
+    error = refused(recipe_of(pool_folder, tmp_path, "--model.lora.r", "100000000"))
+    assert "disk" in error and "TB" in error and str(tmp_path) in error
+
+
+def test_root_that_does_not_hold_the_images(pool_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    option = ["--data.image_root", str(tmp_path / "elsewhere")]
+    error = refused(recipe_of(pool_folder, tmp_path / "run", *option))
+    assert f"{tmp_path / 'elsewhere'} does not hold images/" in error and "130 of the 130" in error
+
+
+def test_root_that_lacks_one_folder(pool_folder: Path, tmp_path: Path) -> None:
+    def move(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for record in records[:4]:
+            record["image"] = record["image"].replace("images/", "ocr_vqa/images/")
+        return records
+
+    error = refused(recipe_of(pool_folder, tmp_path, *rewrite(pool_folder, tmp_path, move)))
+    assert "does not hold ocr_vqa/: 4 of the 4" in error
+
+
+def test_a_few_bad_images_are_shown_and_survived(pool_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pool"
+    shutil.copytree(pool_folder, folder)
+    first, second = (folder / record["image"] for record in records_of(folder)[:2])
+    first.write_bytes(b"not a picture")
+    Image.new("RGB", (8, 8)).save(second, "GIF")  # a GIF under another name can be read
+    report, _ = look(recipe_of(folder, tmp_path / "run"))
+    assert figure(report, "images", "left out: not_an_image in images/").startswith("1 ")
+    assert figure(report, "images", "records left out in all").startswith("1 ")
+
+
+def test_text_only_and_unwritten_records(pool_folder: Path, tmp_path: Path) -> None:
+    def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for record in records[:3]:
+            del record["image"]
+            record["conversations"][0]["value"] = "Hello"
+        del records[3]["conversations"]
+        return records
+
+    report, screen = look(recipe_of(pool_folder, tmp_path, *rewrite(pool_folder, tmp_path, change)))
+    assert figure(report, "records", "text only, kept apart") == "3"
+    assert figure(report, "records", "no instruction yet").startswith("1 ")
+    assert "exit code 3" in screen
+
+
+def test_everything_is_found_in_one_look(pool_folder: Path, tmp_path: Path) -> None:
+    more = ["--data.image_root", str(tmp_path), "--model.checkpoint", "./none"]
+    more += ["--full_scores", "none.json", "--data.task_rules", "[{task: x, image: '^coco/'}]"]
+    error = refused(recipe_of(pool_folder, tmp_path / "run", *more))
+    for named in ("./none", "none.json", "have no task", "max_problem_fraction"):
+        assert named in error
+
+
+def test_sample_depends_on_the_seed_alone(pool_folder: Path, tmp_path: Path) -> None:
+    reports = [
+        look(recipe_of(pool_folder, tmp_path / str(n)), n_records=20, n_images=10)[0].facts
+        for n in range(2)
+    ]
+    assert reports[0]["tokens"] == reports[1]["tokens"]
+    assert "10 of 130" in dict(reports[0]["images"])["headers read"]
+
+
+def test_stated_throughput(pool_folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(pool_folder, tmp_path, "--baselines", "random")
+    report, _ = look(recipe, throughput=Throughput(32 / 3600, 9 / 3600, 130 / 3600))
+    hours = [figure(report, "GPU-hours", stage) for stage in ("final", "losses", "features")]
+    assert hours == ["1.00"] * 3

@@ -1,0 +1,145 @@
+"""Models are counted as they are when they are loaded; missing parts of one are named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaConfig,
+)
+
+from presel_lightning import quickstart
+from presel_lightning.check.network import feature_width, measure
+from presel_lightning.check.origin import is_assembled, read_config, read_processor
+from presel_lightning.errors import UserError
+from presel_lightning.models import Components, LoRA, Quantization, build_llava, load_model
+from presel_lightning.tasks import Embed, FineTune
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Components:
+    """A language model with its tokenizer, a CLIP and a projector, as they are published."""
+    folder = tmp_path_factory.mktemp("parts")
+    whole = AutoConfig.from_pretrained(quickstart.CHECKPOINT)
+    LlamaForCausalLM(whole.text_config).save_pretrained(folder / "language")
+    CLIPVisionModel(whole.vision_config).save_pretrained(folder / "vision")
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(quickstart.CHECKPOINT / file, folder / "language")
+    shutil.copy(quickstart.CHECKPOINT / "preprocessor_config.json", folder / "vision")
+    wide, narrow = whole.text_config.hidden_size, whole.vision_config.hidden_size
+    shapes = {
+        "0.weight": (wide, narrow),
+        "0.bias": (wide,),
+        "2.weight": (wide, wide),
+        "2.bias": (wide,),
+    }
+    state = {f"model.mm_projector.{name}": torch.zeros(shape) for name, shape in shapes.items()}
+    torch.save(state, folder / "mm_projector.bin")
+    return Components(
+        str(folder / "language"), str(folder / "vision"), str(folder / "mm_projector.bin")
+    )
+
+
+@pytest.mark.parametrize("tune", ["lora", "full", "none"])
+def test_counts_are_those_of_the_loaded_model(tune: str) -> None:
+    module = FineTune("quickstart", tune=tune, lora=LoRA(r=4), dtype="float32")  # type: ignore[arg-type]
+    network = measure(module, read_config("quickstart"))
+    model = load_model("quickstart", module.tune, module.lora, "float32")
+    sizes = {True: 0, False: 0}
+    for parameter in model.parameters():
+        sizes[parameter.requires_grad] += parameter.numel()
+    assert network.trained == sizes[True] and network.frozen_bytes == 4 * sizes[False]
+
+
+def test_three_parts_count_as_the_whole(parts: Components) -> None:
+    module = FineTune("quickstart", lora=LoRA(r=4))
+    together = measure(module, read_config(parts))
+    whole = measure(module, read_config("quickstart"))
+    assert (together.total, together.trained) == (whole.total, whole.trained)
+    vars(module)["components"] = parts
+    processor = read_processor(module, read_config(parts))
+    assert processor.n_image_tokens == 9
+    assert processor.tokenizer("<image>", add_special_tokens=False)["input_ids"] == [3]
+
+
+def test_assembly_is_known(
+    parts: Components, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path))
+    assert not is_assembled(parts)
+    build_llava(parts.language_model, parts.vision_tower, parts.projector)
+    assert is_assembled(parts)
+
+
+@pytest.mark.parametrize("part", ["language_model", "vision_tower", "projector"])
+def test_missing_part_is_named(part: str, parts: Components, tmp_path: Path) -> None:
+    named = {**vars(parts), part: str(tmp_path / "nowhere.bin")}
+    with pytest.raises(UserError, match=r"nowhere\.bin") as error:
+        read_config(Components(**named))
+    assert part in str(error.value) or "checkpoint" in str(error.value)
+
+
+def test_projector_of_another_model_is_named(parts: Components, tmp_path: Path) -> None:
+    state = torch.load(parts.projector, weights_only=True)
+    state["model.mm_projector.0.weight"] = torch.zeros(64, 96)
+    torch.save(state, tmp_path / "other.bin")
+    named = Components(parts.language_model, parts.vision_tower, str(tmp_path / "other.bin"))
+    with pytest.raises(UserError, match=r"model\.components\.projector.*other\.bin"):
+        read_config(named)
+
+
+def published(hidden: int, inner: int, layers: int, heads: int) -> LlavaConfig:
+    text = LlamaConfig(
+        vocab_size=32_064,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=heads,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
+    )
+    return LlavaConfig(text_config=text, vision_config=vision)
+
+
+def test_published_model_in_bf16_and_in_four_bits() -> None:
+    """LLaVA-1.5-7B: 7.06 billion parameters; LoRA of rank 128 and the projector are 341 million."""
+    config = published(4096, 11_008, 32, 32)
+    module = FineTune(dtype="bfloat16")
+    network = measure(module, config)
+    assert network.total == pytest.approx(7.063e9, rel=1e-3)
+    linear = 32 * (4 * 4096**2 + 3 * 4096 * 11_008)
+    adapters = 128 * 32 * (4 * 2 * 4096 + 3 * (4096 + 11_008))
+    projector = 1024 * 4096 + 4096 + 4096**2 + 4096
+    assert network.trained == adapters + projector
+    vars(module)["quantization"] = Quantization()
+    packed = measure(module, config)
+    assert network.frozen_bytes - packed.frozen_bytes == pytest.approx(linear * (2 - 4.127 / 8))
+
+
+def test_a_model_that_takes_no_image_is_refused(parts: Components) -> None:
+    module = FineTune(parts.language_model)
+    with pytest.raises(UserError, match=r"model\.checkpoint"):
+        measure(module, read_config(parts.language_model))
+
+
+def test_encoder() -> None:
+    encoder = AutoModel.from_pretrained(quickstart.ENCODER)
+    with torch.inference_mode():
+        hidden = encoder(pixel_values=torch.zeros(1, 3, 48, 48)).last_hidden_state
+    assert feature_width(Embed("quickstart-encoder")) == hidden.shape[-1]
