@@ -23,8 +23,9 @@ from presel_lightning.console import show_bars
 from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.errors import UserError
 from presel_lightning.eval.annotation_file import BenchmarkTask
+from presel_lightning.plan import Arm, Plan
 from presel_lightning.ranks import rank_zero
-from presel_lightning.recipe import Arm, Plan, Recipe
+from presel_lightning.recipe import Recipe
 from presel_lightning.selectors import Selector
 from presel_lightning.store import write_text
 from presel_lightning.tasks import Embed, FineTune

@@ -4,83 +4,36 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
-from lightning import Callback, Trainer, seed_everything
+from lightning import Callback, seed_everything
 from lightning.pytorch.callbacks import ModelCheckpoint
 
 from presel_lightning import __version__, artifacts
 from presel_lightning.callbacks import Benchmark, BlockWriter, SaveModel
 from presel_lightning.console import console, track
 from presel_lightning.data import build_pool, images_changed, load_pool
-from presel_lightning.datamodule import SelectionDataModule, count_of
+from presel_lightning.datamodule import count_of
 from presel_lightning.errors import InstructionsMissing, UserError
-from presel_lightning.eval.annotation_file import BenchmarkTask
 from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.eval.published import full_scores
 from presel_lightning.eval.relative import benchmark_table
 from presel_lightning.eval.report import print_summary, write_report
 from presel_lightning.models import describe_checkpoint
 from presel_lightning.models.processor import load_image_processor
+from presel_lightning.plan import Parts, Plan
 from presel_lightning.ranks import agree, rank_zero
 from presel_lightning.runner import Facts, Runner
-from presel_lightning.selectors import Random, Selector
+from presel_lightning.selectors import Random
 from presel_lightning.signals import FEATURES, Signals
 from presel_lightning.store import digest_lines, fingerprint, read_json, write_json
-from presel_lightning.tasks import Embed, FineTune
+from presel_lightning.tasks import FineTune
 
 VERSIONS = ("torch", "lightning", "transformers", "peft", "numpy", "pyarrow")
 """Packages that a result may depend on."""
-
-Arm = Literal["full", "random", "untrained"]
-
-
-class Parts(Protocol):
-    """Builds what a stage needs, afresh, from the configuration and the stage's overrides."""
-
-    def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
-        """The Trainer of a stage, with the stage's own callbacks beside the configured ones."""
-
-    def trainer_settings(self, stage: str) -> dict[str, Any]:
-        """Those options of a stage's Trainer that define what a fit results in."""
-
-    def model(self, stage: str, **overrides: str) -> FineTune:
-        """The module of a stage, before any weight is loaded."""
-
-    def embed(self) -> Embed:
-        """The module of the feature stage."""
-
-
-@dataclass
-class Plan:
-    """What a run is asked to do.
-
-    Attributes:
-        out: run folder.
-        seed: of every random draw.
-        data: the pool and its parts.
-        selector: the method.
-        selector_spec: class path and arguments of the method, for its fingerprint.
-        baselines: arms set beside the final one.
-        benchmarks: what every arm is scored on.
-        full_scores: scores of full-data tuning, where no `full` arm is trained.
-        checkpoint_every: training steps between two checkpoints of a fit.
-    """
-
-    out: Path
-    seed: int
-    data: SelectionDataModule
-    selector: Selector
-    selector_spec: Any
-    baselines: list[Arm] = field(default_factory=list)
-    benchmarks: list[BenchmarkTask] = field(default_factory=list)
-    full_scores: str | None = None
-    checkpoint_every: int = 100
 
 
 class Recipe:

@@ -41,7 +41,7 @@ from presel_lightning.signals import FEATURES
 from presel_lightning.tasks import FineTune
 
 if TYPE_CHECKING:
-    from presel_lightning.recipe import Parts, Plan
+    from presel_lightning.plan import Parts, Plan
 
 SHARDING = ("FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy")
 """Strategies that spread weights and optimiser over the devices."""

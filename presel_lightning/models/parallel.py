@@ -27,12 +27,12 @@ def shard_model(model: nn.Module, mesh: DeviceMesh) -> None:
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
     """The layers of the language model, told by their place in its longest module list."""
-    lists = [
-        module
+    lists: list[list[nn.Module]] = [
+        list(module)
         for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and "language_model" in name
     ]
-    return list(max(lists, key=lambda layers: len(layers))) if lists else []
+    return max(lists, key=len, default=[])
 
 
 def is_sharded(model: nn.Module | None) -> bool:

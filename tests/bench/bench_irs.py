@@ -36,7 +36,7 @@ from presel_lightning.data.dataset import TrainSet
 from presel_lightning.data.encoding import Encoded
 from presel_lightning.data.images import open_rgb
 from presel_lightning.datamodule import SelectionDataModule
-from presel_lightning.eval.irs import IRSLoop
+from presel_lightning.eval import IRSLoop
 from presel_lightning.lightning_cli import quiet
 from presel_lightning.models import load_processor
 from presel_lightning.quickstart.tokenizer import COMMON_WORDS

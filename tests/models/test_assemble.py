@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,15 @@ def test_is_built_once_for_equal_content(parts: Components, tmp_path: Path) -> N
     same: Any = load_model(str(other)).state_dict()
     for name, tensor in load_model(str(folder)).state_dict().items():
         assert torch.equal(tensor, same[name])
+
+
+def test_processes_that_start_together_build_once(
+    parts: Components, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        folders = list(pool.map(lambda _: build(parts), range(3)))
+    assert len(set(folders)) == 1
+    assert capsys.readouterr().out.count("assembling") == 1
 
 
 def test_components_are_named_by_their_content(parts: Components, tmp_path: Path) -> None:

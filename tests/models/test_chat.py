@@ -23,6 +23,7 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 
 from presel_lightning.errors import UserError
+from presel_lightning.export.hf import export_hf_merged
 from presel_lightning.models import LoRA, is_projector, load_model, load_processor
 from presel_lightning.models.chat import answer_losses, chat_batch, encode_chat, load_chat_processor
 from presel_lightning.models.llava import save_model, trained_state, unwrapped
@@ -67,7 +68,7 @@ def tokenizer(template: str) -> Any:
     return made
 
 
-TEXT = {
+TEXT: dict[str, Any] = {
     "vocab_size": 9 + 256,
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -216,11 +217,17 @@ def test_training_lowers_the_loss_and_comes_back(folder: str, tmp_path: Path) ->
         assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
         optimizer.step()
     assert losses[-1] < 0.9 * losses[0]
-    save_model(model, tmp_path)
+    save_model(model, tmp_path / "run")
     with torch.no_grad():
         expected, _ = answer_losses(model.eval(), batch)
-        found, _ = answer_losses(load_model(str(tmp_path), dtype="float32"), batch)
+        found, _ = answer_losses(load_model(str(tmp_path / "run"), dtype="float32"), batch)
+        merged = str(export_hf_merged(str(tmp_path / "run"), tmp_path / "merged"))
+        alone, _ = answer_losses(load_model(merged, dtype="float32"), batch)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(alone, expected, rtol=1e-4, atol=1e-4)
+    again = encode_chat(load_chat_processor(merged), TURNS, picture())
+    for name, value in encode_chat(processor, TURNS, picture()).items():
+        assert torch.equal(again[name], value)
 
 
 def test_llavas_own_encoder_does_not_take_it(folder: str) -> None:

@@ -4,9 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import bitsandbytes
 import pytest
 import torch
+from bitsandbytes.nn.modules import Linear4bit
 from torch import nn
 
 from presel_lightning.errors import UserError
@@ -47,13 +47,14 @@ def batch(parts: Components) -> dict[str, torch.Tensor]:
 
 def test_only_the_language_models_layers_are_in_four_bits(parts: Components) -> None:
     model = unwrapped(load(parts, "lora"))
-    kind = bitsandbytes.nn.Linear4bit
-    quantised = {name for name, m in model.named_modules() if isinstance(m, kind)}
+    quantised = {name for name, m in model.named_modules() if isinstance(m, Linear4bit)}
     assert len(quantised) == 2 * 7
     assert all(name.startswith("model.language_model.layers.") for name in quantised)
-    rest = [m for m in model.modules() if isinstance(m, nn.Linear) and not isinstance(m, kind)]
+    rest = [
+        m for m in model.modules() if isinstance(m, nn.Linear) and not isinstance(m, Linear4bit)
+    ]
     assert all(layer.weight.dtype == torch.float32 for layer in rest)
-    layer = next(m for m in model.modules() if isinstance(m, kind))
+    layer: Any = next(m for m in model.modules() if isinstance(m, Linear4bit))
     assert layer.weight.quant_type == "nf4" and layer.weight.quant_state.nested
 
 
