@@ -18,7 +18,10 @@ lint: .venv/.installed-test ## ruff and mypy
 	$(BIN)/mypy
 
 bench: .venv/.installed-test ## ratios against the authors' procedure, to bench.json
-	$(BIN)/python tests/bench/bench_selection.py --out bench.json $(ARGS)
+	rm -f bench.json
+	for bench in selection irs features; do \
+	  $(BIN)/python tests/bench/bench_$$bench.py --out bench.json $(ARGS) || exit 1; \
+	done
 
 clean: ## remove the environment and what tools left
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

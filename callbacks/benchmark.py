@@ -15,6 +15,7 @@ from presel_lightning.data.conversation import TEMPLATES
 from presel_lightning.data.encoding import encode
 from presel_lightning.data.images import open_rgb
 from presel_lightning.eval.annotation_file import BenchmarkTask, Item
+from presel_lightning.models.parallel import is_sharded
 from presel_lightning.models.processor import Processor
 from presel_lightning.ranks import gather, place, rank_zero
 from presel_lightning.store import read_json, write_json
@@ -91,7 +92,8 @@ class Benchmark(Callback):
         order = sorted(range(len(items)), key=lambda i: len(items[i].question))
         size = self.batch_size
         blocks = [order[start : start + size] for start in range(0, len(order), size)]
-        rank, world = place()
+        # of a model that is cut over the processes, each must do every step
+        rank, world = (0, 1) if is_sharded(module.model) else place()
         mine = blocks[rank::world]
         answered: list[tuple[int, str]] = []
         for block in track(mine, f"{benchmark.name}: answering", len(mine)):

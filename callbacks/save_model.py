@@ -6,7 +6,9 @@ from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
 
+from presel_lightning.models.parallel import is_sharded
 from presel_lightning.store import replacing_folder
+from presel_lightning.tasks.finetune import FineTune
 
 
 class SaveModel(Callback):
@@ -20,7 +22,11 @@ class SaveModel(Callback):
         self.folder = folder
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write on the first process."""
+        """Write on the first process; the others help where the model is cut over them."""
+        if not isinstance(pl_module, FineTune):
+            raise TypeError(f"SaveModel saves a FineTune module, not {type(pl_module).__name__}")
         if trainer.is_global_zero:
             with replacing_folder(self.folder) as folder:
-                pl_module.save(folder)  # type: ignore[operator]
+                pl_module.save(folder)
+        elif is_sharded(pl_module.model):
+            pl_module.save(self.folder)

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -21,6 +22,7 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   select    the same up to the selection
   check     config, data and environment examined without training
   evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
+  export    the final model in another tool's format (--run DIR --to hf --path P)
   report    the report of an existing run folder, again (--run DIR)
 
 FILE is a path or the name of a shipped config ({{configs}}).
@@ -76,7 +78,42 @@ def report(run: str) -> None:
     print_summary(Path(run))
 
 
-LIGHT: dict[str, Callable[..., None]] = {"report": report}
+def export(
+    run: str,
+    to: Literal["hf", "adapter", "llava", "llava-lora"],
+    path: str,
+    language_model: str | None = None,
+    vision_tower: str | None = None,
+) -> None:
+    """Write the final model of a run in another tool's format.
+
+    Args:
+        run: folder that `fit` wrote.
+        to: `hf` merged transformers checkpoint, `adapter` PEFT's own, `llava` the original LLaVA's
+            merged layout, `llava-lora` its adapter with non_lora_trainables.bin.
+        path: folder to write.
+        language_model: `llava` only: what the base was made of, where it is not known.
+        vision_tower: `llava` only: likewise.
+    """
+    checkpoint = str(Path(run) / "models" / "final")
+    if not Path(checkpoint).is_dir():
+        raise UserError(f"--run {run}: no models/final there; give a folder that `fit` wrote")
+    if to == "hf":
+        from presel_lightning.export.hf import export_hf_merged
+
+        export_hf_merged(checkpoint, path)
+    elif to == "adapter":
+        from presel_lightning.export.adapter import export_adapter
+
+        export_adapter(checkpoint, path)
+    else:
+        from presel_lightning.export.llava import export_llava
+
+        export_llava(checkpoint, path, to == "llava", language_model, vision_tower)
+    print(f"written: {path}")
+
+
+LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export}
 
 
 def run_light(command: str, argv: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from presel_lightning.check import Throughput
 from presel_lightning.console import show_bars
@@ -154,7 +155,7 @@ class ConfigParts:
         only = Namespace({key: config[key]})
         return self.parser.instantiate(only)[key]
 
-    def model(self, stage: str, **overrides: str) -> FineTune:
+    def model(self, stage: str, **overrides: str | None) -> FineTune:
         """The module of a stage, before any weight is loaded."""
         model: FineTune = self.build(stage, "model", **overrides)
         return model
@@ -187,6 +188,8 @@ class ConfigParts:
             options["logger"] = CSVLogger(folder.parent, name=folder.name, version="")
         options["default_root_dir"] = options["default_root_dir"] or folder
         options["log_every_n_steps"] = options["log_every_n_steps"] or 1
+        if stage in ("losses", "features") and is_cutting(options["strategy"]):
+            options["strategy"] = "auto"  # a pass needs no gradients: the whole model fits
         # batches and blocks are dealt out by rank already
         options["use_distributed_sampler"] = False
         options["enable_checkpointing"] = bool(callbacks)
@@ -251,6 +254,13 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
         full_scores=config.full_scores,
         checkpoint_every=config.checkpoint_every,
     )
+
+
+def is_cutting(strategy: Any) -> bool:  # noqa: ANN401 - Lightning's union
+    """Whether a strategy cuts the model over devices."""
+    cutting = (ModelParallelStrategy, FSDPStrategy, DeepSpeedStrategy)
+    name = strategy if isinstance(strategy, str) else ""
+    return isinstance(strategy, cutting) or name.startswith(("fsdp", "deepspeed"))
 
 
 def known_classes(base: type) -> list[str]:

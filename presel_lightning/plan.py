@@ -26,7 +26,7 @@ class Parts(Protocol):
     def trainer_settings(self, stage: str) -> dict[str, Any]:
         """Those options of a stage's Trainer that define what a fit results in."""
 
-    def model(self, stage: str, **overrides: str) -> FineTune:
+    def model(self, stage: str, **overrides: str | None) -> FineTune:
         """The module of a stage, before any weight is loaded."""
 
     def embed(self) -> Embed:

@@ -62,8 +62,7 @@ class Recipe:
         """Select, train on the selection, train the baselines, score all, report."""
         selected = self.select()
         self.fit_model("final", selected, stage="final")
-        arms = {"final": self.out / "models" / "final", **self.fit_baselines()}
-        self.benchmark(arms)
+        self.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
         self.report()
 
     def select(self) -> np.ndarray:
@@ -272,17 +271,17 @@ class Recipe:
                 "folder of images docs/pool.md shows how to make one) and run the same command again"
             )
 
-    def fit_baselines(self) -> dict[str, str | Path]:
+    def fit_baselines(self) -> dict[str, Path | None]:
         """Train the arms that stand beside the final one, as far as their instructions exist."""
         pool, plan = self.data.pool, self.plan
         budget = count_of(self.data.budget, len(pool), "data.budget")
         draw = Random().select(pool.with_reference([]), self.signals, budget, seed=plan.seed)
         candidates = {"random": draw.uids, "full": pool.uid}
-        arms: dict[str, str | Path] = {}
+        arms: dict[str, Path | None] = {}
         left_out: dict[str, str] = {}
         for arm in plan.baselines:
             if arm == "untrained":
-                arms[arm] = self.parts.model("final").checkpoint
+                arms[arm] = None
                 self.keys[arm] = fingerprint(self.parts.model("final").fingerprint())
                 continue
             missing = int((~pool.has_instruction[pool.rows(candidates[arm])]).sum())
@@ -298,7 +297,7 @@ class Recipe:
             self.runner.ledger.update(arms_left_out=left_out)
         return arms
 
-    def benchmark(self, arms: dict[str, str | Path]) -> None:
+    def benchmark(self, arms: dict[str, Path | None]) -> None:
         """Score every arm that has not been scored at the end of its fit; compare with full."""
         scorers = {arm: self.scorer(arm) for arm in arms}
 
@@ -334,16 +333,17 @@ class Recipe:
             fingerprint([self.keys[arm], what, self.data.template]),
         )
 
-    def score(self, checkpoint: str | Path, scorer: Benchmark) -> None:
-        """Score a checkpoint that lies on disk."""
+    def score(self, checkpoint: str | Path | None, scorer: Benchmark) -> None:
+        """Score a checkpoint that lies on disk, or the pre-instruction model."""
         trainer = self.parts.trainer("final", self.out / "logs" / "benchmarks")
-        module = self.trained("final", checkpoint)
+        untrained = self.parts.model("final", tune="none")
+        module = untrained if checkpoint is None else self.trained("final", checkpoint)
         module.configure_model()
         scorer.run(trainer, module.to(trainer.strategy.root_device))
 
     def trained(self, stage: str, checkpoint: str | Path) -> FineTune:
         """A module that only looks at a model."""
-        return self.parts.model(stage, checkpoint=str(checkpoint), tune="none")
+        return self.parts.model(stage, checkpoint=str(checkpoint), components=None, tune="none")
 
     def report(self) -> None:
         """Write the page; nothing to do where no stage had to work."""

@@ -27,8 +27,7 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
 def origin_of(module: FineTune) -> Checkpoint:
     """The checkpoint or the parts that a module starts from."""
-    parts: Components | None = getattr(module, "components", None)
-    return parts or module.checkpoint
+    return module.origin
 
 
 def name_of(origin: Checkpoint) -> str:

@@ -146,14 +146,27 @@ def unwrapped(model: nn.Module) -> Any:  # noqa: ANN401 - transformers' auto cla
     return model.get_base_model() if isinstance(model, PeftModel) else model
 
 
-def save_model(model: Any, folder: Path) -> None:  # noqa: ANN401 - PEFT or transformers
+def save_model(
+    model: Any,  # noqa: ANN401 - PEFT or transformers
+    folder: Path,
+    state: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write the adapter, or the whole model where there is none, as safetensors.
 
     Beside it goes what else is needed to load it again: the parts that the model was assembled
     of, and the precision of the weights that the adapter was trained on.
+
+    Args:
+        model: what was tuned.
+        folder: to write to.
+        state: the weights, where the model is cut over devices.
     """
     # without the option PEFT asks the hub whether the base model's vocabulary was changed
-    options = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+    options: dict[str, Any] = {}
+    if isinstance(model, PeftModel):
+        options["save_embedding_layers"] = False
+    if state is not None:
+        options["state_dict"] = state
     model.save_pretrained(folder, safe_serialization=True, **options)
     inner = unwrapped(model)
     origin = Path(inner.name_or_path) / components.FILE

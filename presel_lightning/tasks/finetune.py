@@ -14,17 +14,22 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from presel_lightning.console import console
+from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import answer_positions, sample_losses
 from presel_lightning.models import (
+    Components,
     LoRA,
     Processor,
+    Quantization,
     describe_checkpoint,
     load_model,
     load_processor,
     save_model,
 )
-from presel_lightning.models.llava import PROJECTOR, trained_state, unwrapped
+from presel_lightning.models.llava import trained_state, unwrapped
 from presel_lightning.models.paired import one_prefix, two_passes, why_not_shared
+from presel_lightning.models.parallel import is_sharded, shard_model, whole_state
+from presel_lightning.models.parts import is_projector
 from presel_lightning.ranks import rank_zero
 
 Batch = dict[str, Any]
@@ -46,6 +51,8 @@ class FineTune(LightningModule):
     Args:
         checkpoint: folder or hub id of the pre-instruction model in transformers format, a folder
             that this class saved, or `quickstart`.
+        components: the published parts of LLaVA-1.5, instead of a checkpoint: language model,
+            vision tower and pre-trained projector. They are put together once.
         tune: `lora` (adapters and projector), `full` (all but the vision tower), `none`.
         lora: the adapters' shape.
         lr: learning rate of all but the projector.
@@ -54,6 +61,7 @@ class FineTune(LightningModule):
         betas: of AdamW.
         warmup: share of the steps over which the learning rate rises.
         dtype: of the frozen weights; `auto` for the checkpoint's own. Trained ones are fp32.
+        quantization: keep the frozen weights in few bits (QLoRA).
         gradient_checkpointing: recompute activations in the backward pass to save memory.
         loss_reduction: `global` count of answer tokens, or LLaVA's mean `per_device`.
 
@@ -62,7 +70,8 @@ class FineTune(LightningModule):
 
     def __init__(
         self,
-        checkpoint: str = "llava-hf/llava-1.5-7b-hf",
+        checkpoint: str | None = None,
+        components: Components | None = None,
         tune: Literal["lora", "full", "none"] = "lora",
         lora: LoRA = LoRA(),  # noqa: B008 - frozen
         lr: float = 2e-4,
@@ -71,11 +80,13 @@ class FineTune(LightningModule):
         betas: tuple[float, float] = (0.9, 0.999),
         warmup: float = 0.03,
         dtype: str = "auto",
+        quantization: Quantization | None = None,
         gradient_checkpointing: bool = False,
         loss_reduction: Literal["global", "per_device"] = "global",
     ) -> None:
         super().__init__()
-        self.checkpoint = checkpoint
+        self.checkpoint, self.components = checkpoint, components
+        self.quantization = quantization
         self.tune = tune
         self.lora = lora
         self.lr = lr
@@ -96,7 +107,8 @@ class FineTune(LightningModule):
     def fingerprint(self) -> dict[str, Any]:
         """What defines the model before it is trained, and how it is trained."""
         return {
-            "checkpoint": describe_checkpoint(self.checkpoint),
+            "checkpoint": describe_checkpoint(self.origin),
+            "quantization": asdict(self.quantization) if self.quantization else None,
             "tune": self.tune,
             "lora": asdict(self.lora),
             "optimiser": [self.lr, self.projector_lr, self.weight_decay, self.betas, self.warmup],
@@ -105,20 +117,38 @@ class FineTune(LightningModule):
         }
 
     @property
+    def origin(self) -> str | Components:
+        """Where the model comes from.
+
+        Raises:
+            UserError: nothing says so.
+        """
+        if self.components is None and self.checkpoint is None:
+            raise UserError(
+                "model.checkpoint is not set; give the pre-instruction model (a folder or hub id), "
+                "or its parts in model.components"
+            )
+        return self.components or self.checkpoint or ""
+
+    @property
     def processor(self) -> Processor:
         """The checkpoint's tokenizer and image processor."""
         if self._processor is None:
-            self._processor = load_processor(self.checkpoint)
+            self._processor = load_processor(self.origin)
         return self._processor
 
     def configure_model(self) -> None:
         """Load the weights, on every rank, when the Trainer asks for them."""
         if self.model is not None:
             return
-        self.model = load_model(self.checkpoint, self.tune, self.lora, self.dtype_name)
+        self.model = load_model(
+            self.origin, self.tune, self.lora, self.dtype_name, self.quantization
+        )
         if self.gradient_checkpointing:
             unwrapped(self.model).gradient_checkpointing_enable({"use_reentrant": False})
             unwrapped(self.model).config.use_cache = False
+        if self.device_mesh is not None:
+            shard_model(self.model, self.device_mesh["data_parallel"])
 
     def answer_losses(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed answer loss (B,) and number of answer tokens (B,) of each sample.
@@ -151,10 +181,12 @@ class FineTune(LightningModule):
         loss: Tensor = (sums * weight).sum()
         self.log("train_loss", loss.detach() / tokens.clamp(min=1), prog_bar=True, sync_dist=True)
         if self.loss_reduction == "per_device":
-            return loss / tokens.clamp(min=1)
+            mean: Tensor = loss / tokens.clamp(min=1)
+            return mean
         # a sum: `on_before_optimizer_step` divides by the tokens of all passes and ranks
         self._tokens = self._tokens.to(tokens) + tokens
-        return loss * self.trainer.accumulate_grad_batches
+        summed: Tensor = loss * self.trainer.accumulate_grad_batches
+        return summed
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Turn gradients of summed losses into those of the mean over the global batch.
@@ -240,7 +272,7 @@ class FineTune(LightningModule):
         groups: dict[tuple[float, float], list[nn.Parameter]] = {}
         for name, parameter in self.named_parameters():
             if parameter.requires_grad:
-                rate = self.projector_lr if PROJECTOR in name else self.lr
+                rate = self.projector_lr if is_projector(name) else self.lr
                 decay = self.weight_decay if parameter.ndim > 1 else 0.0
                 groups.setdefault((rate, decay), []).append(parameter)
         return [
@@ -255,6 +287,11 @@ class FineTune(LightningModule):
         checkpoint["state_dict"] = {name: state[name] for name in state if name in trained}
 
     def save(self, folder: Path) -> None:
-        """Write adapter or weights, tokenizer and image processor, ready to be loaded again."""
-        save_model(self.model, folder)
-        self.processor.save(folder)
+        """Write adapter or weights, tokenizer and image processor, ready to be loaded again.
+
+        All processes must call it; the first one writes.
+        """
+        state = whole_state(self.model) if is_sharded(self.model) else None
+        if self.global_rank == 0:
+            save_model(self.model, folder, state)
+            self.processor.save(folder)

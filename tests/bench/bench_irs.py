@@ -172,8 +172,9 @@ def in_batches(model: Any, dataset: TrainSet) -> np.ndarray:
     for question in SIDES:
         for batch in batches(dataset, question):
             labels = batch.pop("labels")[:, 1:]
-            logits = model(**batch).logits[:, :-1].float().transpose(1, 2)  # (B, V, L - 1)
-            each = cross_entropy(logits, labels, reduction="none")  # 0 outside the answers
+            logits = model(**batch).logits[:, :-1].float()  # (B, L - 1, V)
+            rows = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+            each = rows.view_as(labels)  # 0 outside the answers
             losses += (each.sum(dim=1) / (labels >= 0).sum(dim=1)).tolist()
     return np.array(losses).reshape(2, -1)
 

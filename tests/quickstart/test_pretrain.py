@@ -33,9 +33,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> tuple[Image.Image, str, 
 
 
 def _processor(folder: Path) -> BaseImageProcessor:
-    processor: BaseImageProcessor = AutoImageProcessor.from_pretrained(
-        folder, backend="pil"
-    )
+    processor: BaseImageProcessor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     return processor
 
 
