@@ -61,10 +61,14 @@ class Benchmark(Callback):
         return float(sum(found["seconds"] for found in self.scores.values()))
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score what has been fitted."""
+        """Score what has been fitted; not a model that is cut over devices, which cannot answer.
+
+        The recipe scores that one when it has been saved and loaded whole.
+        """
         if not isinstance(pl_module, FineTune):
             raise TypeError(f"Benchmark scores a FineTune module, not {type(pl_module).__name__}")
-        self.run(trainer, pl_module)
+        if not is_sharded(pl_module.model):
+            self.run(trainer, pl_module)
 
     @torch.inference_mode()
     def run(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
@@ -92,8 +96,7 @@ class Benchmark(Callback):
         order = sorted(range(len(items)), key=lambda i: len(items[i].question))
         size = self.batch_size
         blocks = [order[start : start + size] for start in range(0, len(order), size)]
-        # of a model that is cut over the processes, each must do every step
-        rank, world = (0, 1) if is_sharded(module.model) else place()
+        rank, world = place()
         mine = blocks[rank::world]
         answered: list[tuple[int, str]] = []
         for block in track(mine, f"{benchmark.name}: answering", len(mine)):

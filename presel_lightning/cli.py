@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Literal
 from jsonargparse import ArgumentError, ArgumentParser
 
 from presel_lightning import __version__
+from presel_lightning.console import quiet
 from presel_lightning.errors import PreselError, UserError
 
 HELP = f"""presel_lightning {__version__}: choose which images deserve an instruction, then prove it by training
@@ -95,6 +95,7 @@ def export(
         language_model: `llava` only: what the base was made of, where it is not known.
         vision_tower: `llava` only: likewise.
     """
+    quiet()
     checkpoint = str(Path(run) / "models" / "final")
     if not Path(checkpoint).is_dir():
         raise UserError(f"--run {run}: no models/final there; give a folder that `fit` wrote")
@@ -126,8 +127,7 @@ def run_light(command: str, argv: Sequence[str]) -> None:
 def run_training(command: str, argv: Sequence[str]) -> None:
     """Run a command of the recipe."""
     arguments, name = find_configs(argv)
-    # it tells of kernels that only a GPU server would want
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    quiet()
     from presel_lightning.lightning_cli import recipe_from
 
     recipe, options = recipe_from(command, arguments, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -58,3 +60,30 @@ def seconds(value: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def quiet() -> None:
+    """Silence what a user can do nothing about; call it before torch is imported."""
+    # kernels that only a GPU server would want
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    # PEFT still asks for a property that transformers 5 has renamed
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
+    # the arguments are the program's own, put in order
+    warnings.filterwarnings("ignore", "LightningCLI's args parameter.*")
+    # Lightning's own use of torch
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")
+    # a continued fit finds what it left
+    warnings.filterwarnings("ignore", ".*Experiment logs directory.*")
+    warnings.filterwarnings("ignore", ".*Checkpoint directory.*")
+    # it returns every row, as its test shows
+    warnings.filterwarnings("ignore", ".*custom batch sampler `BlockSampler`.*")
+    # one process may well decode images fast enough
+    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # its retries; what came of them is told once, at the end
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()

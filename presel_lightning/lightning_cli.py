@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import Callback, Trainer
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
@@ -193,12 +193,16 @@ class ConfigParts:
         # batches and blocks are dealt out by rank already
         options["use_distributed_sampler"] = False
         options["enable_checkpointing"] = bool(callbacks)
-        return Trainer(**options, callbacks=[*configured, *callbacks])
+        if options["strategy"] == "fsdp2":
+            options["strategy"] = ModelParallelStrategy()
+        try:
+            return Trainer(**options, callbacks=[*configured, *callbacks])
+        except (ValueError, MisconfigurationException) as error:
+            raise UserError(f"trainer: {error}") from error
 
 
 def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
     """Parse a command line to a recipe and the options of its method."""
-    quiet()
     try:
         cli = RecipeCLI(
             FineTune,
@@ -281,25 +285,3 @@ def explain(message: str) -> str:
     if "benchmarks" in message:
         line += f"; benchmarks: {', '.join(known_classes(BenchmarkTask))}"
     return line
-
-
-def quiet() -> None:
-    """Silence what a user can do nothing about."""
-    import logging
-
-    # PEFT still asks for a property that transformers 5 has renamed
-    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
-    # the arguments are the program's own, put in order
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter.*")
-    # Lightning's own use of torch
-    warnings.filterwarnings("ignore", ".*LeafSpec.*")
-    # it returns every row, as its test shows
-    warnings.filterwarnings("ignore", ".*custom batch sampler `BlockSampler`.*")
-    # one process may well decode images fast enough
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    for name in ("lightning.pytorch", "lightning.fabric", "huggingface_hub"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()

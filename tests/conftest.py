@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,3 +68,22 @@ def finished(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     out = tmp_path_factory.mktemp("finished") / "run"
     assert main(fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))) == 0
     return out
+
+
+def scores(out: Path) -> dict[str, dict[str, float]]:
+    """What `benchmark.json` says."""
+    table: dict[str, dict[str, float]] = json.loads((out / "benchmark.json").read_text())
+    return table
+
+
+def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """Run a command in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with log.open("ab") as handle:
+        return subprocess.Popen(
+            [sys.executable, "-m", "presel_lightning", *arguments],
+            stdout=handle,
+            stderr=handle,
+            env=environment,
+            start_new_session=True,
+        )

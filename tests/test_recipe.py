@@ -7,8 +7,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli import main
-from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments
+from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments, scores, start
 
 FILES = [
     "config.yaml",
@@ -87,7 +85,7 @@ def test_signals_hold_what_they_say(finished: Path) -> None:
 
 
 def test_all_arms_are_scored(finished: Path) -> None:
-    table = json.loads((finished / "benchmark.json").read_text())
+    table = scores(finished)
     assert set(table) == {"final", "untrained", "random", "full"}
     assert table["full"]["relative"] in (None, 100.0)
     assert all(0 <= row["tiny"] <= 100 for row in table.values())
@@ -169,18 +167,6 @@ def test_images_without_instructions_wait(pool_folder: Path, tmp_path: Path) -> 
     requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
     assert len(requests) == BUDGET - REFERENCE
     assert not asked & {json.loads(line)["uid"] for line in requests}
-
-
-def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with log.open("ab") as handle:
-        return subprocess.Popen(
-            [sys.executable, "-m", "presel_lightning", *arguments],
-            stdout=handle,
-            stderr=handle,
-            env=environment,
-            start_new_session=True,
-        )
 
 
 @pytest.mark.slow

@@ -30,6 +30,9 @@ TEST_PER_TASK = 40
 SECOND_TURN = 0.2
 """Share of the colour, shape and position records that ask about a second thing."""
 
+THING_TASKS = ("colour", "shape", "position")
+"""Tasks that ask about one thing of a scene in which no two look alike."""
+
 _WORDINGS: dict[str, tuple[str, ...]] = {
     "colour": (
         "What colour is the {kind}?",
@@ -104,17 +107,20 @@ def _pick(rng: Rng, options: tuple[str, ...]) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _about_things(task: str, answer: Callable[[Thing], str]) -> Callable[[Rng], Example]:
+def ask_about(task: str, thing: Thing, rng: Rng) -> tuple[str, str]:
+    """Ask for the colour, shape or position of a thing that shares none of them in its scene."""
+    answers = {"colour": thing.colour, "shape": thing.kind, "position": PLACES[thing.cell]}
+    return _fill(_pick(rng, _WORDINGS[task]), thing), answers[task]
+
+
+def _about_things(task: str) -> Callable[[Rng], Example]:
     """A maker of questions about single things of a scene in which no two look alike."""
 
     def make(rng: Rng) -> Example:
         scene = draw_scene(rng, shapes=int(rng.integers(2, 5)), distinct=True)
         n_turns = 2 if rng.random() < SECOND_TURN else 1
-        turns = []
-        for index in rng.permutation(len(scene.things))[:n_turns]:
-            thing = scene.things[index]
-            turns.append((_fill(_pick(rng, _WORDINGS[task]), thing), answer(thing)))
-        return Example(scene, tuple(turns))
+        things = [scene.things[index] for index in rng.permutation(len(scene.things))[:n_turns]]
+        return Example(scene, tuple(ask_about(task, thing, rng) for thing in things))
 
     return make
 
@@ -154,9 +160,7 @@ def _ask_caption(rng: Rng) -> Example:
 
 
 MAKERS: dict[str, Callable[[Rng], Example]] = {
-    "colour": _about_things("colour", lambda thing: thing.colour),
-    "shape": _about_things("shape", lambda thing: thing.kind),
-    "position": _about_things("position", lambda thing: PLACES[thing.cell]),
+    **{task: _about_things(task) for task in THING_TASKS},
     "count": _ask_count,
     "ocr": _ask_ocr,
     "background": _ask_background,

@@ -26,10 +26,10 @@ from torch.nn.functional import cosine_similarity, normalize
 from transformers import AutoModel, BitImageProcessorPil, Dinov2Config, Dinov2Model
 
 from presel_lightning.callbacks import BlockWriter
+from presel_lightning.console import quiet
 from presel_lightning.data.dataset import ImageSet
 from presel_lightning.data.images import open_rgb
 from presel_lightning.datamodule import SelectionDataModule
-from presel_lightning.lightning_cli import quiet
 from presel_lightning.models.processor import load_image_processor
 from presel_lightning.tasks import Embed
 

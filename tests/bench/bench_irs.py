@@ -30,6 +30,7 @@ from transformers import (
     LlavaImageProcessorPil,
 )
 
+from presel_lightning.console import quiet
 from presel_lightning.data import build_pool, load_pool
 from presel_lightning.data.batches import labelled_batch
 from presel_lightning.data.dataset import TrainSet
@@ -37,7 +38,6 @@ from presel_lightning.data.encoding import Encoded
 from presel_lightning.data.images import open_rgb
 from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.eval import IRSLoop
-from presel_lightning.lightning_cli import quiet
 from presel_lightning.models import load_processor
 from presel_lightning.quickstart.tokenizer import COMMON_WORDS
 from presel_lightning.quickstart.world import generate
