@@ -71,6 +71,16 @@ class Stages:
     """The fit on the selection, and on the baselines' samples."""
 
 
+class FSDP2(ModelParallelStrategy):
+    """Parameters cut over all devices, each of which has data of its own."""
+
+    def setup_environment(self) -> None:
+        """Take every device for data: Lightning's own default cuts tensors inside a node."""
+        self._data_parallel_size = self.num_nodes * self.num_processes
+        self._tensor_parallel_size = 1
+        super().setup_environment()
+
+
 class RecipeCLI(LightningCLI):
     """One parser for every training command, so that a config is valid for all of them."""
 
@@ -194,7 +204,7 @@ class ConfigParts:
         options["use_distributed_sampler"] = False
         options["enable_checkpointing"] = bool(callbacks)
         if options["strategy"] == "fsdp2":
-            options["strategy"] = ModelParallelStrategy()
+            options["strategy"] = FSDP2()
         try:
             return Trainer(**options, callbacks=[*configured, *callbacks])
         except (ValueError, MisconfigurationException) as error:

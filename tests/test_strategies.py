@@ -12,6 +12,7 @@ from tests.conftest import benchmark_arguments, fit_arguments, scores, start
 
 STRATEGIES = {
     "ddp": ["--trainer.strategy", "ddp"],
+    "fsdp2": ["--trainer.strategy", "fsdp2"],
 }
 
 
