@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-DIGEST_HEAD = 1 << 20
-"""Bytes of a weight file that enter its fingerprint; the rest is told by its size."""
+PIECES, PIECE = 64, 1 << 16
+"""How many pieces of a large weight file enter its fingerprint, and their bytes."""
 
 
 def fingerprint(value: Any) -> str:  # noqa: ANN401 - any JSON-like value
@@ -30,22 +30,33 @@ def digest_lines(lines: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def digest_file(path: Path, limit: int | None = None) -> str:
-    """Name a file by its size and its first `limit` bytes (all of them by default)."""
-    digest = hashlib.blake2b(str(path.stat().st_size).encode(), digest_size=8)
+def digest_file(path: Path) -> str:
+    """Name a file by its content."""
+    digest = hashlib.blake2b(digest_size=8)
     with path.open("rb") as handle:
-        left = limit
-        while chunk := handle.read(1 << 20 if left is None else min(left, 1 << 20)):
+        while chunk := handle.read(1 << 20):
             digest.update(chunk)
-            left = None if left is None else left - len(chunk)
+    return digest.hexdigest()
+
+
+def digest_weights(path: Path) -> str:
+    """Name a file that may be very large by its size and by pieces spread over all of it."""
+    size = path.stat().st_size
+    if size <= PIECES * PIECE:
+        return digest_file(path)
+    digest = hashlib.blake2b(str(size).encode(), digest_size=8)
+    with path.open("rb") as handle:
+        for number in range(PIECES):
+            handle.seek(number * (size - PIECE) // (PIECES - 1))
+            digest.update(handle.read(PIECE))
     return digest.hexdigest()
 
 
 def digest_folder(folder: Path) -> str:
-    """Name a checkpoint folder by the names, sizes and beginnings of its files, not by its path."""
+    """Name a checkpoint folder by the names and contents of its files, not by its path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return digest_lines(
-        f"{path.relative_to(folder).as_posix()} {digest_file(path, DIGEST_HEAD)}" for path in files
+        f"{path.relative_to(folder).as_posix()} {digest_weights(path)}" for path in files
     )
 
 
