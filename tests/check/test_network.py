@@ -120,14 +120,14 @@ def published(hidden: int, inner: int, layers: int, heads: int) -> LlavaConfig:
 def test_published_model_in_bf16_and_in_four_bits() -> None:
     """LLaVA-1.5-7B: 7.06 billion parameters; LoRA of rank 128 and the projector are 341 million."""
     config = published(4096, 11_008, 32, 32)
-    module = FineTune(dtype="bfloat16")
+    module = FineTune("quickstart", dtype="bfloat16")
     network = measure(module, config)
     assert network.total == pytest.approx(7.063e9, rel=1e-3)
     linear = 32 * (4 * 4096**2 + 3 * 4096 * 11_008)
     adapters = 128 * 32 * (4 * 2 * 4096 + 3 * (4096 + 11_008))
     projector = 1024 * 4096 + 4096 + 4096**2 + 4096
     assert network.trained == adapters + projector
-    vars(module)["quantization"] = Quantization()
+    module.quantization = Quantization()
     packed = measure(module, config)
     assert network.frozen_bytes - packed.frozen_bytes == pytest.approx(linear * (2 - 4.127 / 8))
 
