@@ -20,7 +20,7 @@ lint: .venv/.installed-test ## ruff and mypy
 bench: .venv/.installed-test ## ratios against the authors' procedure, to bench.json
 	rm -f bench.json
 	for bench in selection irs features; do \
-	  $(BIN)/python tests/bench/bench_$$bench.py --out bench.json $(ARGS) || exit 1; \
+	  PYTHONPATH=. $(BIN)/python tests/bench/bench_$$bench.py --out bench.json $(ARGS) || exit 1; \
 	done
 
 clean: ## remove the environment and what tools left

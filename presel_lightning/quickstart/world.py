@@ -16,12 +16,12 @@ from presel_lightning.errors import UserError
 from presel_lightning.quickstart.scenes import PLACES, Rng, Scene, Thing, draw_scene, render
 
 POOL_SIZES: dict[str, int] = {
-    "caption": 360,
-    "position": 300,
-    "ocr": 260,
-    "count": 220,
-    "shape": 160,
-    "colour": 120,
+    "position": 320,
+    "ocr": 280,
+    "shape": 260,
+    "caption": 220,
+    "count": 180,
+    "colour": 160,
     "background": 80,
 }
 """Records of each task in the embedded pool, 1500 together."""

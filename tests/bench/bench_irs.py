@@ -10,12 +10,10 @@ runs in batches; and the IRS loop. One thread, CPU-seconds, from files on disk t
 import argparse
 import json
 import os
-import re
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,37 +40,13 @@ from presel_lightning.models import load_processor
 from presel_lightning.quickstart.tokenizer import COMMON_WORDS
 from presel_lightning.quickstart.world import generate
 from presel_lightning.tasks import FineTune
+from tests.bench.common import Row, keep, measured
 
 SIDES = (True, False)
 MAKINGS = 6
 """How often the authors' loop makes each sample of a run."""
 BATCH = 8
 """Samples of a batch of the batched run: the faster of 8 and 32 here."""
-Row = dict[str, object]
-Result = TypeVar("Result")
-
-
-def measured(function: Callable[[], Result]) -> tuple[Result, float, float]:
-    """A result, the CPU-seconds that it took, and how far memory rose meanwhile (MiB, Linux)."""
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the last peak
-    before = resident("VmRSS")
-    start = time.process_time()
-    result = function()
-    return result, time.process_time() - start, resident("VmHWM") - before
-
-
-def resident(what: str) -> float:
-    """Memory of this process in MiB: `VmRSS` now, `VmHWM` at most."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.search(rf"{what}:\s+(\d+)", status)[1]) / 2**10  # type: ignore[index]
-
-
-def keep(path: Path, row: Row) -> None:
-    """Print a row, and put it in the place of the one of that name in the file."""
-    print("  ".join(f"{key}={value}" for key, value in row.items()), flush=True)
-    rows = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    rows = [r for r in rows if (r["what"], r["data"]) != (row["what"], row["data"])]
-    path.write_text(json.dumps([*rows, row], indent=1) + "\n", encoding="utf-8")
 
 
 def llava_like(folder: Path) -> str:

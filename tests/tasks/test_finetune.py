@@ -34,6 +34,20 @@ def data(finished: Path, pool_folder: Path) -> SelectionDataModule:
     return made
 
 
+def plain_trainer(folder: Path, **options: Any) -> Trainer:
+    """A Trainer that writes nothing and leaves the batches alone."""
+    return Trainer(
+        accelerator="cpu",
+        logger=False,
+        default_root_dir=folder,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        **options,
+    )
+
+
 def first_batch(data: SelectionDataModule, tuned: FineTune) -> dict[str, Any]:
     data.train_on(data.pool.uid[:6], tuned.processor, seed=0)
     batch: dict[str, Any] = next(iter(data._train(0, 1)))
@@ -111,16 +125,7 @@ def test_a_training_checkpoint_holds_what_is_trained(
 ) -> None:
     tuned = module()
     data.train_on(data.pool.uid[:6], tuned.processor, seed=0)
-    trainer = Trainer(
-        max_steps=1,
-        accelerator="cpu",
-        logger=False,
-        default_root_dir=tmp_path,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-    )
+    trainer = plain_trainer(tmp_path, max_steps=1)
     trainer.fit(tuned, data)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     state = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]
@@ -164,17 +169,7 @@ def test_a_step_does_not_depend_on_how_it_is_cut(data: SelectionDataModule, tmp_
         tuned = module(lr=1e-3, warmup=0.0)
         data.micro_batch_size = micro
         data.train_on(data.pool.uid[:17], tuned.processor, seed=0)
-        trainer = Trainer(
-            max_epochs=1,
-            accelerator="cpu",
-            logger=False,
-            default_root_dir=tmp_path,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            accumulate_grad_batches=data.passes(1),
-        )
+        trainer = plain_trainer(tmp_path, accumulate_grad_batches=data.passes(1), max_epochs=1)
         trainer.fit(tuned, data)
         assert trainer.global_step == 3  # 17 samples, 6 a step
         return {name: p for name, p in tuned.named_parameters() if p.requires_grad}
