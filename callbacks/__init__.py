@@ -6,5 +6,6 @@ if __name__ != "presel_lightning.callbacks":
 from presel_lightning.callbacks.benchmark import Benchmark
 from presel_lightning.callbacks.block_writer import BlockWriter
 from presel_lightning.callbacks.save_model import SaveModel
+from presel_lightning.callbacks.step_checkpoint import StepCheckpoint
 
-__all__ = ["Benchmark", "BlockWriter", "SaveModel"]
+__all__ = ["Benchmark", "BlockWriter", "SaveModel", "StepCheckpoint"]

@@ -77,7 +77,7 @@ def summary_lines(report: Json) -> list[RenderableType]:
     if any(row["scores"] for row in report["arms"]):
         lines.append(_arms_table(report))
     first, *rest = report["verdict"]
-    return [*lines, Text(first, style="bold"), *(Text(line) for line in rest[:1])]
+    return [*lines, Text(first, style="bold"), *(Text(line) for line in rest)]
 
 
 def _arms_table(report: Json) -> Table:

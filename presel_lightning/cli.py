@@ -51,7 +51,7 @@ def find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
     words = iter(argv)
     for word in words:
         key, has_value, value = word.partition("=")
-        if key != "--config":
+        if key not in ("--config", "-c"):
             rest.append(word)
             continue
         name = value if has_value else next(words, "")
@@ -128,10 +128,20 @@ def run_training(command: str, argv: Sequence[str]) -> None:
     """Run a command of the recipe."""
     arguments, name = find_configs(argv)
     quiet()
-    from presel_lightning.lightning_cli import recipe_from
+    from presel_lightning.lightning_cli import leave, recipe_from
 
-    recipe, options = recipe_from(command, arguments, name)
-    getattr(recipe, command)(**options)
+    try:
+        recipe, options = recipe_from(command, arguments, name)
+        getattr(recipe, command)(**options)
+    except OSError as error:
+        if "huggingface.co" not in str(error):
+            raise
+        raise UserError(
+            f"a model is neither a folder nor within the hub's reach ({error}); look at "
+            "--checkpoint, model.checkpoint, model.components and stages.features.model.checkpoint"
+        ) from error
+    finally:
+        leave()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

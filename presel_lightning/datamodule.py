@@ -44,7 +44,7 @@ def count_of(size: Size, n: int, key: str) -> int:
         UserError: it is neither, or more than there is.
     """
     if 0 < size <= 1:
-        return round(size * n)
+        return max(1, round(size * n))
     if isinstance(size, int) and 2 <= size <= n:
         return size
     cure = f"give a fraction 0 < x <= 1 or a whole number from 2 to {n} (the size of the pool)"
@@ -120,6 +120,11 @@ class SelectionDataModule(LightningDataModule):
         self._blocks: Blocks
         self._loader: ResumableLoader | None = None
         self._place: dict[str, int] = {}
+        for key, size in (("data.reference", reference), ("data.budget", budget)):
+            if not size > 0 or (size > 1 and not isinstance(size, int)):
+                raise UserError(
+                    f"{key} is {size}; give a fraction 0 < x <= 1 or a whole number from 2"
+                )
         if template not in TEMPLATES:
             raise UserError(f"data.template {template!r} is unknown; choose of {list(TEMPLATES)}")
 
@@ -173,9 +178,16 @@ class SelectionDataModule(LightningDataModule):
         `self.pool.reference` must be marked if the selector needs the paired losses.
         """
         budget = count_of(self.budget, len(self.pool), "data.budget")
-        return selector.select(
-            self.pool, signals, budget - int(self.pool.reference.sum()), seed=seed
-        )
+        added = budget - int(self.pool.reference.sum())
+        selection = selector.select(self.pool, signals, added, seed=seed)
+        rows = self.pool.rows(selection.uids)
+        if len(set(rows)) < len(rows) or self.pool.reference[rows].any() or len(rows) > added:
+            raise ValueError(
+                f"{type(selector).__name__} broke its contract: {len(rows)} samples for a budget of "
+                f"{added}, {len(set(rows))} of them distinct, "
+                f"{int(self.pool.reference[rows].sum())} of them in the reference split"
+            )
+        return selection
 
     @staticmethod
     def needs_reference(selector: Selector) -> bool:
@@ -197,6 +209,7 @@ class SelectionDataModule(LightningDataModule):
         rows = np.sort(self.pool.rows(uids))
         dataset = TrainSet(self.pool, rows, self.encoder(processor))
         lengths = self.pool.n_words[rows]
+        self._loader, self._place = None, {}
 
         def loader(rank: int, world: int) -> ResumableLoader:
             size, micro = self.batch_size, self.micro_batch_size
@@ -250,7 +263,10 @@ class SelectionDataModule(LightningDataModule):
         Lightning would give it to the loader itself, but only to one that is made after the
         checkpoint is read, and the learning-rate schedule asks for its length before that.
         """
-        self._place = state_dict
+        if self._loader is None:
+            self._place = state_dict
+        else:  # a model cut over devices is read after the loader is made
+            self._loader.load_state_dict(state_dict)
 
     def predict_dataloader(self) -> DataLoader[Any]:
         """This rank's blocks."""

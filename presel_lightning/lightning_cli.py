@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import torch
 import yaml
+from filelock import BaseFileLock, FileLock, Timeout
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -28,6 +29,7 @@ from presel_lightning.plan import Arm, Plan
 from presel_lightning.ranks import rank_zero
 from presel_lightning.recipe import Recipe
 from presel_lightning.selectors import Selector
+from presel_lightning.signals import FEATURES, PAIRED_LOSS
 from presel_lightning.store import write_text
 from presel_lightning.tasks import Embed, FineTune
 
@@ -204,10 +206,10 @@ class ConfigParts:
         options["use_distributed_sampler"] = False
         options["enable_checkpointing"] = bool(callbacks)
         if options["strategy"] == "fsdp2":
-            options["strategy"] = FSDP2()
+            options["strategy"] = FSDP2(save_distributed_checkpoint=False)
         try:
             return Trainer(**options, callbacks=[*configured, *callbacks])
-        except (ValueError, MisconfigurationException) as error:
+        except (TypeError, ValueError, MisconfigurationException) as error:
             raise UserError(f"trainer: {error}") from error
 
 
@@ -232,7 +234,16 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
         torch.set_num_threads(config.threads)
     scored = f"evaluate-{Path(config.checkpoint).name}" if config.checkpoint else name
     plan = plan_from(parser, config, Path(config.out or f"runs/{scored}"))
-    if rank_zero() and command != "check":
+    unknown = set(plan.selector.needs) - {FEATURES, PAIRED_LOSS}
+    if unknown:
+        raise UserError(f"selector needs {', '.join(unknown)}; known: {FEATURES}, {PAIRED_LOSS}")
+    if config.trainer.accumulate_grad_batches != 1:
+        raise UserError(
+            "trainer.accumulate_grad_batches is counted from data.batch_size (over all devices) and "
+            "data.micro_batch_size (a pass of one device); set those"
+        )
+    occupy(plan.out)
+    if rank_zero() and command not in ("check", "evaluate"):
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
     recipe = Recipe(plan, ConfigParts(parser, config))
     if command == "check":
@@ -246,6 +257,37 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     if not config.checkpoint:
         raise UserError("evaluate needs --checkpoint: a folder or hub id of a model")
     return recipe, {"checkpoint": config.checkpoint}
+
+
+def occupy(out: Path) -> None:
+    """Make the run folder and keep every other run out of it as long as this process lives.
+
+    Raises:
+        UserError: it cannot be made, or another process works in it.
+    """
+    if not rank_zero():
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"--out {out}: another process works there; wait, or give another"
+        ) from None
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
+    LOCKS.append(lock)
+
+
+LOCKS: list[BaseFileLock] = []
+"""Held while a command works; the system lets go of them if it is killed."""
+
+
+def leave() -> None:
+    """Let other runs into the run folder again."""
+    while LOCKS:
+        LOCKS.pop().release()
 
 
 def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:

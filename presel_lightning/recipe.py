@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lightning import Callback, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning import Callback, Trainer, seed_everything
 
 from presel_lightning import __version__, artifacts
-from presel_lightning.callbacks import Benchmark, BlockWriter, SaveModel
+from presel_lightning.callbacks import Benchmark, BlockWriter, SaveModel, StepCheckpoint
 from presel_lightning.console import console, track
 from presel_lightning.data import build_pool, images_changed, load_pool
 from presel_lightning.datamodule import count_of
@@ -45,6 +44,7 @@ class Recipe:
         self.runner = Runner(plan.out)
         self.signals = Signals(plan.out / "signals")
         self.keys: dict[str, str] = {}
+        self.full: dict[str, float] | None = None
 
     # ------------------------------------------------------------------ the two main commands
 
@@ -60,6 +60,7 @@ class Recipe:
 
     def fit(self) -> None:
         """Select, train on the selection, train the baselines, score all, report."""
+        self.full = self.examine_benchmarks()
         selected = self.select()
         self.fit_model("final", selected, stage="final")
         self.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
@@ -81,6 +82,9 @@ class Recipe:
         self.require_instructions(selected, "selection")
         if rank_zero():
             self.runner.ledger.update(state="selected", counts=self.counts())
+            problems = self.runner.ledger.stage("pool")["problems"]
+            left_out = f"; left out: {self.out / 'problems.csv'}" if problems else ""
+            self.runner.tell(f"selected: {self.out / 'selection' / 'selected.json'}{left_out}")
         return selected
 
     # ------------------------------------------------------------------ stages
@@ -89,26 +93,37 @@ class Recipe:
         source = self.data.source(self.out)
         manifest = self.out / "pool.parquet"
         if rank_zero() and manifest.exists() and images_changed(self.out, source.image_root):
-            manifest.unlink()  # an image was mended or lost: look again
+            self.runner.ledger.record("pool", status="stale")  # an image was mended or lost
 
         def work() -> Facts:
             counts = build_pool(source, self.out, track=track)
-            records = counts.pool + counts.text_only + counts.problems
-            if counts.problems > self.data.max_problem_fraction * records:
-                kinds = ", ".join(f"{n} {kind}" for kind, n in counts.by_problem.items())
-                raise UserError(
-                    f"{counts.problems} of {records} records have problems ({kinds}), more than "
-                    f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                    f"listed in {self.out / 'problems.csv'}: mend them or raise the limit"
-                )
-            if counts.pool == 0:
-                raise UserError("data.annotations holds no image record")
             facts = {"samples": counts.pool, "text_only": counts.text_only}
-            return {**facts, "problems": counts.problems}
+            return {**facts, "problems": counts.problems, "by_problem": counts.by_problem}
 
         files = [manifest, self.out / "problems.csv"]
         self.runner.stage("pool", fingerprint({"pool": 1, **source.fingerprint()}), files, work)
+        self.refuse_problems(self.runner.ledger.stage("pool"))
         self.data.pool = load_pool(self.out, source.image_root)
+
+    def refuse_problems(self, counts: dict[str, Any]) -> None:
+        """Stop before any training where too little of the annotations can be used.
+
+        Raises:
+            UserError: more problems than `data.max_problem_fraction` allows, or no sample at all.
+        """
+        records = counts["samples"] + counts["text_only"] + counts["problems"]
+        if counts["problems"] > self.data.max_problem_fraction * records:
+            kinds = ", ".join(f"{n} {kind}" for kind, n in counts["by_problem"].items())
+            raise UserError(
+                f"{counts['problems']} of {records} records have problems ({kinds}), more than "
+                f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
+                f"listed in {self.out / 'problems.csv'}: mend them or raise the limit"
+            )
+        if counts["samples"] == 0:
+            raise UserError(
+                f"data.annotations {self.data.annotations} holds no image record; give a JSON list "
+                "(or JSON lines) of LLaVA records, or a folder of folders of images"
+            )
 
     def split(self) -> np.ndarray:
         """Draw the reference split and write `reference.json`."""
@@ -129,6 +144,9 @@ class Recipe:
     def fit_model(self, name: str, uids: np.ndarray, stage: str) -> None:
         """Tune the pre-instruction checkpoint on some samples, for one arm."""
         module = self.parts.model(stage)
+        module.seed = self.plan.seed
+        if module.tune == "none":
+            raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
         folder = self.out / "models" / name
         key = self.keys[name] = fingerprint(
             {
@@ -142,27 +160,30 @@ class Recipe:
         )
 
         def work() -> Facts:
-            checkpoints = self.out / "work" / f"fit-{name}-{key}"
             seed_everything(self.plan.seed, verbose=False)
             self.data.train_on(uids, module.processor, seed=self.plan.seed)
             scorer = self.scorer(name)
             callbacks: list[Callback] = [
-                ModelCheckpoint(checkpoints, every_n_train_steps=self.plan.checkpoint_every),
+                saver := StepCheckpoint(every_n_train_steps=self.plan.checkpoint_every),
                 SaveModel(folder),
                 *([] if name == "reference" else [scorer]),
             ]
             trainer = self.parts.trainer(stage, self.out / "logs" / name, callbacks)
-            trainer.accumulate_grad_batches = self.data.passes(trainer.world_size)
+            passes = trainer.accumulate_grad_batches = self.data.passes(trainer.world_size)
+            # Lightning counts passes: with another number of them a fit begins again
+            checkpoints = self.out / "work" / f"fit-{name}-{key}-{passes}"
+            saver.dirpath = str(checkpoints)
             start = time.perf_counter()
             trainer.fit(module, datamodule=self.data, ckpt_path=newest(checkpoints))
             took = time.perf_counter() - start - scorer.seconds()
             if rank_zero():
-                shutil.rmtree(checkpoints, ignore_errors=True)
+                for leftover in (self.out / "work").glob(f"fit-{name}-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
             loss = trainer.callback_metrics.get("train_loss")
             return {
                 "samples": len(uids),
                 "instructions": len(uids),
-                "devices": trainer.world_size,
+                **devices_of(trainer),
                 "steps": trainer.global_step,
                 "fit_seconds": round(took, 3),
                 **({} if loss is None else {"loss_last": round(float(loss), 4)}),
@@ -172,19 +193,26 @@ class Recipe:
 
     def losses(self, reference: np.ndarray) -> None:
         """The IRS loop over the reference split."""
-        key = self.keys["losses"] = fingerprint({"losses": 1, "model": self.keys["reference"]})
+        model = self.trained("losses", self.out / "models" / "reference")
+        key = self.keys["losses"] = fingerprint(
+            {
+                "losses": 1,
+                "model": self.keys["reference"],
+                "how": [model.dtype_name, str(model.quantization), self.precision("losses")],
+            }
+        )
 
         def work() -> Facts:
-            module = self.trained("losses", self.out / "models" / "reference")
             trainer = self.parts.trainer("losses", self.out / "logs" / "losses")
             blocks = f"{self.data.block_size}-{self.data.block_tokens}"
             loop = IRSLoop(self.out / "work" / f"losses-{key}-{blocks}")
-            table = loop.run(trainer, module, self.data, reference)
+            table = loop.run(trainer, model, self.data, reference)
             if rank_zero():
                 self.signals.write_paired_loss(table)
                 shutil.rmtree(loop.folder, ignore_errors=True)
             undefined = table["irs"].null_count
-            return {"samples": len(reference), **({"undefined": undefined} if undefined else {})}
+            facts = {"samples": len(reference), **devices_of(trainer)}
+            return {**facts, **({"undefined": undefined} if undefined else {})}
 
         files = [self.signals.paired_loss_path]
         self.runner.stage("losses", key, files, work, together=True)
@@ -194,9 +222,14 @@ class Recipe:
         module = self.parts.embed()
         images, place = np.unique(self.data.pool.image, return_inverse=True)
         paths = [self.data.pool.image_root / image for image in images]
-        what = digest_lines(f"{i} {p.stat().st_size}" for i, p in zip(images, paths, strict=True))
+        sizes = dict(zip(self.data.pool.image, self.data.pool.image_bytes, strict=True))
+        what = digest_lines(f"{image} {sizes[image]}" for image in images)
         key = self.keys["features"] = fingerprint(
-            {"features": 1, "encoder": module.fingerprint(), "images": what}
+            {
+                "features": 1,
+                "encoder": [module.fingerprint(), self.precision("features")],
+                "images": what,
+            }
         )
 
         def work() -> Facts:
@@ -204,7 +237,7 @@ class Recipe:
             blocks = self.data.show(paths, load_image_processor(module.checkpoint))
             writer = BlockWriter(folder, blocks)
             trainer = self.parts.trainer("features", self.out / "logs" / "features")
-            if pending := writer.pending():
+            if pending := agree(writer.pending):
                 trainer.callbacks.append(writer)  # type: ignore[attr-defined]
                 self.data.serve(pending)
                 trainer.predict(module, datamodule=self.data, return_predictions=False)
@@ -214,7 +247,7 @@ class Recipe:
                 meta = {"encoder": module.checkpoint, "fingerprint": key}
                 self.signals.write_features(self.data.pool.uid, unique, place, meta)
                 shutil.rmtree(folder, ignore_errors=True)
-            return {"images": len(images)}
+            return {"images": len(images), **devices_of(trainer)}
 
         files = [self.signals.features_path]
         # samples may share an image, so the rows depend on more than the images
@@ -256,15 +289,18 @@ class Recipe:
 
         def work() -> Facts:
             artifacts.write_requests(requests, pool, missing, what)
-            artifacts.write_llava(self.out / "selection" / "selected.json", pool, uids)
+            if what == "selection":
+                artifacts.write_llava(self.out / "selection" / "selected.json", pool, uids)
             return {"samples": len(uids), "missing": len(missing)}
 
         if what == "selection" or len(missing):
-            key = fingerprint({"instructions": 1, "records": self.records_digest(uids)})
-            files = [requests, self.out / "selection" / "selected.json"]
+            key = fingerprint({"instructions": what, "records": self.records_digest(uids)})
+            selected = self.out / "selection" / "selected.json"
+            files = [requests, *([selected] if what == "selection" else [])]
             self.runner.stage("instructions", key, files, work)
         if len(missing):
-            self.runner.ledger.update(state="waiting")
+            if rank_zero():
+                self.runner.ledger.update(state="waiting")
             raise InstructionsMissing(
                 f"{len(missing)} of {len(uids)} images of the {what} have no instruction yet; they "
                 f"are listed in {requests}: add their `conversations` to the annotation file (for a "
@@ -307,13 +343,12 @@ class Recipe:
                     self.score(arms[arm], scorer)
             if rank_zero():
                 scores = {arm: read_json(scorer.path) for arm, scorer in scorers.items()}  # type: ignore[arg-type]
-                full = full_scores(self.plan.full_scores) if self.plan.full_scores else None
                 table = benchmark_table(
                     {
                         arm: {n: b["score"] for n, b in s["benchmarks"].items()}
                         for arm, s in scores.items()
                     },
-                    full,
+                    self.full,
                 )
                 write_json(self.out / "benchmark.json", table)
             return {"arms": len(arms), "benchmarks": len(self.plan.benchmarks)}
@@ -350,8 +385,7 @@ class Recipe:
         if not rank_zero():
             return
         self.runner.ledger.update(state="done", counts=self.counts())
-        if self.runner.worked or not (self.out / "report" / "index.html").exists():
-            write_report(self.out)
+        write_report(self.out)
         print_summary(self.out)
 
     def counts(self) -> dict[str, int]:
@@ -375,11 +409,24 @@ class Recipe:
 
         check(self.plan, self.parts, console, **options)
 
+    def examine_benchmarks(self) -> dict[str, float] | None:
+        """Read what the arms will be scored on and compared with before anything is trained.
+
+        Raises:
+            UserError: two benchmarks of one name, one that cannot be read, no such full scores.
+        """
+        names = [benchmark.name for benchmark in self.plan.benchmarks]
+        if len(set(names)) < len(names) or "relative" in names:
+            raise UserError(f"benchmarks need names of their own, not {', '.join(names)}")
+        for benchmark in self.plan.benchmarks:
+            benchmark.items()
+        return full_scores(self.plan.full_scores) if self.plan.full_scores else None
+
     def evaluate(self, checkpoint: str) -> None:
         """Score one checkpoint on the benchmarks and print the scores."""
         if not self.plan.benchmarks:
             raise UserError("benchmarks is empty; name what to score the checkpoint on")
-        name = Path(checkpoint).name
+        name = f"evaluate-{Path(checkpoint).name}"
         self.keys[name] = describe_checkpoint(checkpoint)
         scorer = self.scorer(name)
         self.score(checkpoint, scorer)
@@ -389,10 +436,21 @@ class Recipe:
         self.runner.tell(f"scores: {scorer.path}")
 
     def records_digest(self, uids: np.ndarray) -> str:
-        """Name samples by what a fit sees of them: their uid and their conversation."""
+        """Name samples by what a fit sees of them: uid, size of the image file, conversation."""
         pool = self.data.pool
         rows = np.sort(pool.rows(uids))
-        return digest_lines(f"{pool.uid[row]} {pool.sample(row).turns}" for row in rows)
+        return digest_lines(
+            f"{pool.uid[row]} {pool.image_bytes[row]} {pool.sample(row).turns}" for row in rows
+        )
+
+    def precision(self, stage: str) -> str:
+        """What a pass of a stage computes in."""
+        return str(self.parts.trainer_settings(stage)["precision"])
+
+
+def devices_of(trainer: Trainer) -> Facts:
+    """What a stage was computed on."""
+    return {"device": trainer.strategy.root_device.type, "devices": trainer.world_size}
 
 
 def newest(folder: Path) -> Path | None:

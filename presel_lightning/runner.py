@@ -18,7 +18,7 @@ from presel_lightning.store import Ledger
 
 Facts = dict[str, Any]
 
-SILENT = ("devices", "instructions", "fit_seconds")
+SILENT = ("device", "devices", "instructions", "fit_seconds", "by_problem", "loss_last")
 """Facts that are for the report, not for the line on the screen."""
 
 
@@ -40,8 +40,6 @@ class Runner:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.ledger = Ledger(out / "run.json")
-        self.worked = False
-        """Whether any stage had to be done in this start."""
 
     def stage(
         self,
@@ -68,7 +66,8 @@ class Runner:
         if agree(done):
             self.tell(f"[dim]·[/] {name:<12} [dim]reused[/]")
             return
-        self.worked = True
+        if rank_zero():  # from now on what lies there is of no certain origin
+            self.ledger.record(name, status="running", fingerprint=key)
         start = time.perf_counter()
         facts = work() if together else self._alone(work, done)
         if rank_zero():
@@ -80,8 +79,7 @@ class Runner:
                 seconds=round(took, 3),
                 peak_memory_mb=peak_memory_mb(),
                 artifact=self._relative(artifacts),
-                device="cuda" if torch.cuda.is_available() else "cpu",
-                **facts,
+                **{"device": "cpu", **facts},
             )
             told = ", ".join(
                 f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if k not in SILENT

@@ -40,14 +40,25 @@ def digest_file(path: Path) -> str:
 
 
 def digest_weights(path: Path) -> str:
-    """Name a file that may be very large by its size and by pieces spread over all of it."""
+    """Name a file that may be very large by its size and by pieces spread over all of it.
+
+    Of a safetensors file the pieces are its header and the beginning of every tensor.
+    """
     size = path.stat().st_size
     if size <= PIECES * PIECE:
         return digest_file(path)
     digest = hashlib.blake2b(str(size).encode(), digest_size=8)
     with path.open("rb") as handle:
-        for number in range(PIECES):
-            handle.seek(number * (size - PIECE) // (PIECES - 1))
+        if path.suffix == ".safetensors":
+            length = int.from_bytes(handle.read(8), "little")
+            header = handle.read(length)
+            digest.update(header)
+            tensors = [entry for name, entry in json.loads(header).items() if name[0] != "_"]
+            starts = sorted(8 + length + entry["data_offsets"][0] for entry in tensors)
+        else:
+            starts = [number * (size - PIECE) // (PIECES - 1) for number in range(PIECES)]
+        for start in starts:
+            handle.seek(start)
             digest.update(handle.read(PIECE))
     return digest.hexdigest()
 

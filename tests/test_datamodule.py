@@ -14,7 +14,7 @@ from tests.conftest import SIZES
 
 
 @pytest.mark.parametrize(
-    ("size", "count"), [(0.15, 72), (1, 480), (1.0, 480), (2, 2), (480, 480), (0.001, 0)]
+    ("size", "count"), [(0.15, 72), (1, 480), (1.0, 480), (2, 2), (480, 480), (0.001, 1)]
 )
 def test_sizes(size: float, count: int) -> None:
     assert count_of(size, 480, "data.budget") == count

@@ -130,7 +130,7 @@ def test_evaluate_scores_a_checkpoint_alike(
     checkpoint = ["--checkpoint", str(finished / "models" / "final")]
     arguments = fit_arguments(pool_folder, tmp_path, *benchmark_arguments(pool_folder), *checkpoint)
     assert main(["evaluate", *arguments[1:]]) == 0
-    found = json.loads((tmp_path / "work" / "scores" / "final.json").read_text())
+    found = json.loads((tmp_path / "work" / "scores" / "evaluate-final.json").read_text())
     known = json.loads((finished / "work" / "scores" / "final.json").read_text())
     assert found["benchmarks"]["tiny"]["score"] == known["benchmarks"]["tiny"]["score"]
 

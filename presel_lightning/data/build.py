@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from presel_lightning.data.annotations import Record
-from presel_lightning.data.conversation import Odd, is_text_only, parse
+from presel_lightning.data.conversation import Odd, image_of, is_text_only, parse
 from presel_lightning.data.images import OutsideRoot, Track, check_images, resolve
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
@@ -139,6 +139,11 @@ def _write_records(
 
 def _candidate(record: Record, task: str | None) -> Row:
     turns = parse(record)
+    if image_of(record) is None:
+        raise Odd("no_image", "neither an image nor a conversation about none")
+    text = json.dumps(record, ensure_ascii=False)
+    if not text.isprintable() and _has_surrogate(text):
+        raise Odd("not_unicode", "a lone surrogate, which no text file can hold")
     if task is None:
         raise Odd("unknown_task", "no task key, file or rule tells it")
     sample_id = str(record.get("id", ""))
@@ -151,8 +156,16 @@ def _candidate(record: Record, task: str | None) -> Row:
         "n_words": words,
         "key": _digest([task, record["image"], sample_id]),
         "whole": _digest(record),
-        "record": json.dumps(record, ensure_ascii=False),
+        "record": text,
     }
+
+
+def _has_surrogate(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _digest(value: Any) -> bytes:  # noqa: ANN401 - any JSON value

@@ -43,10 +43,9 @@ def is_text_only(record: dict[str, Any]) -> bool:
     if record.get("image") is not None:
         return False
     try:
-        parse(record)
+        return bool(parse(record))
     except Odd:
         return False
-    return True
 
 
 def parse(record: dict[str, Any]) -> tuple[Turn, ...]:

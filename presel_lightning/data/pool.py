@@ -18,6 +18,7 @@ from presel_lightning.data.build import (
     manifest_path,
     order_path,
     records_path,
+    seen_path,
 )
 from presel_lightning.data.conversation import parse
 from presel_lightning.errors import UserError
@@ -38,6 +39,7 @@ class Pool:
         task: (N,) name of the task.
         n_turns: (N,) answers in the conversation, 0 where there is no instruction yet.
         n_words: (N,) words of the conversation.
+        image_bytes: (N,) size of the image file when it was looked at.
         has_instruction: (N,) whether somebody has written it.
         reference: (N,) whether it belongs to the reference split; nothing does at first.
         tasks: names of the tasks, sorted.
@@ -57,6 +59,9 @@ class Pool:
         self.tasks: tuple[str, ...] = tuple(sorted(set(self.task)))
         self._order: np.ndarray = np.load(order_path(out))
         self.n_words = _column(records_path(out), "n_words")[self._order]
+        seen = pq.read_table(seen_path(out), columns=["image", "size"])
+        sizes = dict(zip(seen["image"].to_pylist(), seen["size"].to_pylist(), strict=True))
+        self.image_bytes = np.array([sizes[image] for image in self.image], dtype=np.int64)
 
     def __len__(self) -> int:
         """Number of samples."""

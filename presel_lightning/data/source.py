@@ -63,9 +63,13 @@ class PoolSource:
 def _digest(path: Path) -> str:
     if path.is_file():
         return digest_file(path)
-    return digest_lines(
-        f"{r['image']} {(path / r['image']).stat().st_size}" for r in folder_records(path)
-    )
+    files = (path / record["image"] for record in folder_records(path))
+    return digest_lines(f"{file.relative_to(path)} {_size(file)}" for file in files)
+
+
+def _size(file: Path) -> int:
+    """Bytes of a file; -1 for a link that leads nowhere."""
+    return file.stat().st_size if file.exists() else -1
 
 
 def first_question(record: Record) -> str:

@@ -127,7 +127,7 @@ def _parts(place: str, language_model: str | None, vision_tower: str | None) -> 
     known = components_of(place)
     language_model = language_model or (known.language_model if known else None)
     vision_tower = vision_tower or (known.vision_tower if known else None)
-    for option, value in (("language-model", language_model), ("vision-tower", vision_tower)):
+    for option, value in (("language_model", language_model), ("vision_tower", vision_tower)):
         if value is None:
             raise UserError(
                 f"{place} does not say what it was assembled from; give --{option}, a folder or "
@@ -249,5 +249,5 @@ def _copy_tokenizer(language_model: str, folder: Path) -> None:
             shutil.copyfile(found, folder / name)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES[:2]):
         raise UserError(
-            f"--language-model {language_model}: no tokenizer.model or tokenizer.json there"
+            f"--language_model {language_model}: no tokenizer.model or tokenizer.json there"
         )

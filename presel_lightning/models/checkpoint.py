@@ -26,6 +26,8 @@ def resolve_checkpoint(name: Checkpoint) -> str:
     if name in SHIPPED:
         return str(getattr(quickstart, SHIPPED[name]))
     path = Path(name).expanduser()
+    if (path / "run.json").is_file():
+        raise UserError(f"checkpoint {name!r} is a run folder; give {path / 'models' / 'final'}")
     if path.is_dir():
         return str(path)
     if path.is_absolute() or name.startswith((".", "~")) or name.count("/") != 1:

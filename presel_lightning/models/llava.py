@@ -76,9 +76,12 @@ def load_model(
     if quantization is not None and tune == "full":
         raise UserError("model.tune full cannot train four-bit weights; set model.tune to lora")
     place = resolve_checkpoint(checkpoint)
-    model = _load_whole(base_of(place) if is_adapter(place) else place, dtype, quantization)
     if is_adapter(place):
-        model = _with_adapter(model, place, tune)
+        # the base may itself be an adapter that a fit wrote
+        model = load_model(base_of(place), dtype=dtype, quantization=quantization)
+        model = _with_adapter(unwrapped(model), place, tune)
+    else:
+        model = _load_whole(place, dtype, quantization)
     name = checkpoint if isinstance(checkpoint, str) else place
     return make_trainable(model, tune, lora or LoRA(), name)
 

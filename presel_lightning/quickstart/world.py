@@ -36,18 +36,18 @@ THING_TASKS = ("colour", "shape", "position")
 _WORDINGS: dict[str, tuple[str, ...]] = {
     "colour": (
         "What colour is the {kind}?",
-        "Which colour does the {kind} have?",
+        "Which colour has the {kind}?",
         "Name the colour of the {kind}.",
     ),
     "shape": (
         "What shape is the {colour} object?",
-        "Which shape do you see in the {place}?",
-        "Name the {colour} shape.",
+        "Which shape has the colour {colour}?",
+        "Name the shape that is {colour}.",
     ),
     "position": (
-        "Where is the {colour} {kind}?",
-        "In which direction is the {kind}?",
-        "Locate the {colour} object.",
+        "Where is the {kind}?",
+        "In which direction is the {colour} {kind}?",
+        "Locate the {colour} {kind}.",
     ),
     "count": ("How many objects are there?", "Count the objects in the image."),
     "ocr": ("What number is written here?", "Read the digits.", "Which digits do you see?"),

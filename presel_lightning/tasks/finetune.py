@@ -7,6 +7,7 @@ from math import ceil, cos, pi
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning import LightningModule
 from torch import Tensor, nn
@@ -101,6 +102,8 @@ class FineTune(LightningModule):
         self._processor: Processor | None = None
         self._told = False
         self._tokens = torch.zeros(())
+        self.seed = 0
+        """Of dropout; the recipe sets its own."""
         # a training checkpoint holds what is trained, and nothing else
         self.strict_loading = False
 
@@ -121,12 +124,16 @@ class FineTune(LightningModule):
         """Where the model comes from.
 
         Raises:
-            UserError: nothing says so.
+            UserError: nothing says so, or two options do.
         """
         if self.components is None and self.checkpoint is None:
             raise UserError(
                 "model.checkpoint is not set; give the pre-instruction model (a folder or hub id), "
                 "or its parts in model.components"
+            )
+        if self.components is not None and self.checkpoint is not None:
+            raise UserError(
+                "model.checkpoint and model.components are both set; give one, and null for the other"
             )
         return self.components or self.checkpoint or ""
 
@@ -146,7 +153,6 @@ class FineTune(LightningModule):
         )
         if self.gradient_checkpointing:
             unwrapped(self.model).gradient_checkpointing_enable({"use_reentrant": False})
-            unwrapped(self.model).config.use_cache = False
         if self.device_mesh is not None:
             shard_model(self.model, self.device_mesh["data_parallel"])
 
@@ -170,8 +176,10 @@ class FineTune(LightningModule):
         return sample_losses(logits, labels)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Draw dropout from the step's own seed, so that a resumed fit draws the same."""
-        torch.manual_seed(1_000_003 * self.global_step + self.global_rank)
+        """Draw dropout from the pass's own seed, so that a continued fit draws the same."""
+        passes = self.trainer.accumulate_grad_batches
+        place = [self.seed, self.global_step, batch_idx % passes, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this rank's part of the global batch (rows of weight 0 only fill it up)."""

@@ -8,7 +8,7 @@ import pytest
 
 from presel_lightning.cli import configs_folder, find_configs
 from presel_lightning.errors import UserError
-from presel_lightning.lightning_cli import recipe_from
+from presel_lightning.lightning_cli import leave, recipe_from
 
 CONFIGS = sorted(configs_folder().glob("*.yaml"))
 
@@ -23,6 +23,7 @@ def test_parses_for_every_training_command(config: Path, tmp_path: Path) -> None
     ]:
         arguments, name = find_configs(["--config", config.name, "--out", str(tmp_path), *extra])
         recipe, _ = recipe_from(command, arguments, name)
+        leave()
         assert recipe.plan.data.budget == (1.0 if config.stem == "full" else 0.15)
     assert (tmp_path / "config.yaml").is_file()
 

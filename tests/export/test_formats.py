@@ -232,7 +232,7 @@ def test_names_that_mislead_llava_are_refused(name: str, merged: bool, fits: boo
 def test_what_cannot_be_exported_is_told(tuned: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="amid the vocabulary"):
         export_llava("quickstart", tmp_path / "llava-q", True, "a/b", "c/d")
-    with pytest.raises(UserError, match="--language-model"):
+    with pytest.raises(UserError, match="--language_model"):
         export_llava("quickstart", tmp_path / "llava-q")
     with pytest.raises(UserError, match=r"no adapter_config\.json"):
         export_adapter("quickstart", tmp_path / "q")
