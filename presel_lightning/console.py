@@ -22,6 +22,23 @@ from rich.text import Text
 
 T = TypeVar("T")
 
+HUSHED = (
+    # PEFT still asks for a property that transformers 5 has renamed
+    ".*is_gradient_checkpointing.*",
+    # the arguments are the program's own, put in order
+    "LightningCLI's args parameter.*",
+    # Lightning's own use of torch
+    ".*LeafSpec.*",
+    # a continued fit finds what it left
+    ".*Experiment logs directory.*",
+    ".*Checkpoint directory.*",
+    # it returns every row, as its test shows
+    ".*custom batch sampler `BlockSampler`.*",
+    # one process may well decode images fast enough
+    ".*does not have many workers.*",
+)
+"""Warnings that tell a user nothing."""
+
 console = Console(highlight=False)
 
 
@@ -63,27 +80,18 @@ def seconds(value: float) -> str:
 
 
 def quiet() -> None:
-    """Silence what a user can do nothing about; call it before torch is imported."""
+    """Silence what a user can do nothing about; call it before any model is loaded."""
     # kernels that only a GPU server would want
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # PEFT still asks for a property that transformers 5 has renamed
-    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)
-    # the arguments are the program's own, put in order
-    warnings.filterwarnings("ignore", "LightningCLI's args parameter.*")
-    # Lightning's own use of torch
-    warnings.filterwarnings("ignore", ".*LeafSpec.*")
-    # a continued fit finds what it left
-    warnings.filterwarnings("ignore", ".*Experiment logs directory.*")
-    warnings.filterwarnings("ignore", ".*Checkpoint directory.*")
-    # it returns every row, as its test shows
-    warnings.filterwarnings("ignore", ".*custom batch sampler `BlockSampler`.*")
-    # one process may well decode images fast enough
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
-    for name in ("lightning.pytorch", "lightning.fabric"):
+    # both set levels and filters of their own when they are imported
+    import lightning.pytorch
+    from transformers.utils import logging as transformers_logging
+
+    for name in (lightning.pytorch.__name__, "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # its retries; what came of them is told once, at the end
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    from transformers.utils import logging as transformers_logging
-
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    for message in HUSHED:
+        warnings.filterwarnings("ignore", message)
