@@ -4,7 +4,7 @@ BIN := .venv/bin
 # one thread a process: tests run side by side, and small models are slower on two
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-gpu clean
 
 demo: .venv/.installed ## the whole recipe on the shipped pool, then a report
 	$(BIN)/python -m presel_lightning fit --config quickstart.yaml
@@ -19,9 +19,12 @@ lint: .venv/.installed-test ## ruff and mypy
 
 bench: .venv/.installed-test ## ratios against the authors' procedure, to bench.json
 	rm -f bench.json
-	for bench in selection irs features; do \
+	for bench in selection irs features pool; do \
 	  PYTHONPATH=. $(BIN)/python tests/bench/bench_$$bench.py --out bench.json $(ARGS) || exit 1; \
 	done
+
+bench-gpu: .venv/.installed-test ## tokens/s, samples/s and memory of a CUDA device, to bench_gpu.json
+	PYTHONPATH=. $(BIN)/python tests/bench/bench_gpu.py $(ARGS)
 
 clean: ## remove the environment and what tools left
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

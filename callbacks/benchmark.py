@@ -10,16 +10,17 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from presel_lightning.console import track
-from presel_lightning.data.batches import text_batch
-from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.encoding import encode
+from presel_lightning.data.conversation import AUTO
+from presel_lightning.data.encoders import encoder_of
 from presel_lightning.data.images import open_rgb
 from presel_lightning.eval.annotation_file import BenchmarkTask, Item
 from presel_lightning.models.parallel import is_sharded
-from presel_lightning.models.processor import Processor
 from presel_lightning.ranks import gather, place, rank_zero
 from presel_lightning.store import read_json, write_json
 from presel_lightning.tasks.finetune import FineTune
+
+UNCUT = 1 << 30
+"""A length that nothing reaches."""
 
 
 class Benchmark(Callback):
@@ -38,7 +39,7 @@ class Benchmark(Callback):
     def __init__(
         self,
         benchmarks: list[BenchmarkTask],
-        template: str = "vicuna_v1",
+        template: str = AUTO,
         path: Path | None = None,
         key: str = "",
         batch_size: int = 64,
@@ -98,29 +99,23 @@ class Benchmark(Callback):
         blocks = [order[start : start + size] for start in range(0, len(order), size)]
         rank, world = place()
         mine = blocks[rank::world]
+        stop = self.encoder(module.processor).stop_ids()
         answered: list[tuple[int, str]] = []
         for block in track(mine, f"{benchmark.name}: answering", len(mine)):
             batch = self.prompts([items[i] for i in block], module.processor)
             batch = {name: value.to(module.device) for name, value in batch.items()}
             with trainer.precision_plugin.forward_context():
-                texts = module.generate(batch, benchmark.max_new_tokens)
+                texts = module.generate(batch, benchmark.max_new_tokens, stop)
             answered += zip(block, texts, strict=True)
         found = dict(gather(answered))
         return [found[i] for i in range(len(items))]
 
-    def prompts(self, items: list[Item], processor: Processor) -> dict[str, Any]:
+    def prompts(self, items: list[Item], processor: Any) -> dict[str, Any]:  # noqa: ANN401
         """Left-padded prompts (B, L) with their images."""
-        template = TEMPLATES[self.template]
-        ids = [
-            encode(
-                template.prompt(item.history, item.question),
-                processor.tokenizer,
-                processor.n_image_tokens,
-            ).input_ids
-            for item in items
-        ]
-        pixels = torch.stack([processor.pixels(open_rgb(item.image)) for item in items])
-        return {
-            **text_batch(ids, processor.tokenizer.pad_token_id, left=True),
-            "pixel_values": pixels,
-        }
+        asked = [(item.history, item.question, open_rgb(item.image)) for item in items]
+        batch: dict[str, Any] = self.encoder(processor).prompts(asked)
+        return batch
+
+    def encoder(self, processor: Any) -> Any:  # noqa: ANN401 - see `encoder_of`
+        """Conversations to batches; prompts are never cut."""
+        return encoder_of(self.template, processor, UNCUT)

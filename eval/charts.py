@@ -96,6 +96,40 @@ def _label(label: str, middle: float) -> str:
     )
 
 
+def intervals(
+    name: str, title: str, rows: Sequence[tuple[str, float, float | None, float | None]]
+) -> Chart:
+    """A dot and its interval in every row, on both sides of zero.
+
+    Args:
+        name: unique on the page.
+        title: what the chart shows.
+        rows: label, value, and lower and upper end of the interval where there is one.
+    """
+    ends = [end for _, value, low, high in rows for end in (value, low, high) if end is not None]
+    low, high = min([*ends, 0.0]), max([*ends, 0.0])
+    scale = (WIDTH - GUTTER - RIGHT) / ((high - low) or 1.0)
+    zero, y = GUTTER - low * scale, 10.0
+    parts = []
+    for label, value, start, end in rows:
+        x = zero + value * scale
+        told = f"{value:+.1f}" + ("" if start is None else f" [{start:+.1f}, {end:+.1f}]")
+        bar = ""
+        if start is not None and end is not None:
+            a, b = zero + start * scale, zero + end * scale
+            bar = f'<path class="axis s0" d="M{a:.1f} {y + 6}H{b:.1f}" stroke-width="2"/>'
+        parts.append(_label(label, y + 6))
+        parts.append(
+            f"<g><title>{escape(label)}: {told}</title>{bar}"
+            f'<circle class="s0" cx="{x:.1f}" cy="{y + 6}" r="4"/>'
+            f'<text x="{WIDTH - RIGHT + 6}" y="{y + 10}">{value:+.1f}</text></g>'
+        )
+        y += 20
+    parts.append(f'<path class="axis" d="M{zero:.1f} 4V{y}"/>')
+    parts.append(f'<text class="tick" x="{zero:.1f}" y="{y + 12}">0</text>')
+    return _svg(name, title, f"{len(rows)} rows around zero", "".join(parts), y + 18)
+
+
 def histogram(
     name: str,
     title: str,

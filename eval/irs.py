@@ -38,8 +38,9 @@ class IRSLoop:
         """Fill in the blocks that are missing and join them.
 
         Returns:
-            uid, task, loss_with_question, loss_without_question, n_tokens, irs; in the order of
-            the pool, losses in nats a token, null where a value is undefined.
+            uid, task, loss_with_question, loss_without_question, n_tokens, irs, and whether every
+            answer token was foretold (correct); in the order of the pool, losses in nats a token,
+            null where a value is undefined.
         """
         writer = BlockWriter(self.folder, data.pair_up(uids, module.processor))
         if pending := writer.pending():
@@ -64,5 +65,6 @@ class IRSLoop:
                 "loss_without_question": pa.array(without, pa.float32(), from_pandas=True),
                 "n_tokens": pa.array(losses["n_tokens"].astype(np.int32)),
                 "irs": pa.array(irs.numpy(), pa.float64(), from_pandas=True),
+                "correct": pa.array(losses["correct"].astype(bool)),
             }
         )

@@ -17,8 +17,9 @@ def full_scores(source: str | Path) -> dict[str, float]:
     """Score of full-data tuning on each benchmark, as the key `full_scores` names it.
 
     Args:
-        source: `published:llava665k`, `published:vision_flan`, or the path of a JSON file: another
-            run's `benchmark.json` (its arm `full`) or {benchmark: score}.
+        source: `published:llava665k` (7B), `published:llava665k_13b`, `published:llava665k_llama3`,
+            `published:vision_flan`, or the path of a JSON file: another run's `benchmark.json` (its
+            arm `full`) or {benchmark: score}.
 
     Returns:
         {benchmark: score}, in the scale of its source; entries that are null are left out.

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +12,7 @@ from rich.text import Text
 from presel_lightning.console import console as screen
 from presel_lightning.console import seconds
 from presel_lightning.eval.charts import Chart, bars, histogram, number
+from presel_lightning.eval.page import page
 from presel_lightning.eval.run_folder import read_run
 from presel_lightning.eval.verdict import arm_label, headline, verdict
 from presel_lightning.store import read_json, write_json, write_text
@@ -36,9 +35,9 @@ def write_report(out: Path) -> Path:
     """
     report = build_report(out)
     write_json(out / "report" / "report.json", report)
-    page = out / "report" / "index.html"
-    write_text(page, render(report))
-    return page
+    place = out / "report" / "index.html"
+    write_text(place, render(report))
+    return place
 
 
 def build_report(out: Path) -> Json:
@@ -49,16 +48,15 @@ def build_report(out: Path) -> Json:
 
 def render(report: Json) -> str:
     """The page as HTML; every text of the run is escaped."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"number": _number, "seconds": _seconds, "percent": _percent}
-    environment.filters["facts"] = _facts
-    source = files("presel_lightning.eval").joinpath("templates/report.html.j2")
-    template = environment.from_string(source.read_text(encoding="utf-8"))
     labels = {row["arm"]: arm_label(row["arm"], report["selector"]) for row in report["arms"]}
-    return template.render(
-        report=report, cards=cards(report), charts=draw(report), labels=labels, most_rows=MOST_ROWS
+    return page(
+        "report.html.j2",
+        {"number": _number, "seconds": _seconds, "percent": _percent, "facts": _facts},
+        report=report,
+        cards=cards(report),
+        charts=draw(report),
+        labels=labels,
+        most_rows=MOST_ROWS,
     )
 
 

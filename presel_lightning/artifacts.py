@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from presel_lightning.data.pool import Pool
 from presel_lightning.records import Selection
 from presel_lightning.signals import Signals
-from presel_lightning.store import replacing, write_text
+from presel_lightning.store import replacing
 
 
 def write_llava(path: Path, pool: Pool, uids: np.ndarray) -> None:
@@ -29,33 +29,27 @@ def write_llava(path: Path, pool: Pool, uids: np.ndarray) -> None:
         handle.write("\n]\n")
 
 
-def write_requests(path: Path, pool: Pool, uids: np.ndarray, why: str) -> None:
-    """Write a line for each image whose instruction somebody has to write."""
-    lines = []
-    for row in np.sort(pool.rows(uids)):
-        request = {"uid": pool.uid[row], "image": pool.image[row], "task": pool.task[row]}
-        lines.append(json.dumps({**request, "why": why}, ensure_ascii=False) + "\n")
-    write_text(path, "".join(lines))
-
-
 def write_selection(out: Path, pool: Pool, selection: Selection, signals: Signals) -> None:
     """Write `selection.parquet` (a row a sample) and `tasks.csv` (a row a task)."""
     selected = pool.reference.copy()
     selected[pool.rows(selection.uids)] = True
     table = pa.table(
         {
-            "uid": pa.array(pool.uid.tolist()),
-            "task": pa.array(pool.task.tolist()),
+            "uid": pa.array(pool.uid, pa.string()),
+            "task": pa.array(pool.task, pa.string()),
             "cluster": pa.array(selection.cluster, pa.int32()),
             "score": pa.array(selection.score, pa.float64(), from_pandas=True),
             "rank": pa.array(selection.rank, pa.int32()),
             "selected": pa.array(selected),
-            "reason": pa.array(selection.reason.tolist()),
+            "reason": pa.array(selection.reason, pa.string()),
         }
     )
     with replacing(out / "selection" / "selection.parquet") as path:
         pq.write_table(table, path)
-    rows = [task_row(task, pool, selection, selected, signals) for task in pool.tasks]
+    irs = known_irs(pool, signals)
+    rows = [
+        task_row(task, pool, selection, selected, irs.get(task, np.empty(0))) for task in pool.tasks
+    ]
     path = out / "selection" / "tasks.csv"
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
@@ -63,35 +57,32 @@ def write_selection(out: Path, pool: Pool, selection: Selection, signals: Signal
         writer.writerows(rows)
 
 
+def known_irs(pool: Pool, signals: Signals) -> dict[str, np.ndarray]:
+    """IRS by task, where they are those of this reference split: not every method asks for them."""
+    if not (pool.reference.any() and signals.paired_loss_path.exists()):
+        return {}
+    theirs = set(signals.paired_loss()["uid"].to_pylist()) == set(pool.uid[pool.reference])
+    return signals.irs_by_task(pool) if theirs else {}
+
+
 def task_row(
-    task: str, pool: Pool, selection: Selection, selected: np.ndarray, signals: Signals
+    task: str, pool: Pool, selection: Selection, selected: np.ndarray, irs: np.ndarray
 ) -> dict[str, Any]:
     """What became of one task; empty where the method knows no such figure."""
     rows = pool.task_rows(task)
-    irs, undefined = task_irs(task, pool, signals)
-    deviation = irs.std(ddof=1) / np.sqrt(len(irs)) if len(irs) > 1 else None
+    defined = irs[np.isfinite(irs)]
+    deviation = defined.std(ddof=1) / np.sqrt(len(defined)) if len(defined) > 1 else None
     return {
         "task": task,
         "size": len(rows),
         "reference": int(pool.reference[rows].sum()),
-        "irs_mean": float(irs.mean()) if len(irs) else None,
+        "irs_mean": float(defined.mean()) if len(defined) else None,
         "irs_sem": deviation,
-        "undefined": undefined,
+        "undefined": len(irs) - len(defined),
         "weight": selection.task_weights.get(task),
         "budget": selection.budgets[task],
         "selected": int(selected[rows].sum()),
     }
-
-
-def task_irs(task: str, pool: Pool, signals: Signals) -> tuple[np.ndarray, int]:
-    """Defined IRS values of a task's reference samples, and how many are undefined."""
-    if not pool.reference.any():
-        return np.empty(0), 0
-    table = signals.paired_loss()
-    irs = table["irs"].to_numpy(zero_copy_only=False).astype(np.float64)
-    irs = irs[np.asarray(table["task"].to_pylist()) == task]
-    defined = irs[np.isfinite(irs)]
-    return defined, len(irs) - len(defined)
 
 
 def read_selected(out: Path) -> np.ndarray:

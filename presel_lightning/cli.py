@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 
@@ -20,16 +19,19 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
 
   fit       select, train on the selection, train the baselines, score all of them, report
   select    the same up to the selection
+  compare   selectors x budgets x seeds on equal terms, beside full data and the untrained model
   check     config, data and environment examined without training
   evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
-  export    the final model in another tool's format (--run DIR --to hf --path P)
+  export    the selection or the final model in another tool's format (--run DIR --to csv --path P)
   report    the report of an existing run folder, again (--run DIR)
 
 FILE is a path or the name of a shipped config ({{configs}}).
 `SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.
 """
 
-TRAINING = ("fit", "select", "evaluate", "check")
+TRAINING = ("fit", "select", "compare", "evaluate", "check")
+SERVING = ("prepare",)
+"""Commands that `compare` gives to its own processes."""
 
 
 def configs_folder() -> Path:
@@ -80,38 +82,44 @@ def report(run: str) -> None:
 
 def export(
     run: str,
-    to: Literal["hf", "adapter", "llava", "llava-lora"],
+    to: str,
     path: str,
+    images: str | None = None,
+    image_root: str | None = None,
+    shard_mb: int | None = None,
     language_model: str | None = None,
     vision_tower: str | None = None,
 ) -> None:
-    """Write the final model of a run in another tool's format.
+    """Write the selection or the final model of a run in another tool's format.
 
     Args:
-        run: folder that `fit` wrote.
-        to: `hf` merged transformers checkpoint, `adapter` PEFT's own, `llava` the original LLaVA's
-            merged layout, `llava-lora` its adapter with non_lora_trainables.bin.
-        path: folder to write.
-        language_model: `llava` only: what the base was made of, where it is not known.
-        vision_tower: `llava` only: likewise.
+        run: folder that `select` or `fit` wrote.
+        to: the selection: `llava-json` LLaVA's records, `llama-factory` ShareGPT with its
+            dataset_info.json, `ms-swift` JSON lines, `trl` a Hugging Face dataset in parquet with
+            its images, `webdataset` tar shards, `npy` DataComp's array of uids, `csv` a table; the
+            final model: `hf` merged transformers checkpoint, `adapter` PEFT's own, `llava` the
+            original LLaVA's merged layout, `llava-lora` its adapter with non_lora_trainables.bin.
+        path: new folder to write.
+        images: `llava-json`, `llama-factory`, `ms-swift`: `none` names images by their absolute
+            paths (default), `copy` and `link` put them into the folder.
+        image_root: selection only: where the images lie now, if they were moved since the run.
+        shard_mb: `trl`, `webdataset`: megabytes from which on the next file is begun (500).
+        language_model: `llava`, `llava-lora`: what the base was made of, where it is not known.
+        vision_tower: `llava`, `llava-lora`: likewise.
     """
-    quiet()
-    checkpoint = str(Path(run) / "models" / "final")
-    if not Path(checkpoint).is_dir():
-        raise UserError(f"--run {run}: no models/final there; give a folder that `fit` wrote")
-    if to == "hf":
-        from presel_lightning.export.hf import export_hf_merged
+    from presel_lightning.export.run import export_run
 
-        export_hf_merged(checkpoint, path)
-    elif to == "adapter":
-        from presel_lightning.export.adapter import export_adapter
-
-        export_adapter(checkpoint, path)
-    else:
-        from presel_lightning.export.llava import export_llava
-
-        export_llava(checkpoint, path, to == "llava", language_model, vision_tower)
-    print(f"written: {path}")
+    line = export_run(
+        run,
+        to,
+        path,
+        images=images,
+        image_root=image_root,
+        shard_mb=shard_mb,
+        language_model=language_model,
+        vision_tower=vision_tower,
+    )
+    print(line)
 
 
 LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export}
@@ -161,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if command in LIGHT:
             run_light(command, words)
-        elif command in TRAINING:
+        elif command in (*TRAINING, *SERVING):
             run_training(command, words)
         else:
             raise UserError(

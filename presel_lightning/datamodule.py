@@ -21,18 +21,18 @@ from presel_lightning.data.batches import (
     passes,
     token_blocks,
 )
-from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.dataset import Encoder, ImageSet, PairSet, TrainSet
+from presel_lightning.data.conversation import AUTO, TEMPLATES
+from presel_lightning.data.dataset import ImageSet, PairSet, TrainSet
+from presel_lightning.data.encoders import encoder_of
 from presel_lightning.data.images import MAX_PIXELS
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
-from presel_lightning.models.processor import Processor
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector
-from presel_lightning.signals import PAIRED_LOSS, Signals
+from presel_lightning.signals import ON_REFERENCE, Signals
 
 Size = int | float
 
@@ -56,7 +56,8 @@ class SelectionDataModule(LightningDataModule):
 
     Args:
         annotations: LLaVA-format JSON or JSON lines, one or several; or a folder of folders of
-            images (folder = task, no instructions); or `quickstart`, the pool that we ship.
+            images (folder = task, no instructions); or `quickstart`, the pool that we ship, and
+            `quickstart:equal`, `:hard_small`, `:easy_small`, `:corrupt`, `:giant`, others like it.
         image_root: folder that image paths are relative to and may not leave; by default the
             folder of the (first) annotation file, or the annotation folder itself.
         task_key: field that names a record's task.
@@ -65,7 +66,10 @@ class SelectionDataModule(LightningDataModule):
         reference: size of the reference split, a fraction or a count.
         budget: size of the whole selection, reference included: 0 < x <= 1 is a fraction (1 is
             everything), an integer from 2 a count.
-        template: conversation template.
+        always_reference: draw the reference split for every selector, and keep it in what each
+            chooses, so that all of them start alike; `compare` does so.
+        template: conversation template; `auto` is vicuna_v1 for LLaVA-1.5, and any other model's
+            own chat template.
         max_length: tokens of a sample, image included; what is longer is cut at the end.
         batch_size: samples of a training step, over all devices.
         micro_batch_size: samples of a forward pass, on each device; the step is accumulated from
@@ -89,7 +93,8 @@ class SelectionDataModule(LightningDataModule):
         task_rules: list[TaskRule] | None = None,
         reference: Size = 0.05,
         budget: Size = 0.15,
-        template: str = "vicuna_v1",
+        always_reference: bool = False,
+        template: str = AUTO,
         max_length: int = 2048,
         batch_size: int = 128,
         micro_batch_size: int | None = None,
@@ -107,6 +112,7 @@ class SelectionDataModule(LightningDataModule):
         self.image_root = image_root
         self.task_key, self.task_files, self.task_rules = task_key, task_files, task_rules
         self.reference, self.budget = reference, budget
+        self.always_reference = always_reference
         self.template, self.max_length = template, max_length
         self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
         self.block_size, self.block_tokens = block_size, block_tokens
@@ -125,16 +131,17 @@ class SelectionDataModule(LightningDataModule):
                 raise UserError(
                     f"{key} is {size}; give a fraction 0 < x <= 1 or a whole number from 2"
                 )
-        if template not in TEMPLATES:
-            raise UserError(f"data.template {template!r} is unknown; choose of {list(TEMPLATES)}")
+        if template not in (known := [AUTO, *TEMPLATES]):
+            raise UserError(f"data.template {template!r} is unknown; choose of {known}")
 
     # ---------------------------------------------------------------- the pool and its parts
 
     def source(self, out: Path) -> PoolSource:
         """The files that the pool is read from."""
         annotations = self.annotations
-        if annotations == "quickstart":
-            annotations = str(quickstart.pool(out / "work" / "quickstart") / "train.json")
+        if quickstart.is_pool(annotations):
+            folder = quickstart.pool(out / "work" / "quickstart", str(annotations))
+            annotations = str(folder / "train.json")
         return source(
             annotations,
             self.image_root,
@@ -192,19 +199,19 @@ class SelectionDataModule(LightningDataModule):
     @staticmethod
     def needs_reference(selector: Selector) -> bool:
         """Whether a selector leans on a model that was tuned on a reference split."""
-        return PAIRED_LOSS in selector.needs
+        return bool(ON_REFERENCE & set(selector.needs))
 
     # ---------------------------------------------------------------- what the loaders serve
 
-    def encoder(self, processor: Processor) -> Encoder:
-        """Conversations to tokens, for one model."""
-        return Encoder(self.template, processor, self.max_length)
+    def encoder(self, processor: Any) -> Any:  # noqa: ANN401 - see `encoder_of`
+        """Conversations to batches, for one model."""
+        return encoder_of(self.template, processor, self.max_length)
 
     def passes(self, world: int) -> int:
         """Forward passes of a training step, on each of `world` devices."""
         return passes(self.batch_size, world, self.micro_batch_size)
 
-    def train_on(self, uids: np.ndarray, processor: Processor, *, seed: int) -> None:
+    def train_on(self, uids: np.ndarray, processor: Any, *, seed: int) -> None:  # noqa: ANN401
         """Serve these samples to the next fit."""
         rows = np.sort(self.pool.rows(uids))
         dataset = TrainSet(self.pool, rows, self.encoder(processor))
@@ -218,7 +225,7 @@ class SelectionDataModule(LightningDataModule):
 
         self._train = loader
 
-    def pair_up(self, uids: np.ndarray, processor: Processor) -> Blocks:
+    def pair_up(self, uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare these samples, with and without question, for the next prediction."""
         rows = np.sort(self.pool.rows(uids))
         pairs = PairSet(self.pool, rows, self.encoder(processor))

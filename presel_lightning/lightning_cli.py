@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import yaml
@@ -20,7 +20,9 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
+from presel_lightning.annotators import Annotator
 from presel_lightning.check import Throughput
+from presel_lightning.compare import Grid
 from presel_lightning.console import show_bars
 from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.errors import UserError
@@ -29,8 +31,9 @@ from presel_lightning.plan import Arm, Plan
 from presel_lightning.ranks import rank_zero
 from presel_lightning.recipe import Recipe
 from presel_lightning.selectors import Selector
-from presel_lightning.signals import FEATURES, PAIRED_LOSS
+from presel_lightning.signals import KNOWN
 from presel_lightning.store import write_text
+from presel_lightning.strategies import examine_strategy, our_strategy
 from presel_lightning.tasks import Embed, FineTune
 
 DEFINING = (
@@ -73,16 +76,6 @@ class Stages:
     """The fit on the selection, and on the baselines' samples."""
 
 
-class FSDP2(ModelParallelStrategy):
-    """Parameters cut over all devices, each of which has data of its own."""
-
-    def setup_environment(self) -> None:
-        """Take every device for data: Lightning's own default cuts tensors inside a node."""
-        self._data_parallel_size = self.num_nodes * self.num_processes
-        self._tensor_parallel_size = 1
-        super().setup_environment()
-
-
 class RecipeCLI(LightningCLI):
     """One parser for every training command, so that a config is valid for all of them."""
 
@@ -91,6 +84,15 @@ class RecipeCLI(LightningCLI):
         parser.set_defaults({"trainer.max_epochs": 1, "trainer.enable_model_summary": False})
         parser.add_subclass_arguments(Selector, "selector", required=False)
         parser.set_defaults({"selector": "presel_lightning.selectors.PreSel"})
+        parser.add_subclass_arguments(
+            Annotator, "annotator", required=False, help="writes the instructions that are missing"
+        )
+        parser.add_argument(
+            "--price_per_instruction",
+            type=float | None,
+            default=None,
+            help="what an instruction costs, to tell what those that are missing would",
+        )
         parser.add_argument("--stages", type=Stages, default=Stages(), help="overrides by stage")
         parser.add_argument(
             "--baselines",
@@ -109,6 +111,7 @@ class RecipeCLI(LightningCLI):
             help="scores of full-data tuning: a benchmark.json, or published:llava665k",
         )
         parser.add_argument("--out", type=str | None, default=None, help="run folder")
+        self.add_comparison(parser)
         parser.add_argument(
             "--threads", type=int | None, default=None, help="CPU threads of torch, each process"
         )
@@ -128,7 +131,52 @@ class RecipeCLI(LightningCLI):
             "--check_images", type=int | None, default=None, help="`check` only: images to look at"
         )
         parser.add_argument(
+            "--probe",
+            type=Literal["auto"] | bool,
+            default="auto",
+            help="`check` only: train some steps and measure them; auto: where there is a GPU",
+        )
+        parser.add_argument(
             "--checkpoint", type=str | None, default=None, help="`evaluate` only: what to score"
+        )
+
+    def add_comparison(self, parser: LightningArgumentParser) -> None:
+        """Add what `compare` varies."""
+        parser.add_argument(
+            "--selectors",
+            type=str | dict[str, Any],
+            nargs="*",
+            default=["PreSel", "Random"],
+            help="`compare`: names, or {class_path, init_args, label}",
+        )
+        parser.add_argument(
+            "--budgets",
+            type=int | float,
+            nargs="*",
+            default=[],
+            help="`compare`: values of data.budget; that one where none is given",
+        )
+        parser.add_argument(
+            "--seeds", type=int, nargs="*", default=[0, 1, 2], help="`compare`: seeds of each cell"
+        )
+        parser.add_argument(
+            "--pools",
+            type=str,
+            nargs="*",
+            default=[],
+            help="`compare`: values of data.annotations; that one where none is given",
+        )
+        parser.add_argument(
+            "--equal",
+            type=Literal["epochs", "steps"],
+            default="epochs",
+            help="`compare`: train all cells for the same epochs, or for full data's steps",
+        )
+        parser.add_argument(
+            "--workers", type=int | None, default=None, help="`compare`: fits side by side"
+        )
+        parser.add_argument(
+            "--signals", type=str, nargs="*", default=[], help="`prepare`: what to make"
         )
 
     def instantiate_classes(self) -> None:
@@ -159,6 +207,11 @@ class ConfigParts:
             raise UserError(f"stages.{stage}: {error}") from error
         return merged
 
+    def examine_strategies(self) -> None:
+        """See that every fit can be done under its strategy."""
+        for stage in ("reference", "final"):
+            examine_strategy(stage, self.merged[stage].trainer, self.merged[stage].model)
+
     def build(self, stage: str, key: str, **overrides: Any) -> Any:  # noqa: ANN401
         """Instantiate one part of a stage's configuration."""
         config = self.merged[stage].clone()
@@ -171,6 +224,21 @@ class ConfigParts:
         """The module of a stage, before any weight is loaded."""
         model: FineTune = self.build(stage, "model", **overrides)
         return model
+
+    def selector(self, spec: dict[str, Any]) -> Selector:
+        """A selector of its class path and arguments.
+
+        Raises:
+            UserError: there is no such class, or it takes no such argument.
+        """
+        try:
+            config = self.parser.parse_object({"selector": spec}, namespace=self.config.clone())
+            selector: Selector = self.parser.instantiate(
+                Namespace(selector=config.selector)
+            ).selector
+        except ArgumentError as error:
+            raise UserError(f"selectors: {explain(str(error))}") from error
+        return selector
 
     def embed(self) -> Embed:
         """The module of the feature stage."""
@@ -205,8 +273,7 @@ class ConfigParts:
         # batches and blocks are dealt out by rank already
         options["use_distributed_sampler"] = False
         options["enable_checkpointing"] = bool(callbacks)
-        if options["strategy"] == "fsdp2":
-            options["strategy"] = FSDP2(save_distributed_checkpoint=False)
+        options["strategy"] = our_strategy(options["strategy"])
         try:
             return Trainer(**options, callbacks=[*configured, *callbacks])
         except (TypeError, ValueError, MisconfigurationException) as error:
@@ -234,29 +301,55 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
         torch.set_num_threads(config.threads)
     scored = f"evaluate-{Path(config.checkpoint).name}" if config.checkpoint else name
     plan = plan_from(parser, config, Path(config.out or f"runs/{scored}"))
-    unknown = set(plan.selector.needs) - {FEATURES, PAIRED_LOSS}
+    unknown = set(plan.selector.needs) - set(KNOWN)
     if unknown:
-        raise UserError(f"selector needs {', '.join(unknown)}; known: {FEATURES}, {PAIRED_LOSS}")
+        raise UserError(f"selector needs {', '.join(unknown)}; known: {', '.join(KNOWN)}")
     if config.trainer.accumulate_grad_batches != 1:
         raise UserError(
             "trainer.accumulate_grad_batches is counted from data.batch_size (over all devices) and "
             "data.micro_batch_size (a pass of one device); set those"
         )
+    parts = ConfigParts(parser, config)
+    if command in ("fit", "select", "compare"):
+        parts.examine_strategies()
     occupy(plan.out)
     if rank_zero() and command not in ("check", "evaluate"):
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
-    recipe = Recipe(plan, ConfigParts(parser, config))
+    recipe = Recipe(plan, parts)
+    return recipe, options_of(command, parser, config)
+
+
+def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[str, Any]:
+    """What a command's method is called with.
+
+    Raises:
+        UserError: something is missing without which it cannot work.
+    """
     if command == "check":
-        return recipe, {
+        return {
             "throughput": parser.instantiate(config).throughput,
             "n_records": config.check_records,
             "n_images": config.check_images,
+            "probing": None if config.probe == "auto" else config.probe,
         }
+    if command == "prepare":
+        return {"signals": config.signals}
+    if command == "compare":
+        grid = Grid(
+            selectors=config.selectors,
+            budgets=config.budgets or [config.data.budget],
+            seeds=config.seeds,
+            equal=config.equal,
+            workers=config.workers,
+            pools=config.pools,
+            full=not config.full_scores,
+        )
+        return {"grid": grid}
     if command != "evaluate":
-        return recipe, {}
+        return {}
     if not config.checkpoint:
         raise UserError("evaluate needs --checkpoint: a folder or hub id of a model")
-    return recipe, {"checkpoint": config.checkpoint}
+    return {"checkpoint": config.checkpoint}
 
 
 def occupy(out: Path) -> None:
@@ -297,7 +390,7 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
     if unknown:
         known = ", ".join(get_args(Arm))
         raise UserError(f"baselines: {', '.join(sorted(unknown))} is unknown; choose of {known}")
-    keys = ("data", "selector", "benchmarks")
+    keys = ("data", "selector", "benchmarks", "annotator")
     built = parser.instantiate(Namespace({key: config[key] for key in keys}))
     return Plan(
         out=out,
@@ -309,6 +402,8 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
         benchmarks=built.benchmarks,
         full_scores=config.full_scores,
         checkpoint_every=config.checkpoint_every,
+        annotator=built.get("annotator"),
+        price_per_instruction=config.price_per_instruction,
     )
 
 
@@ -334,6 +429,8 @@ def explain(message: str) -> str:
         line += f": {given[1]!r} will not do"
     if "selector" in message:
         line += f"; selectors: {', '.join(known_classes(Selector))}"
+    if "annotator" in message:
+        line += f"; annotators: {', '.join(known_classes(Annotator))}"
     if "benchmarks" in message:
         line += f"; benchmarks: {', '.join(known_classes(BenchmarkTask))}"
     return line

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from lightning import Callback, Trainer
 
+from presel_lightning.annotators import Annotator
 from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.eval.annotation_file import BenchmarkTask
 from presel_lightning.selectors import Selector
@@ -29,6 +30,9 @@ class Parts(Protocol):
     def model(self, stage: str, **overrides: str | None) -> FineTune:
         """The module of a stage, before any weight is loaded."""
 
+    def selector(self, spec: dict[str, Any]) -> Selector:
+        """A selector of its class path and arguments."""
+
     def embed(self) -> Embed:
         """The module of the feature stage."""
 
@@ -47,6 +51,8 @@ class Plan:
         benchmarks: what every arm is scored on.
         full_scores: scores of full-data tuning, where no `full` arm is trained.
         checkpoint_every: training steps between two checkpoints of a fit.
+        annotator: writes what is missing; without one the run waits for it.
+        price_per_instruction: what one costs, to tell what those that are missing would.
     """
 
     out: Path
@@ -58,3 +64,5 @@ class Plan:
     benchmarks: list[BenchmarkTask] = field(default_factory=list)
     full_scores: str | None = None
     checkpoint_every: int = 100
+    annotator: Annotator | None = None
+    price_per_instruction: float | None = None

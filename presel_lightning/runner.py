@@ -40,6 +40,7 @@ class Runner:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.ledger = Ledger(out / "run.json")
+        self.began = time.time()
 
     def stage(
         self,
@@ -69,7 +70,7 @@ class Runner:
         if rank_zero():  # from now on what lies there is of no certain origin
             self.ledger.record(name, status="running", fingerprint=key)
         start = time.perf_counter()
-        facts = work() if together else self._alone(work, done)
+        facts = work() if together else self.alone(work, done)
         if rank_zero():
             took = time.perf_counter() - start
             self.ledger.record(
@@ -87,7 +88,7 @@ class Runner:
             self.tell(f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
         agree(lambda: None)
 
-    def _alone(self, work: Callable[[], Facts], done: Callable[[], bool]) -> Facts:
+    def alone(self, work: Callable[[], Facts], done: Callable[[], bool]) -> Facts:
         """Let the first process work; the others wait, and fail if it fails."""
         if not grouped():
             while not rank_zero() and not done():

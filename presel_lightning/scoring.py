@@ -60,6 +60,15 @@ class Scoring:
         )
         self.runner.stage("benchmarks", key, [self.out / "benchmark.json"], work, together=True)
 
+    def score_untrained(self) -> None:
+        """Score the pre-instruction model alone."""
+        self.keys["untrained"] = self.key_of_untrained()
+        self.benchmark({"untrained": None})
+
+    def key_of_untrained(self) -> str:
+        """Name the pre-instruction model."""
+        return fingerprint(self.parts.model("final").fingerprint())
+
     def scorer(self, arm: str) -> Benchmark:
         """The benchmark callback of one arm."""
         what = [benchmark.fingerprint() for benchmark in self.plan.benchmarks]

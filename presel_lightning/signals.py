@@ -16,6 +16,12 @@ from presel_lightning.store import replacing, replacing_folder, write_json
 
 PAIRED_LOSS = "paired_loss"
 FEATURES = "features"
+HELD_OUT_LOSS = "held_out_loss"
+ON_REFERENCE = frozenset({PAIRED_LOSS, HELD_OUT_LOSS})
+"""Signals that rest on models which were tuned on the reference split."""
+KNOWN = (FEATURES, PAIRED_LOSS, HELD_OUT_LOSS)
+"""What the recipe can make."""
+PAIRED_COLUMNS = ("uid", "task", "loss_with_question", "loss_without_question", "n_tokens", "irs")
 
 
 class Signals:
@@ -34,8 +40,13 @@ class Signals:
         return self.folder / "paired_loss.parquet"
 
     @property
+    def held_out_loss_path(self) -> Path:
+        """`held_out_loss.parquet`: uid, task, start_loss, loss, correct, n_tokens."""
+        return self.folder / "held_out_loss.parquet"
+
+    @property
     def features_path(self) -> Path:
-        """`features/`: features.npy (N, D), uid.npy (N,), meta.json."""
+        """`features/`: features.npy (N, D), uid.npy (N,) ASCII, meta.json."""
         return self.folder / "features"
 
     def paired_loss(self) -> pa.Table:
@@ -47,6 +58,32 @@ class Signals:
         if not self.paired_loss_path.exists():
             raise MissingSignalError(PAIRED_LOSS, self.folder)
         return pq.read_table(self.paired_loss_path)
+
+    def held_out_loss(self) -> pa.Table:
+        """Losses of every reference sample under a model that has not seen it.
+
+        Returns:
+            uid, task, start_loss (of the pre-instruction model), loss, loss_without_question (both
+            of the model that was tuned on the other half), correct (whether that model foretells
+            every token of the answer), n_tokens.
+
+        Raises:
+            MissingSignalError: they have not been computed.
+        """
+        if not self.held_out_loss_path.exists():
+            raise MissingSignalError(HELD_OUT_LOSS, self.folder)
+        return pq.read_table(self.held_out_loss_path)
+
+    def irs_by_task(self, pool: Pool) -> dict[str, np.ndarray]:
+        """IRS of each task's reference samples; NaN where it is undefined.
+
+        Raises:
+            MissingSignalError: they have not been computed.
+        """
+        table = self.paired_loss()
+        task = np.asarray(table["task"].to_pylist())
+        irs = table["irs"].to_numpy(zero_copy_only=False).astype(np.float64)  # null becomes NaN
+        return {name: irs[task == name] for name in pool.tasks}
 
     def features(self, pool: Pool, rows: np.ndarray) -> np.ndarray:
         """Features of some rows of the pool, (len(rows), D) float32; the rest stays on disk.
@@ -74,6 +111,30 @@ class Signals:
     def write_paired_loss(self, table: pa.Table) -> None:
         """Put the paired losses in place at once."""
         with replacing(self.paired_loss_path) as path:
+            pq.write_table(table.select(PAIRED_COLUMNS), path)
+
+    def write_held_out_loss(self, start: pa.Table, one: pa.Table, other: pa.Table) -> None:
+        """Join what the pre-instruction model and the models of both halves say.
+
+        Args:
+            start: losses of all reference samples under the pre-instruction model.
+            one: losses of one half under the model of the other.
+            other: and the other way round.
+        """
+        held_out = pa.concat_tables([one, other]).sort_by("uid")
+        start = start.sort_by("uid")
+        table = pa.table(
+            {
+                "uid": held_out["uid"],
+                "task": held_out["task"],
+                "start_loss": start["loss_with_question"],
+                "loss": held_out["loss_with_question"],
+                "loss_without_question": held_out["loss_without_question"],
+                "correct": held_out["correct"],
+                "n_tokens": held_out["n_tokens"],
+            }
+        )
+        with replacing(self.held_out_loss_path) as path:
             pq.write_table(table, path)
 
     def write_features(
@@ -94,5 +155,5 @@ class Signals:
             for start in range(0, len(uids), 1 << 14):
                 features[start : start + (1 << 14)] = unique[place[start : start + (1 << 14)]]
             features.flush()
-            np.save(folder / "uid.npy", uids.astype("U32"))
+            np.save(folder / "uid.npy", uids.astype("S32"))
             write_json(folder / "meta.json", {**meta, "shape": list(features.shape)})

@@ -39,6 +39,12 @@ class Throughput:
     features: float = 58.0
     """Images through the encoder, decoding included."""
 
+    @classmethod
+    def measured(cls, training: float) -> Throughput:
+        """From a measured rate of fits alone; losses in their published proportion to it."""
+        published = cls()
+        return cls(training, training * published.losses / published.training, published.features)
+
     def scaled(self, parameters: int) -> Throughput:
         """The same GPU with a model of another size; the encoder stays."""
         by = PUBLISHED_PARAMETERS / max(1, parameters)
@@ -79,9 +85,8 @@ def gpu_hours(work: Work, speed: Throughput, epochs: dict[str, float]) -> dict[s
     return {stage: took / 3600 for stage, took in seconds.items() if took}
 
 
-def report_cost(hours: dict[str, float], speed: Throughput, stated: bool, report: Report) -> None:
+def report_cost(hours: dict[str, float], speed: Throughput, source: str, report: Report) -> None:
     """Show GPU-hours by stage, and from which throughput they follow."""
-    source = "as stated" if stated else "published cost by parameters"
     report.add("GPU-hours", "in all", f"{in_hours(sum(hours.values()))} (benchmarks not counted)")
     for stage, took in hours.items():
         report.add("GPU-hours", stage, in_hours(took))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from rich.console import Console
 
 from presel_lightning.check.cost import (
@@ -26,16 +27,19 @@ from presel_lightning.check.network import (
 )
 from presel_lightning.check.origin import is_assembled, origin_of, read_config, read_processor
 from presel_lightning.check.pictures import look_at, report_images
+from presel_lightning.check.probe import Measured, Pass, probe, report_probe
 from presel_lightning.check.report import Report, share, size
 from presel_lightning.check.survey import Survey, report_survey, survey
 from presel_lightning.check.tokens import Lengths, report_tokens
 from presel_lightning.console import track
 from presel_lightning.data.conversation import TEMPLATES
+from presel_lightning.data.encoders import Encoder
 from presel_lightning.data.source import PoolSource
 from presel_lightning.datamodule import SelectionDataModule, count_of
 from presel_lightning.errors import UserError
 from presel_lightning.eval.published import full_scores
 from presel_lightning.models import Components, Processor
+from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.models.components import cache_folder
 from presel_lightning.signals import FEATURES
 from presel_lightning.tasks import FineTune
@@ -43,15 +47,29 @@ from presel_lightning.tasks import FineTune
 if TYPE_CHECKING:
     from presel_lightning.plan import Parts, Plan
 
-SHARDING = ("FSDPStrategy", "ModelParallelStrategy", "DeepSpeedStrategy")
+SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 """Strategies that spread weights and optimiser over the devices."""
 
 
 class Devices(NamedTuple):
-    """What the final fit runs on: how many processes, and whether they share the weights."""
+    """What the final fit runs on.
+
+    Attributes:
+        world: processes.
+        shards: over how many of them the weights are spread.
+        kind: `cuda` or `cpu`; empty where it is not here.
+        precision: of the computation.
+    """
 
     world: int
     shards: int
+    kind: str = ""
+    precision: Any = None
+
+    def one_pass(self, data: SelectionDataModule) -> Pass:
+        """What a device does at a time."""
+        share = -(-data.batch_size // self.world)
+        return Pass(min(share, data.micro_batch_size or share), self.kind, self.precision)
 
 
 def check(
@@ -62,6 +80,7 @@ def check(
     throughput: Throughput | None = None,
     n_records: int = 2000,
     n_images: int | None = None,
+    probing: bool | None = None,
 ) -> Report:
     """Examine what a run needs before any GPU second, and show it on one screen.
 
@@ -72,6 +91,8 @@ def check(
         throughput: samples a second of one GPU; by default the published cost, scaled.
         n_records: conversations to tokenise, drawn by the run's seed.
         n_images: images whose headers are read, drawn by the run's seed; all by default.
+        probing: train some steps on one device and measure them; by default where the fit is to
+            run on a GPU and no throughput is stated.
 
     Raises:
         UserError: something will fail later; the message lists all of it.
@@ -95,9 +116,15 @@ def check(
         network = measure(module, config)
         report_network(network, module, report)
         lengths = examine_tokens(plan.data, read_processor(module, config), found, report)
-        examine_memory(plan, parts, network, module, lengths, report)
+        devices = count_devices(plan, parts, report)
+        examine_memory(plan, devices, network, module, lengths, report)
         if work is not None and source is not None:
-            examine_cost(parts, network, work, throughput, report)
+            wanted = devices.kind == "cuda" and throughput is None if probing is None else probing
+            measured = None
+            if wanted:
+                measured = examine_probe(plan, source, found, module, devices, report)
+            speed, told = choose_speed(throughput, measured, network)
+            examine_cost(parts, work, speed, told, report)
             annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
             needed = disk_bytes(work, network, width, annotations)
             report_disk(needed, plan.out, "run folder", "set --out to another disk", report)
@@ -135,18 +162,18 @@ def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -
 
 
 def examine_tokens(
-    data: SelectionDataModule, processor: Processor, found: Survey, report: Report
+    data: SelectionDataModule, processor: Processor | ChatProcessor, found: Survey, report: Report
 ) -> Lengths:
     """Tokenise the sample; returns the lengths that a step will meet."""
     with report.collecting():
-        stop = TEMPLATES[data.template].stop
-        tokenizer = processor.tokenizer
-        if tokenizer(stop, add_special_tokens=False)["input_ids"] != [tokenizer.eos_token_id]:
+        encoder = data.encoder(processor)
+        if isinstance(encoder, Encoder) and not encoder.stop_ids():
+            stop = TEMPLATES[encoder.template].stop
             report.notes.append(
-                f"data.template {data.template} ends answers with {stop!r}, which is not the "
+                f"data.template {encoder.template} ends answers with {stop!r}, which is not the "
                 "model's end token: trained so, it will not know where to stop"
             )
-        return report_tokens(data.encoder(processor), found.sample, report)
+        return report_tokens(encoder, found.sample, report)
     return Lengths(data.max_length, data.max_length)
 
 
@@ -208,17 +235,50 @@ def require_reference(data: SelectionDataModule, reference: int, budget: int, ta
         )
 
 
-def examine_cost(
-    parts: Parts,
-    network: Network,
-    work: Work,
-    throughput: Throughput | None,
+def examine_probe(
+    plan: Plan,
+    source: PoolSource,
+    found: Survey,
+    module: FineTune,
+    devices: Devices,
     report: Report,
-) -> None:
+) -> Measured | None:
+    """Train some steps, unless something keeps the fit from being tried on one device."""
+    reason = None
+    if report.failures:
+        reason = "the run would stop as it is"
+    elif not found.records:
+        reason = "no record has an instruction yet"
+    elif devices.shards > 1 or not devices.kind:
+        reason = "the fit's Trainer cannot be tried on one device"
+    elif module.tune == "none":
+        reason = "nothing is trained"
+    if reason is not None:
+        report.notes.append(f"no steps were tried: {reason}")
+        return None
+    one = devices.one_pass(plan.data)
+    with report.collecting():
+        measured = probe(plan.data, source, found.records, module, one, plan.seed)
+        report_probe(measured, one, report)
+        return measured
+    return None
+
+
+def choose_speed(
+    stated: Throughput | None, measured: Measured | None, network: Network
+) -> tuple[Throughput, str]:
+    """The throughput that GPU-hours follow from, and where it is from."""
+    if measured is not None:
+        return Throughput.measured(measured.samples_a_second), "fits measured here"
+    if stated is not None:
+        return stated, "as stated"
+    return Throughput().scaled(network.total), "published cost by parameters"
+
+
+def examine_cost(parts: Parts, work: Work, speed: Throughput, told: str, report: Report) -> None:
     """GPU-hours by stage."""
-    speed = throughput or Throughput().scaled(network.total)
     epochs = {stage: n_epochs(parts, stage) for stage in ("reference", "final")}
-    report_cost(gpu_hours(work, speed, epochs), speed, throughput is not None, report)
+    report_cost(gpu_hours(work, speed, epochs), speed, told, report)
 
 
 def n_epochs(parts: Parts, stage: str) -> float:
@@ -228,12 +288,15 @@ def n_epochs(parts: Parts, stage: str) -> float:
 
 
 def examine_memory(
-    plan: Plan, parts: Parts, network: Network, module: FineTune, lengths: Lengths, report: Report
+    plan: Plan,
+    devices: Devices,
+    network: Network,
+    module: FineTune,
+    lengths: Lengths,
+    report: Report,
 ) -> None:
     """Memory of one GPU in the final fit, against the GPU's own where there is one."""
-    devices = count_devices(plan, parts, report)
-    per_device = -(-plan.data.batch_size // devices.world)
-    per_device = min(per_device, plan.data.micro_batch_size or per_device)
+    per_device = devices.one_pass(plan.data).samples
     needed = gpu_memory(
         network,
         per_device,
@@ -263,7 +326,8 @@ def count_devices(plan: Plan, parts: Parts, report: Report) -> Devices:
         report.notes.append(f"the Trainer cannot be built on this machine: {reason}")
         return Devices(1, 1)
     world = trainer.num_devices * trainer.num_nodes
-    return Devices(world, world if type(trainer.strategy).__name__ in SHARDING else 1)
+    shards = world if isinstance(trainer.strategy, SHARDING) else 1
+    return Devices(world, shards, trainer.strategy.root_device.type, trainer.precision)
 
 
 def examine_encoder(plan: Plan, parts: Parts, report: Report) -> int:

@@ -9,7 +9,7 @@ from transformers import AddedToken, AutoConfig, AutoTokenizer, LlavaConfig
 
 from presel_lightning.data.conversation import IMAGE
 from presel_lightning.errors import UserError
-from presel_lightning.models import Components, Processor, load_processor
+from presel_lightning.models import Components, Processor, processor_of
 from presel_lightning.models.assemble import read_projector
 from presel_lightning.models.checkpoint import (
     Checkpoint,
@@ -102,7 +102,7 @@ def require_weights(folder: Path, key: str) -> None:
         raise UserError(f"{key} {folder}: its weights are missing ({what}); copy them there")
 
 
-def read_processor(module: FineTune, config: Any) -> Processor:  # noqa: ANN401 - see `read_config`
+def read_processor(module: FineTune, config: Any) -> Any:  # noqa: ANN401 - see `read_config`
     """The module's tokenizer; with it its image processor where it has one already.
 
     Raises:
@@ -111,7 +111,7 @@ def read_processor(module: FineTune, config: Any) -> Processor:  # noqa: ANN401 
     origin = origin_of(module)
     try:
         if not isinstance(origin, Components):
-            return load_processor(origin)
+            return processor_of(origin)
         tokenizer = AutoTokenizer.from_pretrained(origin.language_model)
     except UserError:
         raise

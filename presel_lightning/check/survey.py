@@ -35,6 +35,7 @@ class Survey:
         untasked_examples: some of them, described.
         images: image paths and how many well-formed records show each.
         sample: conversations of a seeded sample of good records.
+        records: the records that these are of.
         keys: fields of the first formless record.
     """
 
@@ -48,6 +49,7 @@ class Survey:
     untasked_examples: list[str] = field(default_factory=list)
     images: Counter[str] = field(default_factory=Counter)
     sample: list[tuple[Turn, ...]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
 
     @property
@@ -102,8 +104,9 @@ def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = N
         seen += 1
         if len(found.sample) < n_sample:
             found.sample.append(turns)
+            found.records.append(record)
         elif (place := rng.randrange(seen)) < n_sample:
-            found.sample[place] = turns
+            found.sample[place], found.records[place] = turns, record
     return found
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from presel_lightning.check.report import Report, share
-from presel_lightning.data.dataset import Encoder
+from presel_lightning.data.encoders import ChatEncoder, Encoder
 from presel_lightning.records import Turn
 
 UNCUT = 1 << 30
@@ -25,7 +25,9 @@ class Lengths(NamedTuple):
     answer: int
 
 
-def report_tokens(encoder: Encoder, sample: Sequence[Sequence[Turn]], report: Report) -> Lengths:
+def report_tokens(
+    encoder: Encoder | ChatEncoder, sample: Sequence[Sequence[Turn]], report: Report
+) -> Lengths:
     """Show lengths and what `max_length` cuts off; nothing where no instruction is there yet.
 
     Raises:
@@ -33,6 +35,8 @@ def report_tokens(encoder: Encoder, sample: Sequence[Sequence[Turn]], report: Re
     """
     if not sample:
         return Lengths(encoder.max_length, encoder.max_length)
+    if isinstance(encoder, ChatEncoder):
+        report.add("tokens", "of an image", "as many as its size asks for; not counted below")
     uncut = replace(encoder, max_length=UNCUT)
     lengths = np.array([len(uncut(turns).input_ids) for turns in sample])  # (n,)
     answers = np.array([encoder(turns).n_labels for turns in sample])  # (n,)
@@ -45,4 +49,6 @@ def report_tokens(encoder: Encoder, sample: Sequence[Sequence[Turn]], report: Re
             f"data.max_length {encoder.max_length} leaves {share(empty, len(lengths))} of the "
             "samples without an answer to learn from; raise it"
         )
-    return Lengths(int(min(lengths.max(), encoder.max_length)), ceil(answers.mean()))
+    counted = isinstance(encoder, Encoder)
+    longest = min(lengths.max(), encoder.max_length) if counted else encoder.max_length
+    return Lengths(int(longest), ceil(answers.mean()))

@@ -6,20 +6,22 @@ import csv
 import hashlib
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from presel_lightning.data.annotations import Record
 from presel_lightning.data.conversation import Odd, image_of, is_text_only, parse
-from presel_lightning.data.images import OutsideRoot, Track, check_images, resolve
+from presel_lightning.data.images import OutsideRoot, Resolver, Track, check_images
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
-from presel_lightning.records import Problem
+from presel_lightning.records import Problem, Turn
 from presel_lightning.store import replacing
 
 MANIFEST = pa.schema(
@@ -40,13 +42,15 @@ RECORDS = pa.schema(
         ("n_turns", pa.int32()),
         ("n_words", pa.int32()),
         ("key", pa.binary(16)),
-        ("whole", pa.binary(16)),
+        ("turns", pa.binary(16)),
         ("record", pa.large_string()),
     ]
 )
 SEEN = pa.schema([("image", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())])
 BATCH = 4096
 """Records held at a time."""
+FACTS = ("id", "image", "task", "n_turns", "key")
+"""What of the records is held while the pool is put together."""
 
 Row = dict[str, Any]
 
@@ -98,12 +102,11 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
     """
     problems: list[Problem] = []
     text_only = _write_records(source, records_path(out), problems, track)
-    columns = _columns(records_path(out))
-    occurrence, repeats = _number_all(columns, records_path(out))
-    named = zip(columns["task"], columns["image"], columns["id"], occurrence, strict=True)
-    uids = np.array([uid_of(*each) for each in named], dtype="U32")
-    kept = _keep(source, out, columns, uids, repeats, problems, track)
-    _write_pool(out, columns, uids, kept)
+    facts = read_facts(records_path(out), FACTS)
+    occurrence, repeats = _number_all(facts["key"], records_path(out))
+    uids = _uids(facts, occurrence)
+    kept = _keep(source, out, facts, uids, repeats, problems, track)
+    _write_pool(out, facts, uids, kept)
     _write_problems(out, problems)
     kinds = Counter(problem.problem for problem in problems)
     return PoolCounts(len(kept), text_only, len(problems), dict(kinds.most_common()))
@@ -155,7 +158,7 @@ def _candidate(record: Record, task: str | None) -> Row:
         "n_turns": len(turns),
         "n_words": words,
         "key": _digest([task, record["image"], sample_id]),
-        "whole": _digest(record),
+        "turns": digest_turns(turns),
         "record": text,
     }
 
@@ -177,30 +180,30 @@ def _problem(record: Record, task: str | None, problem: str, detail: str) -> Pro
     return Problem(str(record.get("id", "")), str(image), task or "", problem, detail)
 
 
-def _columns(path: Path) -> dict[str, list[Any]]:
-    """Everything about the records but the records."""
-    columns: dict[str, list[Any]] = {name: [] for name in RECORDS.names if name != "record"}
+def digest_turns(turns: Sequence[Turn]) -> bytes:
+    """Name a conversation: 16 bytes of blake2b over its questions and answers."""
+    return _digest([[turn.question, turn.answer] for turn in turns])
+
+
+def read_facts(path: Path, names: Sequence[str]) -> pa.Table:
+    """Some columns of the records, without the others; each column in one piece."""
+    options = pa.ipc.IpcReadOptions(included_fields=[RECORDS.get_field_index(n) for n in names])
     with pa.OSFile(str(path)) as file:
-        reader = pa.ipc.open_file(file)
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
-            for name, values in columns.items():
-                values += batch[name].to_pylist()
-    return columns
+        return pa.ipc.open_file(file, options=options).read_all().combine_chunks()
 
 
-def _number_all(columns: dict[str, list[Any]], path: Path) -> tuple[list[int], np.ndarray]:
+def _number_all(keys: pa.ChunkedArray, path: Path) -> tuple[list[int], np.ndarray]:
     """Occurrence of every record, and which ones repeat another whole.
 
     Records of one (task, image, id) are numbered in the order of their canonical JSON.
     """
-    counts = Counter(columns["key"])
+    counted = pc.value_counts(keys)
+    several = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
     groups: dict[bytes, list[int]] = defaultdict(list)
-    for row, key in enumerate(columns["key"]):
-        if counts[key] > 1:
-            groups[key].append(row)
-    occurrence = [0] * len(columns["key"])
-    repeats = np.zeros(len(occurrence), dtype=bool)
+    for row in _rows_in(keys, several):
+        groups[keys[row].as_py()].append(row)
+    occurrence = [0] * len(keys)
+    repeats = np.zeros(len(keys), dtype=bool)
     with RecordReader(path) as records:
         for rows in groups.values():
             texts = {row: canonical(records[row]) for row in rows}
@@ -209,6 +212,23 @@ def _number_all(columns: dict[str, list[Any]], path: Path) -> tuple[list[int], n
                 repeats[row] = texts[row] in number
                 occurrence[row] = number.setdefault(texts[row], len(number))
     return occurrence, repeats
+
+
+def _rows_in(column: pa.ChunkedArray, values: pa.Array) -> list[int]:
+    """Numbers of the rows whose value is one of these."""
+    rows: list[int] = np.flatnonzero(pc.is_in(column, value_set=values)).tolist()
+    return rows
+
+
+def _uids(facts: pa.Table, occurrence: Iterable[int]) -> np.ndarray:
+    """Uid of every record, (N,) ASCII."""
+    batches = facts.select(["task", "image", "id"]).to_batches(max_chunksize=BATCH)
+    rows = (row for b in batches for row in zip(*(c.to_pylist() for c in b.columns), strict=True))
+    named = (
+        uid_of(task, image, sample_id, number)
+        for (task, image, sample_id), number in zip(rows, occurrence, strict=True)
+    )
+    return np.fromiter(named, dtype="S32", count=len(facts))
 
 
 class RecordReader:
@@ -243,14 +263,14 @@ class RecordReader:
 def _keep(
     source: PoolSource,
     out: Path,
-    columns: dict[str, list[Any]],
+    facts: pa.Table,
     uids: np.ndarray,
     repeats: np.ndarray,
     problems: list[Problem],
     track: Track | None,
 ) -> np.ndarray:
     """Rows without a problem, in the order of their uids."""
-    images = sorted(set(columns["image"]))
+    images = sorted(facts["image"].unique().to_pylist())
     found = check_images(
         source.image_root,
         images,
@@ -261,30 +281,29 @@ def _keep(
         track=track,
     )
     _write_seen(out, source.image_root, images)
-    good = ~repeats
-    told = zip(columns["id"], columns["image"], columns["task"], strict=True)
-    for row, (sample_id, image, task) in enumerate(told):
-        if repeats[row]:
-            detail = f"the same as another record, uid {uids[row]}"
-            problems.append(Problem(sample_id, image, task, "repeated_record", detail))
-        elif image in found:
-            problems.append(Problem(sample_id, image, task, *found[image]))
-            good[row] = False
-    kept = np.flatnonzero(good)
+    bad = repeats.copy()
+    bad[_rows_in(facts["image"], pa.array(list(found), pa.string()))] = True
+    for row in np.flatnonzero(bad).tolist():
+        sample_id, image, task = (facts[name][row].as_py() for name in ("id", "image", "task"))
+        repeated = "repeated_record", f"the same as another record, uid {uids[row].decode()}"
+        kind, detail = repeated if repeats[row] else found[image]
+        problems.append(Problem(sample_id, image, task, kind, detail))
+    kept = np.flatnonzero(~bad)
     return kept[np.argsort(uids[kept])]
 
 
-def _stamp(root: Path, image: str) -> tuple[int, int]:
+def _stamp(inside: Resolver, image: str) -> tuple[int, int]:
     """Size and time of change of an image; -1 where there is none."""
     try:
-        stat = resolve(root, image).stat()
+        stat = inside(image).stat()
     except (OSError, OutsideRoot):
         return -1, -1
     return stat.st_size, stat.st_mtime_ns
 
 
 def _write_seen(out: Path, root: Path, images: list[str]) -> None:
-    stamps = [_stamp(root, image) for image in images]
+    inside = Resolver(root)
+    stamps = [_stamp(inside, image) for image in images]
     columns = [images, [size for size, _ in stamps], [mtime for _, mtime in stamps]]
     arrays = [pa.array(c, f.type) for c, f in zip(columns, SEEN, strict=True)]
     with replacing(seen_path(out)) as path:
@@ -295,22 +314,21 @@ def images_changed(out: Path, root: Path) -> bool:
     """Whether an image of the last look was mended, replaced or lost since."""
     if not seen_path(out).exists():
         return True
-    table = pq.read_table(seen_path(out))
+    table, inside = pq.read_table(seen_path(out)), Resolver(root)
     columns = (table[name].to_pylist() for name in SEEN.names)
-    return any(_stamp(root, i) != (size, mtime) for i, size, mtime in zip(*columns, strict=True))
+    return any(_stamp(inside, i) != (size, time) for i, size, time in zip(*columns, strict=True))
 
 
-def _write_pool(
-    out: Path, columns: dict[str, list[Any]], uids: np.ndarray, kept: np.ndarray
-) -> None:
+def _write_pool(out: Path, facts: pa.Table, uids: np.ndarray, kept: np.ndarray) -> None:
     """Write the order of the records, then the manifest, which makes the pool whole."""
     with replacing(order_path(out)) as path, path.open("wb") as handle:
         np.save(handle, kept)
+    taken = facts.select(["id", "image", "task", "n_turns"]).take(kept).combine_chunks()
     manifest = {
-        name: [columns[name][row] for row in kept] for name in columns if name in MANIFEST.names
+        "uid": pa.array(uids[kept]).cast(pa.string()),
+        **{name: taken[name] for name in taken.column_names},
+        "has_instruction": pc.greater(taken["n_turns"], 0),
     }
-    manifest["uid"] = uids[kept].tolist()
-    manifest["has_instruction"] = [n_turns > 0 for n_turns in manifest["n_turns"]]
     with replacing(manifest_path(out)) as path:
         pq.write_table(pa.table(manifest, schema=MANIFEST), path)
 

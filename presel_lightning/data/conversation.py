@@ -128,10 +128,16 @@ class Template:
     Attributes:
         system: what stands before the first question.
         stop: what ends an answer.
+        user: what stands before a question.
+        assistant: what stands before an answer.
+        joint: between all of these.
     """
 
     system: str
     stop: str = "</s>"
+    user: str = "USER:"
+    assistant: str = "ASSISTANT:"
+    joint: str = " "
 
     def render(self, turns: Sequence[Turn], *, with_question: bool) -> Rendered:
         r"""Write a conversation out: `SYSTEM USER: <image>\nQ ASSISTANT: A</s>USER: Q2 ...`.
@@ -144,7 +150,7 @@ class Template:
         text = self._opening()
         spans = []
         for number, turn in enumerate(turns):
-            text += self._ask(turn.question, first=number == 0) + " "
+            text += self._ask(turn.question, first=number == 0) + self.joint
             start = len(text)
             text += turn.answer + self.stop
             spans.append((start, len(text)))
@@ -156,11 +162,19 @@ class Template:
         return before + self._ask(without_image_token(question), first=not turns_before)
 
     def _opening(self) -> str:
-        return f"{self.system} " if self.system else ""
+        return f"{self.system}{self.joint}" if self.system else ""
 
     def _ask(self, question: str, *, first: bool) -> str:
         shown = f"{IMAGE}\n{question}".strip() if first else question
-        return " ".join(part for part in ("USER:", shown, "ASSISTANT:") if part)
+        return self.joint.join(part for part in (self.user, shown, self.assistant) if part)
+
+
+AUTO = "auto"
+"""`vicuna_v1` for LLaVA-1.5; any other model's own chat template."""
+
+
+def _header(role: str) -> str:
+    return f"<|start_header_id|>{role}<|end_header_id|>\n\n"
 
 
 TEMPLATES = {
@@ -169,4 +183,16 @@ TEMPLATES = {
         "gives helpful, detailed, and polite answers to the user's questions."
     ),
     "vicuna_bare": Template(""),
+    # Llama-3's turns with the system sentence that LLaVA gave it; the tokenizer adds what begins
+    # the text
+    "llama_3": Template(
+        system=_header("system")
+        + "You are a helpful language and vision assistant. You are able to understand the visual "
+        "content that the user provides, and assist the user with a variety of tasks using "
+        "natural language.<|eot_id|>",
+        stop="<|eot_id|>",
+        user=_header("user"),
+        assistant="<|eot_id|>" + _header("assistant"),
+        joint="",
+    ),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,35 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from presel_lightning.data.batches import Row, labelled_batch, labelled_text
-from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.encoding import Encoded, encode, image_token_id
+from presel_lightning.data.batches import Row
+from presel_lightning.data.encoders import SampleEncoder
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pool import Pool
-from presel_lightning.functional.token_loss import IGNORE
-from presel_lightning.models.processor import Processor
-from presel_lightning.records import Turn
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """Turns conversations of one template into labelled tokens of one model.
-
-    Attributes:
-        template: name of the conversation template.
-        processor: tokenizer and image processor of the model.
-        max_length: tokens of a sample, image included; what is longer is cut at the end.
-    """
-
-    template: str
-    processor: Processor
-    max_length: int
-
-    def __call__(self, turns: Sequence[Turn], *, with_question: bool = True) -> Encoded:
-        """Encode one conversation, or its answers alone."""
-        rendered = TEMPLATES[self.template].render(turns, with_question=with_question)
-        p = self.processor
-        return encode(rendered, p.tokenizer, p.n_image_tokens, self.max_length)
 
 
 class TrainSet(Dataset[dict[str, Any]]):
@@ -52,7 +26,7 @@ class TrainSet(Dataset[dict[str, Any]]):
         encoder: of the model that is trained.
     """
 
-    def __init__(self, pool: Pool, rows: np.ndarray, encoder: Encoder) -> None:
+    def __init__(self, pool: Pool, rows: np.ndarray, encoder: SampleEncoder) -> None:
         self.pool, self.rows, self.encoder = pool, rows, encoder
 
     def __len__(self) -> int:
@@ -60,84 +34,40 @@ class TrainSet(Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
-        """One encoded conversation with its image and weight."""
+        """One conversation with its image and weight."""
         index, weight = place
         row = int(self.rows[index])
-        pixels = self.encoder.processor.pixels(open_rgb(self.pool.image_path(row)))
-        encoded = self.encoder(self.pool.sample(row).turns)
-        return {"encoded": encoded, "pixels": pixels, "weight": weight}
+        image = open_rgb(self.pool.image_path(row))
+        return {**self.encoder.sample(self.pool.sample(row).turns, image), "weight": weight}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Pad to (B, L)."""
-        pixels = torch.stack([sample["pixels"] for sample in samples])
-        pad_id = self.encoder.processor.tokenizer.pad_token_id
-        batch = labelled_batch([sample["encoded"] for sample in samples], pixels, pad_id)
-        return {**batch, "weight": torch.tensor([sample["weight"] for sample in samples])}
-
-
-def shared_prefix(first: Encoded, second: Encoded, image: int) -> int:
-    """Tokens up to and including the image, where two inputs agree on them; else 0.
-
-    Args:
-        first: the input with the question.
-        second: the input without it.
-        image: id of the image token.
-    """
-    if image not in first.input_ids:
-        return 0
-    end = len(first.input_ids) - first.input_ids[::-1].index(image)
-    # no answer yet, and none to be foretold from the prefix's last place
-    unlabelled = {*first.labels[: end + 1], *second.labels[: end + 1]} == {IGNORE}
-    goes_on = end < min(len(first.input_ids), len(second.input_ids))
-    alike = first.input_ids[:end] == second.input_ids[:end]
-    return end if alike and unlabelled and goes_on else 0
+        """Inputs of the model, labels (B, L) and weights (B,)."""
+        weights = torch.tensor([sample["weight"] for sample in samples])
+        return {**self.encoder.batch(samples), "weight": weights}
 
 
 class PairSet(TrainSet):
     """Each sample twice: with its question and without, for the paired losses."""
 
-    def pair(self, index: int) -> tuple[Encoded, Encoded, int]:
-        """Both inputs of a sample, and how many tokens at the front they share."""
-        turns = self.pool.sample(int(self.rows[index])).turns
-        first, second = self.encoder(turns), self.encoder(turns, with_question=False)
-        image = image_token_id(self.encoder.processor.tokenizer)
-        return first, second, shared_prefix(first, second, image)
-
     def lengths(self) -> np.ndarray:
         """Tokens that each sample takes: what is shared once, and both continuations."""
-        pairs = (self.pair(index) for index in range(len(self)))
-        sizes = (len(a.input_ids) + len(b.input_ids) - shared for a, b, shared in pairs)
+        pool = self.pool
+        sizes = (
+            self.encoder.pair_length(pool.sample(row).turns, pool.image_path(row))
+            for row in map(int, self.rows)
+        )
         return np.fromiter(sizes, np.int64, len(self))
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
         """One image, decoded once, with both inputs."""
         index, _ = place
-        first, second, shared = self.pair(index)
-        image = open_rgb(self.pool.image_path(int(self.rows[index])))
-        return {
-            "index": index,
-            "with_question": first,
-            "without_question": second,
-            "prefix": shared,
-            "pixels": self.encoder.processor.pixels(image),
-        }
+        row = int(self.rows[index])
+        image = open_rgb(self.pool.image_path(row))
+        return {"index": index, **self.encoder.pair(self.pool.sample(row).turns, image)}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
-        """Two labelled batches of the same images.
-
-        `prefix` is the number of tokens that all rows share at the front; 0 where they do not.
-        """
-        pad_id = self.encoder.processor.tokenizer.pad_token_id
-        prefixes = {sample["prefix"] for sample in samples}
-        return {
-            "first": samples[0]["index"],
-            "prefix": prefixes.pop() if len(prefixes) == 1 else 0,
-            "pixel_values": torch.stack([sample["pixels"] for sample in samples]),
-            **{
-                side: labelled_text([sample[side] for sample in samples], pad_id)
-                for side in ("with_question", "without_question")
-            },
-        }
+        """Two labelled batches of the same images; see `SampleEncoder.pair_batch`."""
+        return {"first": samples[0]["index"], **self.encoder.pair_batch(samples)}
 
 
 class ImageSet(Dataset[dict[str, Any]]):

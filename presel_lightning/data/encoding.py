@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -58,9 +57,8 @@ def encode(
     if isinstance(rendered, str):
         rendered = Rendered(rendered, ())
     pieces = _pieces(rendered.text, tokenizer, n_image_tokens)
-    spans = rendered.answer_spans
     ids = [token for token, _, _ in pieces][:max_length]
-    labels = [token if _labelled(start, end, spans) else IGNORE for token, start, end in pieces]
+    labels = [token if _labelled(start, end, rendered) else IGNORE for token, start, end in pieces]
     image = image_token_id(tokenizer)
     if ids.count(image) < n_image_tokens * rendered.text.count(IMAGE):
         raise UserError(
@@ -70,7 +68,7 @@ def encode(
     return Encoded(ids, labels[:max_length])
 
 
-def _labelled(start: int, end: int, spans: Sequence[tuple[int, int]]) -> bool:
+def _labelled(start: int, end: int, rendered: Rendered) -> bool:
     """Whether a token carries the loss.
 
     It does if it overlaps an answer or the stop mark behind it. So does a token for nothing but
@@ -78,8 +76,9 @@ def _labelled(start: int, end: int, spans: Sequence[tuple[int, int]]) -> bool:
     published masks count it in (they end one token before the end of `ASSISTANT: `).
     """
     return any(
-        (start < last and first < end) or (start, end) == (first - 1, first)
-        for first, last in spans
+        (start < last and first < end)
+        or ((start, end) == (first - 1, first) and rendered.text[start] == " ")
+        for first, last in rendered.answer_spans
     )
 
 

@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from presel_lightning.data.build import (
-    RECORDS,
     RecordReader,
+    digest_turns,
     manifest_path,
     order_path,
+    read_facts,
     records_path,
     seen_path,
 )
 from presel_lightning.data.conversation import parse
 from presel_lightning.errors import UserError
 from presel_lightning.records import Sample
+
+Conversation = list[dict[str, str]]
+"""Turns in LLaVA form: `{"from": "human" | "gpt", "value": text}`."""
+CHANGED = (
+    "reference",
+    "has_instruction",
+    "in_file",
+    "n_turns",
+    "n_words",
+    "turns_digest",
+    "_answers",
+)
+"""What may differ from the files that a pool was opened from."""
 
 
 class Pool:
@@ -39,8 +54,10 @@ class Pool:
         task: (N,) name of the task.
         n_turns: (N,) answers in the conversation, 0 where there is no instruction yet.
         n_words: (N,) words of the conversation.
+        turns_digest: (N,) 16 bytes that name the conversation.
         image_bytes: (N,) size of the image file when it was looked at.
         has_instruction: (N,) whether somebody has written it.
+        in_file: (N,) whether the annotation file holds it, to be seen by everyone.
         reference: (N,) whether it belongs to the reference split; nothing does at first.
         tasks: names of the tasks, sorted.
     """
@@ -51,17 +68,21 @@ class Pool:
         table = pq.read_table(manifest_path(out))
         self.uid = _strings(table["uid"])
         self.id = _strings(table["id"])
-        self.image = _strings(table["image"])
-        self.task = _strings(table["task"])
+        self.image = _shared_strings(table["image"])
+        self.task = _shared_strings(table["task"])
         self.n_turns: np.ndarray = table["n_turns"].to_numpy()
         self.has_instruction: np.ndarray = table["has_instruction"].to_numpy()
+        self.in_file = self.has_instruction
+        self._answers: Mapping[str, Conversation] = {}
         self.reference = np.zeros(len(table), dtype=bool)
         self.tasks: tuple[str, ...] = tuple(sorted(set(self.task)))
         self._order: np.ndarray = np.load(order_path(out))
-        self.n_words = _column(records_path(out), "n_words")[self._order]
+        facts = read_facts(records_path(out), ["n_words", "turns"])
+        self.n_words: np.ndarray = facts["n_words"].to_numpy()[self._order]
+        self.turns_digest: np.ndarray = _bytes16(facts["turns"])[self._order]
         seen = pq.read_table(seen_path(out), columns=["image", "size"])
-        sizes = dict(zip(seen["image"].to_pylist(), seen["size"].to_pylist(), strict=True))
-        self.image_bytes = np.array([sizes[image] for image in self.image], dtype=np.int64)
+        place = pc.index_in(table["image"], value_set=seen["image"])
+        self.image_bytes: np.ndarray = seen["size"].to_numpy()[place.to_numpy()]
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -69,7 +90,8 @@ class Pool:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the pool itself rather than have it sent."""
-        return _reopen, (self.out, self.image_root, np.flatnonzero(self.reference))
+        state = {name: value for name, value in vars(self).items() if name in CHANGED}
+        return _reopen, (self.out, self.image_root, state)
 
     @cached_property
     def _records(self) -> RecordReader:
@@ -81,6 +103,40 @@ class Pool:
         other.reference = np.zeros(len(self), dtype=bool)
         other.reference[self.rows(uids)] = True
         return other
+
+    def hidden(self) -> Pool:
+        """The same pool as if nobody had written an instruction; `reveal` shows single ones."""
+        other = copy.copy(self)
+        other.has_instruction = other.in_file = np.zeros(len(self), dtype=bool)
+        return other
+
+    def answered(self, conversations: Mapping[str, Conversation]) -> Pool:
+        """The same pool with instructions that were written for some samples meanwhile.
+
+        Args:
+            conversations: turns in LLaVA form by uid. Those of other pools, and of samples whose
+                instruction the annotation file holds, are passed over.
+        """
+        other = copy.copy(self)
+        places = {uid: row for row, uid in enumerate(self.uid) if uid in conversations}
+        rows = {uid: row for uid, row in places.items() if not self.in_file[row]}
+        other._answers = {uid: conversations[uid] for uid in rows}
+        for name in ("has_instruction", "n_turns", "n_words", "turns_digest"):
+            setattr(other, name, getattr(self, name).copy())
+        for uid, row in rows.items():
+            turns = parse({"image": self.image[row], "conversations": conversations[uid]})
+            other.has_instruction[row] = True
+            other.n_turns[row] = len(turns)
+            other.n_words[row] = sum(len(t["value"].split()) for t in conversations[uid])
+            other.turns_digest[row] = np.frombuffer(digest_turns(turns), "V16")[0]
+        return other
+
+    def reveal(self, uid: str) -> Conversation | None:
+        """The instruction that the annotation file of a hidden pool holds."""
+        found: Conversation | None = self._records[int(self._order[self.rows([uid])[0]])].get(
+            "conversations"
+        )
+        return found
 
     def task_rows(self, task: str) -> np.ndarray:
         """Row numbers of a task."""
@@ -102,7 +158,10 @@ class Pool:
 
     def record(self, row: int) -> dict[str, Any]:
         """The record of a row, as the annotation file has it."""
-        return self._records[int(self._order[row])]
+        record = self._records[int(self._order[row])]
+        if self.in_file[row]:
+            return record
+        return {**record, "conversations": self._answers.get(self.uid[row], [])}
 
     def sample(self, row: int) -> Sample:
         """One sample with its turns."""
@@ -125,18 +184,22 @@ def _strings(column: pa.ChunkedArray) -> np.ndarray:
     return np.array(column.to_pylist(), dtype=object)
 
 
-def _column(path: Path, name: str) -> np.ndarray:
-    """One column of the records, without the others."""
-    number = RECORDS.get_field_index(name)
-    options = pa.ipc.IpcReadOptions(included_fields=[number])
-    with pa.OSFile(str(path)) as file:
-        column: np.ndarray = pa.ipc.open_file(file, options=options).read_all()[name].to_numpy()
-        return column
+def _shared_strings(column: pa.ChunkedArray) -> np.ndarray:
+    """Strings of which many are equal: one object for each value, not for each row."""
+    encoded = column.combine_chunks().dictionary_encode()
+    strings: np.ndarray = _strings(encoded.dictionary)[encoded.indices.to_numpy()]
+    return strings
 
 
-def _reopen(out: Path, image_root: Path, reference: np.ndarray) -> Pool:
+def _bytes16(column: pa.ChunkedArray) -> np.ndarray:
+    """Digests as they lie in memory: (N,) of 16 bytes each."""
+    pieces = [np.frombuffer(c.buffers()[1], "V16", len(c), 16 * c.offset) for c in column.chunks]
+    return np.concatenate([np.empty(0, "V16"), *pieces])
+
+
+def _reopen(out: Path, image_root: Path, state: dict[str, Any]) -> Pool:
     pool = Pool(out, image_root)
-    pool.reference[reference] = True
+    vars(pool).update(state)
     return pool
 
 

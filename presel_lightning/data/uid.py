@@ -9,7 +9,10 @@ from typing import Any
 
 def canonical(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """JSON with sorted keys and no spaces."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _ENCODER.encode(value)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def uid_of(task: str, image: str, sample_id: str, occurrence: int) -> str:

@@ -1,1 +1,1 @@
-"""A tuned model in the formats of other tools; one format a file."""
+"""A run's model or selection in the formats of other tools; one format a file."""

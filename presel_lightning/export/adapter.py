@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from presel_lightning.export.source import adapter_folder, new_folder
+from presel_lightning.export.folder import new_folder
+from presel_lightning.export.source import adapter_folder
 from presel_lightning.models.checkpoint import base_of, resolve_checkpoint
 from presel_lightning.store import read_json, write_json
 

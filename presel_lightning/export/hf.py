@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from presel_lightning.errors import UserError
-from presel_lightning.export.source import base_config, new_folder
+from presel_lightning.export.folder import new_folder
+from presel_lightning.export.source import base_config
 from presel_lightning.models import load_model, load_processor, resolve_checkpoint
 from presel_lightning.models.chat import load_chat_processor
 from presel_lightning.models.vicuna import save_llava_processor

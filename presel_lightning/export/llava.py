@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers.utils.hub import cached_file
 
 from presel_lightning.errors import UserError
+from presel_lightning.export.folder import new_folder
 from presel_lightning.export.hf import merged as merged_model
-from presel_lightning.export.source import adapter_folder, base_config, new_folder
+from presel_lightning.export.source import adapter_folder, base_config
 from presel_lightning.models import Components, load_processor, resolve_checkpoint
 from presel_lightning.models.components import components_of
 from presel_lightning.store import read_json, write_json

@@ -2,20 +2,34 @@
 
 from presel_lightning.functional.allocation import allocate, proportional_split
 from presel_lightning.functional.centrality import neighbor_centrality
+from presel_lightning.functional.duplicates import similarity_to_earlier
+from presel_lightning.functional.farthest import Farthest, farthest_first
 from presel_lightning.functional.kmeans import KMeans, kmeans
 from presel_lightning.functional.official import official_task_budgets
+from presel_lightning.functional.prism import mean_correlation
 from presel_lightning.functional.relevance import instruction_relevance, task_weights
 from presel_lightning.functional.token_loss import answer_positions, sample_losses
+from presel_lightning.functional.typicality import Typical, typical_first, typicality
+from presel_lightning.functional.zcore import draw_points, zcore
 
 __all__ = [
+    "Farthest",
     "KMeans",
+    "Typical",
     "allocate",
     "answer_positions",
+    "draw_points",
+    "farthest_first",
     "instruction_relevance",
     "kmeans",
+    "mean_correlation",
     "neighbor_centrality",
     "official_task_budgets",
     "proportional_split",
     "sample_losses",
+    "similarity_to_earlier",
     "task_weights",
+    "typical_first",
+    "typicality",
+    "zcore",
 ]

@@ -18,13 +18,13 @@ def neighbor_centrality(features: Tensor, labels: Tensor, k: int = 5) -> Tensor:
     float64, so that block sizes and thread counts leave no trace above 1e-14.
 
     Args:
-        features: (N, D), any float dtype; rows need not be normalised, a zero row is similar to
-            nothing.
-        labels: (N,) cluster of each row; any whole numbers.
+        features: (N, D), any float dtype, on any device; rows need not be normalised, a zero row
+            is similar to nothing.
+        labels: (N,) cluster of each row, on the same device; any whole numbers.
         k: Neighbours to look at.
 
     Returns:
-        (N,) float64 in [-1, 1]; 0 for the only member of a cluster.
+        (N,) float64 in [-1, 1], on that device; 0 for the only member of a cluster.
 
     Raises:
         ValueError: ``k`` is below 1, or the two differ in length.
@@ -39,7 +39,7 @@ def neighbor_centrality(features: Tensor, labels: Tensor, k: int = 5) -> Tensor:
             f"expected k >= 1 and one label a row, got k={k}, {len(features)} rows and "
             f"{len(labels)} labels"
         )
-    result = torch.zeros(len(labels), dtype=torch.float64)
+    result = torch.zeros(len(labels), dtype=torch.float64, device=features.device)
     for members in members_by_label(labels):
         result[members] = nearest_similarity(features[members], k)
     return result
@@ -55,7 +55,7 @@ def members_by_label(labels: Tensor) -> list[Tensor]:
 def nearest_similarity(features: Tensor, k: int) -> Tensor:
     """`neighbor_centrality` of the rows (n, D) of one cluster."""
     if len(features) == 1:
-        return torch.zeros(1, dtype=torch.float64)
+        return torch.zeros(1, dtype=torch.float64, device=features.device)
     k = min(k, len(features) - 1)
     vectors = normalize(features.double(), dim=1)  # (n, D)
     return torch.cat([_mean_nearest(vectors, start, k) for start in range(0, len(vectors), _ROWS)])

@@ -36,6 +36,7 @@ def kmeans(
     n_iter: int = 10,
     tol: float = 1e-3,
     block: int = 1024,
+    device: torch.device | str = "cpu",
 ) -> KMeans:
     r"""Cluster rows so that :math:`\sum_i \lVert x_i - \mu_{l(i)} \rVert^2` is small.
 
@@ -50,16 +51,18 @@ def kmeans(
 
     Args:
         features: (N, D) of a float dtype, in memory or memory-mapped; one copy is held, in the
-            same dtype. Work is done in float32 on the CPU, sums in float64.
+            same dtype. Work is done in float32, sums in float64.
         n_clusters: Clusters wanted. There are fewer where fewer distinct rows exist.
         seed: Of the seeding.
         n_iter: Most passes of Lloyd after the last swaps.
         tol: Stop these when a pass lowers the sum by less than this part of it.
         block: Most rows of a matrix product. Part of the result's identity, since last bits
             depend on it.
+        device: Where the passes are done. Another kind of device may end in other labels, since
+            its products differ in their last bits; one kind always gives the same.
 
     Returns:
-        `KMeans`: labels (N,), centroids (C, D). Since the search is local and stops early, a few
+        `KMeans`: labels (N,), centroids (C, D), both on the CPU. Since the search is local and stops early, a few
         rows may be nearer to another centroid (0.1 % on 80 000 synthetic rows).
 
     Raises:
@@ -73,16 +76,24 @@ def kmeans(
             f"expected rows (N, D) and at least one cluster, got {tuple(features.shape)} "
             f"and {n_clusters}"
         )
-    features = features.cpu()
+    features, device = features.cpu(), torch.device(device)
     with single_threaded() as threads:
-        first, inverse, weight = _distinct(features, block, threads)
+        first, inverse, weight = distinct_rows(features, block, threads)
         k = min(n_clusters, len(first))
-        generator = torch.Generator().manual_seed(seed)
-        sample = torch.randperm(len(first), generator=generator)
+        generator = torch.Generator("cpu").manual_seed(seed)
+        sample = torch.randperm(len(first), generator=generator, device="cpu")
         sample = sample[: max(_SAMPLE * k, _SMALLEST_SAMPLE)]
         rows = features[first[sample]].float()
-        centroids, cells = two_levels(rows, weight[sample], k, generator)
-        lloyd = Lloyd.start(features, first, weight, cells, centroids, block, threads)
+        seeds, cells = two_levels(rows, weight[sample], k, generator)
+        lloyd = Lloyd.start(
+            features.to(device),
+            first.to(device),
+            weight.to(device),
+            cells.to(device),
+            seeds.to(device),
+            block,
+            threads if device.type == "cpu" else 1,
+        )
         lloyd.assign(max(_WIDE, 4 * k // len(cells)))
         lloyd.regroup()
         sums = [torch.inf, torch.inf]
@@ -95,10 +106,10 @@ def kmeans(
         lloyd.assign(_WIDE)
         labels = torch.empty_like(lloyd.labels)
         labels[lloyd.index] = lloyd.labels
-        return KMeans(labels[inverse], lloyd.centroids)
+        return KMeans(labels.cpu()[inverse], lloyd.centroids.cpu())
 
 
-def _distinct(features: Tensor, block: int, threads: int) -> tuple[Tensor, Tensor, Tensor]:
+def distinct_rows(features: Tensor, block: int, threads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Rows that differ, in the order of a digest of their values.
 
     Returns:

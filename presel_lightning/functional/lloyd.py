@@ -16,7 +16,7 @@ Piece = tuple[int, int, int]  # start, stop, group: neighbouring rows of one gro
 
 @dataclass
 class Lloyd:
-    """A clustering under way. Rows are numbered as they lie here, group after group."""
+    """A clustering under way, on one device. Rows are numbered as they lie here, group after group."""
 
     source: Tensor  # (N, D) of a float dtype
     place: Tensor  # (U,) where in `source` each row is
@@ -65,8 +65,8 @@ class Lloyd:
             pieces=_pieces(torch.bincount(cell, minlength=len(cells)), block),
             middles=cells,
             centroids=centroids,
-            sums=torch.zeros(len(centroids) + 1, centroids.shape[1], dtype=torch.float64),
-            mass=torch.zeros(len(centroids) + 1, dtype=torch.float64),
+            sums=weight.new_zeros(len(centroids) + 1, centroids.shape[1]),
+            mass=weight.new_zeros(len(centroids) + 1),
             block=block,
             threads=threads,
         )
@@ -75,7 +75,7 @@ class Lloyd:
         """Lay the rows out cluster by cluster, in a copy."""
         order = self.labels.argsort(stable=True)
         self.source, self.index = self.source[self.place[order]], self.index[order]
-        self.place, self.laid_out = torch.arange(len(order)), True
+        self.place, self.laid_out = torch.arange(len(order), device=order.device), True
         self.weight, self.norms = self.weight[order], self.norms[order]
         self.labels, self.distance = self.labels[order], self.distance[order]
         self.pieces = _pieces(torch.bincount(self.labels), self.block)
@@ -113,7 +113,7 @@ class Lloyd:
         found = [result for block in blocks for result in block]
         labels, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
         self.distance = distances.add_(self.norms).clamp_(min=0)
-        _reseat(labels, self.distance, len(self.centroids))
+        reseat(labels, self.distance, len(self.centroids))
         self._move(labels)
         return float(self.weight @ self.distance.double())
 
@@ -146,8 +146,11 @@ class Lloyd:
         for part in torch.split(moved, self.block):
             weight, before, now = self.weight[part], self.labels[part], labels[part]
             rows = self.source[self.place[part]].double().mul_(weight[:, None])
-            self.sums.index_add_(0, now, rows).index_add_(0, before, rows, alpha=-1)
-            self.mass.index_add_(0, now, weight).index_add_(0, before, weight, alpha=-1)
+            # unlike index_add_, this sums in the same order on every run, on a GPU too
+            self.sums.index_put_((now,), rows, accumulate=True)
+            self.sums.index_put_((before,), -rows, accumulate=True)
+            self.mass.index_put_((now,), weight, accumulate=True)
+            self.mass.index_put_((before,), -weight, accumulate=True)
         self.labels = labels
         self.centroids = (self.sums[:-1] / self.mass[:-1, None]).float()
 
@@ -162,7 +165,7 @@ def _pieces(sizes: Tensor, block: int) -> list[Piece]:
     return pieces
 
 
-def _reseat(labels: Tensor, distance: Tensor, k: int) -> None:
+def reseat(labels: Tensor, distance: Tensor, k: int) -> None:
     """Give each empty cluster the farthest row that is not alone in its own, in place."""
     counts = torch.bincount(labels, minlength=k)
     empty = (counts == 0).nonzero()[:, 0].tolist()

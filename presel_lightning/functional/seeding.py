@@ -1,4 +1,4 @@
-"""Where k-means starts."""
+"""Where k-means starts; on the CPU, as it looks at a sample only."""
 
 import math
 
@@ -71,7 +71,7 @@ def two_levels(
     for _ in range(_COARSE_PASSES):
         distance, label = squared_distances(rows, cells).min(dim=1)
         cells = _means(rows, weight, label, cells)
-    inertia = torch.zeros(n_cells, dtype=torch.float64)
+    inertia = weight.new_zeros(n_cells)
     inertia.index_add_(0, label, (distance + norms).clamp_(min=0) * weight)
     shares = allocate(inertia, torch.bincount(label, minlength=n_cells), k)
     seeds = [
@@ -85,14 +85,14 @@ def two_levels(
 def _draw(mass: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Row numbers drawn in proportion to their mass."""
     cumulative = mass.double().cumsum(dim=0)
-    at = torch.rand(n, generator=generator, dtype=torch.float64) * cumulative[-1]
+    at = torch.rand(n, generator=generator, dtype=torch.float64, device="cpu") * cumulative[-1]
     return torch.searchsorted(cumulative, at, right=True).clamp(max=len(mass) - 1)
 
 
 def _means(rows: Tensor, weight: Tensor, label: Tensor, before: Tensor) -> Tensor:
     """Weighted mean of each cell; a cell without rows stays where it was."""
-    sums = torch.zeros(before.shape, dtype=torch.float64)
-    for part in torch.arange(len(rows)).split(_BLOCK):
+    sums = weight.new_zeros(before.shape)
+    for part in torch.arange(len(rows), device="cpu").split(_BLOCK):
         sums.index_add_(0, label[part], rows[part].double() * weight[part, None])
-    mass = torch.zeros(len(before), dtype=torch.float64).index_add_(0, label, weight)
+    mass = weight.new_zeros(len(before)).index_add_(0, label, weight)
     return torch.where(mass[:, None] > 0, (sums / mass[:, None]).float(), before)

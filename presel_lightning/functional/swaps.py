@@ -45,14 +45,15 @@ def swap_centroids(
         centred = rows[here].float() - centroids[cluster]
         splits.append((cluster, *_bisect(centred, weight[here], distance[here])))
     cost, partner = _merge_costs(centroids, mass)
-    merges = ((a, int(partner[a])) for a in cost.argsort(stable=True).tolist())
+    with_whom, price = partner.tolist(), cost.tolist()
+    merges = ((a, with_whom[a]) for a in cost.argsort(stable=True).tolist())
     result, busy = centroids.clone(), set[int]()
     for cluster, gain, plus, minus in sorted(splits, key=lambda split: -split[1]):
         if cluster in busy:
             continue
         busy.add(cluster)
         pair = next((pair for pair in merges if busy.isdisjoint(pair)), None)
-        if pair is None or gain <= cost[pair[0]]:
+        if pair is None or gain <= price[pair[0]]:
             break
         share = mass[list(pair)].float() / mass[list(pair)].sum()
         result[pair[0]] = share @ centroids[list(pair)]
@@ -71,7 +72,7 @@ def _merge_costs(centroids: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
         apart = squared_distances(centroids[part], centroids).add_(norms[part, None])
         harmonic = mass[part, None] * mass / (mass[part, None] + mass)
         pairs = apart.clamp_(min=0) * harmonic
-        pairs[torch.arange(len(pairs)), torch.arange(start, start + len(pairs))] = torch.inf
+        pairs.diagonal(start).fill_(torch.inf)
         cost, partner = pairs.min(dim=1)
         costs.append(cost)
         partners.append(partner)

@@ -40,3 +40,22 @@ def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     rows = mask.nonzero()[:, 0]
     sums = torch.zeros(labels.shape[0], device=logits.device).index_add_(0, rows, losses)
     return sums, mask.sum(dim=1)
+
+
+def all_foretold(logits: Tensor, labels: Tensor) -> Tensor:
+    """Whether every answer token is the likeliest one after what stands before it.
+
+    For the answer of a greedy model this is exact match of the whole answer.
+
+    Args:
+        logits: (T, V) at the T answer positions of the batch, rows of the batch one after another.
+        labels: (B, L) token ids with `IGNORE` outside the answers.
+
+    Returns:
+        (B,) float 0 or 1; 1 where there is no answer.
+    """
+    mask = answer_positions(labels)
+    wrong = (logits.argmax(dim=-1) != labels[:, 1:][mask]).float()
+    rows = mask.nonzero()[:, 0]
+    missed = torch.zeros(labels.shape[0], device=logits.device).index_add_(0, rows, wrong)
+    return (missed == 0).float()

@@ -5,7 +5,7 @@ from presel_lightning.models.checkpoint import describe_checkpoint, resolve_chec
 from presel_lightning.models.components import Components
 from presel_lightning.models.llava import LoRA, load_model, save_model
 from presel_lightning.models.parts import is_projector
-from presel_lightning.models.processor import Processor, load_processor
+from presel_lightning.models.processor import Processor, load_processor, processor_of
 from presel_lightning.models.quantization import Quantization
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "is_projector",
     "load_model",
     "load_processor",
+    "processor_of",
     "resolve_checkpoint",
     "save_model",
 ]

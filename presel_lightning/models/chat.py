@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from PIL.Image import Image
-from torch import Tensor, nn
 from transformers import AutoConfig, AutoTokenizer
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.processing_utils import ProcessorMixin
 
 from presel_lightning.errors import UserError
-from presel_lightning.functional.token_loss import IGNORE, answer_positions, sample_losses
+from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
-from presel_lightning.models.llava import unwrapped
 from presel_lightning.models.processor import load_image_processor
 from presel_lightning.records import Turn
 
 Message = dict[str, Any]
 Batch = dict[str, Any]
 Chat = tuple[Sequence[Turn], Image | None]
-
-NOT_FOR_THE_MODEL = ("labels", "weight")
+Asked = tuple[Sequence[Turn], str, Image | None]
 
 PIECES = (
     "{% for message in messages %}{% if message.role == 'assistant' %}"
@@ -34,13 +33,45 @@ PIECES = (
 """A chat template for text that is written out already: answers are told from the rest."""
 
 
+@dataclass(frozen=True)
+class ChatProcessor:
+    """A model's own processor.
+
+    Attributes:
+        own: of `load_chat_processor`.
+        checkpoint: where it was loaded from.
+    """
+
+    own: Any
+    checkpoint: Checkpoint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process loads it itself: its class is made when it is loaded."""
+        return chat_processor, (self.checkpoint,)
+
+    @property
+    def tokenizer(self) -> Any:  # noqa: ANN401
+        """Its tokenizer."""
+        return self.own.tokenizer
+
+    def save(self, folder: Path) -> None:
+        """Write all of it beside the weights."""
+        self.own.save_pretrained(folder)
+
+
+def chat_processor(checkpoint: Checkpoint) -> ChatProcessor:
+    """Load a model's own processor; see `load_chat_processor`."""
+    return ChatProcessor(load_chat_processor(checkpoint), checkpoint)
+
+
 def load_chat_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one class a model
     """Load a model's own processor, for text and still images.
 
     Its part for videos, which needs torchvision, is left out.
 
     Raises:
-        UserError: transformers knows no processor for this model type, or it has no chat template.
+        UserError: transformers knows no processor for this model type, or it has no chat template
+            or no token that an image's places are written with.
     """
     place = resolve_checkpoint(checkpoint)
     if is_adapter(place):
@@ -61,7 +92,13 @@ def load_chat_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one cl
     kept = {name: settings[name] for name in settings if name not in own.get_attributes()}
     kept.pop("processor_class", None)
     kept["chat_template"] = template
-    return _without_videos(own)(load_image_processor(place), tokenizer, None, **kept)
+    made = _without_videos(own)(load_image_processor(place), tokenizer, None, **kept)
+    if getattr(made, "image_token_id", None) is None:
+        raise UserError(
+            f"model.checkpoint: the processor of model type {config.model_type!r} does not tell its "
+            "image token; use a LLaVA, LLaVA-OneVision or Qwen2.5-VL"
+        )
+    return made
 
 
 def _without_videos(own: Any) -> Any:  # noqa: ANN401
@@ -108,7 +145,6 @@ def chat_batch(
     marks = re.search(r"{%-?\s*generation\b", processor.chat_template) is not None
     if not marks:
         written = [pieces(processor, chat) for chat in written]
-    images = [[] if image is None else [image] for _, image in chats]
     batch = processor.apply_chat_template(
         written,
         chat_template=None if marks else PIECES,
@@ -116,13 +152,66 @@ def chat_batch(
         return_dict=True,
         return_assistant_tokens_mask=True,
         return_tensors="pt",
-        processor_kwargs={"padding": True, **({"images": images} if any(images) else {})},
+        processor_kwargs=_padded([image for _, image in chats], "right"),
     )
     answer = torch.as_tensor(batch.pop("assistant_masks")).bool()  # (B, L)
     ids = batch["input_ids"]
     # some templates leave the end of a turn out of what they mark
     answer[:, 1:] |= answer[:, :-1] & (ids[:, 1:] == processor.tokenizer.eos_token_id)
     return {**batch, "labels": ids.masked_fill(~answer, IGNORE)}
+
+
+def prompt_batch(processor: Any, asked: Sequence[Asked]) -> Batch:  # noqa: ANN401
+    """What a model is to continue with its answers: left-padded, by the model's chat template.
+
+    Args:
+        processor: of `load_chat_processor`.
+        asked: earlier turns, the question and the image of each item.
+    """
+    written = [
+        messages((*history, Turn(question, "")), image, True)[:-1]
+        for history, question, image in asked
+    ]
+    batch = processor.apply_chat_template(
+        written,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs=_padded([image for _, _, image in asked], "left"),
+    )
+    return dict(batch)
+
+
+def cut(batch: Batch, max_length: int, image_token: int) -> Batch:
+    """Keep the first tokens of every row; what the processor made of the images stays whole.
+
+    Args:
+        batch: of `chat_batch`.
+        max_length: tokens kept.
+        image_token: id of the token that an image's places are written with.
+
+    Raises:
+        UserError: `max_length` would cut an image.
+    """
+    ids = batch["input_ids"]
+    if (ids[:, max_length:] == image_token).any():
+        places = int((ids == image_token).sum(dim=1).max())
+        raise UserError(
+            f"data.max_length {max_length} is too short for the {places} tokens of an image and "
+            "the text before it; raise it, or lower the resolution in the checkpoint's "
+            "preprocessor_config.json"
+        )
+    return {
+        name: value[:, :max_length] if value.shape == ids.shape else value
+        for name, value in batch.items()
+    }
+
+
+def _padded(images: Sequence[Image | None], side: str) -> dict[str, Any]:
+    """Options of a processor for a batch padded on one side."""
+    shown = [[] if image is None else [image] for image in images]
+    return {"padding": True, "padding_side": side, **({"images": shown} if any(shown) else {})}
 
 
 def messages(turns: Sequence[Turn], image: Image | None, with_question: bool) -> list[Message]:
@@ -164,20 +253,3 @@ def pieces(processor: Any, chat: list[Message]) -> list[Message]:  # noqa: ANN40
         cut.append({"role": "assistant", "content": answer})
         done = asked + answer
     return cut
-
-
-def answer_losses(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Summed answer loss (B,) and number of answer tokens (B,) of each sample of any batch.
-
-    Whatever the processor made goes to the model under its own name. The language-model head is
-    applied at answer positions only.
-    """
-    inner = unwrapped(model)
-    inputs = {
-        name: value.to(inner.dtype) if value.is_floating_point() else value
-        for name, value in batch.items()
-        if name not in NOT_FOR_THE_MODEL
-    }
-    hidden = inner.model(**inputs, use_cache=False).last_hidden_state  # (B, L, D)
-    logits = inner.get_output_embeddings()(hidden[:, :-1][answer_positions(batch["labels"])])
-    return sample_losses(logits, batch["labels"])

@@ -27,17 +27,15 @@ def why_not_shared(model: Any) -> str | None:  # noqa: ANN401 - transformers' au
     return None
 
 
-def two_passes(model: Any, sides: list[Batch], pixels: Tensor) -> list[Tensor]:  # noqa: ANN401
-    """Hidden states (B, L_i, D) of each side, each from a pass of its own."""
-    return [
-        model.model(
-            input_ids=side["input_ids"],
-            attention_mask=side["attention_mask"],
-            pixel_values=pixels,
-            use_cache=False,
-        ).last_hidden_state
-        for side in sides
-    ]
+def two_passes(model: Any, sides: list[Batch], image: Batch) -> list[Tensor]:  # noqa: ANN401
+    """Hidden states (B, L_i, D) of each side, each from a pass of its own.
+
+    Args:
+        model: image-text model.
+        sides: what each pass reads beside the image, tokens first.
+        image: pixels, and what else tells the model of their shape.
+    """
+    return [model.model(**side, **image, use_cache=False).last_hidden_state for side in sides]
 
 
 def one_prefix(model: Any, sides: list[Batch], pixels: Tensor, prefix: int) -> list[Tensor]:  # noqa: ANN401

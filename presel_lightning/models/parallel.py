@@ -1,4 +1,4 @@
-"""A model cut over devices (FSDP2), and put together again to be written."""
+"""A model cut over devices (FSDP2, ZeRO-3), and put together again to be written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from presel_lightning.models.llava import unwrapped
+from presel_lightning.ranks import rank_zero
 
 
 def shard_model(model: nn.Module, mesh: DeviceMesh) -> None:
@@ -40,11 +41,32 @@ def decoder_layers(model: nn.Module) -> list[nn.Module]:
 
 def is_sharded(model: nn.Module | None) -> bool:
     """Whether every process must take part in each forward pass."""
-    return model is not None and isinstance(unwrapped(model).model, FSDPModule)
+    if model is None:
+        return False
+    return isinstance(unwrapped(model).model, FSDPModule) or is_zero3(model)
+
+
+def is_zero3(model: nn.Module) -> bool:
+    """Whether DeepSpeed holds the parameters, each process a part of every one."""
+    return any(hasattr(parameter, "ds_id") for parameter in model.parameters())
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
     """Every parameter whole, on the first process; all processes must call it."""
+    if is_zero3(model):
+        return _gathered(model)
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     state: dict[str, Any] = get_model_state_dict(model, options=options)
+    return state
+
+
+def _gathered(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters of a model that DeepSpeed holds, put together one by one."""
+    from deepspeed.runtime.zero import GatheredParameters
+
+    state = dict(model.state_dict()) if rank_zero() else {}  # buffers are whole
+    for name, parameter in model.named_parameters():
+        with GatheredParameters([parameter]):
+            if rank_zero():
+                state[name] = parameter.detach().cpu().clone()
     return state

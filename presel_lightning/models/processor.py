@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL.Image import Image
@@ -14,6 +14,12 @@ from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
 from presel_lightning.errors import UserError
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
 from presel_lightning.models.vicuna import IMAGE_TOKEN
+
+if TYPE_CHECKING:
+    from presel_lightning.models.chat import ChatProcessor
+
+LLAVA = "llava"
+"""Model type of LLaVA-1.5, whose images all take the same number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,17 @@ def load_image_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one c
     return AutoImageProcessor.from_pretrained(resolve_checkpoint(checkpoint), backend="pil")
 
 
+def processor_of(checkpoint: Checkpoint) -> Processor | ChatProcessor:
+    """Load what a checkpoint needs before its weights: LLaVA-1.5's parts, or the model's own."""
+    from presel_lightning.models.chat import chat_processor
+
+    place = resolve_checkpoint(checkpoint)
+    if is_adapter(place):
+        return processor_of(base_of(place))
+    llava = AutoConfig.from_pretrained(place).model_type == LLAVA
+    return load_processor(place) if llava else chat_processor(place)
+
+
 def load_processor(checkpoint: Checkpoint) -> Processor:
     """Load what a LLaVA checkpoint needs before its weights.
 
@@ -54,7 +71,7 @@ def load_processor(checkpoint: Checkpoint) -> Processor:
     if is_adapter(place):
         return load_processor(base_of(place))
     config = AutoConfig.from_pretrained(place)
-    if not hasattr(config, "image_seq_length"):
+    if config.model_type != LLAVA:
         raise UserError(
             f"model.checkpoint {checkpoint!r} is of type {config.model_type!r}, which gives an "
             "image a varying number of tokens; give a LLaVA-1.5 checkpoint"

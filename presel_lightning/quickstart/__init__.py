@@ -16,21 +16,34 @@ ENCODER: Path = _HERE / "weights" / "dinov2"
 """The tiny DINOv2 whose [CLS] describes an image."""
 
 
-def pool(folder: Path | None = None) -> Path:
-    """Give the folder of the embedded pool (`train.json`, `test.json`, `images/`), made once.
+NAME = "quickstart"
+"""What stands for the embedded pool in a configuration; `quickstart:equal` and others vary it."""
+
+
+def is_pool(name: object) -> bool:
+    """Whether a value of `data.annotations` means an embedded pool."""
+    return isinstance(name, str) and name.partition(":")[0] == NAME
+
+
+def pool(folder: Path | None = None, name: str = NAME) -> Path:
+    """Give the folder of an embedded pool (`train.json`, `test.json`, `images/`), made once.
 
     It lies in the user's cache (`$PRESEL_LIGHTNING_CACHE`, else `$XDG_CACHE_HOME/presel_lightning`,
     else `~/.cache/presel_lightning`) under a name that follows the generator's code, or in `folder`
     where the cache cannot be written.
 
     Raises:
-        UserError: If neither place can be written.
+        UserError: If neither place can be written, or no pool has this name.
     """
-    name = f"quickstart-{_generator_hash()}"
+    from presel_lightning.quickstart.kinds import kind_of
+
+    kind = name.partition(":")[2]
+    kind_of(kind)
+    place_name = "-".join(filter(None, [NAME, kind, _generator_hash()]))
     places = [_cache()] if folder is None else [_cache(), folder]
     for place in places:
         try:
-            return _made(place / name)
+            return _made(place / place_name, kind)
         except OSError as error:
             refusal = error
     raise UserError(
@@ -39,13 +52,16 @@ def pool(folder: Path | None = None) -> Path:
     ) from refusal
 
 
-def _made(target: Path) -> Path:
+def _made(target: Path, kind: str) -> Path:
+    from presel_lightning.quickstart.kinds import kind_of
     from presel_lightning.quickstart.world import generate
+
+    what = kind_of(kind)
 
     if not (target / "train.json").exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            generate(target)
+            generate(target, sizes=what.sizes, corrupt=what.corrupt, scenes=what.scenes)
         except (OSError, UserError):
             # another process may have put the same pool there meanwhile
             if not (target / "train.json").exists():
@@ -63,6 +79,6 @@ def _cache() -> Path:
 def _generator_hash() -> str:
     """Name the generator by its own text, so that a changed one never meets an old pool."""
     digest = hashlib.sha256()
-    for file in ("scenes.py", "world.py"):
+    for file in ("kinds.py", "scenes.py", "world.py"):
         digest.update((_HERE / file).read_bytes())
     return digest.hexdigest()[:12]

@@ -51,12 +51,33 @@ from presel_lightning.quickstart.scenes import (
     draw_scene,
     render,
 )
-from presel_lightning.quickstart.tokenizer import BOS_ID, IMAGE_ID, PAD_ID, build_tokenizer
-from presel_lightning.quickstart.world import MAKERS, THING_TASKS, ask_about, caption, facts
+from presel_lightning.quickstart.tokenizer import BOS_ID, IMAGE_ID, build_tokenizer
+from presel_lightning.quickstart.world import WORDINGS, caption, facts, makers
 
 SEED = 2025
 FACTS = 0.6
 """Share of the captions that are tags: they teach to look a thing up in the image."""
+MAKERS = makers(
+    {
+        **WORDINGS,
+        "colour": (
+            "What colour is the {kind}?",
+            "Which colour does the {kind} have?",
+            "Name the colour of the {kind}.",
+        ),
+        "shape": (
+            "What shape is the {colour} object?",
+            "Which shape do you see in the {place}?",
+            "Name the {colour} shape.",
+        ),
+        "position": (
+            "Where is the {colour} {kind}?",
+            "In which direction is the {kind}?",
+            "Locate the {colour} object.",
+        ),
+    }
+)
+"""Questions about scenes that are told in words; most are worded otherwise than the pool's."""
 KINDS = ("nothing", *SHAPES, *DIGITS)
 HUES = ("nothing", *COLOURS)
 
@@ -83,10 +104,10 @@ class World:
 
 @dataclass(frozen=True)
 class Line:
-    """A token sequence, what of it counts in the loss, and the scene whose image it holds."""
+    """A token sequence; the loss counts from `start` on, after `image` image tokens at 1."""
 
     ids: list[int]
-    labels: list[int]
+    start: int
     scene: int | None = None
 
 
@@ -193,28 +214,18 @@ def caption_line(tokenizer: PreTrainedTokenizerFast, world: World, row: int, rng
     """LLaVA's plain template: `<s>`, the image, what it shows as a whole or in part, `</s>`."""
     scene = world.scenes[row]
     text = facts(scene, rng) if rng.random() < FACTS else caption(scene)
-    head, reply = [BOS_ID] + [IMAGE_ID] * IMAGE_TOKENS, _ids(tokenizer, text + "</s>")
-    return Line(head + reply, [-100] * len(head) + reply, row)
+    head = [BOS_ID] + [IMAGE_ID] * IMAGE_TOKENS
+    return Line(head + _ids(tokenizer, text + "</s>"), len(head), row)
 
 
 def talk_line(tokenizer: PreTrainedTokenizerFast, rng: Rng) -> Line:
     """A conversation in which the caption stands where the image would stand."""
-    task = list(MAKERS)[int(rng.integers(len(MAKERS)))]
-    example = MAKERS[task](rng)
-    turns = [example.turns[0]]
-    if task in THING_TASKS:
-        others = rng.choice(THING_TASKS, size=len(example.scene.things))
-        asked = zip(others, example.scene.things, strict=True)
-        turns += [ask_about(str(other), thing, rng) for other, thing in asked]
-    ids = [BOS_ID, *_ids(tokenizer, "USER: "), *_ids(tokenizer, caption(example.scene))]
-    labels = [-100] * len(ids)
-    for turn, (question, answer) in enumerate(turns):
-        opening = "USER: " if turn else "\n"
-        human = _ids(tokenizer, f"{opening}{question} ASSISTANT:")
-        reply = _ids(tokenizer, f" {answer}</s>")
-        ids += human + reply
-        labels += [-100] * len(human) + reply
-    return Line(ids, labels)
+    example = MAKERS[list(MAKERS)[int(rng.integers(len(MAKERS)))]](rng)
+    question, answer = example.turns[0]
+    head = [BOS_ID, *_ids(tokenizer, "USER: ")]
+    head += _ids(tokenizer, caption(example.scene))
+    head += _ids(tokenizer, f"\n{question} ASSISTANT:")
+    return Line(head + _ids(tokenizer, f" {answer}</s>"), len(head))
 
 
 def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
@@ -223,13 +234,14 @@ def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
 
 def line_loss(model: LlavaForConditionalGeneration, lines: list[Line], features: Tensor) -> Tensor:
-    """Mean cross-entropy over the counted tokens of lines that all hold an image, or none."""
+    """Mean cross-entropy over the counted tokens of a batch of lines, images first."""
+    lines = sorted(lines, key=lambda line: line.scene is None)
     width = max(len(line.ids) for line in lines)
-    ids = torch.full((len(lines), width), PAD_ID)
+    ids = torch.zeros(len(lines), width, dtype=torch.long)  # padding is id 0
     labels = torch.full((len(lines), width), -100)
     for row, line in enumerate(lines):
         ids[row, : len(line.ids)] = torch.tensor(line.ids)
-        labels[row, : len(line.ids)] = torch.tensor(line.labels)
+        labels[row, line.start : len(line.ids)] = ids[row, line.start : len(line.ids)]
     extra: dict[str, Any] = {}
     scenes = [line.scene for line in lines if line.scene is not None]
     if scenes:
@@ -266,10 +278,9 @@ def learn_to_talk(
         return line_loss(model, lines, features)
 
     def talk_loss() -> Tensor:
-        seen = [caption_line(tokenizer, world, int(row), rng) for row in next(half)]
-        told = [talk_line(tokenizer, rng) for _ in range(plan.batch // 2)]
-        # means apart, as short answers would drown in captions
-        return line_loss(model, seen, features) + line_loss(model, told, features)
+        lines = [caption_line(tokenizer, world, int(row), rng) for row in next(half)]
+        lines += [talk_line(tokenizer, rng) for _ in range(plan.batch // 2)]
+        return line_loss(model, lines, features)
 
     train("captions", parameters, caption_loss, plan.captions, 2e-3)
     train("talk", parameters, talk_loss, plan.talk, 2e-3)

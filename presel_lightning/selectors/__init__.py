@@ -3,7 +3,26 @@
 from presel_lightning.selectors.base import RankSelector, Selector
 from presel_lightning.selectors.from_file import FromFile
 from presel_lightning.selectors.in_task import select_in_task
+from presel_lightning.selectors.k_center import KCenter
 from presel_lightning.selectors.presel import PreSel
+from presel_lightning.selectors.prism import Prism
 from presel_lightning.selectors.random import Random
+from presel_lightning.selectors.semdedup import SemDeDup
+from presel_lightning.selectors.size_balanced import SizeBalanced
+from presel_lightning.selectors.typiclust import TypiClust
+from presel_lightning.selectors.zcore import ZCore
 
-__all__ = ["FromFile", "PreSel", "Random", "RankSelector", "Selector", "select_in_task"]
+__all__ = [
+    "FromFile",
+    "KCenter",
+    "PreSel",
+    "Prism",
+    "Random",
+    "RankSelector",
+    "Selector",
+    "SemDeDup",
+    "SizeBalanced",
+    "TypiClust",
+    "ZCore",
+    "select_in_task",
+]

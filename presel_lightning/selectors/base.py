@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from presel_lightning.data.pool import Pool
+from presel_lightning.functional.allocation import allocate
 from presel_lightning.records import Selection
 from presel_lightning.signals import Signals
 
@@ -45,9 +47,34 @@ class RankSelector(Selector):
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Keep the `budget` highest scores outside the reference; ties by uid."""
         score = self.score(pool, signals).double().numpy()
-        available = np.flatnonzero(~pool.reference)
-        order = available[np.argsort(-score[available], kind="stable")]
+        order = best_first(pool, score)
         return make_selection(pool, order, min(budget, len(order)), score, "highest score")
+
+
+def best_first(pool: Pool, score: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """Available rows by falling score, ties by uid.
+
+    Args:
+        pool: every sample, in the order of its uid.
+        score: (N,) utility of every row.
+        rows: the rows to order, ascending; all where not given.
+    """
+    rows = np.arange(len(pool)) if rows is None else rows
+    available = rows[~pool.reference[rows]]
+    ordered: np.ndarray = available[np.argsort(-score[available], kind="stable")]
+    return ordered
+
+
+def budgets_by_size(pool: Pool, budget: int) -> list[int]:
+    """Share a budget among the tasks in proportion to their images, in the order of `pool.tasks`.
+
+    Largest remainder; a task gives no more than it has outside the reference split.
+    """
+    rows = [pool.task_rows(task) for task in pool.tasks]
+    sizes = torch.tensor([len(r) for r in rows])
+    available = torch.tensor([int((~pool.reference[r]).sum()) for r in rows])
+    shares: list[int] = allocate(sizes, available, budget).tolist()
+    return shares
 
 
 def make_selection(
@@ -64,16 +91,43 @@ def make_selection(
     """
     rank = np.full(len(pool), -1, dtype=np.int64)
     rank[order] = np.arange(len(order))
-    chosen = np.sort(order[:budget])
-    reasons = np.full(len(pool), "not among the best", dtype=object)
+    return selection_of(pool, order[:budget], score, rank, reason=reason)
+
+
+def selection_of(
+    pool: Pool,
+    chosen: np.ndarray,
+    score: np.ndarray,
+    rank: np.ndarray,
+    *,
+    reason: str,
+    otherwise: str = "not among the best",
+    cluster: np.ndarray | None = None,
+    task_weights: dict[str, float] | None = None,
+) -> Selection:
+    """A selection of these rows.
+
+    Args:
+        pool: every sample.
+        chosen: (n,) row numbers, in any order.
+        score: (N,) utility of every row.
+        rank: (N,) place in its own cluster, task or pool; -1 where it has none.
+        reason: why the chosen ones were.
+        otherwise: why the others were not.
+        cluster: (N,) cluster inside the task or the pool.
+        task_weights: share of the budget of each task.
+    """
+    chosen = np.sort(chosen)
+    reasons = np.full(len(pool), otherwise, dtype=object)
     reasons[pool.reference] = "reference split"
     reasons[chosen] = reason
     return Selection(
         uids=pool.uid[chosen],
         weights=np.ones(len(chosen)),
         score=np.where(pool.reference, np.nan, score),
-        cluster=np.full(len(pool), -1, dtype=np.int64),
+        cluster=np.full(len(pool), -1, dtype=np.int64) if cluster is None else cluster,
         rank=rank,
         reason=reasons,
         budgets={task: int((pool.task[chosen] == task).sum()) for task in pool.tasks},
+        task_weights=task_weights or {},
     )

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from presel_lightning.functional.allocation import allocate
-from presel_lightning.functional.centrality import members_by_label, nearest_similarity
+from presel_lightning.functional.centrality import members_by_label
+from presel_lightning.selectors.in_cluster import Order, in_cluster
 
 Allocation = Literal["exact", "floor", "official"]
 
@@ -44,7 +45,7 @@ def choose(
     excluded: Tensor,
     allocation: Allocation = "exact",
     *,
-    k: int = 5,
+    order: Order | None = None,
 ) -> InTask:
     r"""Spread a task's budget over its clusters, then take the most typical images of each.
 
@@ -62,7 +63,7 @@ def choose(
         allocation: ``"exact"`` rounds by largest remainder, so that ``min(budget, available)``
             rows come back; ``"floor"`` rounds :math:`n_c` down as Eq. 6 is printed; ``"official"``
             rounds and mends as the authors' scripts do, and may miss the budget as they may.
-        k: Neighbours of the Neighbor Centrality.
+        order: Which images of a cluster go first, the most typical where not given.
 
     Raises:
         ValueError: Lengths differ, the budget is negative, or not whole where it must be.
@@ -70,6 +71,7 @@ def choose(
     Source: PreSel Eq. 6-7.
     """
     _check(features, labels, budget, excluded, allocation)
+    order = order or in_cluster()
     available = (~excluded).nonzero()[:, 0]  # (A,)
     score = torch.full((len(labels),), torch.nan, dtype=torch.float64)
     rank = torch.full((len(labels),), -1)
@@ -78,9 +80,8 @@ def choose(
     quota = _QUOTAS[allocation](budget, sizes, full)
     for members in members_by_label(labels[available]):
         rows = available[members]  # ascending
-        score[rows] = nearest_similarity(features[rows], k)
-        order = score[rows].round(decimals=12).argsort(descending=True, stable=True)
-        rank[rows[order]] = torch.arange(len(rows))
+        best, score[rows] = order(features[rows])
+        rank[rows[best]] = torch.arange(len(rows))
     kept = available[rank[available] < quota[labels[available]]]
     return InTask(kept, score, rank, quota)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.records import Selection
-from presel_lightning.selectors.base import Selector, make_selection
+from presel_lightning.selectors.base import Selector, best_first, make_selection
 from presel_lightning.signals import Signals
 
 
@@ -16,6 +16,5 @@ class Random(Selector):
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Shuffle what is available by seed and take the first `budget` rows."""
         score = np.random.default_rng(seed).random(len(pool))
-        available = np.flatnonzero(~pool.reference)
-        order = available[np.argsort(-score[available], kind="stable")]
+        order = best_first(pool, score)
         return make_selection(pool, order, min(budget, len(order)), score, "random draw")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import ceil, cos, pi
 from pathlib import Path
@@ -15,18 +16,19 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from presel_lightning.console import console
+from presel_lightning.data.encoders import SIDES
 from presel_lightning.errors import UserError
-from presel_lightning.functional.token_loss import answer_positions, sample_losses
+from presel_lightning.functional.token_loss import all_foretold, sample_losses
 from presel_lightning.models import (
     Components,
     LoRA,
-    Processor,
     Quantization,
     describe_checkpoint,
     load_model,
-    load_processor,
+    processor_of,
     save_model,
 )
+from presel_lightning.models.forward import answer_logits, answer_losses, model_inputs
 from presel_lightning.models.llava import trained_state, unwrapped
 from presel_lightning.models.paired import one_prefix, two_passes, why_not_shared
 from presel_lightning.models.parallel import is_sharded, shard_model, whole_state
@@ -34,6 +36,9 @@ from presel_lightning.models.parts import is_projector
 from presel_lightning.ranks import rank_zero
 
 Batch = dict[str, Any]
+
+NO_IMAGE = (*SIDES, "first", "prefix")
+"""Entries of a batch of pairs that are not the images."""
 
 
 def cosine_with_warmup(step: int, warmup: int, total: int) -> float:
@@ -44,7 +49,10 @@ def cosine_with_warmup(step: int, warmup: int, total: int) -> float:
 
 
 class FineTune(LightningModule):
-    """Instruction tuning of a LLaVA, by LoRA or whole, as LLaVA-1.5's second stage does it.
+    """Instruction tuning, by LoRA or whole, as LLaVA-1.5's second stage does it.
+
+    Any image-text model of transformers with a processor and a chat template of its own is tuned
+    alike; LLaVA-1.5 alone reads an image once for both losses of the IRS.
 
     The training loss is summed over the global batch and divided by the global number of answer
     tokens, so that a result does not depend on how many devices share the batch.
@@ -99,7 +107,7 @@ class FineTune(LightningModule):
         self.gradient_checkpointing = gradient_checkpointing
         self.loss_reduction = loss_reduction
         self.model: Any = None
-        self._processor: Processor | None = None
+        self._processor: Any = None
         self._told = False
         self._tokens = torch.zeros(())
         self.seed = 0
@@ -138,10 +146,10 @@ class FineTune(LightningModule):
         return self.components or self.checkpoint or ""
 
     @property
-    def processor(self) -> Processor:
-        """The checkpoint's tokenizer and image processor."""
+    def processor(self) -> Any:  # noqa: ANN401
+        """The checkpoint's tokenizer and image processor, or (`ChatProcessor`) its own of both."""
         if self._processor is None:
-            self._processor = load_processor(self.origin)
+            self._processor = processor_of(self.origin)
         return self._processor
 
     def configure_model(self) -> None:
@@ -161,19 +169,7 @@ class FineTune(LightningModule):
 
         The language-model head is applied at answer positions only.
         """
-        model = unwrapped(self.model)
-        hidden = model.model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            pixel_values=batch["pixel_values"].to(model.dtype),
-            use_cache=False,
-        ).last_hidden_state  # (B, L, D)
-        return self._losses(hidden, batch["labels"])
-
-    def _losses(self, hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        mask = answer_positions(labels)
-        logits = unwrapped(self.model).get_output_embeddings()(hidden[:, :-1][mask])  # (T, V)
-        return sample_losses(logits, labels)
+        return answer_losses(self.model, batch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw dropout from the pass's own seed, so that a continued fit draws the same."""
@@ -187,7 +183,9 @@ class FineTune(LightningModule):
         weight = batch["weight"]
         tokens = (counts * (weight > 0)).sum().float()
         loss: Tensor = (sums * weight).sum()
-        self.log("train_loss", loss.detach() / tokens.clamp(min=1), prog_bar=True, sync_dist=True)
+        mean_loss = loss.detach() / tokens.clamp(min=1)
+        rows = len(weight)
+        self.log("train_loss", mean_loss, prog_bar=True, sync_dist=True, batch_size=rows)
         if self.loss_reduction == "per_device":
             mean: Tensor = loss / tokens.clamp(min=1)
             return mean
@@ -213,22 +211,27 @@ class FineTune(LightningModule):
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Both losses of each sample of a block: PreSel's L(R|Q,I) and L(R|I), in nats.
 
+        And whether each answer token, given those before it, is the likeliest (`correct`).
+
         What both inputs begin with is computed once, where the model allows it.
         """
         model = unwrapped(self.model)
-        sides = [batch["with_question"], batch["without_question"]]
-        pixels = batch["pixel_values"].to(model.dtype)
+        sides = [model_inputs(model, batch[side]) for side in SIDES]
+        image = {name: value for name, value in batch.items() if name not in NO_IMAGE}
+        image = model_inputs(model, image)
         prefix = self.prefix_to_share(batch["prefix"])
         if prefix:
-            hidden = one_prefix(model, sides, pixels, prefix)
+            hidden = one_prefix(model, sides, image["pixel_values"], prefix)
         else:
-            hidden = two_passes(model, sides, pixels)
-        labels = [side["labels"][:, prefix:] for side in sides]
-        (with_sum, n_tokens), (without_sum, n_without) = map(self._losses, hidden, labels)
+            hidden = two_passes(model, sides, image)
+        labels = [batch[side]["labels"][:, prefix:] for side in SIDES]
+        logits = [answer_logits(model, *side) for side in zip(hidden, labels, strict=True)]
+        (with_sum, n_tokens), (without_sum, n_without) = map(sample_losses, logits, labels)
         return {
             "loss_with_question": with_sum / n_tokens,
             "loss_without_question": without_sum / n_without,
             "n_tokens": n_tokens,
+            "correct": all_foretold(logits[0], labels[0]),
         }
 
     def prefix_to_share(self, agreed: int) -> int:
@@ -248,17 +251,23 @@ class FineTune(LightningModule):
         return 0 if reason else agreed
 
     @torch.inference_mode()
-    def generate(self, batch: Batch, max_new_tokens: int) -> list[str]:
-        """Answer a left-padded batch of prompts greedily."""
+    def generate(self, batch: Batch, max_new_tokens: int, stop: Sequence[int] = ()) -> list[str]:
+        """Answer a left-padded batch of prompts greedily.
+
+        Args:
+            batch: inputs of the model.
+            max_new_tokens: limit on an answer.
+            stop: tokens that end an answer, besides those that the checkpoint names.
+        """
         model = unwrapped(self.model)
         tokenizer = self.processor.tokenizer
+        named = model.generation_config.eos_token_id
+        ends = {tokenizer.eos_token_id, *stop, *(named if isinstance(named, list) else [named])}
         output = model.generate(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            pixel_values=batch["pixel_values"].to(model.dtype),
+            **model_inputs(model, batch),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=sorted(ends - {None}),
             pad_token_id=tokenizer.pad_token_id,
         )
         answers = output[:, batch["input_ids"].shape[1] :]

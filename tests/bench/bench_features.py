@@ -171,7 +171,8 @@ def main() -> None:
             checkpoint = encoder(Path(place) / f"encoder-{number}", SHAPES[name])
             some = paths if number == 0 else paths[:32]
             folder = Path(place) / f"features-{number}"
-            keep(arguments.out, embedding(some, checkpoint, name, folder))
+            row = embedding(some, checkpoint, name, folder)
+            keep(arguments.out, row, smallest_cosine=">= 0.9999")
         keep(arguments.out, feeding(paths, checkpoint))
 
 

@@ -8,16 +8,12 @@ centres, of Zipf sizes, with 2 % near-duplicates; `tight` and `diffuse` differ i
 """
 
 import argparse
-import json
 import math
 import multiprocessing
-import re
 import tempfile
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,12 +24,11 @@ from torch.nn.functional import normalize
 
 from presel_lightning.functional import kmeans
 from presel_lightning.selectors.in_task import choose
+from tests.bench.common import Row, keep, resident, timed
 
 SPREAD = {"tight": 0.5, "diffuse": 1.2}
 DIM = 768
 POOL = [160_000, 105_000, 85_000, 80_000, 72_000, 50_000, 30_000, 22_000, 15_000, 6_000]
-Row = dict[str, object]
-Result = TypeVar("Result")
 
 
 def features(n: int, kind: str, seed: int = 0) -> Tensor:
@@ -56,13 +51,6 @@ def features(n: int, kind: str, seed: int = 0) -> Tensor:
     copies, originals = torch.randperm(n, generator=generator)[: 2 * (n // 50)].view(2, -1)
     rows[copies] = normalize(rows[originals] + 0.02 * noise(len(originals)), dim=1)
     return rows
-
-
-def timed(function: Callable[[], Result]) -> tuple[Result, float]:
-    """A result and the CPU-seconds that it took."""
-    start = time.process_time()
-    result = function()
-    return result, time.process_time() - start
 
 
 def inertia(rows: Tensor, labels: Tensor) -> float:
@@ -143,7 +131,7 @@ def stage(n: int, kind: str) -> Row:
     labels, their_clustering = timed(partial(authors_labels, rows))
     theirs, their_choice = timed(partial(authors_choice, rows, labels, n // 10, excluded))
     ours, our_choice = timed(partial(choose, rows, labels, n // 10, excluded, "official"))
-    _, our_clustering = timed(partial(our_labels, rows, 0))
+    clusters, our_clustering = timed(partial(our_labels, rows, 0))
     times_faster = (their_clustering + their_choice) / (our_clustering + our_choice)
     return {
         "what": "k-means and choice",
@@ -151,6 +139,7 @@ def stage(n: int, kind: str) -> Row:
         "authors_cpu_s": [round(their_clustering, 2), round(their_choice, 3)],
         "ours_cpu_s": [round(our_clustering, 3), round(our_choice, 3)],
         "times_faster": round(times_faster, 1),
+        "inertia_ratio": round(inertia(rows, clusters) / inertia(rows, labels), 4),
         "same_images_on_equal_labels": theirs == ours.rows.tolist(),
     }
 
@@ -203,43 +192,33 @@ def _select_pool(path: Path, sizes: list[int]) -> tuple[float, float, int]:
         labels = our_labels(rows, 0)
         chosen += len(choose(rows, labels, n // 10, torch.zeros(n, dtype=torch.bool)).rows)
         at += n
-    return time.process_time() - start, _peak_gib(), chosen
-
-
-def _peak_gib() -> float:
-    """Highest resident memory of this process (Linux), pages of the mapped file included."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 2**20  # type: ignore[index]
+    return time.process_time() - start, resident("VmHWM") / 2**10, chosen
 
 
 def main() -> None:
-    """Run, print a line a row, and write all rows."""
+    """Run, print each row with its bars, and put the rows into the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--large", action="store_true", help="80k, 160k and 625k images too")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    jobs: list[Callable[[], Row]] = [
-        lambda: clustering(5_000, "diffuse", 3),
-        lambda: clustering(20_000, "tight", 2),
-        lambda: clustering(20_000, "diffuse", 2),
-        lambda: stage(20_000, "tight"),
-        lambda: growth([10_000, 20_000, 40_000]),
-        lambda: pool([20_000, 5_000]),
-    ]
-    if arguments.large:
-        jobs += [
-            lambda: clustering(80_000, "tight", 1),
-            lambda: clustering(80_000, "diffuse", 1),
-            lambda: growth([20_000, 80_000, 160_000]),
-            lambda: pool(POOL),
-        ]
-    rows = []
+    put = partial(keep, arguments.out)
+    same = {"empty_clusters": "== 0", "same_labels_reversed_rows": "== true"}
+    at_20k = {"times_faster": ">= 7", "inertia_ratio": "<= 1.001"}
+    at_80k = {"times_faster": ">= 20", "inertia_ratio": "<= 1.002"}
+    in_all = {"same_images_on_equal_labels": "== true"}
     with threadpool_limits(1):
-        for job in jobs:
-            rows.append(job())
-            print("  ".join(f"{key}={value}" for key, value in rows[-1].items()), flush=True)
-            arguments.out.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        put(clustering(5_000, "diffuse", 3), **same)
+        for kind in SPREAD:
+            put(clustering(20_000, kind, 2), **at_20k, **same)
+            put(stage(20_000, kind), **at_20k, **in_all)
+        put(growth([10_000, 20_000, 40_000]), exponent="<= 1.3")
+        put(pool([20_000, 5_000]))
+        if arguments.large:
+            for kind in SPREAD:
+                put(clustering(80_000, kind, 1), **at_80k, **same)
+            put(growth([20_000, 80_000, 160_000]), exponent="<= 1.3")
+            put(pool(POOL), ours_cpu_s="<= 180", peak_gib="<= 4")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from presel_lightning import quickstart
 from presel_lightning.check import Report, Throughput, check
+from presel_lightning.check.probe import choose
 from presel_lightning.cli import find_configs
 from presel_lightning.errors import UserError
 from presel_lightning.lightning_cli import recipe_from
@@ -219,3 +220,39 @@ def test_stated_throughput(pool_folder: Path, tmp_path: Path) -> None:
     report, _ = look(recipe, throughput=Throughput(32 / 3600, 9 / 3600, 130 / 3600))
     hours = [figure(report, "GPU-hours", stage) for stage in ("final", "losses", "features")]
     assert hours == ["1.00"] * 3
+
+
+def test_probe_measures_the_fit_and_its_rate_is_used(pool_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    recipe = recipe_of(pool_folder, out, "--baselines", "random", "--trainer.accelerator", "cpu")
+    before = sorted(out.rglob("*"))
+    report, screen = look(recipe, probing=True)
+    rate = float(figure(report, "probe", "CPU").split()[0])
+    passed = f"{recipe.plan.data.batch_size} a pass, 20 steps"
+    assert rate > 0 and passed in figure(report, "probe", "CPU")
+    assert figure(report, "probe", "peak memory").endswith("of this process")
+    assert f"fits {rate:.3g}, losses" in screen and "(fits measured here)" in screen
+    assert sorted(out.rglob("*")) == before, "a check writes nothing"
+
+
+def test_probe_is_left_out_where_there_is_no_gpu(pool_folder: Path, tmp_path: Path) -> None:
+    recipe = recipe_of(pool_folder, tmp_path, "--trainer.accelerator", "cpu")
+    report, _ = look(recipe)
+    assert "probe" not in report.facts and not report.notes
+
+
+def test_probe_says_why_it_cannot_be(pool_folder: Path, tmp_path: Path) -> None:
+    def forget(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{k: v for k, v in r.items() if k != "conversations"} for r in records]
+
+    options = rewrite(pool_folder, tmp_path, forget)
+    report, _ = look(recipe_of(pool_folder, tmp_path / "run", *options), probing=True)
+    assert "probe" not in report.facts
+    assert any("no steps were tried: no record has an instruction" in n for n in report.notes)
+
+
+def test_probe_takes_the_longest_first() -> None:
+    records = [{"conversations": "x" * n} for n in range(10)]
+    longest, others = choose(records, 3, seed=0)
+    assert [len(r["conversations"]) for r in longest] == [9, 8, 7]
+    assert len(others) == 7 and not any(r in longest for r in others)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from presel_lightning.cli import configs_folder, find_configs
 from presel_lightning.errors import UserError
 from presel_lightning.lightning_cli import leave, recipe_from
 
+HAS_DEEPSPEED = find_spec("deepspeed") is not None
 CONFIGS = sorted(configs_folder().glob("*.yaml"))
 
 
@@ -21,11 +23,13 @@ def test_parses_for_every_training_command(config: Path, tmp_path: Path) -> None
         ("evaluate", ["--checkpoint", "x/y"]),
         ("check", []),
     ]:
+        if "deepspeed" in config.stem and command in ("fit", "select") and not HAS_DEEPSPEED:
+            continue  # refused: tests/test_deepspeed.py
         arguments, name = find_configs(["--config", config.name, "--out", str(tmp_path), *extra])
         recipe, _ = recipe_from(command, arguments, name)
         leave()
         assert recipe.plan.data.budget == (1.0 if config.stem == "full" else 0.15)
-    assert (tmp_path / "config.yaml").is_file()
+        assert (tmp_path / "config.yaml").is_file() or command not in ("fit", "select")
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)

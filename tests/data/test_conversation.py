@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from jinja2 import Environment
 
 from presel_lightning.data.conversation import TEMPLATES, Odd, is_text_only, parse
 from presel_lightning.records import Turn
@@ -88,6 +89,29 @@ def test_vicuna_text() -> None:
     assert answers == ["A dog</s>", "yes</s>"]
 
 
+def test_llama_3_text() -> None:
+    """As Llama-3's own chat template writes it, which begins the text by itself."""
+    official = (
+        "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
+        "{{ m.content | trim }}<|eot_id|>{% endfor %}{% if add_generation_prompt %}"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+    )
+    template = TEMPLATES["llama_3"]
+    system = template.system.split("\n\n")[1].removesuffix("<|eot_id|>")
+    chat = [{"role": "system", "content": system}]
+    for number, turn in enumerate(TURNS):
+        question = turn.question if number else f"<image>\n{turn.question}"
+        chat.append({"role": "user", "content": question})
+        chat.append({"role": "assistant", "content": turn.answer})
+    written = Environment().from_string(official)
+    rendered = template.render(TURNS, with_question=True)
+    assert rendered.text == written.render(messages=chat)
+    answers = [rendered.text[start:end] for start, end in rendered.answer_spans]
+    assert answers == ["A dog<|eot_id|>", "yes<|eot_id|>"]
+    invited = written.render(messages=chat[:-1], add_generation_prompt=True)
+    assert template.prompt(TURNS[:1], TURNS[1].question) == invited
+
+
 def test_text_without_question() -> None:
     rendered = TEMPLATES["vicuna_v1"].render(TURNS, with_question=False)
     assert rendered.text == f"{SYSTEM} USER: <image> ASSISTANT: A dog yes</s>"
@@ -100,7 +124,8 @@ def test_text_without_question() -> None:
 def test_prompt_begins_the_text_trained_on(template: str, n_before: int) -> None:
     prompt = TEMPLATES[template].prompt(TURNS[:n_before], TURNS[n_before].question)
     whole = TEMPLATES[template].render(TURNS[: n_before + 1], with_question=True).text
-    assert whole == f"{prompt} {TURNS[n_before].answer}</s>"
+    joint, stop = TEMPLATES[template].joint, TEMPLATES[template].stop
+    assert whole == f"{prompt}{joint}{TURNS[n_before].answer}{stop}"
 
 
 def test_prompt_moves_the_image_to_the_front() -> None:

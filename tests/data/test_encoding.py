@@ -155,7 +155,7 @@ def test_the_vocabulary_splits_user_as_llama_does(llama: Any, model_file: Path) 
 
 
 @pytest.mark.parametrize("with_question", [True, False])
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", ["vicuna_v1", "vicuna_bare"])
 def test_same_tokens_and_labels_as_published(
     llama: Any, model_file: Path, template: str, with_question: bool
 ) -> None:
@@ -187,6 +187,33 @@ def test_byte_level_tokens_spell_the_text(byte_level: Any, with_question: bool) 
     parts = [rendered.text[start:end] for start, end in rendered.answer_spans]
     # the space before a word is part of the word's token here
     assert labelled == "".join(" " + part for part in parts)
+
+
+@pytest.fixture(scope="module")
+def llama_3() -> Any:
+    marks = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        special_tokens=[*marks, "<image>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    inner.train_from_iterator(["\n\n\n\n the red dog yes"] * 3, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token=marks[0], eos_token=marks[3], pad_token=marks[3]
+    )
+
+
+@pytest.mark.parametrize("with_question", [True, False])
+def test_llama_3_labels_answers_with_their_end(llama_3: Any, with_question: bool) -> None:
+    turns = [Turn("a dog?", "red été 7"), Turn("USER", "yes")]
+    rendered = TEMPLATES["llama_3"].render(turns, with_question=with_question)
+    encoded = encode(rendered, llama_3, N_IMAGE)
+    text = rendered.text.replace("<image>", "<image>" * N_IMAGE)
+    assert llama_3.decode(encoded.input_ids) == "<|begin_of_text|>" + text
+    labelled = llama_3.decode([token for token in encoded.labels if token != IGNORE])
+    said = ["red été 7", "yes"] if with_question else ["red été 7 yes"]
+    assert labelled == "".join(f"{answer}<|eot_id|>" for answer in said)
 
 
 def test_only_sentencepiece_swallows_spaces(llama: Any, byte_level: Any) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from presel_lightning.data import TaskRule, build_pool, images_changed, load_pool, source
+from presel_lightning.data.build import digest_turns
 from presel_lightning.errors import UserError
 
 Record = dict[str, Any]
@@ -152,6 +153,27 @@ def test_uid_does_not_change_when_an_instruction_is_added(root: Path, tmp_path: 
     first, second = (load_pool(tmp_path / name, root) for name in ("before", "after"))
     assert first.uid.tolist() == second.uid.tolist()
     assert second.has_instruction.all() and not first.has_instruction.any()
+
+
+def test_the_digest_of_turns_tells_conversations_apart(root: Path, tmp_path: Path) -> None:
+    records = [make("a"), make("b"), make("c", "A cat"), make("d", note="not said"), make("e")]
+    records[4]["conversations"] = []
+    build_pool(source(str(write(root, records))), tmp_path / "out")
+    pool = load_pool(tmp_path / "out", root)
+    digest = {pool.id[row]: pool.turns_digest[row].tobytes() for row in range(len(pool))}
+    assert digest["a"] == digest["b"] == digest["d"]
+    assert len({digest["a"], digest["c"], digest["e"]}) == 3
+    for row in range(len(pool)):
+        assert digest_turns(pool.sample(row).turns) == digest[pool.id[row]]
+
+
+def test_sizes_are_those_of_the_images(root: Path, tmp_path: Path) -> None:
+    (root / "c.jpg").write_bytes((root / "c.jpg").read_bytes() + b"more")
+    records = [make("a"), make("c"), make("b", image="c.jpg"), make("gone")]
+    build_pool(source(str(write(root, records))), tmp_path / "out")
+    pool = load_pool(tmp_path / "out", root)
+    expected = [(root / image).stat().st_size for image in pool.image]
+    assert pool.image_bytes.tolist() == expected and len(set(expected)) == 2
 
 
 def test_repeated_ids_are_legal(root: Path, tmp_path: Path) -> None:

@@ -24,6 +24,10 @@ def scores(text: str) -> dict[str, float]:
         ("llava665k", "75.3 67.8 54.3 1397.5 61.0 53.5 62.4 30.2 84.9", 95.7),  # random
         ("vision_flan", "64.1 66.2 39.7 1218.8 50.4 45.4 53.5 29.1 84.1", 100.1),  # PreSel
         ("vision_flan", "66.5 62.1 38.7 1238.6 43.6 43.1 48.3 28.1 83.0", 96.1),  # random
+        ("llava665k_13b", "76 70.8 57.0 1404.3 66.4 60.9 65.0 34.4 87.2", 98.3),  # PreSel
+        ("llava665k_13b", "76.2 69.9 56.8 1452.3 62.8 56.0 65.0 33.0 86.6", 96.6),  # random
+        ("llava665k_llama3", "77.0 79.0 59.2 1501.4 73.3 70.6 68.5 37.7 84.6", 97.2),  # PreSel
+        ("llava665k_llama3", "77.5 78.3 59.8 1455.0 72.5 69.1 68.3 35.7 84.9", 96.0),  # random
     ],
 )
 def test_published_rows_are_recomputed(pool: str, row: str, printed: float) -> None:

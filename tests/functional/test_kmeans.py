@@ -123,3 +123,24 @@ def test_a_feature_that_is_not_finite_is_refused() -> None:
     features[7, 3] = torch.nan
     with pytest.raises(ValueError, match="not all finite"):
         kmeans(features, 2, seed=0)
+
+
+def test_no_tensor_is_made_on_a_device_that_is_not_named() -> None:
+    """What runs where an unnamed device is one without values runs on a GPU too."""
+    features = mixture(3000, 120, seed=10)
+    expected = kmeans(features, 60, seed=0)
+    with torch.device("meta"):
+        found = kmeans(features, 60, seed=0, device="cpu")
+    assert torch.equal(found.labels, expected.labels)
+    assert torch.equal(found.centroids, expected.centroids)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu_labels_depend_on_the_set_of_rows_alone() -> None:
+    features = mixture(9000, 360, seed=11)
+    shuffle = torch.randperm(len(features))
+    straight = kmeans(features, 120, seed=0, device="cuda")
+    shuffled = kmeans(features[shuffle].cuda(), 120, seed=0, device="cuda")
+    assert torch.equal(shuffled.labels, straight.labels[shuffle])
+    on_cpu = inertia(features, kmeans(features, 120, seed=0).labels)
+    assert inertia(features, straight.labels) <= 1.02 * on_cpu

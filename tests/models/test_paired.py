@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Gemma3TextConfig, LlamaConfig, LlavaConfig, MistralConfig
 
-from presel_lightning.data.dataset import Encoder, PairSet, shared_prefix
+from presel_lightning.data.dataset import PairSet
+from presel_lightning.data.encoders import Encoder, shared_prefix
 from presel_lightning.data.encoding import Encoded, image_token_id
 from presel_lightning.data.pool import load_pool
 from presel_lightning.models.llava import unwrapped

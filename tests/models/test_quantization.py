@@ -12,7 +12,7 @@ from torch import nn
 from presel_lightning.errors import UserError
 from presel_lightning.models import Components, LoRA, Quantization, load_model, load_processor
 from presel_lightning.models import quantization as four_bit
-from presel_lightning.models.chat import answer_losses
+from presel_lightning.models.forward import answer_losses
 from presel_lightning.models.llava import save_model, unwrapped
 from presel_lightning.models.parts import is_projector
 from presel_lightning.store import fingerprint

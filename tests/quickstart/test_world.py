@@ -13,8 +13,9 @@ from PIL import Image
 
 from presel_lightning import quickstart
 from presel_lightning.errors import UserError
+from presel_lightning.quickstart.kinds import KINDS, SIZES
 from presel_lightning.quickstart.scenes import BACKGROUNDS, DIGITS, SHAPES, Scene, Thing, render
-from presel_lightning.quickstart.world import MAKERS, POOL_SIZES, caption, generate
+from presel_lightning.quickstart.world import MAKERS, TEST_PER_TASK, caption, generate
 
 SMALL = {"colour": 4, "ocr": 3, "caption": 2}
 
@@ -41,8 +42,8 @@ def test_the_pool_is_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert folder.parent == tmp_path
     train = json.loads((folder / "train.json").read_text())
     test = json.loads((folder / "test.json").read_text())
-    assert Counter(record["task"] for record in train) == POOL_SIZES
-    assert Counter(record["task"] for record in test) == dict.fromkeys(POOL_SIZES, 40)
+    assert Counter(record["task"] for record in train) == SIZES
+    assert Counter(record["task"] for record in test) == dict.fromkeys(SIZES, TEST_PER_TASK)
     assert len({record["id"] for record in train + test}) == len(train) + len(test)
     for record in train + test:
         with Image.open(folder / record["image"]) as image:
@@ -133,3 +134,35 @@ def test_importing_the_package_needs_no_torch() -> None:
     subprocess.run(
         [sys.executable, "-c", code], check=True, cwd=Path(quickstart.__file__).parents[2]
     )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kinds_of_pools(kind: str, tmp_path: Path) -> None:
+    what = KINDS[kind]
+    assert sum(what.sizes.values()) == 1500
+    small = {task: max(4, n // 50) for task, n in what.sizes.items()}
+    generate(
+        tmp_path / "p", sizes=small, test_per_task=2, corrupt=what.corrupt, scenes=what.scenes
+    )
+    clean = tmp_path / "clean"
+    generate(clean, sizes=small, test_per_task=2)
+    test = (tmp_path / "p" / "test.json").read_bytes()
+    assert test == (clean / "test.json").read_bytes()  # the same questions for all
+    train = json.loads((tmp_path / "p" / "train.json").read_text())
+    spoilt = [
+        record
+        for record in train
+        if np.asarray(Image.open(tmp_path / "p" / record["image"])).std() > 65  # noise
+    ]
+    assert len(spoilt) == len(range(0, round(what.corrupt * len(train)), 2))
+
+
+def test_a_pool_of_few_scenes_repeats_its_answers(tmp_path: Path) -> None:
+    generate(tmp_path / "p", sizes={"ocr": 30}, test_per_task=1, scenes={"ocr": 2})
+    train = json.loads((tmp_path / "p" / "train.json").read_text())
+    assert len({record["conversations"][1]["value"] for record in train}) <= 2
+
+
+def test_unknown_kind_is_told() -> None:
+    with pytest.raises(UserError, match=r"quickstart:nope is unknown; choose of quickstart:equal"):
+        quickstart.pool(name="quickstart:nope")

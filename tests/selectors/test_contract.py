@@ -3,73 +3,45 @@
 from __future__ import annotations
 
 import inspect
-import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from PIL import Image
+import torch
 
 from presel_lightning import selectors
-from presel_lightning.data import Pool, build_pool, load_pool, source
+from presel_lightning.data import Pool
 from presel_lightning.errors import MissingSignalError
 from presel_lightning.selectors import FromFile, Selector
-from presel_lightning.signals import FEATURES, PAIRED_LOSS, Signals
+from presel_lightning.signals import FEATURES, KNOWN, ON_REFERENCE, Signals
+from tests.selectors.pools import Case, Pair, make_pair, make_pool, make_signals
 
-SIZES = {"a": 130, "b": 41, "single": 1, "twins": 12}
-
-
-def make_pool(folder: Path, seed: int | None = None) -> Pool:
-    """A pool of small images; rows shuffled if there is a seed."""
-    folder.mkdir(parents=True)
-    Image.new("RGB", (4, 4)).save(folder / "x.png")
-    turns = [{"from": "human", "value": "<image>\nQ"}, {"from": "gpt", "value": "A"}]
-    records = [
-        {"id": f"{task}{i}", "image": "x.png", "task": task, "conversations": turns}
-        for task, size in SIZES.items()
-        for i in range(size)
-    ]
-    if seed is not None:
-        np.random.default_rng(seed).shuffle(records)
-    (folder / "a.json").write_text(json.dumps(records))
-    build_pool(source(str(folder / "a.json")), folder)
-    return load_pool(folder, folder)
-
-
-def make_signals(folder: Path, pool: Pool) -> Signals:
-    """Features by uid (twins share theirs) and an IRS for each reference sample."""
-    signals = Signals(folder)
-    rng = np.random.default_rng(0)
-    table = rng.normal(size=(len(pool), 16)).astype(np.float32)
-    by_id = dict(zip(sorted(pool.id), table, strict=True))
-    features = np.stack([by_id[name] for name in pool.id])
-    features[pool.task == "twins"] = 1.0
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    signals.write_features(pool.uid, features, np.arange(len(pool)), {})
-    rows = np.flatnonzero(pool.reference)
-    relevance = 0.3 + 0.1 * np.asarray([pool.tasks.index(task) for task in pool.task[rows]])
-    signals.write_paired_loss(
-        pa.table(
-            {"uid": pool.uid[rows].tolist(), "task": pool.task[rows].tolist(), "irs": relevance}
-        )
-    )
-    return signals
-
-
-def referenced(pool: Pool) -> Pool:
-    chosen = sorted(pool.id)[::9]
-    return pool.with_reference(pool.uid[np.isin(pool.id, chosen)])
+MIXED = {"a": 130, "b": 41, "single": 1, "twins": 12}
+CASES = {
+    "mixed": Case(MIXED),
+    "no reference": Case(MIXED, reference=0),
+    "one task": Case({"only": 60}),
+    "one image": Case({"only": 1}, reference=0),
+    "all reference": Case({"a": 3, "b": 1}, reference=1),
+    "few a task": Case({"a": 1, "b": 2, "c": 3, "d": 6}, reference=5),
+    "copies": Case({"a": 30, "b": 8}, copies=True),
+}
 
 
 @pytest.fixture(scope="module")
-def pool(tmp_path_factory: pytest.TempPathFactory) -> Pool:
-    return referenced(make_pool(tmp_path_factory.mktemp("contract") / "pool"))
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pair]:
+    """Each case with its signals."""
+    folder = tmp_path_factory.mktemp("contract")
+    return {name: make_pair(folder / name, case) for name, case in CASES.items()}
 
 
 @pytest.fixture(scope="module")
-def signals(pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Signals:
-    return make_signals(tmp_path_factory.mktemp("signals"), pool)
+def shuffled(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """The mixed case, its records in another order."""
+    folder = tmp_path_factory.mktemp("shuffled")
+    pool = make_pool(folder / "pool", CASES["mixed"], seed=1)
+    return pool, make_signals(folder / "signals", CASES["mixed"], pool)
 
 
 def concrete() -> list[type[Selector]]:
@@ -81,6 +53,16 @@ def concrete() -> list[type[Selector]]:
     ]
 
 
+def meetings() -> list[tuple[type[Selector], str]]:
+    """Each selector with each case that it can meet: some signals want a reference split."""
+    return [
+        (kind, name)
+        for kind in concrete()
+        for name, case in CASES.items()
+        if case.reference or not ON_REFERENCE.intersection(kind.needs)
+    ]
+
+
 def build(kind: type[Selector], folder: Path, pool: Pool, budget: int) -> Selector:
     if kind is not FromFile:
         return kind()
@@ -88,48 +70,103 @@ def build(kind: type[Selector], folder: Path, pool: Pool, budget: int) -> Select
     return FromFile(str(folder / "uids.txt"))
 
 
+def take_away(signals: Signals, name: str) -> None:
+    path: Path = getattr(signals, f"{name}_path")
+    path.rename(path.with_name(f"no {name}"))
+
+
+@pytest.mark.parametrize(("kind", "case"), meetings(), ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize("budget", [0, 1, 30, "everything", "more"])
+def test_the_budget_is_met_and_the_reference_left_alone(
+    kind: type[Selector], case: str, budget: int | str, pairs: dict[str, Pair], tmp_path: Path
+) -> None:
+    pool, signals = pairs[case]
+    available = int((~pool.reference).sum())
+    asked = {"everything": available, "more": available + 7}.get(str(budget), budget)
+    assert isinstance(asked, int)
+    count = min(asked, available)
+    chosen = build(kind, tmp_path, pool, asked).select(pool, signals, asked, seed=0)
+    assert len(chosen.uids) == count == len(set(chosen.uids)) == sum(chosen.budgets.values())
+    assert not pool.reference[pool.rows(chosen.uids)].any()
+    assert list(chosen.budgets) == list(pool.tasks)
+    assert chosen.weights.tolist() == [1.0] * count
+    for column in (chosen.score, chosen.cluster, chosen.rank, chosen.reason):
+        assert len(column) == len(pool)
+    assert (chosen.reason[pool.reference] == "reference split").all()
+    assert np.isfinite(chosen.score[~pool.reference].astype(float)).all()
+
+
+@pytest.mark.parametrize("kind", concrete(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("budget", [1, 40, 150])
+def test_clusters_of_one_image(kind: type[Selector], budget: int, pairs: dict[str, Pair]) -> None:
+    if "images_per_cluster" not in inspect.signature(kind).parameters:
+        return  # has no clusters, or as many as it gives images: above
+    pool, signals = pairs["mixed"]
+    options: dict[str, Any] = {"images_per_cluster": 1}
+    chosen = kind(**options).select(pool, signals, budget, seed=0)
+    assert len(chosen.uids) == budget == len(set(chosen.uids))
+    assert not pool.reference[pool.rows(chosen.uids)].any()
+
+
 @pytest.mark.parametrize("kind", concrete(), ids=lambda kind: kind.__name__)
 class TestContract:
-    @pytest.mark.parametrize("budget", [1, 30, 90, None])
-    def test_budget_is_exact_and_the_reference_left_alone(
-        self, kind: type[Selector], budget: int | None, pool: Pool, signals: Signals, tmp_path: Path
-    ) -> None:
-        available = int((~pool.reference).sum())
-        count = available if budget is None else budget
-        chosen = build(kind, tmp_path, pool, count).select(pool, signals, count, seed=0)
-        assert len(chosen.uids) == count == len(set(chosen.uids)) == sum(chosen.budgets.values())
-        assert not pool.reference[pool.rows(chosen.uids)].any()
-        assert len(chosen.weights) == count
-        for column in (chosen.score, chosen.cluster, chosen.rank, chosen.reason):
-            assert len(column) == len(pool)
-
     def test_same_seed_same_choice(
-        self, kind: type[Selector], pool: Pool, signals: Signals, tmp_path: Path
+        self, kind: type[Selector], pairs: dict[str, Pair], tmp_path: Path
     ) -> None:
-        first, second = (
-            build(kind, tmp_path, pool, 40).select(pool, signals, 40, seed=3) for _ in range(2)
-        )
-        assert first.uids.tolist() == second.uids.tolist()
+        """On any number of threads."""
+        pool, signals = pairs["mixed"]
+        choices = []
+        before = torch.get_num_threads()
+        for threads in (1, 1, 2):
+            torch.set_num_threads(threads)
+            chosen = build(kind, tmp_path, pool, 40).select(pool, signals, 40, seed=3)
+            choices.append(chosen.uids.tolist())
+        torch.set_num_threads(before)
+        assert choices[0] == choices[1] == choices[2]
 
     def test_the_order_of_the_rows_does_not_matter(
-        self, kind: type[Selector], pool: Pool, signals: Signals, tmp_path: Path
+        self, kind: type[Selector], pairs: dict[str, Pair], shuffled: Pair, tmp_path: Path
     ) -> None:
-        shuffled = referenced(make_pool(tmp_path / "pool", seed=1))
-        other = make_signals(tmp_path / "signals", shuffled)
-        first = build(kind, tmp_path, pool, 40).select(pool, signals, 40, seed=0)
-        second = build(kind, tmp_path, pool, 40).select(shuffled, other, 40, seed=0)
-        assert first.uids.tolist() == second.uids.tolist()
+        choices = [
+            build(kind, tmp_path, pairs["mixed"][0], 40).select(*pair, 40, seed=0)
+            for pair in (pairs["mixed"], shuffled)
+        ]
+        assert choices[0].uids.tolist() == choices[1].uids.tolist()
+        np.testing.assert_array_equal(choices[0].score, choices[1].score)
+
+    def test_ties_go_by_uid(
+        self, kind: type[Selector], pairs: dict[str, Pair], tmp_path: Path
+    ) -> None:
+        """Of images that are all alike a task gives the first by uid, whatever it gives of it."""
+        pool, signals = pairs["copies"]
+        if FEATURES not in kind.needs:
+            return  # does not look at images
+        chosen = build(kind, tmp_path, pool, 20).select(pool, signals, 20, seed=0)
+        for task, count in chosen.budgets.items():
+            rows = pool.task_rows(task)
+            free = rows[~pool.reference[rows]]
+            assert set(chosen.uids) & set(pool.uid[rows]) == set(pool.uid[free[:count]])
 
     def test_a_missing_signal_is_named(
-        self, kind: type[Selector], pool: Pool, tmp_path: Path
+        self, kind: type[Selector], pairs: dict[str, Pair], tmp_path: Path
     ) -> None:
-        if kind.needs:
-            with pytest.raises(MissingSignalError, match="needs"):
-                kind().select(pool, Signals(tmp_path), 10, seed=0)
-        else:
-            chosen = build(kind, tmp_path, pool, 10).select(pool, Signals(tmp_path), 10, seed=0)
-            assert len(chosen.uids) == 10
+        pool, _ = pairs["mixed"]
+        for missing in kind.needs:
+            signals = make_signals(tmp_path / missing, CASES["mixed"], pool)
+            take_away(signals, missing)
+            with pytest.raises(MissingSignalError, match=f"signal `{missing}`.*needs"):
+                kind().select(pool, signals, 10, seed=0)
+
+    def test_asks_for_no_more_than_it_needs(
+        self, kind: type[Selector], pairs: dict[str, Pair], tmp_path: Path
+    ) -> None:
+        pool, _ = pairs["mixed"]
+        signals = make_signals(tmp_path / "signals", CASES["mixed"], pool)
+        for name in set(KNOWN) - set(kind.needs):
+            take_away(signals, name)
+        chosen = build(kind, tmp_path, pool, 10).select(pool, signals, 10, seed=0)
+        assert len(chosen.uids) == 10
 
     def test_says_what_it_is_and_needs(self, kind: type[Selector]) -> None:
         assert kind.__doc__ and kind.__doc__.strip()
-        assert set(kind.needs) <= {FEATURES, PAIRED_LOSS}
+        assert set(kind.needs) <= set(KNOWN)

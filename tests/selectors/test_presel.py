@@ -1,17 +1,25 @@
 from __future__ import annotations
 
+import json
+import random
+import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
 from scipy.special import softmax
 
 from presel_lightning.data import Pool, load_pool
+from presel_lightning.errors import UserError
 from presel_lightning.functional import kmeans, official_task_budgets
+from presel_lightning.functional.faiss_kmeans import faiss_kmeans
 from presel_lightning.selectors import PreSel, select_in_task
 from presel_lightning.signals import Signals
+from tests.conftest import fit_arguments, start
 
 
 @pytest.fixture
@@ -55,8 +63,8 @@ def test_parts_are_put_together_as_documented(pool: Pool, signals: Signals) -> N
 def test_floor_never_exceeds_and_exact_meets_the_budget(
     budget: int, pool: Pool, signals: Signals
 ) -> None:
-    floor = PreSel("floor", images_per_cluster=10).select(pool, signals, budget, seed=0)
-    exact = PreSel("exact", images_per_cluster=10).select(pool, signals, budget, seed=0)
+    floor = PreSel(allocation="floor", images_per_cluster=10).select(pool, signals, budget, seed=0)
+    exact = PreSel(allocation="exact", images_per_cluster=10).select(pool, signals, budget, seed=0)
     assert len(floor.uids) <= budget == len(exact.uids)
 
 
@@ -65,3 +73,61 @@ def test_a_low_temperature_favours_the_most_relevant_task(pool: Pool, signals: S
     plain = PreSel().select(pool, signals, 20, seed=0).task_weights
     best = max(plain, key=plain.__getitem__)
     assert sharp[best] > plain[best]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_faiss_clusters_when_it_is_named(pool: Pool, signals: Signals, seed: int) -> None:
+    pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
+    chosen = PreSel(backend="faiss", images_per_cluster=10).select(pool, signals, 24, seed=seed)
+    for task in pool.tasks:
+        rows = pool.task_rows(task)
+        features = torch.from_numpy(signals.features(pool, rows))
+        expected = faiss_kmeans(features, len(rows) // 10, seed=seed).labels
+        assert chosen.cluster[rows].tolist() == expected.tolist()
+    assert len(chosen.uids) == 24
+
+
+def test_what_is_asked_for_and_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(UserError, match=r"presel-lightning\[faiss\]"):
+        PreSel(backend="faiss")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="device"):
+        PreSel(device="cuda")
+    assert PreSel(device="auto").fingerprint() == PreSel().fingerprint() == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert PreSel(device="auto").fingerprint() == "cuda"
+
+
+def select(annotations: Path, finished: Path, out: Path, *more: str) -> bytes:
+    """`selection.parquet` of the finished run with several clusters a task; all else is reused."""
+    shutil.copytree(finished, out)
+    arguments = ["select", *fit_arguments(annotations, out, "--baselines", *more)[1:]]
+    arguments += ["--selector", "PreSel", "--selector.init_args.images_per_cluster", "5"]
+    log = out / "log"
+    assert start(arguments, log).wait() == 0, log.read_text()
+    assert {"reference", "losses", "features"} <= reused(log)
+    return (out / "selection" / "selection.parquet").read_bytes()
+
+
+def reused(log: Path) -> set[str]:
+    """Stages that were not done again."""
+    lines = (line.split() for line in log.read_text().splitlines())
+    return {words[1] for words in lines if words[-1:] == ["reused"]}
+
+
+@pytest.mark.slow
+def test_clusters_are_the_same_on_two_processes_or_threads_and_in_any_order(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    expected = select(pool_folder, finished, tmp_path / "one")
+    labels = pq.read_table(tmp_path / "one" / "selection" / "selection.parquet")["cluster"]
+    assert pc.max(labels).as_py() >= 5
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    assert select(pool_folder, finished, tmp_path / "processes", *two) == expected
+    assert select(pool_folder, finished, tmp_path / "threads", "--threads", "2") == expected
+    shuffled = tmp_path / "pool"
+    shutil.copytree(pool_folder, shuffled)
+    records = json.loads((shuffled / "train.json").read_text())
+    (shuffled / "train.json").write_text(json.dumps(random.Random(0).sample(records, len(records))))
+    assert select(shuffled, finished, tmp_path / "shuffled") == expected

@@ -1,0 +1,26 @@
+"""Self-contained pages from the templates; every text is escaped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def page(template: str, filters: dict[str, Any] | None = None, **values: Any) -> str:  # noqa: ANN401
+    """Fill in a template.
+
+    Args:
+        template: name of a file in `templates/`.
+        filters: what the template may call on its values.
+        values: what it shows.
+    """
+    environment = Environment(
+        loader=PackageLoader("presel_lightning.eval", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters or {}
+    return environment.get_template(template).render(**values)

@@ -1,0 +1,33 @@
+"""Who writes the instructions of the chosen images; one file each."""
+
+from presel_lightning.annotators.base import (
+    Annotator,
+    AnswerProblem,
+    Answers,
+    Report,
+    Request,
+    requests_for,
+)
+from presel_lightning.annotators.fiftyone import FiftyOne
+from presel_lightning.annotators.from_file import FromFile
+from presel_lightning.annotators.from_pool import FromPool
+from presel_lightning.annotators.journal import Journal
+from presel_lightning.annotators.label_studio import LabelStudio
+from presel_lightning.annotators.openai_compatible import OpenAICompatible
+from presel_lightning.annotators.templates import prompt_for
+
+__all__ = [
+    "Annotator",
+    "AnswerProblem",
+    "Answers",
+    "FiftyOne",
+    "FromFile",
+    "FromPool",
+    "Journal",
+    "LabelStudio",
+    "OpenAICompatible",
+    "Report",
+    "Request",
+    "prompt_for",
+    "requests_for",
+]

@@ -1,0 +1,90 @@
+"""People who write instructions in FiftyOne."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from presel_lightning.annotators.base import Annotator, Names, Report, Request
+from presel_lightning.annotators.batches import give_out
+from presel_lightning.annotators.journal import Journal
+from presel_lightning.annotators.matching import Given, from_turns, numbered, take
+from presel_lightning.errors import UserError
+from presel_lightning.store import write_json
+
+SAMPLES = "samples.json"
+
+
+class FiftyOne(Annotator):
+    """Write data sets that FiftyOne imports, and read what it exports; FiftyOne is not called.
+
+    While answers are missing, `fiftyone/batch-N/` in the folder of the answers is a data set of
+    type `fiftyone.types.FiftyOneDataset`: `metadata.json` and `samples.json`, whose samples have
+    the empty fields `question` and `answer`. A later batch holds new images only.
+
+    Args:
+        answers: folder of an export of that type, or its `samples.json`; need not exist yet.
+        turns: how many questions a sample has: `question`, `question_2`, and so on.
+    """
+
+    rereads = True
+
+    def __init__(self, answers: str | None = None, turns: int = 1) -> None:
+        self.answers = Path(answers).expanduser() if answers else None
+        if turns < 1:
+            raise UserError(f"annotator.init_args.turns {turns}: at least 1")
+        self.turns = turns
+
+    def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
+        """Read the export, then give out what is missing.
+
+        Raises:
+            UserError: the export is none of FiftyOne's.
+        """
+        given = read_export(self.answers) if self.answers and self.answers.exists() else iter(())
+        problems = take(given, requests, journal, names, type(self).__name__)
+        open_ = give_out(journal.folder / "fiftyone", requests, journal, self._batch)
+        where = self.answers or "a folder, and give it as annotator.init_args.answers"
+        notes = [f"load {batch} into FiftyOne; export the data set to {where}" for batch in open_]
+        return Report(problems, notes)
+
+    def _batch(self, folder: Path, requests: Sequence[Request]) -> None:
+        names = [
+            what + ("" if number == 1 else f"_{number}")
+            for number in range(1, self.turns + 1)
+            for what in ("question", "answer")
+        ]
+        samples = [
+            {
+                "filepath": str(request.path.resolve()),
+                "tags": [],
+                "uid": request.uid,
+                "task": request.task,
+                "why": request.why,
+                "prompt": request.prompt,
+                **dict.fromkeys(names, ""),
+            }
+            for request in requests
+        ]
+        write_json(folder / "metadata.json", {"media_type": "image", "info": {}})
+        write_json(folder / SAMPLES, {"samples": samples})
+
+
+def read_export(path: Path) -> Iterator[Given]:
+    """Read an exported data set; samples with neither question nor answer are passed over.
+
+    Raises:
+        UserError: it is not in FiftyOne's form.
+    """
+    file = path / SAMPLES if path.is_dir() else path
+    try:
+        samples = json.loads(file.read_text(encoding="utf-8"))["samples"]
+        named = [(sample["uid"], sample) for sample in samples]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"annotator.init_args.answers {file}: not the samples of a FiftyOneDataset that was "
+            "loaded from the batches; export with dataset_type=fiftyone.types.FiftyOneDataset"
+        ) from error
+    for number, (uid, sample) in enumerate(named, start=1):
+        yield Given(f"sample {number}", {"uid": uid}, from_turns(numbered(sample)))

@@ -1,0 +1,82 @@
+"""Answers that lie in a file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from presel_lightning.annotators.base import Annotator, Names, Report, Request
+from presel_lightning.annotators.journal import Journal
+from presel_lightning.annotators.matching import Given, from_turns, take
+from presel_lightning.data.annotations import read_records
+from presel_lightning.errors import UserError
+from presel_lightning.records import Turn
+
+
+class FromFile(Annotator):
+    """Take the answers that a file holds; it is read again at every start.
+
+    Args:
+        path: LLaVA JSON, or JSON lines with `uid` or `image` and `conversations`, or CSV with
+            the columns `uid` or `image`, `question`, `answer`; several rows of one image are the
+            turns of its conversation. A file that does not exist yet holds no answer.
+    """
+
+    rereads = True
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path).expanduser()
+
+    def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
+        """Keep what was asked for and can be used.
+
+        Raises:
+            UserError: the file cannot be read, or is none of these.
+        """
+        if not self.path.is_file():
+            return Report(notes=[f"annotator.init_args.path {self.path} does not exist yet"])
+        try:
+            given = read_given(self.path)
+            return Report(problems=take(given, requests, journal, names, type(self).__name__))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise UserError(
+                f"annotator.init_args.path {self.path}: not a text file in UTF-8; save it anew"
+            ) from error
+
+
+def read_given(path: Path) -> Iterator[Given]:
+    """Read a file of answers; its form is told by its first character, not by its name."""
+    with path.open(encoding="utf-8-sig") as handle:
+        first = next((line.lstrip()[0] for line in handle if line.strip()), "")
+    return _rows(path) if first not in ("", "[", "{") else _records(path)
+
+
+def _records(path: Path) -> Iterator[Given]:
+    for number, record in enumerate(read_records(path), start=1):
+        yield Given(f"record {number}", record, record.get("conversations"))
+
+
+def _rows(path: Path) -> Iterator[Given]:
+    turns: dict[tuple[str, str], list[Turn]] = {}
+    lines: dict[tuple[str, str], int] = {}
+    with path.open(encoding="utf-8-sig", newline="") as handle:
+        heading = handle.readline()
+        handle.seek(0)
+        # spreadsheets of other countries write semicolons
+        rows = csv.DictReader(handle, delimiter=max(",;\t", key=heading.count))
+        columns = set(rows.fieldnames or ())
+        if not ({"question", "answer"} <= columns and columns & {"uid", "image"}):
+            raise UserError(
+                f"annotator.init_args.path {path}: neither JSON nor CSV with the columns question, "
+                f"answer, and uid or image; its first line has {', '.join(sorted(columns))[:80]}"
+            )
+        for row in rows:
+            name = row.get("uid") or "", row.get("image") or ""
+            turn = Turn((row["question"] or "").strip(), (row["answer"] or "").strip())
+            if turn.question or turn.answer:
+                turns.setdefault(name, []).append(turn)
+                lines.setdefault(name, rows.line_num)
+    for (uid, image), said in turns.items():
+        place = f"line {lines[uid, image]}"
+        yield Given(place, {"uid": uid, "image": image}, from_turns(said))

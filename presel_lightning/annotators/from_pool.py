@@ -1,0 +1,87 @@
+"""Instructions that exist already and are revealed for the chosen images only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from presel_lightning.annotators.base import Annotator, AnswerProblem, Names, Report, Request
+from presel_lightning.annotators.journal import Journal, LineFile
+from presel_lightning.annotators.matching import Given, Matcher, take
+from presel_lightning.data.annotations import read_records
+from presel_lightning.data.conversation import Odd
+
+NAMES = ("uid", "image", "id", "task")
+"""What a record is told by."""
+
+
+class FromPool(Annotator):
+    """Reveal the instructions of the chosen images, and of no other: the setting of a study.
+
+    `access.jsonl` in the folder of the answers names every sample whose instruction was looked at,
+    once, in the order in which that happened. A line is written before the instruction is used.
+
+    Args:
+        annotations: one or several annotation files in LLaVA form that hold the instructions.
+            A record is told by its `uid`, else by image, id and task. Without it the instructions
+            are those of `data.annotations`, which nobody else gets to see then.
+    """
+
+    def __init__(self, annotations: str | list[str] | None = None) -> None:
+        names = [annotations] if isinstance(annotations, str) else annotations or []
+        self.paths = [Path(name).expanduser() for name in names]
+        self.hides = annotations is None
+
+    def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
+        """Look at the instructions that were asked for.
+
+        Raises:
+            UserError: a file cannot be read.
+        """
+        log = LineFile(journal.folder / "access.jsonl")
+        try:
+            asked = {r.uid: r for r in requests}
+            if self.hides:
+                given = self._of_pool(asked, names, log)
+            else:
+                given = self._revealed(asked, Matcher(names), log)
+            problems = take(given, requests, journal, names, type(self).__name__)
+        finally:
+            log.close()
+        told = {problem.uid for problem in problems}
+        lost = [r for r in requests if r.uid not in journal and r.uid not in told]
+        files = ", ".join(path.name for path in self.paths) or "the pool"
+        detail = f"no record of {files} is surely this sample"
+        problems += [AnswerProblem(r.uid, r.image, "not_found", detail) for r in lost]
+        return Report(problems=problems)
+
+    def _of_pool(self, asked: dict[str, Request], names: Names, log: LineFile) -> Iterator[Given]:
+        logged = {json.loads(line)["uid"] for line in log.lines}
+        for uid, request in asked.items():
+            if uid not in logged:
+                log.append(json.dumps(access(request), ensure_ascii=False))
+            yield Given(f"the pool, {uid}", {"uid": uid}, names.reveal(uid))
+
+    def _revealed(
+        self, asked: dict[str, Request], matcher: Matcher, log: LineFile
+    ) -> Iterator[Given]:
+        logged = {json.loads(line)["uid"] for line in log.lines}
+        for path in self.paths:
+            for number, record in enumerate(read_records(path), start=1):
+                names = {key: value for key, value in record.items() if key in NAMES}
+                try:
+                    request = asked.get(matcher.uid(names))
+                except Odd:  # a record that the pool left out, or cannot tell from another
+                    continue
+                if request is None:
+                    continue
+                if request.uid not in logged:
+                    logged.add(request.uid)
+                    log.append(json.dumps(access(request), ensure_ascii=False))
+                yield Given(f"{path.name}, record {number}", names, record.get("conversations"))
+
+
+def access(request: Request) -> dict[str, str]:
+    """What the log has of a sample that was looked at."""
+    return {"uid": request.uid, "image": request.image, "task": request.task, "why": request.why}

@@ -1,0 +1,125 @@
+"""People who write instructions in Label Studio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+from presel_lightning.annotators.base import Annotator, Names, Report, Request
+from presel_lightning.annotators.batches import give_out
+from presel_lightning.annotators.journal import Journal
+from presel_lightning.annotators.matching import Given, from_turns, numbered, take
+from presel_lightning.data.annotations import read_records
+from presel_lightning.errors import UserError
+from presel_lightning.store import write_json, write_text
+
+LOCAL_FILES = "/data/local-files/?d="
+"""Where Label Studio serves files of its own machine from."""
+
+
+class LabelStudio(Annotator):
+    """Write tasks that Label Studio imports, and read what it exports; no server is called.
+
+    While answers are missing, `label_studio/batch-N/` in the folder of the answers holds
+    `tasks.json` and the labeling configuration `config.xml`. A later batch holds new images only.
+
+    Args:
+        answers: the project exported as JSON (not JSON-MIN); need not exist yet.
+        image_prefix: what stands before each image's path, percent-encoded, to make its URL.
+        turns: how many questions the form has.
+    """
+
+    rereads = True
+
+    def __init__(
+        self, answers: str | None = None, image_prefix: str = LOCAL_FILES, turns: int = 1
+    ) -> None:
+        self.answers = Path(answers).expanduser() if answers else None
+        self.image_prefix = image_prefix
+        if turns < 1:
+            raise UserError(f"annotator.init_args.turns {turns}: at least 1")
+        self.turns = turns
+
+    def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
+        """Read the export, then give out what is missing.
+
+        Raises:
+            UserError: the export is none of Label Studio's.
+        """
+        given = read_export(self.answers) if self.answers and self.answers.exists() else iter(())
+        problems = take(given, requests, journal, names, type(self).__name__)
+        open_ = give_out(journal.folder / "label_studio", requests, journal, self._batch)
+        where = self.answers or "a file, and give it as annotator.init_args.answers"
+        notes = [
+            f"import {b / 'tasks.json'} into Label Studio; export JSON to {where}" for b in open_
+        ]
+        return Report(problems, notes)
+
+    def _batch(self, folder: Path, requests: Sequence[Request]) -> None:
+        tasks = [
+            {"data": {**request.record(), "image": self.image_prefix + quote(request.image)}}
+            for request in requests
+        ]
+        write_text(folder / "config.xml", labeling_config(self.turns))
+        write_json(folder / "tasks.json", tasks)
+
+
+def labeling_config(turns: int) -> str:
+    """The form: the image, what to write about it, and for each turn a question and an answer."""
+    view = ElementTree.Element("View")
+    ElementTree.SubElement(view, "Image", name="image", value="$image")
+    ElementTree.SubElement(view, "Header", value="$prompt")
+    for number in range(1, turns + 1):
+        suffix = "" if number == 1 else f"_{number}"
+        for what in ("question", "answer"):
+            heading = what.capitalize() + suffix.replace("_", " ")
+            ElementTree.SubElement(view, "Header", value=heading)
+            ElementTree.SubElement(
+                view,
+                "TextArea",
+                name=what + suffix,
+                toName="image",
+                rows="3",
+                maxSubmissions="1",
+                editable="true",
+                required="true" if number == 1 else "false",
+            )
+    ElementTree.indent(view)
+    return ElementTree.tostring(view, encoding="unicode") + "\n"
+
+
+def read_export(path: Path) -> Iterator[Given]:
+    """Read a project that was exported as JSON; tasks without an annotation are passed over.
+
+    Raises:
+        UserError: a task is not in Label Studio's form.
+    """
+    for number, task in enumerate(read_records(path), start=1):
+        try:
+            uid, image = task["data"]["uid"], task["data"].get("image", "")
+            said = _newest(task["annotations"])
+            fields = {entry["from_name"]: _text(entry) for entry in said} if said else {}
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise UserError(
+                f"{path}, task {number}: not as Label Studio exports it; choose the format JSON, "
+                "of tasks that were imported from tasks.json"
+            ) from error
+        yield Given(f"task {number}", {"uid": uid, "image": image}, from_turns(numbered(fields)))
+
+
+def _newest(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Result of the annotation that counts: a ground truth, else the newest; none if skipped."""
+    kept = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
+    if not kept:
+        return []
+    best = max(kept, key=lambda a: (bool(a.get("ground_truth")), a.get("updated_at") or ""))
+    result: list[dict[str, Any]] = best["result"]
+    return [entry for entry in result if entry.get("type") == "textarea"]
+
+
+def _text(entry: dict[str, Any]) -> str:
+    text = entry["value"]["text"]
+    return text if isinstance(text, str) else "\n".join(text)

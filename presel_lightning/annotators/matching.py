@@ -1,0 +1,154 @@
+"""Answers that somebody gives back, brought to the samples that they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from presel_lightning.annotators.base import AnswerProblem, Names, Request
+from presel_lightning.annotators.journal import Conversation, Journal
+from presel_lightning.data.conversation import IMAGE, Odd, parse, without_image_token
+from presel_lightning.records import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a file says about one image.
+
+    Attributes:
+        place: where it says so.
+        names: any of `uid`, `image`, `id`, `task`.
+        conversations: its instruction as it stands there; None or [] where there is none yet.
+    """
+
+    place: str
+    names: Mapping[str, Any]
+    conversations: Any
+
+
+def check(image: str, conversations: object) -> None:
+    """Refuse an instruction that cannot be trained on.
+
+    Raises:
+        Odd: it is no conversation about an image.
+    """
+    if not parse({"image": image, "conversations": conversations}):
+        raise Odd("no_turn", "there is neither question nor answer")
+    try:
+        json.dumps(conversations, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise Odd("not_text", "it holds half a character (a lone surrogate)") from error
+
+
+def from_turns(turns: Iterable[Turn]) -> Conversation:
+    """Turns in LLaVA form, the image at the front of the first question."""
+    conversation = []
+    for number, turn in enumerate(turns):
+        question = without_image_token(turn.question).strip()
+        shown = f"{IMAGE}\n{question}" if number == 0 else question
+        conversation.append({"from": "human", "value": shown})
+        conversation.append({"from": "gpt", "value": turn.answer.strip()})
+    return conversation
+
+
+def numbered(fields: Mapping[str, Any]) -> list[Turn]:
+    """Turns of a form with `question`, `answer`, `question_2`, `answer_2` and so on.
+
+    A turn of which neither is filled in counts as none.
+    """
+    turns = []
+    for suffix in sorted(key.removeprefix("answer") for key in fields if key.startswith("answer")):
+        if suffix == "" or suffix[1:].isdigit():
+            number = int(suffix[1:] or 1)
+            question, answer = fields.get(f"question{suffix}"), fields[f"answer{suffix}"]
+            turns.append((number, Turn(str(question or "").strip(), str(answer or "").strip())))
+    return [turn for _, turn in sorted(turns) if turn.question or turn.answer]
+
+
+class Matcher:
+    """Finds the sample that a name means.
+
+    A name is a uid; or an image, which the record's id and task may tell from others of the pool
+    that show the same.
+
+    Args:
+        names: of the whole pool.
+    """
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+        self._uids = set(names.uid)
+        self._rows: dict[str, list[int]] = defaultdict(list)
+        for row, image in enumerate(names.image):
+            self._rows[image].append(row)
+
+    def uid(self, given: Mapping[str, Any]) -> str:
+        """The uid that is meant.
+
+        Raises:
+            Odd: no sample of the pool, or several.
+        """
+        if (uid := given.get("uid")) not in (None, ""):
+            if str(uid) not in self._uids:
+                raise Odd("unknown_uid", "no sample of the pool has it")
+            return str(uid)
+        image = given.get("image")
+        if image in (None, ""):
+            raise Odd("no_name", "it has neither `uid` nor `image`")
+        rows = self._rows.get(str(image), [])
+        for key in ("id", "task"):
+            same = [row for row in rows if getattr(self._names, key)[row] == str(given.get(key))]
+            rows = same if len(rows) > 1 and same else rows
+        if len(rows) != 1:
+            kind = "ambiguous_image" if rows else "unknown_image"
+            raise Odd(kind, f"{len(rows)} samples of the pool show it; give the `uid`")
+        return str(self._names.uid[rows[0]])
+
+
+def take(
+    given: Iterable[Given],
+    requests: Sequence[Request],
+    journal: Journal,
+    names: Names,
+    annotator: str,
+) -> list[AnswerProblem]:
+    """Keep the answers that were asked for; those that cannot be used.
+
+    What nobody asked for is passed over. The first answer of a sample counts. One that is in the
+    journal already is kept anew only if it has changed.
+
+    Args:
+        given: what a file says.
+        requests: what was asked for.
+        journal: where answers are kept.
+        names: of the whole pool.
+        annotator: name of the class that asks.
+    """
+    asked = {request.uid: request for request in requests}
+    matcher = Matcher(names)
+    problems: list[AnswerProblem] = []
+    seen: dict[str, Any] = {}
+    for one in given:
+        if one.conversations in (None, []):
+            continue
+        uid = str(one.names.get("uid") or "")
+        try:
+            uid = matcher.uid(one.names)
+            if uid not in asked:
+                continue
+            if uid in seen:
+                if seen[uid] != one.conversations:
+                    raise Odd("repeated", "another answer of the same sample stands before it")
+                continue
+            seen[uid] = one.conversations
+            check(asked[uid].image, one.conversations)
+        except Odd as odd:
+            image = asked[uid].image if uid in asked else str(one.names.get("image") or "")
+            problems.append(AnswerProblem(uid, image, odd.problem, f"{one.place}: {odd}"))
+            continue
+        if uid not in journal or journal[uid] != one.conversations:
+            journal.add(uid, asked[uid].image, one.conversations, annotator)
+    return problems

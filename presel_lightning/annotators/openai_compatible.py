@@ -1,0 +1,156 @@
+"""Instructions from any server that speaks OpenAI's chat completions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from presel_lightning.annotators.asking import OWNER, Asking, Limits, Service
+from presel_lightning.annotators.base import Annotator, Names, Report, Request
+from presel_lightning.annotators.journal import Journal
+from presel_lightning.annotators.ledger import CostLedger
+from presel_lightning.annotators.wire import RESPONSE_FORMATS
+from presel_lightning.errors import UserError
+
+
+class OpenAICompatible(Annotator):
+    """Have a model write the instructions: OpenAI, vLLM, `transformers serve`, or a like server.
+
+    Answers are on disk as they come in, so a run that is killed or stopped by its cap asks for
+    the others only. `ledger.csv` in the folder of the answers has a line for each request sent.
+
+    Args:
+        base_url: of the server up to and with its version, such as `http://localhost:8000/v1`.
+        model: name of the model there.
+        api_key_env: environment variable that holds the key; null for a server without one. The
+            key is read from there only, and written nowhere.
+        templates: prompts by task or kind of task that replace the shipped ones; `default` is
+            that of all others.
+        concurrency: requests under way at a time.
+        requests_per_minute: limit on requests sent.
+        max_retries: attempts after the first, of one image, at one start.
+        backoff: seconds before the second attempt, doubled for each further one, with jitter.
+        patience: longest `Retry-After` in seconds that is waited for; the run stops at a longer one.
+        timeout: seconds without a sign of the server after which a request counts as failed.
+        max_cost: spending cap over all starts, in the currency of the prices.
+        price_per_million_input_tokens: price of a million prompt tokens.
+        price_per_million_output_tokens: price of a million completion tokens.
+        response_format: how the server is told to answer in JSON. `none` leaves it to the prompt.
+        temperature: of sampling; null for the server's own.
+        max_tokens: longest answer.
+        max_tokens_key: its name; newer models of OpenAI want `max_completion_tokens`.
+        image_max_side: images are made smaller to so many pixels before they are sent.
+        image_quality: of the JPEG that is sent.
+        extra_body: further fields of every request.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key_env: str | None = "OPENAI_API_KEY",
+        templates: dict[str, str] | None = None,
+        concurrency: int = 8,
+        requests_per_minute: float | None = None,
+        max_retries: int = 4,
+        backoff: float = 1.0,
+        patience: float = 300.0,
+        timeout: float = 120.0,
+        max_cost: float | None = None,
+        price_per_million_input_tokens: float | None = None,
+        price_per_million_output_tokens: float | None = None,
+        response_format: Literal["json_schema", "json_object", "none"] = "json_schema",
+        temperature: float | None = None,
+        max_tokens: int = 1024,
+        max_tokens_key: str = "max_tokens",
+        image_max_side: int = 1024,
+        image_quality: int = 90,
+        extra_body: dict[str, Any] | None = None,
+    ) -> None:
+        prices = (price_per_million_input_tokens, price_per_million_output_tokens)
+        counts = {"concurrency": (concurrency, 1), "max_retries": (max_retries, 0)}
+        _check(base_url, prices, max_cost, counts)
+        self.templates: Mapping[str, str] = templates or {}
+        self.api_key_env = api_key_env
+        self.max_cost = max_cost
+        self.limits = Limits(
+            concurrency, requests_per_minute, max_retries, backoff, patience, timeout
+        )
+        body: dict[str, Any] = {"model": model, max_tokens_key: max_tokens}
+        if temperature is not None:
+            body["temperature"] = temperature
+        if (form := RESPONSE_FORMATS[response_format]) is not None:
+            body["response_format"] = form
+        self.service = Service(
+            url=base_url.rstrip("/") + "/chat/completions",
+            body={**body, **(extra_body or {})},
+            max_tokens=max_tokens,
+            prices=None if prices[0] is None or prices[1] is None else (prices[0], prices[1]),
+            image=(image_max_side, image_quality),
+        )
+
+    def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
+        """Ask the server, many at a time.
+
+        Raises:
+            UserError: no key, httpx is missing, or the server knows neither key nor model.
+        """
+        ledger = CostLedger(ledger_path(journal.folder), self.max_cost)
+        try:
+            ledger.catch_up(journal, OWNER)
+            asking = Asking(self.service, self.limits, self._key(), journal, ledger)
+            return asking.ask_all(requests)
+        finally:
+            ledger.close()
+
+    def estimate(self, requests: Sequence[Request], folder: Path) -> float | None:
+        """The mean cost of an answer so far, times those that are missing; else the most it may be."""
+        if self.service.prices is None:
+            return None
+        path = ledger_path(folder)
+        if path.exists():
+            ledger = CostLedger(path)
+            ledger.close()
+            if ledger.answered:
+                return len(requests) * ledger.spent / len(ledger.answered)
+        return sum(self.service.most(request) for request in requests)
+
+    def _key(self) -> str | None:
+        if self.api_key_env is None:
+            return None
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise UserError(
+                f"the environment variable {self.api_key_env} holds no key; export it, or set "
+                "annotator.init_args.api_key_env to null for a server that asks for none"
+            )
+        if not (key.isascii() and key.isprintable()):
+            raise UserError(f"the key in {self.api_key_env} has characters that no key has")
+        return key
+
+
+def ledger_path(folder: Path) -> Path:
+    """`ledger.csv`: uid, attempt, prompt_tokens, completion_tokens, cost, seconds, status."""
+    return folder / "ledger.csv"
+
+
+def _check(
+    base_url: str,
+    prices: tuple[float | None, float | None],
+    cap: float | None,
+    counts: dict[str, tuple[int, int]],
+) -> None:
+    at = "annotator.init_args"
+    if not base_url.startswith(("http://", "https://")):
+        raise UserError(f"{at}.base_url {base_url!r}: give it with http:// or https://")
+    if "@" in base_url.split("/")[2]:
+        raise UserError(f"{at}.base_url holds a password; set {at}.api_key_env instead")
+    if (prices[0] is None) != (prices[1] is None):
+        raise UserError(f"{at}: give both prices, price_per_million_input_tokens and …_output_…")
+    if cap is not None and prices[0] is None:
+        raise UserError(f"{at}.max_cost needs {at}.price_per_million_input_tokens and …_output_…")
+    for name, (count, least) in counts.items():
+        if count < least:
+            raise UserError(f"{at}.{name} {count}: at least {least}")

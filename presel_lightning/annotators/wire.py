@@ -1,0 +1,165 @@
+"""Requests and replies of an OpenAI-style chat endpoint: an image and a prompt in, turns out."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from presel_lightning.annotators.journal import Conversation
+from presel_lightning.annotators.matching import check, from_turns
+from presel_lightning.data.conversation import Odd
+from presel_lightning.data.images import open_rgb
+from presel_lightning.records import Turn
+
+FORM = (
+    "You write training data for a vision-language assistant. Reply with JSON alone, in this form: "
+    '{"turns": [{"question": "...", "answer": "..."}]}. One entry for each question and its '
+    "answer, in their order; nothing before or after the JSON."
+)
+"""What every request says beside the prompt of its task."""
+
+TEXT = {"type": "string"}
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "turns": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"question": TEXT, "answer": TEXT},
+                "required": ["question", "answer"],
+                "additionalProperties": False,
+            },
+        }
+    },
+    "required": ["turns"],
+    "additionalProperties": False,
+}
+"""JSON schema of a reply."""
+
+RESPONSE_FORMATS: dict[str, dict[str, Any] | None] = {
+    "json_schema": {
+        "type": "json_schema",
+        "json_schema": {"name": "instruction", "strict": True, "schema": SCHEMA},
+    },
+    "json_object": {"type": "json_object"},
+    "none": None,
+}
+"""`response_format` of a request; not every server knows every one."""
+
+
+class Malformed(Exception):
+    """A reply that is not what was asked for; another try may be better."""
+
+
+class Refused(Exception):
+    """The model or the service will not answer this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of a request and its reply as the service counts them; None where it does not say."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+def image_url(path: Path, max_side: int, quality: int) -> str:
+    """An image as a data URL: JPEG, made smaller where its longer side is over `max_side` pixels."""
+    image = open_rgb(path)
+    image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def messages(prompt: str, url: str) -> list[dict[str, Any]]:
+    """The conversation with the service about one image."""
+    return [
+        {"role": "system", "content": FORM},
+        {
+            "role": "user",
+            "content": [
+                {"type": "image_url", "image_url": {"url": url}},
+                {"type": "text", "text": prompt},
+            ],
+        },
+    ]
+
+
+def usage_of(reply: object) -> Usage:
+    """Tokens of a reply."""
+    usage = reply.get("usage") if isinstance(reply, dict) else None
+    counts = usage if isinstance(usage, dict) else {}
+    names = ("prompt_tokens", "completion_tokens")
+    return Usage(*(counts[n] if isinstance(counts.get(n), int) else None for n in names))
+
+
+def conversation_of(reply: object, image: str) -> Conversation:
+    """The instruction that a reply holds, checked.
+
+    Args:
+        reply: decoded body.
+        image: path that the instruction is about.
+
+    Raises:
+        Malformed: it holds none that can be used.
+        Refused: the model says that it will not answer.
+    """
+    text = _content(reply)
+    try:
+        turns = json.loads(_without_fence(text))["turns"]
+        said = [Turn(_text(turn["question"]), _text(turn["answer"])) for turn in turns]
+        if not all(turn.question.strip() for turn in said):
+            raise Malformed("a question is empty")
+        conversation = from_turns(said)
+        check(image, conversation)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Malformed(f"not the JSON that was asked for: {text[:80]!r}") from error
+    except Odd as odd:
+        raise Malformed(str(odd)) from odd
+    return conversation
+
+
+def _content(reply: object) -> str:
+    """What the model says.
+
+    Raises:
+        Malformed: nothing, or only the beginning of it.
+        Refused: it does not want to.
+    """
+    try:
+        choice = reply["choices"][0]  # type: ignore[index]
+        message = choice["message"]
+        text, refusal, end = (
+            message.get("content"),
+            message.get("refusal"),
+            choice.get("finish_reason"),
+        )
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise Malformed("the reply is no chat completion") from error
+    if refusal or end == "content_filter":
+        raise Refused(str(refusal or "stopped by a content filter")[:200])
+    if end == "length":
+        raise Malformed("cut off; raise annotator.init_args.max_tokens")
+    return _text(text)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Malformed("the reply has no text")
+    return value
+
+
+def _without_fence(text: str) -> str:
+    """JSON without the Markdown fence that some models put around it."""
+    text = text.strip()
+    if text.startswith("```"):
+        text = text.partition("\n")[2].rpartition("```")[0]
+    return text

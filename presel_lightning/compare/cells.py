@@ -1,0 +1,111 @@
+"""What is compared: one cell for each selector, budget and seed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from presel_lightning.errors import UserError
+
+Json = dict[str, Any]
+Size = int | float
+
+FULL = "full"
+"""Label of the cells that are trained on everything."""
+EVERYTHING = 1.0
+LABEL = re.compile(r"[A-Za-z0-9_.+]+")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A selector under the name that the tables give it."""
+
+    label: str
+    selector: Json
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One selector at one budget with one seed."""
+
+    entry: Entry
+    budget: Size
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.entry.label}-{self.budget:g}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What `compare` is asked for.
+
+    Attributes:
+        selectors: names, or `class_path` with `init_args` and a `label`.
+        budgets: as `data.budget`; empty takes that one.
+        seeds: of reference split, random choice and training.
+        equal: train every cell for the same `epochs`, or for as many `steps` as full data takes.
+        workers: fits side by side; by default what the CPU cores or GPUs allow.
+        pools: values of `data.annotations`; the comparison is made on each of them.
+        full: whether full data is trained on for each seed.
+    """
+
+    selectors: Sequence[str | Json]
+    budgets: Sequence[Size] = ()
+    seeds: Sequence[int] = (0, 1, 2)
+    equal: Literal["epochs", "steps"] = "epochs"
+    workers: int | None = None
+    pools: Sequence[str] = ()
+    full: bool = True
+
+    def entries(self) -> list[Entry]:
+        """The selectors with their labels.
+
+        Raises:
+            UserError: none, two of one label, or a label that cannot be a folder's name.
+        """
+        found = [entry_of(selector) for selector in self.selectors]
+        labels = [entry.label for entry in found]
+        if not found:
+            raise UserError("selectors is empty; name some, such as --selectors PreSel Random")
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise UserError(f"selectors: {twice[0]} comes twice; give each entry its own `label`")
+        return found
+
+    def cells(self) -> list[Cell]:
+        """Every cell, those of full data last, as they take longest."""
+        if len(set(self.seeds)) < len(self.seeds) or len(set(self.budgets)) < len(self.budgets):
+            raise UserError("seeds and budgets must not repeat a value")
+        cells = [
+            Cell(entry, budget, seed)
+            for seed in self.seeds
+            for budget in self.budgets
+            for entry in self.entries()
+        ]
+        everything = Entry(FULL, {"class_path": "Random"})
+        return cells + [Cell(everything, EVERYTHING, seed) for seed in self.seeds if self.full]
+
+
+def entry_of(selector: str | Json) -> Entry:
+    """Read one item of `selectors`.
+
+    Raises:
+        UserError: it has no class path, or a label that cannot be a folder's name.
+    """
+    spec = {"class_path": selector} if isinstance(selector, str) else dict(selector)
+    if not isinstance(spec.get("class_path"), str):
+        raise UserError(
+            f"selectors: {selector} names no class; give a name, or class_path with init_args"
+        )
+    label = str(spec.pop("label", None) or spec["class_path"].rsplit(".", 1)[-1])
+    if not LABEL.fullmatch(label) or label in (FULL, "untrained"):
+        raise UserError(f"selectors: label {label!r} will not do; use letters, digits and _ . +")
+    unknown = set(spec) - {"class_path", "init_args"}
+    if unknown:
+        raise UserError(f"selectors: {', '.join(sorted(unknown))} of {label} is unknown")
+    return Entry(label, spec)

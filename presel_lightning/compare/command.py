@@ -1,0 +1,221 @@
+"""`compare`: shared stages once, then a run folder for each cell, then one page."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import yaml
+
+from presel_lightning.compare.cells import Cell, Grid
+from presel_lightning.compare.jobs import Job, Slots, run_jobs
+from presel_lightning.compare.join import FEATURES, POOL, REFERENCE, join
+from presel_lightning.console import track
+from presel_lightning.errors import InstructionsMissing, PreselError, UserError
+from presel_lightning.eval.comparison_page import print_comparison, write_comparison
+from presel_lightning.ranks import grouped
+from presel_lightning.signals import FEATURES as FEATURES_SIGNAL
+from presel_lightning.store import Ledger, write_json, write_text
+
+if TYPE_CHECKING:
+    from presel_lightning.recipe import Recipe
+
+Json = dict[str, Any]
+Failed = list[tuple[Job, int]]
+"""Jobs that did not end well, with their exit codes."""
+
+NOT_OF_A_CELL = ("selectors", "budgets", "seeds", "equal", "workers", "pools", "out")
+WAITING = 3
+
+
+def compare(recipe: Recipe, grid: Grid) -> None:
+    """Train and score every cell of a grid on one pool; write table and page.
+
+    Cells are run folders: each can be looked at, reported and continued alone. What they share is
+    made once and linked: the pool and its features, and for each seed the reference split, the
+    reference model and its losses. The split is part of every cell, so that all of them hold the
+    same instructions before a selector has its say.
+
+    Raises:
+        UserError: the grid cannot be, or the processes were started from outside.
+        InstructionsMissing: some cells wait for instructions; all others are done.
+    """
+    if grouped() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("compare starts its own processes; run it as one, without torchrun or srun")
+    if not recipe.plan.benchmarks:
+        raise UserError("benchmarks is empty; name what the models are compared on")
+    selectors = {entry.label: recipe.parts.selector(entry.selector) for entry in grid.entries()}
+    recipe.full = recipe.examine_benchmarks()
+    recipe.begin()
+    if grid.pools:
+        failed = compare_pools(recipe.out, grid.pools)
+    else:
+        failed = compare_cells(recipe, grid, {name: s.needs for name, s in selectors.items()})
+    recipe.runner.ledger.update(state="incomplete" if failed else "done")
+    stop_if(failed)
+
+
+def compare_pools(out: Path, pools: Sequence[str]) -> Failed:
+    """The same comparison on one pool after another, and a page over all."""
+    config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
+    folders = {pool: out / "pools" / re.sub(r"\W+", "_", pool).strip("_") for pool in pools}
+    jobs = []
+    for pool, folder in folders.items():
+        file = folder / "pool.yaml"
+        data = {**config["data"], "annotations": pool}
+        write_text(file, yaml.safe_dump({**config, "data": data, "pools": []}, sort_keys=False))
+        jobs.append(Job(pool, ["compare", "--config", str(file), "--out", str(folder)]))
+    failed = [(job, code) for job, code in run_jobs(jobs, Slots(1)) if code]
+    done = [(pool, folder) for pool, folder in folders.items() if (folder / "grid.json").exists()]
+    if done:
+        write_comparison(out, done)
+        print_comparison(out)
+    return failed
+
+
+def compare_cells(recipe: Recipe, grid: Grid, needs: Mapping[str, Sequence[str]]) -> Failed:
+    """Everything that cells share, then the cells, then the page."""
+    out, cells = recipe.out, grid.cells()
+    wanted = sorted({need for each in needs.values() for need in each})
+    recipe.pool()
+    if FEATURES_SIGNAL in wanted:
+        recipe.features()
+    slots = what_fits(recipe, grid.workers)
+    config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
+    steps = steps_of_everything(recipe) if grid.equal == "steps" else None
+    described = [describe(cell, needs.get(cell.entry.label, ())) for cell in cells]
+    write_json(out / "grid.json", {"cells": described})
+    first = {cell.seed: cell for cell in cells}.values()
+    prepared = [prepare(out, cell_config(config, cell, None), wanted) for cell in first]
+    failed = work_off([job for job in prepared if job], slots, "reference splits")
+    if not failed:
+        jobs = [enter(out, cell, cell_config(config, cell, steps)) for cell in cells]
+        failed = work_off([job for job in jobs if job], slots, "cells")
+    if not any((out / "cells" / cell.name / "benchmark.json").exists() for cell in cells):
+        return failed
+    recipe.score_untrained()
+    write_comparison(out)
+    print_comparison(out)
+    return failed
+
+
+def what_fits(recipe: Recipe, workers: int | None) -> Slots:
+    """Fits side by side: one a GPU, or one for as many cores as torch has threads."""
+    trainer = recipe.parts.trainer("final", recipe.out / "logs" / "compare")
+    if trainer.world_size > 1:
+        return Slots(1, together=True)
+    if trainer.strategy.root_device.type == "cuda":
+        every = ",".join(map(str, range(torch.cuda.device_count())))
+        devices = tuple(os.environ.get("CUDA_VISIBLE_DEVICES", every).split(","))
+        return Slots(min(workers or len(devices), len(devices)), devices)
+    return Slots(workers or max(1, (os.cpu_count() or 1) // torch.get_num_threads()))
+
+
+def steps_of_everything(recipe: Recipe) -> int:
+    """Training steps that full data takes."""
+    settings = recipe.parts.trainer_settings("final")
+    epochs = int(settings["max_epochs"])
+    return epochs * ceil(len(recipe.data.pool) / recipe.data.batch_size)
+
+
+def cell_config(base: Json, cell: Cell, steps: int | None) -> Json:
+    """The configuration of a cell, for `fit`."""
+    config = {key: value for key, value in base.items() if key not in NOT_OF_A_CELL}
+    config["seed_everything"] = cell.seed
+    config["data"] = {**base["data"], "budget": cell.budget, "always_reference": True}
+    config["baselines"] = []
+    spec = cell.entry.selector
+    own = base["selector"]["class_path"].rsplit(".", 1)[-1]
+    if spec["class_path"].rsplit(".", 1)[-1] != own or spec.get("init_args"):
+        config["selector"] = spec
+    if steps is not None:
+        stages = base.get("stages") or {}
+        final = stages.get("final") or {}
+        trainer = {**(final.get("trainer") or {}), "max_steps": steps, "max_epochs": -1}
+        config["stages"] = {**stages, "final": {**final, "trainer": trainer}}
+    return config
+
+
+def describe(cell: Cell, needs: Sequence[str]) -> Json:
+    """A cell for those who read the folder."""
+    return {
+        "name": cell.name,
+        "selector": cell.entry.label,
+        "spec": cell.entry.selector,
+        "needs": list(needs),
+        "budget": cell.budget,
+        "seed": cell.seed,
+    }
+
+
+def prepare(out: Path, config: Json, needs: list[str]) -> Job | None:
+    """The job that draws a seed's reference split and makes the signals that rest on it."""
+    folder = out / "references" / str(config["seed_everything"])
+    # the largest budget there is: the split must fit into it, whatever a cell asks for
+    config = {**config, "data": {**config["data"], "budget": 1.0}}
+    signals = [need for need in needs if need != FEATURES_SIGNAL]
+    return job_of(folder, out, "prepare", config, ["--signals", *signals] if signals else [])
+
+
+def enter(out: Path, cell: Cell, config: Json) -> Job | None:
+    """The job that trains and scores a cell; None where that is done."""
+    folder = out / "cells" / cell.name
+    return job_of(folder, out, "fit", config, [], out / "references" / str(cell.seed))
+
+
+def job_of(
+    folder: Path,
+    out: Path,
+    command: str,
+    config: Json,
+    more: list[str],
+    reference: Path | None = None,
+) -> Job | None:
+    """Set up a run folder over what others have made; None where it is finished already."""
+    ledger = Ledger(folder / "run.json")
+    before = {name: stage.get("fingerprint") for name, stage in ledger.read()["stages"].items()}
+    taken = join(folder, out, {**POOL, **FEATURES})
+    if reference is not None:
+        taken |= join(folder, reference, REFERENCE)
+    text = yaml.safe_dump(config, sort_keys=False)
+    file = folder / "cell.yaml"
+    same = file.exists() and file.read_text(encoding="utf-8") == text
+    current = same and all(before.get(name) == key for name, key in taken.items())
+    if current and ledger.read().get("state") in ("done", "prepared"):
+        return None
+    ledger.update(state="joined")
+    write_text(file, text)
+    arguments = [command, "--config", str(file), "--out", str(folder), *more]
+    return Job(folder.name, arguments, folder / "log.txt")
+
+
+def work_off(jobs: list[Job], slots: Slots, what: str) -> Failed:
+    """Run jobs with a bar; those that did not end well, with their exit codes."""
+    failed = []
+    for job, code in track(run_jobs(jobs, slots), what, len(jobs)):
+        if code:
+            failed.append((job, code))
+    return failed
+
+
+def stop_if(failed: Failed) -> None:
+    """End as the worst of the cells ended.
+
+    Raises:
+        InstructionsMissing: all that failed wait for instructions.
+        PreselError: one failed for another reason.
+    """
+    if not failed:
+        return
+    job, code = max(failed, key=lambda pair: pair[1] != WAITING)
+    others = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    message = f"{job.name}{others} did not end"
+    if job.log is not None:
+        lines = job.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        message += f": {' '.join(lines[-1:])} ({job.log})"
+    raise InstructionsMissing(message) if code == WAITING else PreselError.with_code(code, message)

@@ -1,0 +1,122 @@
+"""Commands side by side, each in a process of its own that serves one after another."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
+from pathlib import Path
+
+Arguments = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command of this program, and the file for what it prints; without one it is seen."""
+
+    name: str
+    arguments: Arguments
+    log: Path | None = None
+
+
+@dataclass(frozen=True)
+class Slots:
+    """What fits side by side.
+
+    Attributes:
+        workers: processes at a time.
+        devices: GPU numbers for each of them; empty on a CPU.
+        together: whether a command starts processes itself (several devices), and so wants to be
+            one that the system started.
+    """
+
+    workers: int
+    devices: tuple[str, ...] = ()
+    together: bool = False
+
+
+def run_jobs(jobs: Sequence[Job], slots: Slots) -> Iterator[tuple[Job, int]]:
+    """Run commands and hand out each with its exit code as it ends."""
+    if slots.together:
+        for job in jobs:
+            yield job, in_process(job)
+        return
+    context = get_context("spawn")
+    devices: Queue[str] = context.Queue()
+    for device in slots.devices:
+        devices.put(device)
+    with ProcessPoolExecutor(
+        min(slots.workers, max(1, len(jobs))), context, begin, (os.getpid(), devices)
+    ) as workers:
+        running: dict[Future[int], Job] = {workers.submit(in_worker, job): job for job in jobs}
+        try:
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield running.pop(future), future.result()
+        finally:
+            workers.shutdown(wait=True, cancel_futures=True)
+
+
+def begin(parent: int, devices: Queue[str]) -> None:
+    """Prepare a worker: its GPU, and an end with its parent's."""
+    if not devices.empty():
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+
+
+def end_with(parent: int) -> None:
+    """Leave nothing running behind a parent that was killed."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def in_worker(job: Job) -> int:
+    """Run a command here."""
+    from presel_lightning.cli import main
+
+    with printing_to(job.log):
+        try:
+            return main(list(job.arguments))
+        except Exception as error:  # noqa: BLE001 - one that fails must not end the others
+            sys.excepthook(type(error), error, error.__traceback__)
+            return 1
+
+
+@contextmanager
+def printing_to(log: Path | None) -> Iterator[None]:
+    """Send everything that this process prints, libraries included, to a file."""
+    if log is None:
+        yield
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    kept = os.dup(1), os.dup(2)
+    with log.open("ab") as handle:
+        os.dup2(handle.fileno(), 1)
+        os.dup2(handle.fileno(), 2)
+        try:
+            yield
+        finally:
+            for stream, number, old in zip((sys.stdout, sys.stderr), (1, 2), kept, strict=True):
+                stream.flush()
+                os.dup2(old, number)
+                os.close(old)
+
+
+def in_process(job: Job) -> int:
+    """Run a command as the system would."""
+    command = [sys.executable, "-m", "presel_lightning", *job.arguments]
+    if job.log is None:
+        return subprocess.run(command, check=False).returncode
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    with job.log.open("ab") as log:
+        return subprocess.run(command, stdout=log, stderr=log, check=False).returncode

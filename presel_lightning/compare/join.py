@@ -1,0 +1,64 @@
+"""Let a run folder use what another one has made: links to its files, and its ledger's word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from presel_lightning.store import Ledger
+
+Made = Mapping[str, Sequence[str]]
+
+POOL: Made = {
+    "pool": (
+        "pool.parquet",
+        "problems.csv",
+        "work/records.arrow",
+        "work/order.npy",
+        "work/images.parquet",
+        "work/images.sqlite",
+    )
+}
+FEATURES: Made = {"features": ("signals/features",)}
+REFERENCE: Made = {
+    "split": ("reference.json",),
+    "reference": ("models/reference",),
+    "losses": ("signals/paired_loss.parquet",),
+    "held_out_a": ("models/held_out_a",),
+    "held_out_b": ("models/held_out_b",),
+    "held_out": ("signals/held_out_loss.parquet",),
+}
+"""Stages, and what each leaves in a run folder."""
+
+
+def join(folder: Path, parent: Path, made: Made) -> dict[str, str]:
+    """Link what finished stages of a parent have made, so that they are not done again.
+
+    Returns:
+        The fingerprint of each stage that was taken over.
+    """
+    ledger, own = Ledger(parent / "run.json"), Ledger(folder / "run.json")
+    taken = {}
+    for stage, files in made.items():
+        record = ledger.stage(stage)
+        if record.get("status") != "done":
+            continue
+        for file in files:
+            if (parent / file).exists():
+                link(folder / file, parent / file)
+        if own.stage(stage) != record:
+            own.record(stage, **record)
+        taken[stage] = record["fingerprint"]
+    return taken
+
+
+def link(place: Path, target: Path) -> None:
+    """Make `place` a relative link to `target`, at once."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    wanted = os.path.relpath(target.resolve(), place.parent.resolve())
+    if place.is_symlink() and os.readlink(place) == wanted:
+        return
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.link")
+    temporary.symlink_to(wanted)
+    os.replace(temporary, place)

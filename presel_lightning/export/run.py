@@ -1,0 +1,95 @@
+"""From the name of a format to what writes it; torch is imported for models only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from presel_lightning.console import quiet
+from presel_lightning.errors import UserError
+from presel_lightning.export.selection import (
+    LEFT_OUT,
+    TARGETS,
+    export_selection,
+    make_target,
+    summary,
+)
+
+PARTS = ("language_model", "vision_tower")
+MODELS: dict[str, tuple[str, ...]] = {
+    "hf": (),
+    "adapter": (),
+    "llava": PARTS,
+    "llava-lora": PARTS,
+}
+"""Formats of the model, and the options of each."""
+
+
+def export_run(run: str, to: str, path: str, **options: Any) -> str:  # noqa: ANN401
+    """Write the final model or the selection of a run in another tool's format.
+
+    Args:
+        run: folder that `fit` or `select` wrote.
+        to: one of `MODELS` or `TARGETS`.
+        path: new folder.
+        options: those of the format; None where not given.
+
+    Returns:
+        What was written, in a line.
+
+    Raises:
+        UserError: an unknown format, an option of another format, or what the format raises.
+    """
+    if to not in MODELS and to not in TARGETS:
+        raise UserError(
+            f"--to {to}: unknown; the selection: {', '.join(TARGETS)}; "
+            f"the final model: {', '.join(MODELS)}"
+        )
+    given = {name: value for name, value in options.items() if value is not None}
+    known = MODELS[to] if to in MODELS else ("image_root", *TARGETS[to].options)
+    if wrong := [f"--{name}" for name in given if name not in known]:
+        raise UserError(f"{', '.join(wrong)}: not an option of --to {to}; leave it out")
+    if to in MODELS:
+        export_model(run, to, path, **given)
+        return f"written: {path}"
+    root = given.pop("image_root", None)
+    count, left_out = export_selection(Path(run), make_target(to, given), Path(path), root)
+    told = f"; {summary(left_out)}: {Path(path) / LEFT_OUT}" if left_out else ""
+    return f"written: {path}, {count} samples{told}"
+
+
+def export_model(run: str, to: str, path: str, **parts: str) -> None:
+    """Write the final model of a run.
+
+    Raises:
+        UserError: there is none, or the format cannot hold it.
+    """
+    checkpoint = Path(run) / "models" / "final"
+    if not checkpoint.is_dir():
+        cure = "give a folder that `fit` wrote"
+        if (Path(run) / "selection" / "selection.parquet").is_file():
+            cure = (
+                "`select` ends before the final fit: run `fit` with the same --out, or export the "
+                f"selection ({', '.join(TARGETS)})"
+            )
+        raise UserError(f"--run {run}: no models/final there; {cure}")
+    quiet()
+    writer(to)(str(checkpoint), path, **parts)
+
+
+def writer(to: str) -> Callable[..., Path]:
+    """The function that writes a format of the model."""
+    if to == "hf":
+        from presel_lightning.export.hf import export_hf_merged
+
+        return export_hf_merged
+    if to == "adapter":
+        from presel_lightning.export.adapter import export_adapter
+
+        return export_adapter
+    from functools import partial
+
+    from presel_lightning.export.llava import export_llava
+
+    return partial(export_llava, merged=to == "llava")

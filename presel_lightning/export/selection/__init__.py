@@ -1,0 +1,91 @@
+"""The selection of a run in the formats of other tools; adding one takes its file and a line here.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+
+from presel_lightning.console import track
+from presel_lightning.errors import UserError
+from presel_lightning.export.folder import new_folder
+from presel_lightning.export.selection.llama_factory import LlamaFactory
+from presel_lightning.export.selection.llava import LlavaJson
+from presel_lightning.export.selection.ms_swift import MsSwift
+from presel_lightning.export.selection.source import (
+    ChosenSamples,
+    LeftOut,
+    image_root,
+    selection_table,
+)
+from presel_lightning.export.selection.table import Csv, Npy
+from presel_lightning.export.selection.target import Target
+from presel_lightning.export.selection.trl import Trl
+from presel_lightning.export.selection.webdataset import WebDataset
+
+TARGETS: dict[str, type[Target]] = {
+    "llava-json": LlavaJson,
+    "llama-factory": LlamaFactory,
+    "ms-swift": MsSwift,
+    "trl": Trl,
+    "webdataset": WebDataset,
+    "npy": Npy,
+    "csv": Csv,
+}
+
+LEFT_OUT = "left_out.csv"
+"""Lies in an export that does not hold every chosen sample."""
+
+
+def export_selection(
+    run: Path, target: Target, path: Path, root: str | None = None
+) -> tuple[int, list[LeftOut]]:
+    """Write reference and selected samples of a run for another tool.
+
+    Args:
+        run: folder that `fit` or `select` wrote.
+        target: format, with its options.
+        path: new folder.
+        root: folder that image paths are relative to, where it is not the one of the run.
+
+    Returns:
+        How many samples were written, and those that could not be.
+
+    Raises:
+        UserError: nothing is chosen yet, nothing of it can be exported, or `path` exists.
+    """
+    total = len(selection_table(run))
+    samples = ChosenSamples(
+        run, image_root(run, root), target.needs_instruction, target.needs_image
+    )
+    with new_folder(path) as folder:
+        target.write(track(samples, "exporting", total), folder, path.resolve())
+        if samples.left_out:
+            write_left_out(folder / LEFT_OUT, samples.left_out)
+        if len(samples.left_out) == total:
+            raise UserError(f"--run {run}: nothing to export: {summary(samples.left_out)}")
+    return total - len(samples.left_out), samples.left_out
+
+
+def write_left_out(path: Path, left_out: list[LeftOut]) -> None:
+    """List samples with what speaks against them, a row each."""
+    with path.open("w", encoding="utf-8", newline="") as handle:
+        writer = csv.writer(handle, lineterminator="\n")
+        writer.writerow([field.name for field in fields(LeftOut)])
+        writer.writerows(astuple(each) for each in left_out)
+
+
+def summary(left_out: list[LeftOut]) -> str:
+    """How many samples were left out, by reason."""
+    kinds = Counter(each.problem for each in left_out)
+    return f"{len(left_out)} left out ({', '.join(f'{n} {kind}' for kind, n in kinds.items())})"
+
+
+def make_target(name: str, options: dict[str, Any]) -> Target:
+    """A format with the options that were given; the others keep their defaults."""
+    return TARGETS[name](**options)

@@ -1,0 +1,46 @@
+"""The selection without conversations: a table for people, an array of uids for DataComp's tools."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from presel_lightning.export.selection.source import Chosen
+from presel_lightning.export.selection.target import Target
+
+COLUMNS = ("uid", "id", "image", "path", "task", "n_turns", "cluster", "score", "rank", "reason")
+"""`image` is relative to the image root, `path` absolute."""
+
+UID = np.dtype("u8,u8")
+"""Both halves of a uid's 32 hex digits, as numbers."""
+
+
+class Csv(Target):
+    """`selection.csv`, a row a sample."""
+
+    needs_instruction = needs_image = False
+
+    def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
+        """Write header and rows; `cluster`, `score`, `rank` as in `selection.parquet`."""
+        with (folder / "selection.csv").open("w", encoding="utf-8", newline="") as handle:
+            writer = csv.writer(handle, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for each in samples:
+                sample, facts = each.sample, (each.facts[name] for name in COLUMNS[6:])
+                about = (sample.uid, sample.id, sample.image, each.file, sample.task)
+                writer.writerow([*about, len(sample.turns), *facts])
+
+
+class Npy(Target):
+    """`uids.npy`, sorted: what DataComp's resharder takes as a subset."""
+
+    needs_instruction = needs_image = False
+
+    def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
+        """Write the array, (n,) of two unsigned 64-bit numbers each."""
+        uids = (each.sample.uid for each in samples)
+        pairs = [(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids]
+        np.save(folder / "uids.npy", np.sort(np.array(pairs, dtype=UID)))

@@ -1,0 +1,105 @@
+"""TRL: a Hugging Face dataset in parquet that holds its images and typed messages.
+
+Source: TRL's documentation, "Dataset formats and types"; the features of `datasets`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from presel_lightning.export.selection.source import Chosen
+from presel_lightning.export.selection.target import ShardTarget
+from presel_lightning.records import Turn
+
+TEXT = {"dtype": "string", "_type": "Value"}
+FEATURES = {
+    # plain lists are known to every version of `datasets`; 4 and later call them `List`
+    "images": [{"_type": "Image"}],
+    "messages": [{"role": TEXT, "content": [{"type": TEXT, "text": TEXT}]}],
+    "uid": TEXT,
+    "task": TEXT,
+}
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+PART = pa.struct([("type", pa.string()), ("text", pa.string())])
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.list_(PART))])
+SCHEMA = pa.schema(
+    [
+        ("images", pa.list_(IMAGE)),
+        ("messages", pa.list_(MESSAGE)),
+        ("uid", pa.string()),
+        ("task", pa.string()),
+    ],
+    metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
+)
+GROUP_ROWS, GROUP_BYTES = 256, 1 << 25
+"""Rows and image bytes of a row group: what is held at a time here, and in who reads it."""
+
+
+class Trl(ShardTarget):
+    """`data/train-00000.parquet` and so on, for `datasets.load_dataset`."""
+
+    def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
+        """Write row group after row group."""
+        (folder / "data").mkdir()
+        stream = groups(samples)
+        for number, first in enumerate(stream):
+            path = folder / "data" / f"train-{number:05d}.parquet"
+            with pq.ParquetWriter(path, SCHEMA, use_dictionary=False) as writer:
+                size = write_group(writer, first)
+                while size < self.shard_bytes and (rows := next(stream, None)):
+                    size += write_group(writer, rows)
+
+
+def write_group(writer: pq.ParquetWriter, rows: list[dict[str, Any]]) -> int:
+    """Write a row group; its image bytes."""
+    writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
+    return bytes_of(rows)
+
+
+def groups(samples: Iterable[Chosen]) -> Iterator[list[dict[str, Any]]]:
+    """Rows by the row group."""
+    rows: list[dict[str, Any]] = []
+    held = 0
+    for each in samples:
+        rows.append(row_of(each))
+        held += bytes_of(rows[-1:])
+        if len(rows) == GROUP_ROWS or held >= GROUP_BYTES:
+            yield rows
+            rows, held = [], 0
+    if rows:
+        yield rows
+
+
+def row_of(chosen: Chosen) -> dict[str, Any]:
+    """One row; the image file as it is, undecoded."""
+    sample = chosen.sample
+    return {
+        "images": [{"bytes": chosen.file.read_bytes(), "path": chosen.file.name}],
+        "messages": [
+            message
+            for number, turn in enumerate(sample.turns)
+            for message in messages(turn, first=number == 0)
+        ],
+        "uid": sample.uid,
+        "task": sample.task,
+    }
+
+
+def messages(turn: Turn, *, first: bool) -> Iterator[dict[str, Any]]:
+    """A question and its answer; the image stands before the first question."""
+    asked = [{"type": "image", "text": None}] if first else []
+    if turn.question or not first:
+        asked.append({"type": "text", "text": turn.question})
+    yield {"role": "user", "content": asked}
+    yield {"role": "assistant", "content": [{"type": "text", "text": turn.answer}]}
+
+
+def bytes_of(rows: list[dict[str, Any]]) -> int:
+    """Image bytes of some rows."""
+    return sum(len(row["images"][0]["bytes"]) for row in rows)

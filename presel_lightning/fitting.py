@@ -1,0 +1,85 @@
+"""The fit of one arm: the same module for the reference and for what was chosen."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from lightning import Callback, Trainer, seed_everything
+
+from presel_lightning.callbacks import SaveModel, StepCheckpoint
+from presel_lightning.errors import UserError
+from presel_lightning.instructions import Instructions
+from presel_lightning.ranks import rank_zero
+from presel_lightning.runner import Facts
+from presel_lightning.store import fingerprint
+
+UNSCORED = ("reference", "held_out_a", "held_out_b")
+"""Models that choose rather than compete."""
+
+
+class Fitting(Instructions):
+    """What a recipe needs to tune the pre-instruction checkpoint on some samples."""
+
+    def fit_model(self, name: str, uids: np.ndarray, stage: str) -> None:
+        """Tune the pre-instruction checkpoint on some samples, for one arm."""
+        module = self.parts.model(stage)
+        module.seed = self.plan.seed
+        if module.tune == "none":
+            raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
+        folder = self.out / "models" / name
+        key = self.keys[name] = fingerprint(
+            {
+                "fit": 1,
+                "model": module.fingerprint(),
+                "trainer": self.parts.trainer_settings(stage),
+                "data": [self.data.template, self.data.max_length, self.data.batch_size],
+                "seed": self.plan.seed,
+                "records": self.records_digest(uids),
+            }
+        )
+
+        def work() -> Facts:
+            seed_everything(self.plan.seed, verbose=False)
+            self.data.train_on(uids, module.processor, seed=self.plan.seed)
+            scorer = self.scorer(name)
+            callbacks: list[Callback] = [
+                saver := StepCheckpoint(every_n_train_steps=self.plan.checkpoint_every),
+                SaveModel(folder),
+                *([] if name in UNSCORED else [scorer]),
+            ]
+            trainer = self.parts.trainer(stage, self.out / "logs" / name, callbacks)
+            passes = trainer.accumulate_grad_batches = self.data.passes(trainer.world_size)
+            # Lightning counts passes: with another number of them a fit begins again
+            checkpoints = self.out / "work" / f"fit-{name}-{key}-{passes}"
+            saver.dirpath = str(checkpoints)
+            start = time.perf_counter()
+            trainer.fit(module, datamodule=self.data, ckpt_path=newest(checkpoints))
+            took = time.perf_counter() - start - scorer.seconds()
+            if rank_zero():
+                for leftover in (self.out / "work").glob(f"fit-{name}-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            loss = trainer.callback_metrics.get("train_loss")
+            return {
+                "samples": len(uids),
+                "instructions": len(uids),
+                **devices_of(trainer),
+                "steps": trainer.global_step,
+                "fit_seconds": round(took, 3),
+                **({} if loss is None else {"loss_last": round(float(loss), 4)}),
+            }
+
+        self.runner.stage(name, key, [folder], work, together=True)
+
+
+def devices_of(trainer: Trainer) -> Facts:
+    """What a stage was computed on."""
+    return {"device": trainer.strategy.root_device.type, "devices": trainer.world_size}
+
+
+def newest(folder: Path) -> Path | None:
+    """The last training checkpoint of a fit that was cut short."""
+    found = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    return found[-1] if found else None

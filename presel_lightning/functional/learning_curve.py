@@ -1,0 +1,61 @@
+"""Power-law learning curves, and a budget spent along them."""
+
+from __future__ import annotations
+
+import heapq
+
+import torch
+from torch import Tensor
+
+STEEPEST = 2.0
+
+
+def power_law(start: Tensor, after: Tensor, n: Tensor) -> Tensor:
+    r"""Slope of :math:`L(n) = L(0) (1 + n)^{-a}` through two losses.
+
+    .. math:: a = \mathrm{clip}\bigl(\log(L(0) / L(n)) / \log(1 + n), 0, 2\bigr)
+
+    Args:
+        start: (M,) losses before training.
+        after: (M,) losses after n samples.
+        n: (M,) these samples, above 0.
+
+    Returns:
+        (M,); 0 where a loss is missing.
+    """
+    slope = (start / after).log() / (1 + n).log()
+    return slope.nan_to_num(0.0, posinf=STEEPEST).clamp(0.0, STEEPEST)
+
+
+def spend(start: Tensor, slope: Tensor, begun: Tensor, free: Tensor, budget: int) -> Tensor:
+    """Give one sample at a time to the task whose loss it lowers most; ties to the first task.
+
+    Args:
+        start: (M,) losses before training.
+        slope: (M,) of `power_law`.
+        begun: (M,) samples that each task has already.
+        free: (M,) samples that it has left to give.
+        budget: samples to spend; what no task can take stays unspent.
+
+    Returns:
+        (M,) int64.
+    """
+    losses, slopes, n = start.tolist(), slope.tolist(), begun.tolist()
+    left = [int(value) for value in free.tolist()]
+    given = [0] * len(losses)
+
+    def gain(task: int) -> float:
+        now = n[task] + given[task]
+        curve: float = losses[task] * ((1 + now) ** -slopes[task] - (2 + now) ** -slopes[task])
+        return curve
+
+    heap = [(-gain(task), task) for task in range(len(losses)) if left[task]]
+    heapq.heapify(heap)
+    for _ in range(budget):
+        if not heap:
+            break
+        _, task = heapq.heappop(heap)
+        given[task] += 1
+        if given[task] < left[task]:
+            heapq.heappush(heap, (-gain(task), task))
+    return torch.tensor(given)

@@ -1,0 +1,153 @@
+"""Instructions of what was chosen: there already, had from an annotator, or waited for."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from presel_lightning import artifacts
+from presel_lightning.annotators import Answers, Journal, Request, requests_for
+from presel_lightning.errors import InstructionsMissing
+from presel_lightning.ranks import agree, grouped, rank_zero
+from presel_lightning.runner import Facts
+from presel_lightning.scoring import Scoring
+from presel_lightning.store import digest_lines, fingerprint, write_text
+
+SLACK = 60.0
+"""Seconds that the processes of one run may start apart."""
+
+
+class Instructions(Scoring):
+    """What a recipe needs to have chosen images annotated."""
+
+    @property
+    def answers(self) -> Path:
+        """Folder of what annotators have written."""
+        return self.out / "annotations"
+
+    def use_answers(self) -> None:
+        """Let the pool hold what annotators have written so far."""
+        annotator = self.plan.annotator
+        pool = self.data.pool
+        if annotator is not None and annotator.hides:
+            pool = pool.hidden()
+        if (self.answers / "answers.jsonl").exists():
+            with Journal(self.answers) as journal:
+                given = {uid: found["conversations"] for uid, found in journal.records.items()}
+            pool = pool.answered(given)
+        self.data.pool = pool
+
+    def require_instructions(self, uids: np.ndarray, what: str) -> None:
+        """Write what is chosen for any trainer, and what is missing for an annotator.
+
+        Raises:
+            InstructionsMissing: some of these samples have no instruction yet.
+        """
+        self.annotate(uids, what)
+        pool = self.data.pool
+        missing = uids[~pool.has_instruction[pool.rows(uids)]]
+        path = self.out / "selection" / "requests.jsonl"
+
+        def work() -> Facts:
+            lines = [
+                json.dumps(r.record(), ensure_ascii=False) for r in self.requests(missing, what)
+            ]
+            write_text(path, "".join(f"{line}\n" for line in lines))
+            if what == "selection":
+                artifacts.write_llava(self.out / "selection" / "selected.json", pool, uids)
+            return {"samples": len(uids), "missing": len(missing)}
+
+        if what == "selection" or len(missing):
+            key = fingerprint({"instructions": what, "records": self.records_digest(uids)})
+            selected = self.out / "selection" / "selected.json"
+            files = [path, *([selected] if what == "selection" else [])]
+            self.runner.stage("instructions", key, files, work)
+        if len(missing):
+            if rank_zero():
+                self.runner.ledger.update(state="waiting")
+            raise InstructionsMissing(self.told(len(missing), len(uids), what, path))
+
+    def told(self, missing: int, of: int, what: str, path: Path) -> str:
+        """What a person has to do now, and what it costs."""
+        price = self.plan.price_per_instruction
+        cost = "" if price is None else f" (at {price:g} each: {price * missing:,.2f})"
+        return (
+            f"{missing} of {of} images of the {what} have no instruction yet{cost}; they are listed "
+            f"in {path}: write their conversations and run the same command again with "
+            "--annotator FromFile --annotator.init_args.path ANSWERS (LLaVA JSON, JSON lines or "
+            "CSV), or let another annotator write them; docs/annotate.md tells how"
+        )
+
+    def requests(self, uids: np.ndarray, what: str) -> list[Request]:
+        """What an annotator is asked for."""
+        pool, annotator = self.data.pool, self.plan.annotator
+        if annotator is not None:
+            return annotator.requests(pool, uids, what)
+        return requests_for(pool, uids, what)
+
+    def annotate(self, uids: np.ndarray, what: str) -> None:
+        """Have the missing instructions written, by the first process, and use them.
+
+        What the annotation file itself holds is never asked for; an answer that was had before is
+        asked for again only where that is free.
+        """
+        annotator, pool = self.plan.annotator, self.data.pool
+        wanted = uids[~pool.in_file[pool.rows(uids)]]
+        if annotator is None or not len(wanted):
+            return
+        key = fingerprint({"annotate": what, "uids": digest_lines(wanted)})
+        ledger = self.runner.ledger
+
+        def answered() -> bool:
+            """Whether the first process has been here, since this run began."""
+            found = ledger.stage("annotations")
+            recent = found.get("at", 0.0) > self.runner.began - SLACK
+            return found.get("fingerprint") == key and recent
+
+        def work() -> Facts:
+            answers = annotator.annotate(self.requests(wanted, what), self.answers, pool)
+            self.tell_answers(answers, what)
+            ledger.record(
+                "annotations",
+                status="done",
+                fingerprint=key,
+                at=time.time(),
+                seconds=round(time.time() - start, 3),
+                samples=len(wanted) - len(answers.missing),
+                missing=len(answers.missing),
+                **({} if answers.cost is None else {"cost": round(answers.cost, 6)}),
+            )
+            return {}
+
+        start = time.time()
+        self.runner.alone(work, answered)
+        if grouped():
+            agree(lambda: None)
+        self.use_answers()
+        self.data.pool = self.data.pool.with_reference(pool.uid[pool.reference])
+
+    def tell_answers(self, answers: Answers, what: str) -> None:
+        """Say what came in."""
+        cost = "" if answers.cost is None else f", {answers.cost:,.4f} paid so far"
+        self.runner.tell(
+            f"[green]✓[/] {'answers':<12} {len(answers.conversations)} of the {what}{cost}"
+        )
+        for note in answers.notes:
+            self.runner.tell(f"  {note}")
+        if answers.problems:
+            self.runner.tell(
+                f"[yellow]![/] {len(answers.problems)} answers could not be used: "
+                f"{self.answers / 'problems.csv'}"
+            )
+
+    def records_digest(self, uids: np.ndarray) -> str:
+        """Name samples by what a fit sees of them: uid, size of the image file, conversation."""
+        pool = self.data.pool
+        rows = np.sort(pool.rows(uids))
+        return digest_lines(
+            f"{pool.uid[row]} {pool.image_bytes[row]} {pool.turns_digest[row].tobytes().hex()}"
+            for row in rows
+        )

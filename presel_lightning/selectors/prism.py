@@ -1,0 +1,57 @@
+"""PRISM (2025): the images least like the rest of their task."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from presel_lightning.data.pool import Pool
+from presel_lightning.functional.prism import mean_correlation
+from presel_lightning.records import Selection
+from presel_lightning.selectors.base import Selector, best_first, budgets_by_size, selection_of
+from presel_lightning.signals import FEATURES, Signals
+
+
+class Prism(Selector):
+    r"""Keep the images whose features correlate least with those of their task.
+
+    .. math:: \mathrm{score}_i = -\frac{1}{N} \sum_j \rho(x_i, x_j)
+        = -\langle z_i, \bar z \rangle
+
+    with rho Pearson's correlation and z the rows centred by their own mean and normalised: linear
+    in the number of images.
+
+    Budget: per task, in proportion to its images: the paper keeps the lowest quantile of every
+    task. The mean runs over all images of the task, the reference split included.
+
+    What differs from the authors', and why: they pool the visual tokens of the model that is to be
+    tuned, here it is the image encoder of the `features` stage, as for every other method; the
+    budget is met to the sample, ties by uid. No code of theirs could be compared with.
+
+    Source: PRISM, arXiv 2502.12119.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = (FEATURES,)
+
+    def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
+        """Keep the lowest mean correlations of each task; the seed plays no part."""
+        score = np.full(len(pool), np.nan)
+        rank = np.full(len(pool), -1, dtype=np.int64)
+        chosen: list[np.ndarray] = []
+        for task, share in zip(pool.tasks, budgets_by_size(pool, budget), strict=True):
+            rows = pool.task_rows(task)
+            features = torch.from_numpy(signals.features(pool, rows))  # (n, D)
+            score[rows] = -mean_correlation(features).round(decimals=12).numpy()
+            order = best_first(pool, score, rows)
+            rank[order] = np.arange(len(order))
+            chosen.append(order[:share])
+        return selection_of(
+            pool,
+            np.concatenate(chosen),
+            score,
+            rank,
+            reason="least like the rest of its task",
+            otherwise="more like the rest of its task",
+        )

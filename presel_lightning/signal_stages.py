@@ -1,0 +1,151 @@
+"""The stages that make what selectors choose by; each signal once, in blocks that can be resumed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+
+import numpy as np
+
+from presel_lightning.callbacks import BlockWriter
+from presel_lightning.data.pool import Pool
+from presel_lightning.eval.irs import IRSLoop
+from presel_lightning.fitting import UNSCORED, Fitting, devices_of
+from presel_lightning.models.processor import load_image_processor
+from presel_lightning.ranks import agree, rank_zero
+from presel_lightning.runner import Facts
+from presel_lightning.signals import FEATURES, HELD_OUT_LOSS, ON_REFERENCE, PAIRED_LOSS
+from presel_lightning.store import digest_lines, fingerprint
+
+
+class SignalStages(Fitting):
+    """What a recipe needs to make its signals."""
+
+    def make_signals(self, needs: Iterable[str], reference: np.ndarray) -> None:
+        """Make these signals, as far as they do not lie there.
+
+        Raises:
+            InstructionsMissing: one rests on the reference split, which has no instructions yet.
+        """
+        if ON_REFERENCE & set(needs):
+            self.require_instructions(reference, "reference split")
+        if PAIRED_LOSS in needs:
+            self.fit_model("reference", reference, stage="reference")
+            self.losses(reference)
+        if HELD_OUT_LOSS in needs:
+            self.held_out(reference)
+        if FEATURES in needs:
+            self.features()
+
+    def losses(self, reference: np.ndarray) -> None:
+        """The IRS loop over the reference split."""
+        model = self.trained("losses", self.out / "models" / "reference")
+        key = self.keys["losses"] = fingerprint(
+            {
+                "losses": 1,
+                "model": self.keys["reference"],
+                "how": [model.dtype_name, str(model.quantization), self.precision("losses")],
+            }
+        )
+
+        def work() -> Facts:
+            trainer = self.parts.trainer("losses", self.out / "logs" / "losses")
+            blocks = f"{self.data.block_size}-{self.data.block_tokens}"
+            loop = IRSLoop(self.out / "work" / f"losses-{key}-{blocks}")
+            table = loop.run(trainer, model, self.data, reference)
+            if rank_zero():
+                self.signals.write_paired_loss(table)
+                shutil.rmtree(loop.folder, ignore_errors=True)
+            undefined = table["irs"].null_count
+            facts = {"samples": len(reference), **devices_of(trainer)}
+            return {**facts, **({"undefined": undefined} if undefined else {})}
+
+        files = [self.signals.paired_loss_path]
+        self.runner.stage("losses", key, files, work, together=True)
+
+    def held_out(self, reference: np.ndarray) -> None:
+        """Cross-fitting: each half of the reference split, scored by a model of the other half.
+
+        The pre-instruction model scores all of it too, so that what a little training has changed
+        can be told.
+        """
+        halves = halves_of(self.data.pool, reference, self.plan.seed)
+        for name, half in zip(UNSCORED[1:], halves, strict=True):
+            self.fit_model(name, half, stage="final")
+        key = self.keys["held_out"] = fingerprint(
+            {
+                "held_out": 1,
+                "models": [self.keys[name] for name in UNSCORED[1:]],
+                "how": [str(self.parts.model("losses").quantization), self.precision("losses")],
+            }
+        )
+
+        def work() -> Facts:
+            start = self.parts.model("losses", tune="none")
+            models = [
+                start,
+                *(self.trained("losses", self.out / "models" / n) for n in UNSCORED[1:]),
+            ]
+            parts = [reference, *reversed(halves)]  # a model never scores what it was tuned on
+            tables = []
+            for number, (model, uids) in enumerate(zip(models, parts, strict=True)):
+                folder = self.out / "work" / f"held-out-{key}-{number}"
+                trainer = self.parts.trainer("losses", self.out / "logs" / "held_out")
+                tables.append(IRSLoop(folder).run(trainer, model, self.data, uids))
+            if rank_zero():
+                self.signals.write_held_out_loss(*tables)
+                for leftover in (self.out / "work").glob("held-out-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            return {"samples": len(reference), **devices_of(trainer)}
+
+        files = [self.signals.held_out_loss_path]
+        self.runner.stage("held_out", key, files, work, together=True)
+
+    def features(self) -> None:
+        """Embed every distinct image once."""
+        module = self.parts.embed()
+        images, place = np.unique(self.data.pool.image, return_inverse=True)
+        paths = [self.data.pool.image_root / image for image in images]
+        sizes = dict(zip(self.data.pool.image, self.data.pool.image_bytes, strict=True))
+        what = digest_lines(f"{image} {sizes[image]}" for image in images)
+        key = self.keys["features"] = fingerprint(
+            {
+                "features": 1,
+                "encoder": [module.fingerprint(), self.precision("features")],
+                "images": what,
+            }
+        )
+
+        def work() -> Facts:
+            folder = self.out / "work" / f"features-{key}-{self.data.block_size}"
+            blocks = self.data.show(paths, load_image_processor(module.checkpoint))
+            writer = BlockWriter(folder, blocks)
+            trainer = self.parts.trainer("features", self.out / "logs" / "features")
+            if pending := agree(writer.pending):
+                trainer.callbacks.append(writer)  # type: ignore[attr-defined]
+                self.data.serve(pending)
+                trainer.predict(module, datamodule=self.data, return_predictions=False)
+                trainer.strategy.barrier("features")
+            if rank_zero():
+                unique = writer.merge()["features"]
+                meta = {"encoder": module.checkpoint, "fingerprint": key}
+                self.signals.write_features(self.data.pool.uid, unique, place, meta)
+                shutil.rmtree(folder, ignore_errors=True)
+            return {"images": len(images), **devices_of(trainer)}
+
+        files = [self.signals.features_path]
+        # samples may share an image, so the rows depend on more than the images
+        rows = fingerprint([key, digest_lines(self.data.pool.uid)])
+        self.runner.stage("features", rows, files, work, together=True)
+
+    def precision(self, stage: str) -> str:
+        """What a pass of a stage computes in."""
+        return str(self.parts.trainer_settings(stage)["precision"])
+
+
+def halves_of(pool: Pool, reference: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Deal each task's reference samples to two halves in turn, in an order drawn by seed."""
+    rows = pool.rows(reference)
+    order = np.random.default_rng([seed, 2]).permutation(rows)
+    order = order[np.argsort(pool.task[order].astype(str), kind="stable")]
+    return pool.uid[np.sort(order[0::2])], pool.uid[np.sort(order[1::2])]

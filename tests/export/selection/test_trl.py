@@ -1,0 +1,74 @@
+"""A Hugging Face dataset that `datasets` decodes and a processor's chat template understands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+from PIL import Image
+from transformers import AutoTokenizer
+
+from presel_lightning.cli import main
+from presel_lightning.export.selection import trl
+from presel_lightning.models.vicuna import CHAT_TEMPLATE
+from presel_lightning.quickstart import CHECKPOINT
+from presel_lightning.records import Turn
+
+
+@pytest.fixture(scope="module")
+def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trl") / "out"
+    assert main(["export", "--run", str(finished), "--to", "trl", "--path", str(out)]) == 0
+    return out
+
+
+def test_images_and_messages_come_back(
+    exported: Path, selected: list[dict[str, Any]], pool_folder: Path, tmp_path: Path
+) -> None:
+    rows = load_dataset(str(exported), split="train", cache_dir=str(tmp_path))
+    assert [row["uid"] for row in rows] == [each["uid"] for each in selected]
+    for row, record in zip(rows, selected, strict=True):
+        (image,) = row["images"]
+        with Image.open(pool_folder / record["image"]) as original:
+            assert image.tobytes() == original.tobytes()
+        assert row["task"] == record["task"]
+        first = row["messages"][0]
+        assert [part["type"] for part in first["content"]] == ["image", "text"]
+        answers = [m["content"][0]["text"] for m in row["messages"] if m["role"] == "assistant"]
+        assert answers == [each["value"] for each in record["conversations"][1::2]]
+
+
+def test_a_chat_template_renders_the_messages(
+    exported: Path, selected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    rows = load_dataset(str(exported), split="train", cache_dir=str(tmp_path))
+    chats = [row["messages"] for row in rows]
+    tokenizer: Any = AutoTokenizer.from_pretrained(CHECKPOINT)
+    texts = tokenizer.apply_chat_template(chats, chat_template=CHAT_TEMPLATE, tokenize=False)
+    for text, record in zip(texts, selected, strict=True):
+        question, answer = (entry["value"] for entry in record["conversations"][:2])
+        assert f"USER: {question} ASSISTANT: {answer}</s>" in text
+
+
+def test_row_groups_and_files_are_bounded(
+    finished: Path, selected: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trl, "GROUP_ROWS", 4)
+    monkeypatch.setattr(trl.Trl, "shard_bytes", 1)
+    out = tmp_path / "out"
+    assert main(["export", "--run", str(finished), "--to", "trl", "--path", str(out)]) == 0
+    files = sorted((out / "data").iterdir())
+    assert [file.name for file in files[:2]] == ["train-00000.parquet", "train-00001.parquet"]
+    assert len(files) == -(-len(selected) // 4)
+    assert {pq.ParquetFile(file).num_row_groups for file in files} == {1}
+    rows = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert [row["uid"] for row in rows] == [each["uid"] for each in selected]
+
+
+def test_a_turn_without_a_question_is_the_image_alone() -> None:
+    asked, answered = trl.messages(Turn("", "a cat"), first=True)
+    assert asked["content"] == [{"type": "image", "text": None}]
+    assert answered["content"] == [{"type": "text", "text": "a cat"}]

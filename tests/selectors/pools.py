@@ -1,0 +1,84 @@
+"""Pools of made-up images and features for the tests of selectors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from presel_lightning.data import Pool, build_pool, load_pool, source
+from presel_lightning.signals import Signals
+
+Pair = tuple[Pool, Signals]
+
+
+class Case(NamedTuple):
+    """A pool that a selector may meet."""
+
+    sizes: dict[str, int]
+    reference: int = 9
+    """Every n-th image by id belongs to the reference split; 0 for none."""
+    copies: bool = False
+    """Whether all images are alike."""
+
+
+def make_pool(folder: Path, case: Case, seed: int | None = None) -> Pool:
+    """A pool of small images; rows shuffled if there is a seed."""
+    folder.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(folder / "x.png")
+    turns = [{"from": "human", "value": "<image>\nQ"}, {"from": "gpt", "value": "A"}]
+    records = [
+        {"id": f"{task}{i}", "image": "x.png", "task": task, "conversations": turns}
+        for task, size in case.sizes.items()
+        for i in range(size)
+    ]
+    if seed is not None:
+        np.random.default_rng(seed).shuffle(records)
+    (folder / "a.json").write_text(json.dumps(records))
+    build_pool(source(str(folder / "a.json")), folder)
+    pool = load_pool(folder, folder)
+    chosen = sorted(pool.id)[:: case.reference] if case.reference else []
+    return pool.with_reference(pool.uid[np.isin(pool.id, chosen)])
+
+
+def make_signals(folder: Path, case: Case, pool: Pool) -> Signals:
+    """Features by id (twins share theirs) and losses of each reference sample."""
+    signals = Signals(folder)
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(len(pool), 16)).astype(np.float32)
+    by_id = dict(zip(sorted(pool.id), table, strict=True))
+    features = np.stack([by_id[name] for name in pool.id])
+    features[(pool.task == "twins") | case.copies] = 1.0
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    signals.write_features(pool.uid, features, np.arange(len(pool)), {})
+    losses = reference_losses(pool)
+    signals.write_paired_loss(losses)
+    signals.write_held_out_loss(losses, losses[::2], losses[1::2])
+    return signals
+
+
+def reference_losses(pool: Pool) -> pa.Table:
+    """Losses of the reference split, another IRS for each task."""
+    rows = np.flatnonzero(pool.reference)
+    relevance = 0.3 + 0.1 * np.array([pool.tasks.index(task) for task in pool.task[rows]], float)
+    return pa.table(
+        {
+            "uid": pa.array(pool.uid[rows].tolist(), pa.string()),
+            "task": pa.array(pool.task[rows].tolist(), pa.string()),
+            "loss_with_question": 2 * relevance,
+            "loss_without_question": np.full(len(rows), 2.0),
+            "n_tokens": np.full(len(rows), 4),
+            "correct": relevance < 0.35,
+            "irs": relevance,
+        }
+    )
+
+
+def make_pair(folder: Path, case: Case) -> Pair:
+    """A pool and its signals."""
+    pool = make_pool(folder / "pool", case)
+    return pool, make_signals(folder / "signals", case, pool)

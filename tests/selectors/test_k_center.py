@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from presel_lightning.selectors import KCenter
+from tests.selectors.pools import Pair
+
+
+@pytest.mark.parametrize("budget", [1, 20, 80])
+def test_is_the_greedy_rule_around_the_reference(budget: int, pair: Pair) -> None:
+    pool, signals = pair
+    features = signals.features(pool, np.arange(len(pool))).astype(np.float64)
+    distance = np.linalg.norm(features[:, None] - features[None], axis=2).round(6)
+    centers = np.flatnonzero(pool.reference).tolist()
+    order: list[int] = []
+    for _ in range(budget):
+        nearest = distance[:, centers].min(axis=1)
+        nearest[centers] = -1
+        order.append(int(nearest.argmax()))
+        centers.append(order[-1])
+    chosen = KCenter().select(*pair, budget, seed=0)
+    assert set(chosen.uids) == set(pool.uid[order])
+    assert np.argsort(np.where(chosen.rank < 0, 10**6, chosen.rank))[:budget].tolist() == order
+
+
+def test_without_a_reference_the_seed_draws_the_first(bare: Pair) -> None:
+    firsts = {KCenter().select(*bare, 1, seed=seed).uids[0] for seed in range(5)}
+    assert len(firsts) > 1
+    chosen = KCenter().select(*bare, 30, seed=0)
+    assert chosen.score[chosen.rank == 0] == 2
+    assert (np.diff(chosen.score[np.argsort(chosen.rank)]) <= 1e-9).all()
+
+
+def test_copies_come_last(bare: Pair) -> None:
+    pool, _ = bare
+    chosen = KCenter().select(*bare, len(pool) - 7, seed=0)
+    assert chosen.budgets["twins"] == 1
