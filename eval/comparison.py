@@ -32,7 +32,7 @@ COLUMNS = (
 BASELINE = "Random"
 RELATIVE = "relative"
 OF_SIGNALS = {"features": ("features",), "paired_loss": ("reference", "losses")}
-OF_SIGNALS["held_out_loss"] = ("held_out",)
+OF_SIGNALS["held_out_loss"] = ("held_out_a", "held_out_b", "held_out")
 """Stages that make a signal; what they take belongs to the cost of choosing."""
 
 

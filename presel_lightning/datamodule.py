@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +31,7 @@ from presel_lightning.data.task_rules import TaskRule
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
 from presel_lightning.records import Selection
-from presel_lightning.selectors.base import Selector
+from presel_lightning.selectors.base import Selector, extended
 from presel_lightning.signals import ON_REFERENCE, Signals
 
 Size = int | float
@@ -66,6 +66,9 @@ class SelectionDataModule(LightningDataModule):
         reference: size of the reference split, a fraction or a count.
         budget: size of the whole selection, reference included: 0 < x <= 1 is a fraction (1 is
             everything), an integer from 2 a count.
+        extend: let a larger budget add to what was chosen in this run folder before, and new
+            images to the reference split, so that nothing is annotated in vain; `false` chooses
+            anew.
         always_reference: draw the reference split for every selector, and keep it in what each
             chooses, so that all of them start alike; `compare` does so.
         template: conversation template; `auto` is vicuna_v1 for LLaVA-1.5, and any other model's
@@ -93,6 +96,7 @@ class SelectionDataModule(LightningDataModule):
         task_rules: list[TaskRule] | None = None,
         reference: Size = 0.05,
         budget: Size = 0.15,
+        extend: bool = True,
         always_reference: bool = False,
         template: str = AUTO,
         max_length: int = 2048,
@@ -112,7 +116,7 @@ class SelectionDataModule(LightningDataModule):
         self.image_root = image_root
         self.task_key, self.task_files, self.task_rules = task_key, task_files, task_rules
         self.reference, self.budget = reference, budget
-        self.always_reference = always_reference
+        self.extend, self.always_reference = extend, always_reference
         self.template, self.max_length = template, max_length
         self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
         self.block_size, self.block_tokens = block_size, block_tokens
@@ -153,8 +157,12 @@ class SelectionDataModule(LightningDataModule):
             workers=self.num_workers,
         )
 
-    def split_reference(self, seed: int) -> np.ndarray:
+    def split_reference(self, seed: int, earlier: Sequence[str] = ()) -> np.ndarray:
         """Uids of the reference split: every task in proportion, random inside a task.
+
+        Args:
+            seed: of the draw.
+            earlier: uids that were drawn before; they go first.
 
         Raises:
             UserError: the split is larger than the budget or has fewer samples than tasks.
@@ -175,14 +183,27 @@ class SelectionDataModule(LightningDataModule):
         rows = [self.pool.task_rows(task) for task in tasks]
         sizes = proportional_split(torch.tensor([len(r) for r in rows]), total).tolist()
         rng = np.random.default_rng(seed)
-        drawn = [rng.permutation(r)[:n] for r, n in zip(rows, sizes, strict=True)]
+        known = np.zeros(len(self.pool), dtype=bool)
+        known[self.pool.rows(earlier)] = True
+        drawn = []
+        for own, n in zip(rows, sizes, strict=True):
+            order = rng.permutation(own)
+            drawn.append(order[np.argsort(~known[order], kind="stable")][:n])
         uids: np.ndarray = self.pool.uid[np.sort(np.concatenate(drawn))]
         return uids
 
-    def select(self, selector: Selector, signals: Signals, *, seed: int) -> Selection:
+    def select(
+        self, selector: Selector, signals: Signals, earlier: Sequence[str] = (), *, seed: int
+    ) -> Selection:
         """Choose what is added to the reference split, so that both together meet the budget.
 
-        `self.pool.reference` must be marked if the selector needs the paired losses.
+        `self.pool.reference` must be marked if the selector needs a signal that rests on it.
+
+        Args:
+            selector: the method.
+            signals: what it needs.
+            earlier: uids that were chosen before and stay.
+            seed: of every random draw.
         """
         budget = count_of(self.budget, len(self.pool), "data.budget")
         added = budget - int(self.pool.reference.sum())
@@ -194,7 +215,7 @@ class SelectionDataModule(LightningDataModule):
                 f"{added}, {len(set(rows))} of them distinct, "
                 f"{int(self.pool.reference[rows].sum())} of them in the reference split"
             )
-        return selection
+        return extended(selection, self.pool, earlier) if len(earlier) else selection
 
     @staticmethod
     def needs_reference(selector: Selector) -> bool:

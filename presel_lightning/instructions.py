@@ -40,13 +40,25 @@ class Instructions(Scoring):
             pool = pool.answered(given)
         self.data.pool = pool
 
+    def write_reference(self, uids: np.ndarray) -> None:
+        """Write `reference.json`, with the instructions that there are."""
+        pool = self.data.pool
+
+        def work() -> Facts:
+            artifacts.write_llava(self.out / "reference.json", pool, uids)
+            return {"samples": len(uids), "seed": self.plan.seed}
+
+        key = fingerprint({"split": 1, "records": self.records_digest(uids)})
+        self.runner.stage("split", key, [self.out / "reference.json"], work)
+
     def require_instructions(self, uids: np.ndarray, what: str) -> None:
         """Write what is chosen for any trainer, and what is missing for an annotator.
 
         Raises:
             InstructionsMissing: some of these samples have no instruction yet.
         """
-        self.annotate(uids, what)
+        if self.annotate(uids, what) and what != "selection":
+            self.write_reference(uids)
         pool = self.data.pool
         missing = uids[~pool.has_instruction[pool.rows(uids)]]
         path = self.out / "selection" / "requests.jsonl"
@@ -88,16 +100,19 @@ class Instructions(Scoring):
             return annotator.requests(pool, uids, what)
         return requests_for(pool, uids, what)
 
-    def annotate(self, uids: np.ndarray, what: str) -> None:
+    def annotate(self, uids: np.ndarray, what: str) -> bool:
         """Have the missing instructions written, by the first process, and use them.
 
         What the annotation file itself holds is never asked for; an answer that was had before is
         asked for again only where that is free.
+
+        Returns:
+            Whether there was anything to ask for.
         """
         annotator, pool = self.plan.annotator, self.data.pool
         wanted = uids[~pool.in_file[pool.rows(uids)]]
         if annotator is None or not len(wanted):
-            return
+            return False
         key = fingerprint({"annotate": what, "uids": digest_lines(wanted)})
         ledger = self.runner.ledger
 
@@ -128,6 +143,7 @@ class Instructions(Scoring):
             agree(lambda: None)
         self.use_answers()
         self.data.pool = self.data.pool.with_reference(pool.uid[pool.reference])
+        return True
 
     def tell_answers(self, answers: Answers, what: str) -> None:
         """Say what came in."""

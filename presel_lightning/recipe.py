@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.markup import escape
 
 from presel_lightning import __version__, artifacts
 from presel_lightning.compare import Grid, compare
@@ -36,6 +37,7 @@ class Recipe(SignalStages):
                 state="running",
                 seed=self.plan.seed,
                 selector=type(self.plan.selector).__name__,
+                full_scores=self.plan.full_scores,
                 versions={"presel_lightning": __version__} | {v: version(v) for v in VERSIONS},
             )
 
@@ -115,43 +117,47 @@ class Recipe(SignalStages):
             )
 
     def split(self) -> np.ndarray:
-        """Draw the reference split and write `reference.json`."""
+        """Draw the reference split; what an earlier round drew in this folder stays in it."""
         pool, data = self.data.pool, self.data
         count_of(data.budget, len(pool), "data.budget")
-        needed = data.always_reference or data.needs_reference(self.plan.selector)
-        uids = data.split_reference(self.plan.seed) if needed else np.empty(0, dtype=object)
+        uids = np.empty(0, dtype=object)
+        if data.always_reference or data.needs_reference(self.plan.selector):
+            earlier = self.rounds.reference(pool, self.plan.seed) if data.extend else []
+            uids = data.split_reference(self.plan.seed, earlier)
         data.pool = pool.with_reference(uids)
-
-        def work() -> Facts:
-            artifacts.write_llava(self.out / "reference.json", pool, uids)
-            return {"samples": len(uids)}
-
-        key = fingerprint({"split": 1, "records": self.records_digest(uids)})
-        self.runner.stage("split", key, [self.out / "reference.json"], work)
+        self.write_reference(uids)
         return uids
 
     def selection(self, reference: np.ndarray) -> None:
         """Choose, on the first process, and write down what was chosen and why."""
         plan, pool = self.plan, self.data.pool
+        budget = count_of(self.data.budget, len(pool), "data.budget")
+        method = fingerprint([plan.selector_spec, plan.selector.fingerprint(), plan.seed])
+        earlier = self.rounds.selected(pool, method, budget) if self.data.extend else []
         key = self.keys["selection"] = fingerprint(
             {
                 "selection": 1,
-                "selector": [plan.selector_spec, plan.selector.fingerprint()],
+                "method": method,
                 "signals": [self.keys.get(stage) for stage in ("losses", "held_out", "features")],
                 "pool": digest_lines(map(" ".join, zip(pool.uid, pool.task, strict=True))),
                 "reference": digest_lines(reference),
-                "budget": count_of(self.data.budget, len(pool), "data.budget"),
-                "seed": plan.seed,
+                "earlier": digest_lines(earlier),
+                "budget": budget,
             }
         )
         files = [self.out / "selection" / name for name in ("selection.parquet", "tasks.csv")]
 
         def work() -> Facts:
-            selection = self.data.select(plan.selector, self.signals, seed=plan.seed)
+            selection = self.data.select(plan.selector, self.signals, earlier, seed=plan.seed)
             artifacts.write_selection(self.out, pool, selection, self.signals)
-            return {"samples": len(selection.uids), "pool": len(pool)}
+            self.rounds.add(method, budget, selection.uids)
+            kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}
+            warned = {"warnings": selection.meta["warnings"]} if "warnings" in selection.meta else {}
+            return {"samples": len(selection.uids), "pool": len(pool), **kept, **warned}
 
         self.runner.stage("selection", key, files, work)
+        for warning in self.runner.ledger.stage("selection").get("warnings", []):
+            self.runner.tell(f"[yellow]![/] {escape(warning)}")
 
     def fit_baselines(self) -> dict[str, Path | None]:
         """Train the arms that stand beside the final one, as far as their instructions exist."""

@@ -18,7 +18,7 @@ from presel_lightning.store import Ledger
 
 Facts = dict[str, Any]
 
-SILENT = ("device", "devices", "instructions", "fit_seconds", "by_problem", "loss_last")
+SILENT = ("device", "devices", "instructions", "fit_seconds", "by_problem", "loss_last", "warnings")
 """Facts that are for the report, not for the line on the screen."""
 
 

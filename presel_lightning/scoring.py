@@ -11,6 +11,7 @@ from presel_lightning.eval.relative import benchmark_table
 from presel_lightning.models import describe_checkpoint
 from presel_lightning.plan import Parts, Plan
 from presel_lightning.ranks import agree, rank_zero
+from presel_lightning.rounds import Rounds
 from presel_lightning.runner import Facts, Runner
 from presel_lightning.signals import Signals
 from presel_lightning.store import fingerprint, read_json, write_json
@@ -30,6 +31,7 @@ class Scoring:
         self.out, self.data = plan.out, plan.data
         self.runner = Runner(plan.out)
         self.signals = Signals(plan.out / "signals")
+        self.rounds = Rounds(plan.out)
         self.keys: dict[str, str] = {}
         self.full: dict[str, float] | None = None
 

@@ -14,7 +14,13 @@ from presel_lightning.fitting import UNSCORED, Fitting, devices_of
 from presel_lightning.models.processor import load_image_processor
 from presel_lightning.ranks import agree, rank_zero
 from presel_lightning.runner import Facts
-from presel_lightning.signals import FEATURES, HELD_OUT_LOSS, ON_REFERENCE, PAIRED_LOSS
+from presel_lightning.signals import (
+    FEATURES,
+    HELD_OUT_LOSS,
+    ON_REFERENCE,
+    PAIRED_LOSS,
+    FeatureTable,
+)
 from presel_lightning.store import digest_lines, fingerprint
 
 
@@ -102,24 +108,24 @@ class SignalStages(Fitting):
         self.runner.stage("held_out", key, files, work, together=True)
 
     def features(self) -> None:
-        """Embed every distinct image once."""
-        module = self.parts.embed()
-        images, place = np.unique(self.data.pool.image, return_inverse=True)
-        paths = [self.data.pool.image_root / image for image in images]
-        sizes = dict(zip(self.data.pool.image, self.data.pool.image_bytes, strict=True))
-        what = digest_lines(f"{image} {sizes[image]}" for image in images)
+        """Embed every distinct image once; what lies there of an earlier round is used again."""
+        module, pool = self.parts.embed(), self.data.pool
+        images, first, place = np.unique(pool.image, return_index=True, return_inverse=True)
+        sizes = pool.image_bytes[first]
+        encoder = fingerprint([module.fingerprint(), self.precision("features")])
+        what = digest_lines(f"{image} {size}" for image, size in zip(images, sizes, strict=True))
         key = self.keys["features"] = fingerprint(
-            {
-                "features": 1,
-                "encoder": [module.fingerprint(), self.precision("features")],
-                "images": what,
-            }
+            {"features": 2, "encoder": encoder, "images": what}
         )
 
         def work() -> Facts:
+            known = agree(lambda: self.signals.known_features(encoder, images, sizes))
+            new = np.flatnonzero(known < 0)
             folder = self.out / "work" / f"features-{key}-{self.data.block_size}"
-            blocks = self.data.show(paths, load_image_processor(module.checkpoint))
-            writer = BlockWriter(folder, blocks)
+            paths = [pool.image_root / image for image in images[new]]
+            writer = BlockWriter(
+                folder, self.data.show(paths, load_image_processor(module.checkpoint))
+            )
             trainer = self.parts.trainer("features", self.out / "logs" / "features")
             if pending := agree(writer.pending):
                 trainer.callbacks.append(writer)  # type: ignore[attr-defined]
@@ -127,15 +133,17 @@ class SignalStages(Fitting):
                 trainer.predict(module, datamodule=self.data, return_predictions=False)
                 trainer.strategy.barrier("features")
             if rank_zero():
-                unique = writer.merge()["features"]
-                meta = {"encoder": module.checkpoint, "fingerprint": key}
-                self.signals.write_features(self.data.pool.uid, unique, place, meta)
+                embedded = writer.merge()["features"] if len(new) else np.empty((0, 0))
+                meta = {"encoder": module.checkpoint, "key": encoder}
+                table = FeatureTable(pool.uid, images, sizes, place)
+                self.signals.write_features(table, embedded, known, meta)
                 shutil.rmtree(folder, ignore_errors=True)
-            return {"images": len(images), **devices_of(trainer)}
+            again = {"reused": int((known >= 0).sum())} if (known >= 0).any() else {}
+            return {"images": len(images), **again, **devices_of(trainer)}
 
         files = [self.signals.features_path]
         # samples may share an image, so the rows depend on more than the images
-        rows = fingerprint([key, digest_lines(self.data.pool.uid)])
+        rows = fingerprint([key, digest_lines(pool.uid)])
         self.runner.stage("features", rows, files, work, together=True)
 
     def precision(self, stage: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import MissingSignalError
-from presel_lightning.store import replacing, replacing_folder, write_json
+from presel_lightning.store import read_json, replacing, replacing_folder, write_json
 
 PAIRED_LOSS = "paired_loss"
 FEATURES = "features"
@@ -22,6 +22,19 @@ ON_REFERENCE = frozenset({PAIRED_LOSS, HELD_OUT_LOSS})
 KNOWN = (FEATURES, PAIRED_LOSS, HELD_OUT_LOSS)
 """What the recipe can make."""
 PAIRED_COLUMNS = ("uid", "task", "loss_with_question", "loss_without_question", "n_tokens", "irs")
+
+
+class FeatureTable(NamedTuple):
+    """Which image each sample shows."""
+
+    uid: np.ndarray
+    """(N,) samples, in the order of the pool."""
+    images: np.ndarray
+    """(U,) paths of the distinct images."""
+    sizes: np.ndarray
+    """(U,) bytes of each file."""
+    place: np.ndarray
+    """(N,) number of the image that each sample shows."""
 
 
 class Signals:
@@ -46,7 +59,7 @@ class Signals:
 
     @property
     def features_path(self) -> Path:
-        """`features/`: features.npy (N, D), uid.npy (N,) ASCII, meta.json."""
+        """`features/`: features.npy (N, D), uid.npy (N,) ASCII, images.parquet, meta.json."""
         return self.folder / "features"
 
     def paired_loss(self) -> pa.Table:
@@ -137,23 +150,59 @@ class Signals:
         with replacing(self.held_out_loss_path) as path:
             pq.write_table(table, path)
 
+    def known_features(self, key: str, images: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+        """Rows of `features.npy` that show these images already.
+
+        Args:
+            key: of the encoder.
+            images: (U,) paths.
+            sizes: (U,) bytes of each file; an image of another size is another image.
+
+        Returns:
+            (U,) row numbers, -1 where there is none.
+        """
+        known = np.full(len(images), -1, dtype=np.int64)
+        meta, table = self.features_path / "meta.json", self.features_path / "images.parquet"
+        if not (meta.exists() and table.exists()) or read_json(meta).get("key") != key:
+            return known
+        found = pq.read_table(table)
+        names = map("{} {}".format, found["image"].to_pylist(), found["size"].to_pylist())
+        rows = dict(zip(names, found["row"].to_pylist(), strict=True))
+        for number, (image, size) in enumerate(zip(images, sizes, strict=True)):
+            known[number] = rows.get(f"{image} {size}", -1)
+        return known
+
     def write_features(
-        self, uids: np.ndarray, unique: np.ndarray, place: np.ndarray, meta: dict[str, Any]
+        self, table: FeatureTable, embedded: np.ndarray, known: np.ndarray, meta: dict[str, Any]
     ) -> None:
         """Put the features in place at once.
 
         Args:
-            uids: (N,) samples, in the order of the pool.
-            unique: (U, D) features of the distinct images.
-            place: (N,) row of `unique` that belongs to each sample.
+            table: samples and their images.
+            embedded: (V, D) features of the images that are new, in their order.
+            known: (U,) of `known_features`; -1 for the new ones.
             meta: what made them.
         """
+        new = known < 0
+        old = None if new.all() else np.load(self.features_path / "features.npy", mmap_mode="r")
+        like = embedded if old is None else old
+        source = np.where(new, np.cumsum(new) - 1, known)  # row among the new, or among the old
         with replacing_folder(self.features_path) as folder:
             features = np.lib.format.open_memmap(
-                folder / "features.npy", "w+", unique.dtype, (len(uids), unique.shape[1])
+                folder / "features.npy", "w+", like.dtype, (len(table.uid), like.shape[1])
             )
-            for start in range(0, len(uids), 1 << 14):
-                features[start : start + (1 << 14)] = unique[place[start : start + (1 << 14)]]
+            for start in range(0, len(features), 1 << 14):
+                place = table.place[start : start + (1 << 14)]
+                rows, fresh = source[place], new[place]
+                block = features[start : start + (1 << 14)]
+                if fresh.any():
+                    block[fresh] = embedded[rows[fresh]]
+                if old is not None:
+                    block[~fresh] = old[rows[~fresh]]
             features.flush()
-            np.save(folder / "uid.npy", uids.astype("S32"))
+            np.save(folder / "uid.npy", table.uid.astype("S32"))
+            _, row = np.unique(table.place, return_index=True)
+            names = pa.array(table.images, pa.string())
+            shown = pa.table({"image": names, "size": table.sizes, "row": row})
+            pq.write_table(shown, folder / "images.parquet")
             write_json(folder / "meta.json", {**meta, "shape": list(features.shape)})

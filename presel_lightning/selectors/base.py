@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -130,4 +132,32 @@ def selection_of(
         reason=reasons,
         budgets={task: int((pool.task[chosen] == task).sum()) for task in pool.tasks},
         task_weights=task_weights or {},
+    )
+
+
+def extended(selection: Selection, pool: Pool, earlier: Sequence[str]) -> Selection:
+    """A selection of the same size that keeps what was chosen before.
+
+    Of what is new, the samples with the worst places in their clusters make room; ties by uid.
+
+    Args:
+        selection: what the method would choose now.
+        pool: every sample.
+        earlier: uids that were chosen before; none is in the reference split.
+    """
+    kept, wanted = pool.rows(earlier), pool.rows(selection.uids)
+    new = np.setdiff1d(wanted, kept)
+    room = max(0, len(wanted) - len(kept))
+    new = new[np.argsort(selection.rank[new], kind="stable")][:room]
+    rows = np.union1d(kept, new)
+    reason = selection.reason.copy()
+    reason[wanted] = "made room for an earlier round"
+    reason[new] = selection.reason[new]
+    reason[kept] = "chosen in an earlier round"
+    return replace(
+        selection,
+        uids=pool.uid[rows],
+        weights=np.ones(len(rows)),
+        reason=reason,
+        budgets={task: int((pool.task[rows] == task).sum()) for task in pool.tasks},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -19,6 +20,7 @@ from presel_lightning.selectors.clustered import choose_in_tasks
 from presel_lightning.selectors.in_cluster import Within, in_cluster
 from presel_lightning.selectors.in_task import Allocation
 from presel_lightning.selectors.weighting import TaskFacts, adjust, weighting_of
+from presel_lightning.selectors.weighting.doubts import doubts_of_irs
 from presel_lightning.selectors.weighting.irs import IRS
 from presel_lightning.signals import FEATURES, HELD_OUT_LOSS, PAIRED_LOSS, Signals
 
@@ -129,7 +131,7 @@ class PreSel(Selector):
         rows = picked.rows
         if self.allocation == "official":
             rows = np.concatenate([rows, shortfall(pool, rows, budget, seed)])
-        return selection_of(
+        chosen = selection_of(
             pool,
             rows,
             picked.score,
@@ -139,6 +141,8 @@ class PreSel(Selector):
             cluster=picked.cluster,
             task_weights=dict(zip(pool.tasks, weights.tolist(), strict=True)),
         )
+        doubts = doubts_of_irs(facts, weights) if isinstance(self.weighting, IRS) else []
+        return replace(chosen, meta={"warnings": doubts}) if doubts else chosen
 
     def _kmeans(self, features: Tensor, n_clusters: int, *, seed: int) -> KMeans:
         return kmeans(features, n_clusters, seed=seed, device=self.device)

@@ -141,9 +141,7 @@ def test_kinds_of_pools(kind: str, tmp_path: Path) -> None:
     what = KINDS[kind]
     assert sum(what.sizes.values()) == 1500
     small = {task: max(4, n // 50) for task, n in what.sizes.items()}
-    generate(
-        tmp_path / "p", sizes=small, test_per_task=2, corrupt=what.corrupt, scenes=what.scenes
-    )
+    generate(tmp_path / "p", sizes=small, test_per_task=2, corrupt=what.corrupt, scenes=what.scenes)
     clean = tmp_path / "clean"
     generate(clean, sizes=small, test_per_task=2)
     test = (tmp_path / "p" / "test.json").read_bytes()

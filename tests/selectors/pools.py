@@ -11,7 +11,7 @@ import pyarrow as pa
 from PIL import Image
 
 from presel_lightning.data import Pool, build_pool, load_pool, source
-from presel_lightning.signals import Signals
+from presel_lightning.signals import FeatureTable, Signals
 
 Pair = tuple[Pool, Signals]
 
@@ -54,7 +54,9 @@ def make_signals(folder: Path, case: Case, pool: Pool) -> Signals:
     features = np.stack([by_id[name] for name in pool.id])
     features[(pool.task == "twins") | case.copies] = 1.0
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    signals.write_features(pool.uid, features, np.arange(len(pool)), {})
+    rows = np.arange(len(pool))
+    new = np.full(len(pool), -1)
+    signals.write_features(FeatureTable(pool.uid, pool.uid, rows, rows), features, new, {})
     losses = reference_losses(pool)
     signals.write_paired_loss(losses)
     signals.write_held_out_loss(losses, losses[::2], losses[1::2])

@@ -1,0 +1,82 @@
+"""What may be done to any rule's shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from presel_lightning.errors import UserError
+from presel_lightning.selectors.weighting import TaskFacts, adjust
+from tests.selectors.weighting.measured import SIZES, TASKS, facts_of
+
+WEIGHTS = st.lists(
+    st.floats(0, 100) | st.just(float("nan")), min_size=len(TASKS), max_size=len(TASKS)
+)
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> TaskFacts:
+    return facts_of(tmp_path_factory.mktemp("facts"))
+
+
+def tensor(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@given(WEIGHTS, st.floats(0, 1), st.booleans())
+def test_shares_sum_to_one_and_none_is_below_the_floor(
+    facts: TaskFacts, weights: list[float], floor: float, cap_flat: bool
+) -> None:
+    shares = adjust(tensor(*weights), facts, floor=floor, cap_flat=cap_flat)
+    assert shares.isfinite().all() and (shares >= 0).all()
+    assert shares.sum().item() == pytest.approx(1)
+    if not cap_flat:
+        # raising some weights to floor x mean adds at most floor to the sum of shares
+        assert shares.min() >= floor / len(TASKS) / (1 + floor) - 1e-12
+
+
+def test_without_options_shares_are_in_proportion(facts: TaskFacts) -> None:
+    assert adjust(tensor(1, 2, 5), facts).tolist() == pytest.approx([0.125, 0.25, 0.625])
+    assert adjust(tensor(0, 0, 0), facts).tolist() == pytest.approx([1 / 3] * 3)
+    assert adjust(tensor(*[float("nan")] * 3), facts).tolist() == pytest.approx([1 / 3] * 3)
+    assert adjust(tensor(1, float("nan"), 3), facts).tolist() == pytest.approx([1 / 6, 1 / 3, 0.5])
+
+
+def test_a_solved_task_does_not_starve(facts: TaskFacts) -> None:
+    shares = adjust(tensor(0, 3, 6), facts, floor=0.2)  # the mean is 3
+    assert shares.tolist() == pytest.approx([0.6 / 9.6, 3 / 9.6, 6 / 9.6])
+
+
+def test_priors_are_factors(facts: TaskFacts) -> None:
+    shares = adjust(tensor(1, 1, 2), facts, priors={"hard": 3, "noisy": 0})
+    assert shares.tolist() == pytest.approx([0.25, 0.75, 0])
+
+
+@pytest.mark.parametrize(
+    ("priors", "message"),
+    [
+        ({"colour": 2.0}, "'colour' is no task of the pool; tasks are easy, hard, noisy"),
+        ({"hard": -1.0}, "factors must be above 0"),
+        (dict.fromkeys(TASKS, 0.0), "factors must be above 0"),
+    ],
+)
+def test_priors_that_cannot_be(facts: TaskFacts, priors: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        adjust(tensor(1, 1, 1), facts, priors=priors)
+
+
+@given(WEIGHTS)
+def test_a_flat_task_gets_no_more_than_its_size(facts: TaskFacts, weights: list[float]) -> None:
+    plain, capped = (adjust(tensor(*weights), facts, cap_flat=flag) for flag in (False, True))
+    limit = SIZES["noisy"] / sum(SIZES.values())  # the only one whose loss does not fall
+    learns = plain[:2].sum()
+    if learns == 0:  # nobody could take over
+        assert torch.equal(plain, capped)
+        return
+    assert capped[2].item() == pytest.approx(min(plain[2].item(), limit))
+    torch.testing.assert_close(capped[:2] / capped[:2].sum(), plain[:2] / learns)

@@ -1,0 +1,117 @@
+"""The rules as parts of PreSel, and the warnings about the paper's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from presel_lightning.cli import main
+from presel_lightning.functional import allocate
+from presel_lightning.selectors import PreSel
+from presel_lightning.selectors.weighting import WEIGHTINGS, TaskFacts, weighting_of
+from presel_lightning.selectors.weighting.doubts import doubts_of_irs
+from presel_lightning.signals import HELD_OUT_LOSS, PAIRED_LOSS
+from tests.conftest import N_POOL, fit_arguments
+from tests.selectors.pools import Pair
+from tests.selectors.weighting.measured import IRS, facts_of
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_budgets_are_the_rules_shares(name: str, pair: Pair) -> None:
+    pool, signals = pair
+    chosen = PreSel(weighting=name, within="random").select(pool, signals, 40, seed=0)
+    facts = TaskFacts(pool, signals)
+    weights = weighting_of(name)().weights(facts, 40)
+    free = (facts.sizes - facts.reference).long()
+    expected = allocate(weights, free, 40).tolist()
+    assert list(chosen.budgets.values()) == expected
+    assert Counter(pool.task[pool.rows(chosen.uids)].tolist()) == Counter(
+        {task: n for task, n in zip(pool.tasks, expected, strict=True) if n}
+    )
+    assert sum(chosen.task_weights.values()) == pytest.approx(1)
+
+
+def test_signals_are_those_of_the_rule() -> None:
+    for name, rule in WEIGHTINGS.items():
+        assert set(rule.needs) < set(PreSel(weighting=name).needs)
+    assert PAIRED_LOSS not in PreSel(weighting="headroom").needs
+    assert HELD_OUT_LOSS not in PreSel(weighting="size").needs
+    assert PreSel(weighting="size", cap_flat=True).needs.count(HELD_OUT_LOSS) == 1
+    assert PreSel(weighting="headroom", cap_flat=True).needs.count(HELD_OUT_LOSS) == 1
+
+
+def test_floor_and_priors_change_the_budgets(pair: Pair) -> None:
+    pool, signals = pair
+    none = PreSel(weighting="uniform", priors={"twins": 0}).select(pool, signals, 40, seed=0)
+    assert none.budgets["twins"] == 0 and len(none.uids) == 40
+    paper = PreSel().select(pool, signals, 40, seed=0)
+    even = PreSel(floor=1.0).select(pool, signals, 40, seed=0)
+    assert min(even.task_weights.values()) > min(paper.task_weights.values())
+
+
+def test_random_images_of_a_task_are_the_same_under_every_rule(pair: Pair) -> None:
+    """A larger budget adds to a smaller one, so that rules differ in how many alone."""
+    pool, signals = pair
+    kept = {}
+    for name in ("size", "uniform"):
+        method = PreSel(weighting=name, within="random", images_per_cluster=1000)
+        kept[name] = set(method.select(pool, signals, 40, seed=3).uids)
+    for task in pool.tasks:
+        own = set(pool.uid[pool.task_rows(task)])
+        one, other = (chosen & own for chosen in kept.values())
+        assert one <= other or other <= one
+
+
+def test_every_irs_above_one_is_named(tmp_path: Path) -> None:
+    facts = facts_of(tmp_path, irs={**IRS, "noisy": [1.4, 1.0], "hard": [0.9, 1.1]})
+    facts.signals.held_out_loss_path.unlink()
+    (text,) = doubts_of_irs(facts, torch.ones(3))
+    assert "above 1 in noisy (1.20): " in text and "hard" not in text
+
+
+def test_weight_on_solved_tasks_is_told_where_it_is_known(tmp_path: Path) -> None:
+    right = {"easy": [1, 1, 1, 1], "hard": [0, 0], "noisy": [0, 1]}  # easy: .5 / 5
+    facts = facts_of(tmp_path, correct=right, irs={**IRS, "noisy": [0.5, 0.5]})
+    assert doubts_of_irs(facts, torch.tensor([0.5, 0.3, 0.2])) == []
+    (text,) = doubts_of_irs(facts, torch.tensor([0.6, 0.2, 0.2]))
+    assert text.startswith("60 % of the IRS weight is on tasks with a held-out error under 0.25")
+    assert "(easy)" in text
+    # of another reference split nothing is known
+    fewer = facts.pool.with_reference(facts.pool.uid[np.flatnonzero(facts.pool.reference)[1:]])
+    assert doubts_of_irs(TaskFacts(fewer, facts.signals), torch.tensor([0.6, 0.2, 0.2])) == []
+
+
+def test_warnings_travel_with_the_selection(pair: Pair) -> None:
+    pool, signals = pair
+    assert PreSel().select(pool, signals, 9, seed=0).meta == {}  # every IRS is below 1
+    facts = TaskFacts(pool, signals)
+    assert not doubts_of_irs(facts, torch.tensor([0.1, 0.1, 0.8], dtype=torch.float64))
+
+
+def test_every_rule_works_from_the_command_line(
+    finished: Path, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Over one run folder: the two halves are fitted for the first rule that needs them."""
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    for name in WEIGHTINGS:
+        arguments = ["select", *fit_arguments(pool_folder, out)[1:], "--baselines"]
+        arguments += ["--selector", "PreSel", "--selector.init_args.weighting", name]
+        assert main([*arguments, "--data.always_reference", "true"]) == 0, name
+        run = json.loads((out / "run.json").read_text())
+        assert run["counts"]["trained_on"] == round(0.25 * N_POOL)
+        chosen = json.loads((out / "selection" / "selected.json").read_text())
+        assert len(chosen) == round(0.25 * N_POOL)
+        if (path := out / "signals" / "held_out_loss.parquet").exists():
+            made = path.stat().st_mtime_ns
+            assert run["stages"]["held_out"]["samples"] == 9
+    assert made == path.stat().st_mtime_ns
+    printed = capsys.readouterr().out
+    told = run["stages"]["selection"].get("warnings", [])
+    assert all(text.split(":")[0] in printed.replace("\n", " ") for text in told)
