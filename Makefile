@@ -39,6 +39,16 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 	$(INSTALL) -e .
 	touch $@
 
+# lmms-eval with no more than local tasks need: the rest of its dependencies (0.6 GB) is for built-in
+# tasks, and one is torchvision. Where it cannot be installed, its tests are skipped.
+LMMS := evaluate loguru python-dotenv pytz sacrebleu tenacity
+
+# the browser tests need Chromium; root may install Debian's package, anybody else is told its name
+CHROMIUM := command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+  { [ "$$(id -u)" = 0 ] && apt-get -qq update && apt-get -qq install -y --no-install-recommends chromium; }
+
 .venv/.installed-test: pyproject.toml constraints.txt | .venv/bin/python
 	$(INSTALL) -e ".[test]"
+	-$(INSTALL) $(LMMS) && $(INSTALL) --no-deps lmms_eval
+	@$(CHROMIUM) || echo "no Chromium (Debian: apt-get install chromium): the browser tests are skipped"
 	touch $@ .venv/.installed

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
+from math import isfinite
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from rich.markup import escape
 
-from presel_lightning.console import track
+import presel_lightning.eval.lmms  # noqa: F401 - a config may name its class
+from presel_lightning.console import console
 from presel_lightning.data.conversation import AUTO
 from presel_lightning.data.encoders import encoder_of
 from presel_lightning.data.images import open_rgb
-from presel_lightning.eval.annotation_file import BenchmarkTask, Item
+from presel_lightning.errors import UserError
+from presel_lightning.eval.annotation_file import BenchmarkTask, Item, Score
+from presel_lightning.eval.model_benchmark import (
+    LiveModel,
+    ModelBenchmark,
+    PartialScore,
+    SharedFailure,
+    as_it_was,
+)
 from presel_lightning.models.parallel import is_sharded
-from presel_lightning.ranks import gather, place, rank_zero
+from presel_lightning.ranks import grouped, rank_zero
 from presel_lightning.store import read_json, write_json
 from presel_lightning.tasks.finetune import FineTune
 
@@ -34,6 +47,7 @@ class Benchmark(Callback):
         path: file for the scores (JSON); none is written without it.
         key: name of the model and benchmarks, kept in the file; see `done`.
         batch_size: items answered at a time, on each device.
+        every_n_steps: also score every so many steps of a fit, to the Trainer's loggers.
     """
 
     def __init__(
@@ -43,12 +57,17 @@ class Benchmark(Callback):
         path: Path | None = None,
         key: str = "",
         batch_size: int = 64,
+        every_n_steps: int | None = None,
     ) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise UserError(f"Benchmark.every_n_steps is {every_n_steps}; give 1 or more, or null")
         self.benchmarks = benchmarks
         self.template = template
         self.path = path
         self.key = key
         self.batch_size = batch_size
+        self.every_n_steps = every_n_steps
+        self._scored_at = 0
         self.scores: dict[str, dict[str, Any]] = {}
 
     def done(self) -> bool:
@@ -66,49 +85,88 @@ class Benchmark(Callback):
 
         The recipe scores that one when it has been saved and loaded whole.
         """
-        if not isinstance(pl_module, FineTune):
-            raise TypeError(f"Benchmark scores a FineTune module, not {type(pl_module).__name__}")
-        if not is_sharded(pl_module.model):
-            self.run(trainer, pl_module)
+        module = tuned(pl_module)
+        if is_sharded(module.model):
+            return
+        if self._scored_at == trainer.global_step > 0:  # after the last step, that is
+            self.write()
+        else:
+            self.run(trainer, module)
 
-    @torch.inference_mode()
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,  # noqa: ANN401 - Lightning's own signature
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """Score a model that is still being fitted, every `every_n_steps` steps."""
+        step, module = trainer.global_step, tuned(pl_module)
+        due = self.every_n_steps is not None and step > 0 and step % self.every_n_steps == 0
+        if not due or step == self._scored_at or is_sharded(module.model):
+            return
+        self._scored_at = step
+        self.scores = self.score(trainer, module)
+        scores = {f"benchmark/{name}": found["score"] for name, found in self.scores.items()}
+        known = {name: score for name, score in scores.items() if score is not None}
+        for logger in trainer.loggers:
+            logger.log_metrics(known, step)
+
     def run(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
-        """Score a model that lies on the Trainer's device."""
-        was_training = module.training
-        module.eval()
-        for benchmark in self.benchmarks:
-            start = time.perf_counter()
-            score = benchmark.score(self.answers(trainer, module, benchmark))
-            self.scores[benchmark.name] = {
-                "score": round(score.score, 4),
-                "tasks": {task: round(value, 4) for task, value in score.tasks.items()},
-                "n": score.n,
-                "seconds": round(time.perf_counter() - start, 3),
-            }
-        module.train(was_training)
-        if self.path is not None and rank_zero():
-            write_json(self.path, {"key": self.key, "benchmarks": self.scores})
+        """Score a model that lies on the Trainer's device, and write the scores down."""
+        self.scores = self.score(trainer, module)
+        self.write()
         return self.scores
 
-    def answers(self, trainer: Trainer, module: FineTune, benchmark: BenchmarkTask) -> list[str]:
+    def write(self) -> None:
+        """Write the scores down, once for all processes."""
+        if self.path is not None and rank_zero():
+            write_json(self.path, {"key": self.key, "benchmarks": self.scores})
+
+    def score(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
+        """Scores by benchmark; random states and the parts' modes are afterwards as before."""
+        scores: dict[str, dict[str, Any]] = {}
+        with as_it_was(module), self.folder() as folder:
+            for benchmark in self.benchmarks:
+                start = time.perf_counter()
+                score = self.asked(benchmark, self.live(trainer, module, benchmark, Path(folder)))
+                took = round(time.perf_counter() - start, 3)
+                scores[benchmark.name] = {**as_json(score), "seconds": took}
+                warn(benchmark.name, score)
+        return scores
+
+    def asked(self, benchmark: BenchmarkTask, live: LiveModel) -> Score:
+        """Score of one benchmark, the same on every process."""
+        if isinstance(benchmark, ModelBenchmark):
+            return benchmark.run(live)
+        return benchmark.score(self.answers(benchmark, live))
+
+    def answers(self, benchmark: BenchmarkTask, live: LiveModel) -> list[str]:
         """One answer an item, in the order of the items, on every process."""
         items = benchmark.items()
-        # like lengths together, so that little is padded
-        order = sorted(range(len(items)), key=lambda i: len(items[i].question))
-        size = self.batch_size
-        blocks = [order[start : start + size] for start in range(0, len(order), size)]
-        rank, world = place()
-        mine = blocks[rank::world]
-        stop = self.encoder(module.processor).stop_ids()
-        answered: list[tuple[int, str]] = []
-        for block in track(mine, f"{benchmark.name}: answering", len(mine)):
-            batch = self.prompts([items[i] for i in block], module.processor)
-            batch = {name: value.to(module.device) for name, value in batch.items()}
-            with trainer.precision_plugin.forward_context():
-                texts = module.generate(batch, benchmark.max_new_tokens, stop)
-            answered += zip(block, texts, strict=True)
-        found = dict(gather(answered))
-        return [found[i] for i in range(len(items))]
+
+        def answer(block: list[int]) -> list[str]:
+            prompts = self.prompts([items[row] for row in block], live.module.processor)
+            return live.generate(prompts, benchmark.max_new_tokens)
+
+        lengths = [len(item.question) for item in items]
+        try:
+            return live.spread(lengths, answer, f"{benchmark.name}: answering")
+        except SharedFailure as failure:
+            raise failure.__cause__ or failure
+
+    def live(
+        self, trainer: Trainer, module: FineTune, benchmark: BenchmarkTask, folder: Path
+    ) -> LiveModel:
+        """The model as a benchmark asks it."""
+        return LiveModel(
+            module,
+            self.encoder(module.processor),
+            trainer.precision_plugin.forward_context,
+            getattr(benchmark, "batch_size", None) or self.batch_size,
+            folder,
+        )
 
     def prompts(self, items: list[Item], processor: Any) -> dict[str, Any]:  # noqa: ANN401
         """Left-padded prompts (B, L) with their images."""
@@ -119,3 +177,47 @@ class Benchmark(Callback):
     def encoder(self, processor: Any) -> Any:  # noqa: ANN401 - see `encoder_of`
         """Conversations to batches; prompts are never cut."""
         return encoder_of(self.template, processor, UNCUT)
+
+    def folder(self) -> AbstractContextManager[str | Path]:
+        """Where benchmarks leave files: beside the scores, or nowhere for long."""
+        if self.path is None:
+            return TemporaryDirectory()
+        return nullcontext(self.path.with_suffix(""))
+
+
+def join(trainer: Trainer) -> None:
+    """Start the processes that a Trainer asks for, and let them find each other.
+
+    A fit does so by itself; for scores alone nothing would.
+    """
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher) and not grouped():
+        launcher.launch(trainer.strategy.setup_environment)
+
+
+def tuned(module: LightningModule) -> FineTune:
+    """The module, which must be one that answers questions."""
+    if not isinstance(module, FineTune):
+        raise TypeError(f"Benchmark scores a FineTune module, not {type(module).__name__}")
+    return module
+
+
+def as_json(score: Score) -> dict[str, Any]:
+    """What a scores file says of one benchmark; a score that is not known is null."""
+    reasons = score.reasons if isinstance(score, PartialScore) else {}
+    return {
+        "score": round(score.score, 4) if isfinite(score.score) else None,
+        "tasks": {task: round(value, 4) for task, value in score.tasks.items()},
+        "n": score.n,
+        "items": score.items,
+        "item_tasks": score.item_tasks,
+        **({"reasons": reasons} if reasons else {}),
+    }
+
+
+def warn(name: str, score: Score) -> None:
+    """Say what could not be scored, and why."""
+    if isinstance(score, PartialScore) and rank_zero():
+        for task, reason in score.reasons.items():
+            told = escape(f"{name}: {task} has no score: {reason}")
+            console.print(f"[yellow]![/] {told}", soft_wrap=True)

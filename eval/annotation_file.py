@@ -13,7 +13,7 @@ from presel_lightning.data.conversation import Odd, image_of, parse
 from presel_lightning.data.images import Resolver, check_images
 from presel_lightning.data.uid import canonical
 from presel_lightning.errors import UserError
-from presel_lightning.eval.exact_match import ExactMatch
+from presel_lightning.eval.exact_match import ExactMatch, normalise
 from presel_lightning.records import Turn
 from presel_lightning.store import digest_file, digest_lines, fingerprint
 
@@ -44,11 +44,22 @@ class Item:
 
 @dataclass(frozen=True)
 class Score:
-    """What a model reached: `score` and each of `tasks` in percent (0 to 100), over n items."""
+    """What a model reached.
+
+    Attributes:
+        score: in percent (0 to 100).
+        tasks: the same for each task.
+        n: number of items.
+        items: (n,) credit of each item, 0 to 1, in an order that does not change; for intervals,
+            and only where `score` is their mean in percent, over all or over tasks.
+        item_tasks: (n,) task of each item, where `score` is the mean over tasks.
+    """
 
     score: float
     tasks: dict[str, float]
     n: int
+    items: list[float] | None = None
+    item_tasks: list[str] | None = None
 
 
 class BenchmarkTask(ABC):
@@ -73,6 +84,10 @@ class BenchmarkTask(ABC):
     @abstractmethod
     def score(self, predictions: list[str]) -> Score:
         """Score one answer an item, in the order of `items()`."""
+
+    def examine(self) -> str:
+        """What there is to score, in words; raises a `UserError` where it cannot be read."""
+        return f"{len(self.items()):,} questions"
 
 
 class AnnotationFile(BenchmarkTask):
@@ -143,11 +158,16 @@ class AnnotationFile(BenchmarkTask):
         """
         items = self.items()
         tasks = [item.task for item in items]
-        metric = ExactMatch(sorted(set(tasks)))
+        # every process has all answers
+        metric = ExactMatch(sorted(set(tasks)), sync_on_compute=False)
         metric.update(predictions, [item.answer for item in items], tasks)
         found = metric.compute()
         per_task = {task: float(share) for task, share in found["tasks"].items()}
-        return Score(float(found["macro"]), per_task, len(items))
+        right = [
+            float(normalise(guess) == normalise(item.answer))
+            for guess, item in zip(predictions, items, strict=True)
+        ]
+        return Score(float(found["macro"]), per_task, len(items), right, tasks)
 
     def _places(self) -> tuple[Path, Path]:
         """The annotation file and the image root."""

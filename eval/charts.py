@@ -117,7 +117,7 @@ def intervals(
         bar = ""
         if start is not None and end is not None:
             a, b = zero + start * scale, zero + end * scale
-            bar = f'<path class="axis s0" d="M{a:.1f} {y + 6}H{b:.1f}" stroke-width="2"/>'
+            bar = f'<path class="reach s0" d="M{a:.1f} {y + 6}H{b:.1f}" stroke-width="2"/>'
         parts.append(_label(label, y + 6))
         parts.append(
             f"<g><title>{escape(label)}: {told}</title>{bar}"
@@ -168,6 +168,74 @@ def histogram(
     parts.append(f'<path class="axis" d="M{left} {top}V{base}H{right}"/>')
     told = "; ".join(f"{label}: {sum(counts)} images" for label, _, counts in series)
     return _svg(name, title, told, "".join(parts), base + 34)
+
+
+def lines(
+    name: str,
+    title: str,
+    series: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
+    axis: str,
+) -> Chart:
+    """Curves over a common axis, from zero; each point tells its value.
+
+    Args:
+        name: unique on the page.
+        title: what the chart shows.
+        series: name, CSS class, x and y of each; x in rising order, y at least 0.
+        axis: what x is.
+    """
+    parts, top = _legend([(label, style) for label, style, _, _ in series])
+    height, left, right = 150.0, 34.0, WIDTH - 10.0
+    farthest = max(max(x) for _, _, x, _ in series) or 1.0
+    peak = max(max(y) for _, _, _, y in series) or 1.0
+    base = top + height
+    for label, style, xs, ys in series:
+        places = [
+            (left + x / farthest * (right - left), base - y / peak * height)
+            for x, y in zip(xs, ys, strict=True)
+        ]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        parts.append(f'<path class="curve {style}" d="M{path}"/>')
+        parts += [
+            f'<circle class="spot {style}" cx="{x:.1f}" cy="{y:.1f}" r="3.5">'
+            f"<title>{escape(label)}, {number(round(step))}: {value:.3f}</title></circle>"
+            for (x, y), step, value in zip(places, xs, ys, strict=True)
+        ]
+    parts.append(f'<text class="tick first" x="{left}" y="{base + 13}">0</text>')
+    parts.append(f'<text class="tick last" x="{right}" y="{base + 13}">{number(farthest)}</text>')
+    parts.append(f'<text class="tick" x="{WIDTH / 2}" y="{base + 13}">{escape(axis)}</text>')
+    parts.append(f'<text class="label" x="{left - 4}" y="{top + 8}">{number(peak)}</text>')
+    parts.append(f'<text class="label" x="{left - 4}" y="{base}">0</text>')
+    parts.append(f'<path class="axis" d="M{left} {top}V{base}H{right}"/>')
+    told = "; ".join(f"{label}: from {y[0]:.3f} to {y[-1]:.3f}" for label, _, _, y in series)
+    return _svg(name, title, told, "".join(parts), base + 20)
+
+
+def spans(name: str, title: str, rows: Sequence[tuple[str, float, str]]) -> Chart:
+    """A timeline: one bar a row, each beginning where the one before has ended.
+
+    Args:
+        name: unique on the page.
+        title: what the chart shows.
+        rows: label, length and what is written beside it.
+    """
+    whole = sum(length for _, length, _ in rows) or 1.0
+    scale = (WIDTH - GUTTER - RIGHT) / whole
+    parts, y, x = [], 6.0, float(GUTTER)
+    for label, length, told in rows:
+        width = max(length * scale, 1.0)
+        beyond = x + width > WIDTH - 130  # no room at the right: write before the bar
+        where = f'class="last" x="{x - 4:.1f}"' if beyond else f'x="{x + width + 4:.1f}"'
+        parts.append(_label(label, y + 6.5))
+        parts.append(
+            f"<g><title>{escape(label)}: {escape(told)}</title>"
+            f'<rect class="s0" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="12" rx="1.5"/>'
+            f'<text {where} y="{y + 9.5:.1f}">{escape(told)}</text></g>'
+        )
+        x += length * scale
+        y += 19
+    parts.append(f'<path class="axis" d="M{GUTTER} {y - 4}V3"/>')
+    return _svg(name, title, f"{len(rows)} rows, one after another", "".join(parts), y)
 
 
 def _legend(series: Sequence[tuple[str, str]]) -> tuple[list[str], float]:

@@ -13,7 +13,7 @@ from presel_lightning.console import console
 from presel_lightning.eval.charts import Chart, intervals
 from presel_lightning.eval.comparison import RELATIVE, add_relative, analyse, read_cells, write_rows
 from presel_lightning.eval.page import page
-from presel_lightning.eval.published import full_scores
+from presel_lightning.eval.published import full_scores, published_rows
 from presel_lightning.store import read_json, write_json, write_text
 
 Json = dict[str, Any]
@@ -35,6 +35,7 @@ def write_comparison(out: Path, pools: Sequence[tuple[str, Path]] = ()) -> Path:
         **analyse(cells),
         "folders": {name: str(folder.relative_to(out)) for name, folder in parts},
     }
+    found["published"] = published_rows(source, found["benchmarks"])
     found["verdict"] = verdict(found)
     write_json(out / "report" / "report.json", found)
     write_text(
@@ -62,7 +63,8 @@ def verdict(found: Json) -> list[str]:
     if not lines:
         return ["Without Random among the selectors no difference can be told from chance."]
     if seeds < 5:
-        lines.append(f"{seeds} seeds resolve large differences only; the intervals say how large.")
+        many = "One seed tells" if seeds == 1 else f"{seeds} seeds tell"
+        lines.append(f"{many} little: differences must be large to be told from chance.")
     return lines
 
 
@@ -70,7 +72,8 @@ def sentence(row: Json, measure: str) -> str:
     """One method against random choice."""
     unit = "points of relative performance" if measure == RELATIVE else f"points of {measure}"
     if row["low"] is None:
-        return f"{row['selector']}: {row['mean']:+.1f} {unit} against Random, one seed"
+        why = "one seed" if row["n"] == 1 else f"the same on all {row['n']} seeds, so no interval"
+        return f"{row['selector']}: {row['mean']:+.1f} {unit} against Random, {why}"
     span = f"{row['mean']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}] {unit} against Random"
     if row["holm"] < 0.05:
         word = "beats" if row["mean"] > 0 else "loses to"
@@ -105,8 +108,11 @@ def plus_minus(pair: Sequence[float | None] | None, digits: int = 1) -> str:
 
 
 def table_rows(part: Json, found: Json) -> list[list[str]]:
-    """The paper's table: a row a method, a column a benchmark, relative performance last."""
-    return [
+    """The paper's table: a row a method, a column a benchmark, relative performance last.
+
+    Published rows follow, where `full_scores` names some.
+    """
+    own = [
         [
             row["selector"],
             f"{row['instructions']:,}",
@@ -115,6 +121,16 @@ def table_rows(part: Json, found: Json) -> list[list[str]]:
         ]
         for row in part["rows"]
     ]
+    theirs = [
+        [
+            f"{row['method']} (paper)",
+            f"{row['instructions']} %",
+            *[plus_minus((row["scores"].get(name), None)) for name in found["benchmarks"]],
+            plus_minus((row[RELATIVE], None)),
+        ]
+        for row in found["published"]
+    ]
+    return own + theirs
 
 
 def heading(part: Json) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 
 def page(template: str, filters: dict[str, Any] | None = None, **values: Any) -> str:  # noqa: ANN401
@@ -24,3 +26,9 @@ def page(template: str, filters: dict[str, Any] | None = None, **values: Any) ->
     )
     environment.filters |= filters or {}
     return environment.get_template(template).render(**values)
+
+
+def embedded(value: Any) -> Markup:  # noqa: ANN401 - any JSON value
+    """JSON that may stand inside a script element: no text in it can end the element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))

@@ -1,16 +1,23 @@
-"""Scores of full-data tuning that somebody has measured already: a paper's row or another run."""
+"""What somebody has measured already: a paper's tables, or the full-data arm of another run."""
 
 from __future__ import annotations
 
 import csv
 import json
 import math
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from presel_lightning.errors import UserError
+from presel_lightning.eval.relative import relative_performance
+
+Json = dict[str, Any]
 
 PREFIX = "published:"
+FULL = "Full"
+"""Method of the rows that full-data tuning reached."""
 
 
 def full_scores(source: str | Path) -> dict[str, float]:
@@ -28,21 +35,54 @@ def full_scores(source: str | Path) -> dict[str, float]:
         UserError: no such table or file, or a file that holds no score.
     """
     if str(source).startswith(PREFIX):
-        return _published(str(source).removeprefix(PREFIX))
+        rows = _table(str(source).removeprefix(PREFIX))
+        return {row["benchmark"]: float(row["score"]) for row in rows if row["method"] == FULL}
     return _from_file(Path(source))
 
 
-def _published(pool: str) -> dict[str, float]:
-    text = files("presel_lightning.eval").joinpath("published.csv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(text.splitlines()))
-    scores = {row["benchmark"]: float(row["score"]) for row in rows if row["pool"] == pool}
-    if not scores:
-        known = ", ".join(f"{PREFIX}{name}" for name in dict.fromkeys(row["pool"] for row in rows))
+def published_rows(source: str | None, benchmarks: Sequence[str]) -> list[Json]:
+    """A paper's rows, to be shown beside those of a run.
+
+    Args:
+        source: the key `full_scores`.
+        benchmarks: of the run; the scores of others are left out.
+
+    Returns:
+        For each method: method, instructions (percent of the pool that had to exist), scores,
+        relative (over the benchmarks that are left, in percent), source. Empty where no published
+        table was named or no benchmark is shared.
+    """
+    if source is None or not source.startswith(PREFIX):
+        return []
+    rows = _table(source.removeprefix(PREFIX))
+    found: dict[str, Json] = {}
+    for row in rows:
+        if row["benchmark"] in benchmarks:
+            entry: Json = {
+                "method": row["method"],
+                "instructions": int(row["instructions"]),
+                "scores": {},
+                "source": row["source"],
+            }
+            scores = found.setdefault(row["method"], entry)["scores"]
+            scores[row["benchmark"]] = float(row["score"])
+    for entry in found.values():
+        entry["relative"] = relative_performance(entry["scores"], found[FULL]["scores"])
+    return list(found.values())
+
+
+def _table(name: str) -> list[dict[str, str]]:
+    """The rows of one published table: method, instructions, benchmark, score, rel, source."""
+    folder = files("presel_lightning.eval").joinpath("published")
+    known = sorted(file.name.removesuffix(".csv") for file in folder.iterdir())
+    if name not in known:
+        choices = ", ".join(f"{PREFIX}{each}" for each in known)
         raise UserError(
-            f"full_scores: no published scores are called `{pool}`; known are {known}, "
+            f"full_scores: no published scores are called `{name}`; known are {choices}, "
             "or give the path of a benchmark.json"
         )
-    return scores
+    text = folder.joinpath(f"{name}.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def _from_file(path: Path) -> dict[str, float]:

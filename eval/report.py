@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from rich.text import Text
 
 from presel_lightning.console import console as screen
 from presel_lightning.console import seconds
-from presel_lightning.eval.charts import Chart, bars, histogram, number
-from presel_lightning.eval.page import page
+from presel_lightning.eval.charts import number
+from presel_lightning.eval.drawings import MOST_ROWS, draw
+from presel_lightning.eval.gallery import find_root, thumbnails
+from presel_lightning.eval.page import embedded, page
 from presel_lightning.eval.run_folder import read_run
 from presel_lightning.eval.verdict import arm_label, headline, verdict
 from presel_lightning.store import read_json, write_json, write_text
@@ -20,23 +23,26 @@ from presel_lightning.store import read_json, write_json, write_text
 Json = dict[str, Any]
 
 SHOWN_APART = frozenset(
-    "stage status fingerprint seconds peak_memory_mb artifact device devices".split()  # noqa: SIM905
+    "stage status fingerprint seconds peak_memory_mb artifact device devices warnings".split()  # noqa: SIM905
 )
-ARM_STYLES = {"final": "s0", "random": "s1", "full": "s2", "untrained": "s3"}
-MOST_ROWS = 24
-"""Tasks that a chart shows; the tables hold all of them."""
 
 
-def write_report(out: Path) -> Path:
+def write_report(out: Path, image_root: Path | None = None) -> Path:
     """Write `report/report.json` and `report/index.html` from the files of a run folder.
+
+    Args:
+        out: the run folder.
+        image_root: folder of the pool's images; looked for as config.yaml says where not given.
 
     Returns:
         The page. A part whose files are missing is left out of it.
     """
     report = build_report(out)
     write_json(out / "report" / "report.json", report)
+    shown = report["gallery"]["items"] if report["gallery"] else []
+    root = image_root or (find_root(out) if shown else None)
     place = out / "report" / "index.html"
-    write_text(place, render(report))
+    write_text(place, render(report, thumbnails(root, (item["image"] for item in shown))))
     return place
 
 
@@ -46,8 +52,13 @@ def build_report(out: Path) -> Json:
     return {"headline": headline(report), "verdict": verdict(report), **report}
 
 
-def render(report: Json) -> str:
-    """The page as HTML; every text of the run is escaped."""
+def render(report: Json, pictures: Mapping[str, str] | None = None) -> str:
+    """The page as HTML; every text of the run is escaped.
+
+    Args:
+        report: the figures.
+        pictures: data URLs of the small pictures, by image path.
+    """
     labels = {row["arm"]: arm_label(row["arm"], report["selector"]) for row in report["arms"]}
     return page(
         "report.html.j2",
@@ -57,7 +68,26 @@ def render(report: Json) -> str:
         charts=draw(report),
         labels=labels,
         most_rows=MOST_ROWS,
+        missing=missing(report["gallery"], pictures or {}),
+        explore=embedded(explore(report, pictures or {})),
     )
+
+
+def explore(report: Json, pictures: Mapping[str, str]) -> Json:
+    """What the page's script draws the map and the gallery from; each picture is there once."""
+    items = report["gallery"]["items"] if report["gallery"] else []
+    used = [name for name in dict.fromkeys(i["image"] for i in items) if name in pictures]
+    place = {name: number for number, name in enumerate(used)}
+    return {
+        "maps": [{"task": found["task"], **found["points"]} for found in report["maps"]],
+        "items": [{**item, "picture": place.get(item["image"])} for item in items],
+        "pictures": [pictures[name] for name in used],
+    }
+
+
+def missing(gallery: Json | None, pictures: Mapping[str, str]) -> int:
+    """How many images of the gallery cannot be shown."""
+    return sum(item["image"] not in pictures for item in gallery["items"]) if gallery else 0
 
 
 def print_summary(out: Path, console: Console | None = None) -> None:
@@ -95,6 +125,9 @@ def _arms_table(report: Json) -> Table:
             _seconds(row["seconds"]),
         ]
         table.add_row(label, *cells)
+    for row in report["published"]:
+        scores = [_fixed(row["scores"].get(name)) for name in report["benchmarks"]]
+        table.add_row(Text(f"{row['method']} (paper)"), "", *scores, _fixed(row["relative"]), "")
     return table
 
 
@@ -117,82 +150,6 @@ def cards(report: Json) -> list[tuple[str, str]]:
     return [(label, figure) for label, figure in found if figure]
 
 
-def draw(report: Json) -> dict[str, list[Chart]]:
-    """The charts of each section; an empty list where there is nothing to draw."""
-    return {
-        "arms": list(_score_charts(report)),
-        "tasks": _task_charts(report["tasks"]),
-        "losses": _loss_charts(report["losses"]),
-        "scores": _histogram(report),
-        "stages": _timeline(report["stages"]),
-    }
-
-
-def _score_charts(report: Json) -> list[Chart]:
-    arms = [row for row in report["arms"] if row["scores"]]
-    series = [
-        (arm_label(row["arm"], report["selector"]), ARM_STYLES.get(row["arm"], "s3"))
-        for row in arms
-    ]
-    charts = []
-    for place, name in enumerate(report["benchmarks"]):
-        tasks = report["task_scores"].get(name, {})
-        rows = [("all tasks" if tasks else name, [row["scores"].get(name) for row in arms])]
-        rows += [
-            (task, [scores.get(row["arm"]) for row in arms])
-            for task, scores in list(tasks.items())[:MOST_ROWS]
-        ]
-        charts.append(bars(f"score-{place}", f"{name}: score by arm", rows, series, _fixed))
-    return charts
-
-
-def _task_charts(tasks: list[Json]) -> list[Chart]:
-    if not tasks:
-        return []
-    shown = sorted(tasks, key=lambda row: -row["size"])[:MOST_ROWS]
-    size, chosen = (sum(row[key] for row in tasks) or 1 for key in ("size", "selected"))
-    weighted = any(row["weight"] is not None for row in tasks)
-    what = "task weight" if weighted else "share of the choice"
-    shares = [
-        (row["task"], [_times(100, row["weight"]) if weighted else 100 * row["selected"] / chosen,
-                       100 * row["size"] / size])
-        for row in shown
-    ]  # fmt: skip
-    counts = [(row["task"], [row["reference"], row["budget"]]) for row in shown]
-    pair = [(what, "s0"), ("share of the pool", "s3")]
-    return [
-        bars("weights", f"{what.capitalize()} beside share of the pool, %", shares, pair, _fixed),
-        bars("budgets", "Images of each task", counts, [("reference", "s3"), ("added", "s0")]),
-    ]
-
-
-def _loss_charts(losses: list[Json]) -> list[Chart]:
-    if not losses:
-        return []
-    shown = sorted(losses, key=lambda row: -row["samples"])[:MOST_ROWS]
-    rows = [(str(row["task"]), [row["with_question"], row["without_question"]]) for row in shown]
-    pair = [("with the question", "s0"), ("without it", "s1")]
-    return [bars("losses", "Mean loss of the answer, nats a token", rows, pair, "{:.3f}".format)]
-
-
-def _histogram(report: Json) -> list[Chart]:
-    found = report["score_histogram"]
-    if found is None:
-        return []
-    central = report["selector"] in (None, "PreSel")
-    what = "Neighbor Centrality" if central else f"score of {report['selector']}"
-    series = [("left out", "s3", found["left_out"]), ("chosen", "s0", found["chosen"])]
-    title = f"{what[0].upper()}{what[1:]} of what was chosen and what was left out"
-    return [
-        histogram("scores", title, found["edges"], series, f"{what}; height: share of each group")
-    ]
-
-
-def _timeline(stages: list[Json]) -> list[Chart]:
-    rows = [(row["stage"], [row["seconds"]]) for row in stages if row.get("seconds") is not None]
-    return [bars("stages", "Seconds of each stage", rows, [("seconds", "s0")])] if rows else []
-
-
 def _facts(stage: Json) -> str:
     """What else a stage tells of itself, in words."""
     told = {name: value for name, value in stage.items() if name not in SHOWN_APART}
@@ -200,10 +157,6 @@ def _facts(stage: Json) -> str:
         f"{name.replace('_', ' ')} {number(v) if isinstance(v, int | float) else v}"
         for name, v in told.items()
     )
-
-
-def _times(factor: float, value: float | None) -> float | None:
-    return None if value is None else factor * value
 
 
 def _number(value: float | None) -> str:

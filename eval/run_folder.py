@@ -11,7 +11,14 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from presel_lightning.eval.cluster_map import read_maps
+from presel_lightning.eval.costs import cost, gpu_hours, price
+from presel_lightning.eval.curves import read_curves
+from presel_lightning.eval.gallery import read_gallery
+from presel_lightning.eval.published import published_rows
 from presel_lightning.eval.relative import ARMS
+from presel_lightning.eval.resampling import paired_intervals, score_intervals
+from presel_lightning.eval.samples import read_samples
 from presel_lightning.store import read_json
 
 STAGES = (
@@ -28,8 +35,6 @@ STAGES = (
     "benchmarks",
     "report",
 )
-CHOOSING = ("reference", "losses", "features", "selection")
-"""Stages that a random choice does without."""
 FIRST = 20
 """Problems shown one by one; the rest are counted."""
 BINS = 24
@@ -48,22 +53,33 @@ def read_run(out: Path) -> Json:
     details = {arm: _json(out / "work" / "scores" / f"{arm}.json") for arm in table}
     stages = run.get("stages", {})
     tasks = read_tasks(out / "selection" / "tasks.csv")
+    benchmarks = list(dict.fromkeys(n for row in table.values() for n in row if n != "relative"))
+    seed, spent, samples = run.get("seed") or 0, cost(run), read_samples(out)
+    intervals = score_intervals(details, seed)
+    rows = arms(table, stages, run.get("arms_left_out", {}))
     return {
         "state": run.get("state"),
         "seed": run.get("seed"),
         "selector": run.get("selector"),
         "versions": run.get("versions", {}),
         "counts": counts(run, tasks),
-        "benchmarks": list(
-            dict.fromkeys(n for row in table.values() for n in row if n != "relative")
-        ),
-        "arms": arms(table, stages, run.get("arms_left_out", {})),
-        "cost": cost(stages),
+        "benchmarks": benchmarks,
+        "arms": [
+            {**row, "intervals": intervals.get(row["arm"], {}), "cost": price(row, spent)}
+            for row in rows
+        ],
+        "paired": paired_intervals(details, seed),
+        "published": published_rows(run.get("full_scores"), benchmarks),
+        "warnings": stages.get("selection", {}).get("warnings", []),
+        "cost": spent,
         "test_items": test_items(details),
         "task_scores": task_scores(details),
         "tasks": tasks,
         "losses": read_losses(out / "signals" / "paired_loss.parquet"),
         "score_histogram": read_scores(out / "selection" / "selection.parquet"),
+        "maps": read_maps(out, samples, seed) if samples else [],
+        "gallery": read_gallery(out, samples) if samples else None,
+        "curves": read_curves(out / "logs"),
         "stages": timeline(stages),
         "problems": read_problems(out / "problems.csv"),
         "config": _text(out / "config.yaml"),
@@ -101,23 +117,6 @@ def arms(table: Json, stages: Json, left_out: dict[str, str]) -> list[Json]:
         }
         for arm in known
     ]
-
-
-def gpu_hours(stage: Json) -> float | None:
-    """Hours times devices of a stage that ran on GPUs; None elsewhere."""
-    if stage.get("device") != "cuda" or stage.get("seconds") is None:
-        return None
-    return float(stage["seconds"] * stage.get("devices", 1) / 3600)
-
-
-def cost(stages: Json) -> Json:
-    """What choosing cost beside the fits, as far as the stages were run here."""
-    choosing = [stages[name] for name in CHOOSING if "seconds" in stages.get(name, {})]
-    hours = [spent for stage in choosing if (spent := gpu_hours(stage)) is not None]
-    return {
-        "choosing_seconds": sum(stage["seconds"] for stage in choosing) if choosing else None,
-        "choosing_gpu_hours": sum(hours) if hours else None,
-    }
 
 
 def test_items(details: dict[str, Json]) -> dict[str, int]:

@@ -37,11 +37,11 @@ def headline(report: Json) -> str:
 def verdict(report: Json) -> list[str]:
     """Sentences on the quality of the choice; the first is the one for the console.
 
-    The margin of error is that of the test items alone: with n answers, of which the shares p and
-    q are right, 1.96 sqrt((p(1-p) + q(1-q)) / n). It takes both sets of answers as independent
-    (they share their questions, which makes it rather too wide) and knows nothing of how another
-    training seed would come out (which makes it too narrow). It is given for one benchmark in
-    percent with a known number of answers.
+    How much the test items leave open is told by a bootstrap over them in pairs, where every
+    item's credit was kept. Where it was not, by a margin: with n answers, of which the shares p and
+    q are right, 1.96 sqrt((p(1-p) + q(1-q)) / n). That takes both sets of answers as independent
+    (they share their questions, which makes it rather too wide). Neither knows how another training
+    seed would come out, which makes both too narrow. They are given for one benchmark in percent.
     """
     rows = {row["arm"]: row for row in report["arms"]}
     final = rows.get("final", {}).get("scores", {})
@@ -52,12 +52,18 @@ def verdict(report: Json) -> list[str]:
         return ["No benchmark has scored the final model, so its quality is not known."]
     name = report["selector"] or "The selector"
     random = rows.get("random", {}).get("scores", {})
-    sentences = against_random(name, final, random, rows, report["test_items"])
+    left_open = {row["benchmark"]: row for row in report["paired"] if row["against"] == "random"}
+    sentences = against_random(name, final, random, rows, report["test_items"], left_open)
     return [*sentences, *against_full(rows, report["counts"])]
 
 
 def against_random(
-    name: str, final: Scores, random: Scores, rows: Mapping[str, Json], items: Mapping[str, int]
+    name: str,
+    final: Scores,
+    random: Scores,
+    rows: Mapping[str, Json],
+    items: Mapping[str, int],
+    paired: Mapping[str, Json],
 ) -> list[str]:
     """The final arm beside a random choice of the same size."""
     shared = {
@@ -70,6 +76,8 @@ def against_random(
     if len(shared) == 1:
         ((benchmark, (ours, theirs)),) = shared.items()
         first = f"{outcome(name, ours - theirs, 'points')} ({ours:.1f} against {theirs:.1f})."
+        if benchmark in paired:
+            return [first, _interval(paired[benchmark]), caution]
         return [first, *_margin(ours, theirs, items.get(benchmark)), caution]
     relative = [rows[arm]["relative"] for arm in ("final", "random")]
     if None not in relative:
@@ -95,6 +103,18 @@ def outcome(name: str, difference: float, unit: str) -> str:
     if difference < 0:
         return f"{name} lost to random choice on this pool by {-difference:.1f} {unit}"
     return f"{name} beat random choice on this pool by {difference:.1f} {unit}"
+
+
+def _interval(row: Json) -> str:
+    """What the bootstrap over the test items in pairs says of a difference."""
+    low, high = row["low"], row["high"]
+    told = (
+        f"Drawing the {row['n']:,} test items anew, in pairs, puts the difference of these two "
+        f"trained models between {low:+.1f} and {high:+.1f} points (95 %)"
+    )
+    if low <= 0 <= high:
+        return f"{told}, so this difference settles nothing."
+    return f"{told}, but knows nothing of how another seed would train them."
 
 
 def _margin(ours: float, theirs: float, n: int | None) -> list[str]:

@@ -23,7 +23,8 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   check     config, data and environment examined without training
   evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
   export    the selection or the final model in another tool's format (--run DIR --to csv --path P)
-  report    the report of an existing run folder, again (--run DIR)
+  report    the report of an existing run folder, again (--run DIR), or what two selections
+            share and where they part (--diff RUN_A RUN_B)
 
 FILE is a path or the name of a shipped config ({{configs}}).
 `SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.
@@ -66,18 +67,31 @@ def find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
     return options + rest, Path(files[-1]).stem if files else "run"
 
 
-def report(run: str) -> None:
-    """Write the report of a run folder again.
+def report(run: str | None = None, diff: list[str] | None = None, out: str | None = None) -> None:
+    """Write the report of a run folder again, or compare the selections of two.
 
     Args:
         run: folder that `fit` wrote.
+        diff: two run folders.
+        out: `--diff` only: file of the page; RUN_A/report/diff-RUN_B.html by default.
     """
+    if (run is None) == (diff is None):
+        raise UserError("report needs --run DIR, or --diff RUN_A RUN_B")
+    if diff is not None:
+        from presel_lightning.eval.selection_diff import write_diff
+
+        place = write_diff(Path(diff[0]), Path(diff[1]), Path(out) if out else None)
+        print(f"what the two selections share: {place}")
+        return
     from presel_lightning.eval.report import print_summary, write_report
 
-    if not (Path(run) / "run.json").is_file():
+    folder = Path(str(run))
+    if out is not None:
+        raise UserError("--out goes with --diff; the report of a run lies in the run folder")
+    if not (folder / "run.json").is_file():
         raise UserError(f"--run {run}: no run.json there; give a folder that `fit` wrote")
-    write_report(Path(run))
-    print_summary(Path(run))
+    write_report(folder)
+    print_summary(folder)
 
 
 def export(
@@ -128,7 +142,10 @@ LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export}
 def run_light(command: str, argv: Sequence[str]) -> None:
     """Run a command that needs no model."""
     parser = ArgumentParser(exit_on_error=False, prog=f"presel_lightning {command}")
-    parser.add_function_arguments(LIGHT[command])
+    own: set[str | int] = {"diff"} if command == "report" else set()
+    parser.add_function_arguments(LIGHT[command], skip=own)
+    if command == "report":  # two words after one option, as people write it
+        parser.add_argument("--diff", nargs=2, metavar=("RUN_A", "RUN_B"), help="two run folders")
     LIGHT[command](**vars(parser.parse_args(list(argv))))
 
 
@@ -136,7 +153,8 @@ def run_training(command: str, argv: Sequence[str]) -> None:
     """Run a command of the recipe."""
     arguments, name = find_configs(argv)
     quiet()
-    from presel_lightning.lightning_cli import leave, recipe_from
+    from presel_lightning.lightning_cli import recipe_from
+    from presel_lightning.lock import leave
 
     try:
         recipe, options = recipe_from(command, arguments, name)

@@ -12,6 +12,7 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from presel_lightning import quickstart
+from presel_lightning.console import track
 from presel_lightning.data.batches import (
     Blocks,
     BlockSampler,
@@ -55,11 +56,14 @@ class SelectionDataModule(LightningDataModule):
     """A pool of images, the part of it that is chosen, and the loaders of every stage.
 
     Args:
-        annotations: LLaVA-format JSON or JSON lines, one or several; or a folder of folders of
-            images (folder = task, no instructions); or `quickstart`, the pool that we ship, and
-            `quickstart:equal`, `:hard_small`, `:easy_small`, `:corrupt`, `:giant`, others like it.
+        annotations: LLaVA-format JSON, JSON lines or CSV, one or several; or a folder of folders of
+            images (folder = task, no instructions); or Hugging Face datasets on disk (the folder
+            of a split, or Parquet) or webdataset tars, one or several; or `quickstart`, the pool
+            that we ship, and `quickstart:equal`, `:hard_small`, `:easy_small`, `:corrupt`,
+            `:giant`, others like it.
         image_root: folder that image paths are relative to and may not leave; by default the
-            folder of the (first) annotation file, or the annotation folder itself.
+            folder of the (first) annotation file, or the annotation folder itself. Not for
+            datasets and tars, which hold their images themselves.
         task_key: field that names a record's task.
         task_files: task of each annotation file, instead of a key: {task: file}.
         task_rules: rules that tell the task, instead of a key; the first match wins.
@@ -155,6 +159,8 @@ class SelectionDataModule(LightningDataModule):
             verify=self.verify,
             max_pixels=self.max_pixels,
             workers=self.num_workers,
+            unpacked=out / "work" / "unpacked",
+            track=track,
         )
 
     def split_reference(self, seed: int, earlier: Sequence[str] = ()) -> np.ndarray:

@@ -81,5 +81,7 @@ def devices_of(trainer: Trainer) -> Facts:
 
 def newest(folder: Path) -> Path | None:
     """The last training checkpoint of a fit that was cut short."""
-    found = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    # DeepSpeed's is a folder, whole once it names its latest part
+    whole = (p for p in folder.glob("*.ckpt") if p.is_file() or (p / "latest").is_file())
+    found = sorted(whole, key=lambda path: path.stat().st_mtime_ns)
     return found[-1] if found else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from lightning import Callback, Trainer
+from lightning.pytorch.loggers import Logger
 
 from presel_lightning.annotators import Annotator
 from presel_lightning.datamodule import SelectionDataModule
@@ -36,6 +37,9 @@ class Parts(Protocol):
     def embed(self) -> Embed:
         """The module of the feature stage."""
 
+    def loggers(self) -> list[Logger]:
+        """The loggers that the configuration names, if any."""
+
 
 @dataclass
 class Plan:
@@ -52,7 +56,9 @@ class Plan:
         full_scores: scores of full-data tuning, where no `full` arm is trained.
         checkpoint_every: training steps between two checkpoints of a fit.
         annotator: writes what is missing; without one the run waits for it.
-        price_per_instruction: what one costs, to tell what those that are missing would.
+        price_per_instruction: what one costs, to tell what those that are missing would, and for
+            the report.
+        price_per_gpu_hour: what one costs, for the report.
     """
 
     out: Path
@@ -66,3 +72,4 @@ class Plan:
     checkpoint_every: int = 100
     annotator: Annotator | None = None
     price_per_instruction: float | None = None
+    price_per_gpu_hour: float | None = None

@@ -11,6 +11,7 @@ import numpy as np
 from rich.markup import escape
 
 from presel_lightning import __version__, artifacts
+from presel_lightning.callbacks.log_report import log_report
 from presel_lightning.compare import Grid, compare
 from presel_lightning.console import console, track
 from presel_lightning.data import build_pool, images_changed, load_pool
@@ -38,6 +39,8 @@ class Recipe(SignalStages):
                 seed=self.plan.seed,
                 selector=type(self.plan.selector).__name__,
                 full_scores=self.plan.full_scores,
+                price_per_instruction=self.plan.price_per_instruction,
+                price_per_gpu_hour=self.plan.price_per_gpu_hour,
                 versions={"presel_lightning": __version__} | {v: version(v) for v in VERSIONS},
             )
 
@@ -152,7 +155,9 @@ class Recipe(SignalStages):
             artifacts.write_selection(self.out, pool, selection, self.signals)
             self.rounds.add(method, budget, selection.uids)
             kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}
-            warned = {"warnings": selection.meta["warnings"]} if "warnings" in selection.meta else {}
+            warned = (
+                {"warnings": selection.meta["warnings"]} if "warnings" in selection.meta else {}
+            )
             return {"samples": len(selection.uids), "pool": len(pool), **kept, **warned}
 
         self.runner.stage("selection", key, files, work)
@@ -190,7 +195,8 @@ class Recipe(SignalStages):
         if not rank_zero():
             return
         self.runner.ledger.update(state="done", counts=self.counts())
-        write_report(self.out)
+        write_report(self.out, self.data.pool.image_root)
+        log_report(self.parts.loggers(), self.out, self.data.pool.image_root)
         print_summary(self.out)
 
     def counts(self) -> dict[str, int]:

@@ -18,7 +18,16 @@ from presel_lightning.store import Ledger
 
 Facts = dict[str, Any]
 
-SILENT = ("device", "devices", "instructions", "fit_seconds", "by_problem", "loss_last", "warnings")
+SILENT = (
+    "seed",
+    "device",
+    "devices",
+    "instructions",
+    "fit_seconds",
+    "by_problem",
+    "loss_last",
+    "warnings",
+)
 """Facts that are for the report, not for the line on the screen."""
 
 
@@ -91,9 +100,7 @@ class Runner:
     def alone(self, work: Callable[[], Facts], done: Callable[[], bool]) -> Facts:
         """Let the first process work; the others wait, and fail if it fails."""
         if not grouped():
-            while not rank_zero() and not done():
-                time.sleep(0.5)
-            return work() if rank_zero() else {}
+            return self._first(work) if rank_zero() else self._wait(done)
         facts: Facts = {}
 
         def attempt() -> tuple[int, str] | None:
@@ -107,6 +114,24 @@ class Runner:
         if failure is not None:
             raise PreselError.with_code(*failure)
         return facts
+
+    def _first(self, work: Callable[[], Facts]) -> Facts:
+        """Work, and leave word for those who wait if it fails."""
+        try:
+            return work()
+        except Exception as error:
+            code = getattr(error, "exit_code", 1)
+            self.ledger.update(failed={"at": time.time(), "code": code, "message": str(error)})
+            raise
+
+    def _wait(self, done: Callable[[], bool]) -> Facts:
+        """Wait for the first process, and fail if it fails."""
+        while not done():
+            failed = self.ledger.read().get("failed")
+            if failed and failed["at"] > self.began:
+                raise PreselError.with_code(failed["code"], failed["message"])
+            time.sleep(0.5)
+        return {}
 
     def _relative(self, artifacts: Sequence[Path]) -> str:
         return artifacts[0].relative_to(self.out).as_posix() if artifacts else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from presel_lightning.callbacks import Benchmark
+from presel_lightning.callbacks.benchmark import join
 from presel_lightning.errors import UserError
 from presel_lightning.eval.published import full_scores
 from presel_lightning.eval.relative import benchmark_table
@@ -81,9 +82,19 @@ class Scoring:
             fingerprint([self.keys[arm], what, self.data.template]),
         )
 
-    def score(self, checkpoint: str | Path | None, scorer: Benchmark) -> None:
-        """Score a checkpoint that lies on disk, or the pre-instruction model."""
+    def score(
+        self, checkpoint: str | Path | None, scorer: Benchmark, *, joining: bool = False
+    ) -> None:
+        """Score a checkpoint that lies on disk, or the pre-instruction model.
+
+        Args:
+            checkpoint: folder or hub id; None for the pre-instruction model.
+            scorer: the benchmarks.
+            joining: start the processes that the Trainer asks for, where no fit has done so.
+        """
         trainer = self.parts.trainer("final", self.out / "logs" / "benchmarks")
+        if joining:
+            join(trainer)
         untrained = self.parts.model("final", tune="none")
         module = untrained if checkpoint is None else self.trained("final", checkpoint)
         module.configure_model()
@@ -103,7 +114,7 @@ class Scoring:
         if len(set(names)) < len(names) or "relative" in names:
             raise UserError(f"benchmarks need names of their own, not {', '.join(names)}")
         for benchmark in self.plan.benchmarks:
-            benchmark.items()
+            benchmark.examine()
         return full_scores(self.plan.full_scores) if self.plan.full_scores else None
 
     def evaluate(self, checkpoint: str) -> None:
@@ -113,8 +124,9 @@ class Scoring:
         name = f"evaluate-{Path(checkpoint).name}"
         self.keys[name] = describe_checkpoint(checkpoint)
         scorer = self.scorer(name)
-        self.score(checkpoint, scorer)
+        self.score(checkpoint, scorer, joining=True)
         for benchmark, found in scorer.scores.items():
+            score = "no score" if found["score"] is None else f"{found['score']:.2f}"
             tasks = ", ".join(f"{task} {value:.1f}" for task, value in found["tasks"].items())
-            self.runner.tell(f"{benchmark}: [bold]{found['score']:.2f}[/] ({tasks})")
+            self.runner.tell(f"{benchmark}: [bold]{score}[/] ({tasks})")
         self.runner.tell(f"scores: {scorer.path}")

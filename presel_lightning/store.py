@@ -112,6 +112,8 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             _sync(file)
+        if path.is_symlink():  # another run's, see `join`
+            path.unlink()
         shutil.rmtree(path, ignore_errors=True)
         os.replace(temporary, path)
         _sync(path.parent)

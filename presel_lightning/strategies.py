@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import DeepSpeedStrategy, ModelParallelStrategy
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import Tensor
 
 from presel_lightning.errors import UserError
@@ -164,3 +164,10 @@ def examine_strategy(stage: str, trainer: Any, model: Any) -> None:  # noqa: ANN
             f"stage {stage}: DeepSpeed cannot cut weights in four bits; set trainer.strategy to "
             "ddp, or model.quantization to null"
         )
+
+
+def is_cutting(strategy: Any) -> bool:  # noqa: ANN401 - Lightning's union
+    """Whether a strategy cuts the model over devices."""
+    cutting = (ModelParallelStrategy, FSDPStrategy, DeepSpeedStrategy)
+    name = strategy if isinstance(strategy, str) else ""
+    return isinstance(strategy, cutting) or name.startswith(("fsdp", "deepspeed"))

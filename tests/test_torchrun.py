@@ -58,22 +58,3 @@ def test_two_nodes_fit_as_one_process(finished: Path, pool_folder: Path, tmp_pat
     assert found.keys() == known.keys()
     for key, value in known.items():
         assert_close(found[key], value, rtol=1e-2, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_all_nodes_leave_when_one_finds_a_mistake(tmp_path: Path) -> None:
-    """Only the first process reads the annotations; the others wait for it, and must not for ever."""
-    (tmp_path / "bad.json").write_text('[{"id": 1, "image"')
-    options = ["--data.annotations", str(tmp_path / "bad.json"), "--out", str(tmp_path / "run")]
-    options += [
-        "--trainer.num_nodes",
-        "2",
-        "--trainer.devices",
-        "1",
-        "--trainer.accelerator",
-        "cpu",
-    ]
-    port, logs = free_port(), [tmp_path / f"log-{rank}" for rank in range(2)]
-    nodes = [node(port, ["fit", "--config", "quickstart.yaml", *options], log) for log in logs]
-    assert all(process.wait(timeout=300) != 0 for process in nodes)
-    assert sum("bad.json, line 2: not JSON" in log.read_text() for log in logs) == 1

@@ -341,7 +341,7 @@ def examine_benchmarks(plan: Plan, report: Report) -> None:
     """See that every benchmark and the full-data scores can be read."""
     for benchmark in plan.benchmarks:
         with report.collecting():
-            report.add("benchmarks", benchmark.name, f"{len(benchmark.items()):,} questions")
+            report.add("benchmarks", benchmark.name, benchmark.examine())
     with report.collecting():
         if plan.full_scores:
             full_scores(plan.full_scores)

@@ -15,7 +15,8 @@ import yaml
 from presel_lightning.compare.cells import Cell, Grid
 from presel_lightning.compare.jobs import Job, Slots, run_jobs
 from presel_lightning.compare.join import FEATURES, POOL, REFERENCE, join
-from presel_lightning.console import track
+from presel_lightning.console import console, track
+from presel_lightning.datamodule import count_of
 from presel_lightning.errors import InstructionsMissing, PreselError, UserError
 from presel_lightning.eval.comparison_page import print_comparison, write_comparison
 from presel_lightning.ranks import grouped
@@ -83,6 +84,8 @@ def compare_cells(recipe: Recipe, grid: Grid, needs: Mapping[str, Sequence[str]]
     out, cells = recipe.out, grid.cells()
     wanted = sorted({need for each in needs.values() for need in each})
     recipe.pool()
+    for budget in grid.budgets:
+        count_of(budget, len(recipe.data.pool), "budgets")
     if FEATURES_SIGNAL in wanted:
         recipe.features()
     slots = what_fits(recipe, grid.workers)
@@ -127,11 +130,13 @@ def cell_config(base: Json, cell: Cell, steps: int | None) -> Json:
     """The configuration of a cell, for `fit`."""
     config = {key: value for key, value in base.items() if key not in NOT_OF_A_CELL}
     config["seed_everything"] = cell.seed
-    config["data"] = {**base["data"], "budget": cell.budget, "always_reference": True}
+    # what an earlier call drew plays no part
+    own = {"budget": cell.budget, "always_reference": True, "extend": False}
+    config["data"] = {**base["data"], **own}
     config["baselines"] = []
     spec = cell.entry.selector
-    own = base["selector"]["class_path"].rsplit(".", 1)[-1]
-    if spec["class_path"].rsplit(".", 1)[-1] != own or spec.get("init_args"):
+    default = base["selector"]["class_path"].rsplit(".", 1)[-1]
+    if spec["class_path"].rsplit(".", 1)[-1] != default or spec.get("init_args"):
         config["selector"] = spec
     if steps is not None:
         stages = base.get("stages") or {}
@@ -198,6 +203,7 @@ def work_off(jobs: list[Job], slots: Slots, what: str) -> Failed:
     """Run jobs with a bar; those that did not end well, with their exit codes."""
     failed = []
     for job, code in track(run_jobs(jobs, slots), what, len(jobs)):
+        console.print(f"{'[red]✗[/]' if code else '[green]✓[/]'} {job.name}")
         if code:
             failed.append((job, code))
     return failed

@@ -9,11 +9,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
+
+from presel_lightning.errors import PreselError
 
 Arguments = Sequence[str]
 
@@ -44,7 +47,11 @@ class Slots:
 
 
 def run_jobs(jobs: Sequence[Job], slots: Slots) -> Iterator[tuple[Job, int]]:
-    """Run commands and hand out each with its exit code as it ends."""
+    """Run commands and hand out each with its exit code as it ends.
+
+    Raises:
+        PreselError: a process was killed; what its job has done so far is kept.
+    """
     if slots.together:
         for job in jobs:
             yield job, in_process(job)
@@ -62,6 +69,11 @@ def run_jobs(jobs: Sequence[Job], slots: Slots) -> Iterator[tuple[Job, int]]:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     yield running.pop(future), future.result()
+        except BrokenProcessPool as error:
+            raise PreselError(
+                "a process was killed, perhaps for want of memory; give fewer --workers: the same "
+                "command goes on where it stopped"
+            ) from error
         finally:
             workers.shutdown(wait=True, cancel_futures=True)
 

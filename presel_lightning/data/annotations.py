@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import ijson
 
+from presel_lightning.data.csv_records import csv_records, is_csv
 from presel_lightning.errors import UserError
 
 Record = dict[str, Any]
@@ -20,16 +21,21 @@ LOOK_AGAIN = 1 << 26
 """Bytes up to which a faulty file is read whole, to tell the line of its fault."""
 
 
-def read_records(paths: Path | Sequence[Path]) -> Iterator[Record]:
-    """Stream the records of one or several LLaVA JSON or JSON lines files, one after the other.
+def read_records(paths: Path | Sequence[Path], task_key: str = "task") -> Iterator[Record]:
+    """Stream the records of one or several annotation files, one after the other.
 
-    The form is told by the first character that is no space, never by the file's name.
+    A file called .csv or .tsv is a table. Any other is LLaVA JSON or JSON lines, as the first
+    character that is no space tells, never the file's name.
+
+    Args:
+        paths: of the files.
+        task_key: column that names the task of a table's row.
 
     Raises:
         UserError: a file is missing, is no JSON, or holds something else than records.
     """
     for path in [paths] if isinstance(paths, Path) else paths:
-        yield from _read_file(path)
+        yield from csv_records(path, task_key) if is_csv(path) else _read_file(path)
 
 
 def _read_file(path: Path) -> Iterator[Record]:

@@ -1,4 +1,4 @@
-"""Where a pool comes from: annotation files or image folders, and how tasks are told."""
+"""Where a pool comes from: files, folders or packages of images, and how tasks are told."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from presel_lightning.data.annotations import Record, folder_records, read_records
-from presel_lightning.data.images import MAX_PIXELS, Verify
+from presel_lightning.data.csv_records import check_task, is_csv
+from presel_lightning.data.images import MAX_PIXELS, Track, Verify
+from presel_lightning.data.packages import Package, packed_files
 from presel_lightning.data.task_rules import TaskRule, first_match
+from presel_lightning.data.unpack import IMAGES, RECORDS, unpack
 from presel_lightning.errors import UserError
 from presel_lightning.store import digest_file, digest_lines
 
@@ -39,7 +42,8 @@ class PoolSource:
     def records(self) -> Iterator[tuple[Record, str | None]]:
         """Every record with its task, if it can be told."""
         for task, path in self.files:
-            for record in folder_records(path) if path.is_dir() else read_records(path):
+            folder = path.is_dir()
+            for record in folder_records(path) if folder else read_records(path, self.task_key):
                 yield record, task or self._task(record)
 
     def _task(self, record: Record) -> str | None:
@@ -85,6 +89,31 @@ def n_questions(record: Record) -> int:
     return (len(turns) + 1) // 2 if isinstance(turns, list) else 0
 
 
+def listed(
+    annotations: str | Sequence[str], task_files: dict[str, str] | None
+) -> list[tuple[str | None, Path]]:
+    """Files and folders that the configuration names, each with its task if that is told."""
+    if task_files:
+        return [(task, Path(name).expanduser()) for task, name in task_files.items()]
+    names = [annotations] if isinstance(annotations, str) else list(annotations)
+    return [(None, Path(name).expanduser()) for name in names]
+
+
+def _packages(
+    files: Sequence[tuple[str | None, Path]], task_key: str, needs_task: bool
+) -> list[Package]:
+    """The packages among these; either all are, or none."""
+    found = [Package(path, packed_files(path), task_key, task, needs_task) for task, path in files]
+    packages = [package for package in found if package.files]
+    if packages and len(packages) < len(found):
+        other = next(package.path for package in found if not package.files)
+        raise UserError(
+            f"data.annotations {packages[0].path} holds its images itself and {other} does not; "
+            "such sources cannot be mixed: bring them to one form"
+        )
+    return packages
+
+
 def source(
     annotations: str | Sequence[str],
     image_root: str | None = None,
@@ -95,35 +124,51 @@ def source(
     verify: Verify = "full",
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
+    unpacked: Path | None = None,
+    track: Track | None = None,
 ) -> PoolSource:
-    """Describe a pool as the configuration does.
+    """Describe a pool as the configuration does; unpack it first where its images are packed.
 
     Args:
-        annotations: one or several annotation files, or one folder of folders of images.
-        image_root: by default the folder of the first file, or the annotation folder itself.
+        annotations: one or several annotation files, or one folder of folders of images, or one
+            or several packages of images (see `packed_files`).
+        image_root: by default the folder of the first file, or the annotation folder itself; of
+            packages the folder that they are unpacked to.
         task_key: see `PoolSource`.
         task_files: {task: file}, instead of `annotations`.
         task_rules: see `PoolSource`.
         verify: see `PoolSource`.
         max_pixels: see `PoolSource`.
         workers: see `PoolSource`.
+        unpacked: folder for packed images; see `unpack`.
+        track: shows the progress of unpacking.
 
     Raises:
-        UserError: a file or folder does not exist.
+        UserError: a file or folder does not exist, or is not what it seems to be.
     """
-    names = [annotations] if isinstance(annotations, str) else list(annotations)
-    files: list[tuple[str | None, Path]] = [(None, Path(name).expanduser()) for name in names]
-    if task_files:
-        files = [(task, Path(name).expanduser()) for task, name in task_files.items()]
+    files = listed(annotations, task_files)
     key = "data.task_files" if task_files else "data.annotations"
     for _, path in files:
         if not path.exists():
             raise UserError(f"{key} {path}: no such file or folder")
+    needs_task = not task_files and not task_rules
+    if packages := _packages(files, task_key, needs_task):
+        if image_root is not None:
+            raise UserError(
+                f"{key} {files[0][1]} holds its images itself; leave out data.image_root"
+            )
+        if unpacked is None:
+            raise UserError(f"{key} {files[0][1]} is to be unpacked; say where: unpacked=FOLDER")
+        place = unpack(packages, unpacked, track)
+        files, image_root = [(None, place / RECORDS)], str(place / IMAGES)
+    for _, path in files:
+        if needs_task and is_csv(path):
+            check_task(path, task_key)
     first = files[0][1]
     root = (
         Path(image_root).expanduser() if image_root else (first if first.is_dir() else first.parent)
     )
     if not root.is_dir():
         raise UserError(f"data.image_root {root}: no such folder")
-    rules = tuple(task_rules or ())
+    rules = () if task_files else tuple(task_rules or ())
     return PoolSource(tuple(files), root, task_key, rules, verify, max_pixels, workers)

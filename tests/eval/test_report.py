@@ -19,6 +19,7 @@ from rich.console import Console
 from presel_lightning.eval.relative import benchmark_table
 from presel_lightning.eval.report import print_summary, write_report
 from presel_lightning.eval.verdict import verdict
+from tests.eval.runs import write_ledger, write_samples, write_tasks
 
 TASK_COLUMNS = "task,size,reference,irs_mean,irs_sem,undefined,weight,budget,selected".split(",")  # noqa: SIM905
 HOSTILE = "<script>alert(1)</script>"
@@ -275,7 +276,7 @@ def row(arm: str, scores: dict[str, float | None], relative: float | None = None
     ],
 )
 def test_verdicts(rows: list[dict[str, Any]], said: str) -> None:
-    report = {"state": "done", "selector": "Mine", "arms": rows, "test_items": {}}
+    report = {"state": "done", "selector": "Mine", "arms": rows, "test_items": {}, "paired": []}
     assert re.search(said, " ".join(verdict({**report, "counts": {"pool": 100}})))
 
 
@@ -371,3 +372,65 @@ def test_many_tasks_are_all_in_the_table_and_few_in_the_charts(run: Path) -> Non
     assert all(f'title="task-{i:03d}"' in html for i in range(191))
     assert html.count("task-000") < html.count("task-190")
     assert "the 24 largest tasks" in html
+
+
+def explored(html: str) -> Any:
+    """The data that the page's script works with."""
+    return json.loads(html.split('id="explore">')[1].split("</script>")[0])
+
+
+def test_map_and_gallery_are_in_the_page(tmp_path: Path) -> None:
+    write_tasks(tmp_path, write_samples(tmp_path, {HOSTILE: 120, "b": 80}))
+    write_ledger(tmp_path)
+    page = write_report(tmp_path, tmp_path)
+    html, report = page.read_text(), json.loads((page.parent / "report.json").read_text())
+    data = explored(html)
+    assert [found["task"] for found in data["maps"]] == [HOSTILE, "b"]
+    assert data["items"] and all(item["picture"] is not None for item in data["items"])
+    assert len(data["pictures"]) == 8 == len(set(data["pictures"]))  # each image is there once
+    assert Page(html).tags.count("script") == 2  # the data and our own
+    assert [i["uid"] for i in report["gallery"]["items"]] == [i["uid"] for i in data["items"]]
+    assert report["maps"][1]["points"]["x"] == data["maps"][1]["x"]
+    assert "could not be opened" not in html and "data:" not in json.dumps(report)
+
+
+def test_images_that_are_gone_are_told(tmp_path: Path) -> None:
+    write_tasks(tmp_path, write_samples(tmp_path, {"a": 100}))
+    write_ledger(tmp_path)
+    (tmp_path / "images" / "3.jpg").unlink()
+    data = explored(html := write_report(tmp_path, tmp_path).read_text())
+    missing = [item for item in data["items"] if item["picture"] is None]
+    assert {item["image"] for item in missing} == {"images/3.jpg"}
+    assert f"{len(missing)} of the images could not be opened" in html
+    html = write_report(tmp_path).read_text()  # no config.yaml, so no image root is known
+    assert explored(html)["pictures"] == []
+
+
+def test_a_finished_run_has_intervals_curves_and_images(finished: Path) -> None:
+    report = json.loads((finished / "report" / "report.json").read_text())
+    html = (finished / "report" / "index.html").read_text()
+    arms = {row["arm"]: row for row in report["arms"]}
+    for arm in ("final", "full", "random", "untrained"):
+        low, high = arms[arm]["intervals"]["tiny"]
+        assert low <= arms[arm]["scores"]["tiny"] <= high
+    assert {row["against"] for row in report["paired"]} == {"random", "full"}
+    gap = arms["final"]["scores"]["tiny"] - arms["random"]["scores"]["tiny"]
+    assert report["paired"][0]["difference"] == pytest.approx(gap, abs=1e-3)
+    assert "in pairs" in report["verdict"][1] and "One seed cannot" in report["verdict"][2]
+    curves = {curve["stage"]: curve for curve in report["curves"]}
+    assert list(curves) == ["reference", "final", "random", "full"]
+    steps = json.loads((finished / "run.json").read_text())["stages"]["final"]["steps"]
+    assert curves["final"]["steps"] == list(range(steps))
+    assert len(explored(html)["pictures"]) > 50 and "could not be opened" not in html
+
+
+def test_costs_are_stated_prices_times_use(run: Path) -> None:
+    ledger = json.loads((run / "run.json").read_text())
+    ledger |= {"price_per_instruction": 0.25, "price_per_gpu_hour": 2.0}
+    ledger["stages"]["final"] |= {"device": "cuda", "devices": 4, "seconds": 1800.0}
+    write_json(run / "run.json", ledger)
+    report, html = report_of(run)
+    costs = {row["arm"]: row["cost"]["total"] for row in report["arms"]}
+    assert costs == {"final": 72 / 4 + 4.0, "full": 120.0, "random": 18.0, "untrained": 0.0}
+    assert re.search(r"instructions . 0\.25 \+ GPU-hours . 2 \(those of choosing", html)
+    assert "22.00" in html

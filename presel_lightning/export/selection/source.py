@@ -16,7 +16,8 @@ from presel_lightning.data.annotations import read_records
 from presel_lightning.data.conversation import parse
 from presel_lightning.data.image_memory import Found
 from presel_lightning.data.images import OutsideRoot, Resolver, check_image
-from presel_lightning.data.source import source
+from presel_lightning.data.source import listed, source
+from presel_lightning.data.unpack import unpacked_before
 from presel_lightning.errors import UserError
 from presel_lightning.records import Sample
 
@@ -134,6 +135,9 @@ def image_root(run: Path, given: str | None) -> Path:
     annotations = data["annotations"]
     if quickstart.is_pool(annotations):
         annotations = str(quickstart.pool(run / "work" / "quickstart", annotations) / "train.json")
+    paths = [path for _, path in listed(annotations, data.get("task_files"))]
+    if (images := unpacked_before(paths, run / "work" / "unpacked")) is not None:
+        return images
     try:
         return source(annotations, data["image_root"], task_files=data.get("task_files")).image_root
     except UserError as error:

@@ -40,10 +40,11 @@ def above_one(facts: TaskFacts) -> list[str]:
     ]
     if not found:
         return []
-    return [
+    text = (
         f"mean IRS above 1 in {', '.join(found)}: there the answer is harder with its question "
         "than without, and the task gets little; see docs/budgets.md"
-    ]
+    )
+    return [text]
 
 
 def on_solved_tasks(facts: TaskFacts, weights: Tensor) -> list[str]:
@@ -55,11 +56,12 @@ def on_solved_tasks(facts: TaskFacts, weights: Tensor) -> list[str]:
     if share <= SHARE:
         return []
     names = [facts.pool.tasks[i] for i in torch.nonzero(solved)[:, 0].tolist()]
-    return [
+    text = (
         f"{100 * share:.0f} % of the IRS weight is on tasks with a held-out error under "
         f"{SOLVED:g} ({', '.join(names)}): little is left to learn there; compare with "
         "weighting `headroom`, see docs/budgets.md"
-    ]
+    )
+    return [text]
 
 
 def knows_held_out(facts: TaskFacts) -> bool:

@@ -1,0 +1,41 @@
+"""Training curves of a run, from the tables that Lightning's CSVLogger writes."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Json = dict[str, Any]
+
+ARMS = ("reference", "final", "random", "full")
+POINTS = 120
+"""Points of a curve on the page; each is the mean of the steps that it stands for."""
+
+
+def read_curves(logs: Path) -> list[Json]:
+    """Loss by step of every fit that kept it: `stage`, `steps` and `loss`."""
+    curves = [(arm, read_losses(logs / arm / "metrics.csv")) for arm in ARMS]
+    return [{"stage": arm, **thinned(*zip(*rows, strict=True))} for arm, rows in curves if rows]
+
+
+def read_losses(path: Path) -> list[tuple[int, float]]:
+    """Step and training loss of each row that has one; a step done again counts the last time."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = [(r["step"], r.get("train_loss")) for r in csv.DictReader(handle) if r.get("step")]
+    found = {int(step): float(loss) for step, loss in rows if loss}
+    return sorted((step, loss) for step, loss in found.items() if math.isfinite(loss))
+
+
+def thinned(steps: tuple[int, ...], losses: tuple[float, ...]) -> Json:
+    """A curve of at most POINTS points."""
+    cuts = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
+    return {
+        "steps": [float(np.mean([steps[i] for i in cut])) for cut in cuts],
+        "loss": [round(float(np.mean([losses[i] for i in cut])), 5) for cut in cuts],
+    }

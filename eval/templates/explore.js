@@ -1,0 +1,142 @@
+{
+  const data = JSON.parse(document.getElementById("explore").textContent);
+  const kinds = ["left out", "chosen", "reference"];
+  const get = (id) => document.getElementById(id);
+  const make = (name, text, style) => {
+    const element = document.createElement(name);
+    if (text !== undefined) element.textContent = text;
+    if (style) element.className = style;
+    return element;
+  };
+  const picture = (number, alt) => {
+    const image = make("img");
+    Object.assign(image, { src: data.pictures[number], alt, width: 80, height: 80, decoding: "async" });
+    return image;
+  };
+  const written = (score) => (score === null ? "no score" : score.toFixed(4));
+
+  if (get("map")) {
+    const canvas = get("map"), pen = canvas.getContext("2d"), told = get("map-told");
+    const shown = new Map(data.items.filter((i) => i.picture !== null).map((i) => [i.uid, i]));
+    const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
+    const byCluster = () => get("map-colour").value === "cluster";
+    let points, order, at = -1, span = 0;
+    const place = (i) => [16 + points.x[i] / 1000 * (span - 32), span - 16 - points.y[i] / 1000 * (span - 32)];
+    const hue = (cluster) => `hsl(${(cluster * 137.5) % 360} 65% 52%)`;
+    const dot = (i, reach) => {
+      const [x, y] = place(i);
+      pen.beginPath();
+      if (points.kind[i] === 2) {
+        pen.moveTo(x, y - reach); pen.lineTo(x + reach, y + reach); pen.lineTo(x - reach, y + reach);
+        pen.closePath();
+      } else pen.arc(x, y, reach, 0, 7);
+    };
+    const draw = () => {
+      const scale = window.devicePixelRatio || 1;
+      span = canvas.clientWidth;
+      canvas.width = canvas.height = span * scale;
+      pen.setTransform(scale, 0, 0, scale, 0, 0);
+      const styles = [colour("--s3"), colour("--s0"), colour("--s1")], ink = colour("--ink");
+      for (const kind of [0, 2, 1]) {
+        for (let i = 0; i < points.uid.length; i++) {
+          if (points.kind[i] !== kind) continue;
+          dot(i, kind ? 5 : 2.5);
+          pen.globalAlpha = kind ? 0.9 : 0.6;
+          pen.fillStyle = byCluster() ? hue(points.cluster[i]) : styles[kind];
+          pen.fill();
+          if (kind && byCluster()) { pen.strokeStyle = ink; pen.lineWidth = 1.2; pen.stroke(); }
+        }
+      }
+      pen.globalAlpha = 1;
+      if (at >= 0) { dot(at, 8); pen.strokeStyle = ink; pen.lineWidth = 2.5; pen.stroke(); }
+    };
+    const say = (i) => {
+      at = i;
+      const cluster = points.cluster[i] < 0 ? "" : `, cluster ${points.cluster[i]}`;
+      told.replaceChildren();
+      const known = shown.get(points.uid[i]);
+      if (known) told.append(picture(known.picture, ""));
+      told.append(make("strong", kinds[points.kind[i]]), `${cluster}, score ${written(points.score[i])}`,
+        make("br"), make("code", points.uid[i]));
+      draw();
+    };
+    const nearest = (event) => {
+      const box = canvas.getBoundingClientRect();
+      const px = event.clientX - box.left, py = event.clientY - box.top;
+      let best = -1, least = 20 * 20;
+      for (let i = 0; i < points.uid.length; i++) {
+        const [x, y] = place(i), far = (x - px) ** 2 + (y - py) ** 2 - (points.kind[i] ? 9 : 0);
+        if (far < least) { least = far; best = i; }
+      }
+      if (best >= 0 && best !== at) say(best);
+    };
+    const step = (by) => {
+      if (!order.length) { told.textContent = "Nothing that was chosen is among the points shown."; return; }
+      const now = order.indexOf(at);
+      say(order[now < 0 ? (by > 0 ? 0 : order.length - 1) : (now + by + order.length) % order.length]);
+    };
+    const key = () => {
+      const names = { "--s0": "chosen", "--s1": "reference split (triangle)", "--s3": "left out" };
+      get("map-key").replaceChildren(...Object.entries(names).map(([name, text]) => {
+        const line = make("li"), mark = make("span");
+        mark.style.background = byCluster() ? "transparent" : `var(${name})`;
+        if (byCluster()) mark.style.border = name === "--s3" ? "none" : "2px solid var(--ink)";
+        line.append(mark, byCluster() && name === "--s3" ? "small: left out; a colour each cluster" : text);
+        return line;
+      }));
+    };
+    const load = () => {
+      points = data.maps[get("map-task").value];
+      at = -1;
+      order = [...points.uid.keys()].filter((i) => points.kind[i] === 1)
+        .sort((a, b) => points.score[b] - points.score[a]);
+      canvas.setAttribute("aria-label", `Map of the task ${points.task}: ${points.uid.length} images`);
+      told.textContent = "Point at an image, tap it, or step through the chosen ones with the buttons.";
+      draw();
+    };
+    get("map-task").addEventListener("change", load);
+    get("map-colour").addEventListener("change", () => { key(); draw(); });
+    get("map-back").addEventListener("click", () => step(-1));
+    get("map-next").addEventListener("click", () => step(1));
+    canvas.addEventListener("pointermove", nearest);
+    canvas.addEventListener("pointerdown", nearest);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+    new ResizeObserver(() => { if (canvas.clientWidth !== span) draw(); }).observe(canvas);
+    key();
+    load();
+  }
+
+  if (get("gallery")) {
+    const page = 48;
+    let limit = page;
+    const card = (item) => {
+      const line = make("li", undefined, `k${item.kind}`);
+      line.title = item.uid;
+      const name = item.image ?? item.uid;
+      if (item.picture === null) line.append(make("span", "no image", "gone"));
+      else line.append(picture(item.picture, `${item.task}, ${kinds[item.kind]}: ${name}`));
+      line.append(make("strong", kinds[item.kind]), make("br"), item.task, make("br"), written(item.score),
+        make("br"), make("code", item.uid.slice(0, 8)));
+      return line;
+    };
+    const show = () => {
+      const wanted = get("gallery-find").value.trim().toLowerCase();
+      const task = get("gallery-task").value, kind = get("gallery-kind").value;
+      const way = Number(get("gallery-order").value);
+      const found = data.items.filter((item) =>
+        (!task || item.task === task) && (!kind || item.kind === Number(kind)) &&
+        (!wanted || item.uid.startsWith(wanted) || (item.image ?? "").toLowerCase().includes(wanted)));
+      found.sort((a, b) => (a.score === null) - (b.score === null) || way * (a.score - b.score));
+      get("gallery").replaceChildren(...found.slice(0, limit).map(card));
+      get("gallery-count").textContent = found.length
+        ? `${found.length} of ${data.items.length} images on this page; ${Math.min(limit, found.length)} shown`
+        : "No image on this page matches; selection/selection.parquet has all of them.";
+      get("gallery-more").hidden = found.length <= limit;
+    };
+    for (const id of ["gallery-find", "gallery-task", "gallery-kind", "gallery-order"]) {
+      get(id).addEventListener("input", () => { limit = page; show(); });
+    }
+    get("gallery-more").addEventListener("click", () => { limit += page; show(); });
+    show();
+  }
+}

@@ -1,0 +1,134 @@
+"""Samples of Hugging Face image datasets on disk, Arrow or Parquet, read without `datasets`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from presel_lightning.data.fields import MAX_IMAGE, Packed, conversation
+from presel_lightning.errors import UserError
+
+BATCH = 16
+"""Rows of a Parquet file that are taken at a time; its reader holds their row group."""
+FOLDER = 1000
+"""Images that go into one folder."""
+BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
+"""What a file that is none, not whole, or of other columns makes its reader raise."""
+FIELDS = ("id", "conversations", "question", "answer")
+"""Columns that are read beside the image and the task."""
+
+
+def table_samples(files: Sequence[Path], task_key: str, needs_task: bool) -> Iterator[Packed]:
+    """Stream the rows of a dataset; a row is named by its number, however the files are cut.
+
+    Its image is the struct column of `bytes` and `path` that is called `image`, else the first such
+    column; its task the column `task_key`, a ClassLabel by its name.
+
+    Args:
+        files: in their order, .arrow (the stream form) or .parquet.
+        task_key: column of the task.
+        needs_task: whether nothing else tells it.
+
+    Raises:
+        UserError: the first file cannot be read, or lacks a column.
+    """
+    schema = _schema(files[0])
+    image = _image_column(schema, files[0])
+    if needs_task and task_key not in schema.names:
+        raise UserError(
+            f"{files[0].parent} has no column {task_key!r} that tells the task; its columns are "
+            f"{_shown(schema)}: set data.task_key, data.task_files or data.task_rules"
+        )
+    wanted = [name for name in (*FIELDS, task_key) if name in schema.names and name != image]
+    classes = {name: class_names(schema, name) for name in wanted}
+    number = 0
+    for file in files:
+        try:
+            for batch in _batches(file, [image, *wanted]):
+                batch.validate(full=True)
+                for row in range(batch.num_rows):
+                    fields = {n: _value(batch[n][row].as_py(), classes[n]) for n in wanted}
+                    yield _sample(number, batch[image][row].as_py() or {}, fields)
+                    number += 1
+        except BROKEN as error:
+            fault = f"{file.name} breaks off after row {number} of the dataset: {error}"
+            yield Packed(file.stem, {"id": file.name, task_key: None}, fault=fault)
+
+
+def class_names(schema: pa.Schema, column: str) -> list[str]:
+    """Names of a ClassLabel, as the features that `datasets` writes beside the schema tell."""
+    told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    feature = told.get("info", {}).get("features", {}).get(column, {})
+    return list(feature.get("names", ())) if feature.get("_type") == "ClassLabel" else []
+
+
+def _value(value: Any, names: list[str]) -> Any:  # noqa: ANN401 - any JSON value
+    """A value of a row; of a ClassLabel its name, None where it has none (-1)."""
+    if not names or value is None:
+        return value
+    return names[value] if 0 <= value < len(names) else None
+
+
+def _sample(number: int, image: dict[str, Any], fields: dict[str, Any]) -> Packed:
+    content, path = image.get("bytes"), image.get("path")
+    record = {"id": Path(path).name if path else str(number), **fields}
+    if record.get("conversations") is None and "answer" in record:
+        pair = str(record.get("question") or ""), str(record["answer"] or "")
+        record["conversations"] = conversation([pair])
+    name = f"{number // FOLDER:05d}/{number:08d}"
+    if content is None:
+        there = f"the path {path} alone: save the dataset with its images" if path else "no image"
+        return Packed(name, record, fault=f"row {number} holds {there}")
+    if len(content) > MAX_IMAGE:
+        fault = f"row {number}: {len(content)} bytes, over {MAX_IMAGE}"
+        return Packed(name, record, fault=fault)
+    return Packed(name, record, content)
+
+
+def _schema(file: Path) -> pa.Schema:
+    try:
+        if file.suffix == ".parquet":
+            return pq.read_schema(file)
+        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
+            return reader.schema
+    except BROKEN as error:
+        raise UserError(
+            f"{file}: no {file.suffix[1:]} file of a dataset ({str(error)[:80]}); save it again"
+        ) from error
+
+
+def _batches(file: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    if file.suffix == ".parquet":
+        with pq.ParquetFile(file, buffer_size=1 << 20) as table:
+            for group in range(table.num_row_groups):
+                yield from table.iter_batches(BATCH, row_groups=[group], columns=columns)
+        return
+    with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
+        for batch in reader:
+            yield batch.select(columns)
+
+
+def _image_column(schema: pa.Schema, file: Path) -> str:
+    found: list[str] = [field.name for field in schema if _holds_images(field.type)]
+    if not found:
+        raise UserError(
+            f"{file} has no image column, a struct of `bytes` and `path` as `datasets.Image` "
+            f"makes it; its columns are {_shown(schema)}"
+        )
+    return "image" if "image" in found else found[0]
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
+        return False
+    content = kind.field("bytes").type
+    return bool(pa.types.is_binary(content) or pa.types.is_large_binary(content))
+
+
+def _shown(schema: pa.Schema) -> str:
+    return ", ".join(schema.names)[:200]

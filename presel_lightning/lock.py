@@ -1,0 +1,41 @@
+"""One command at a time in a run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, Timeout
+
+from presel_lightning.errors import UserError
+from presel_lightning.ranks import rank_zero
+
+
+def occupy(out: Path) -> None:
+    """Make the run folder and keep every other run out of it as long as this process lives.
+
+    Raises:
+        UserError: it cannot be made, or another process works in it.
+    """
+    if not rank_zero():
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / ".lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(
+            f"--out {out}: another process works there; wait, or give another"
+        ) from None
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
+    LOCKS.append(lock)
+
+
+LOCKS: list[BaseFileLock] = []
+"""Held while a command works; the system lets go of them if it is killed."""
+
+
+def leave() -> None:
+    """Let other runs into the run folder again."""
+    while LOCKS:
+        LOCKS.pop().release()

@@ -1,0 +1,86 @@
+"""From folders of images to a report, with a server that writes the instructions."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from presel_lightning.cli import main
+from tests.annotators.server import KEY, ChatServer, colour, serving
+from tests.conftest import start
+
+N = 140
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Two folders of 70 images, no instructions anywhere."""
+    for number in range(N):
+        place = tmp_path / "photos" / ("odd" if number % 2 else "even") / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (24, 24), colour(number)).save(place)
+    return tmp_path / "photos"
+
+
+def arguments(folders: Path, out: Path, server: ChatServer) -> list[str]:
+    options = {
+        "--config": "photos.yaml",
+        "--data.annotations": str(folders),
+        "--data.reference": "10",
+        "--data.budget": "110",
+        "--data.num_workers": "0",
+        "--trainer.accelerator": "cpu",
+        "--trainer.max_epochs": "1",
+        "--annotator": "OpenAICompatible",
+        "--annotator.init_args.base_url": server.url,
+        "--annotator.init_args.model": "tiny",
+        "--annotator.init_args.concurrency": "4",
+        "--annotator.init_args.price_per_million_input_tokens": "2.0",
+        "--annotator.init_args.price_per_million_output_tokens": "10.0",
+        "--out": str(out),
+    }
+    return ["fit", *(word for pair in options.items() for word in pair)]
+
+
+def answered(out: Path) -> list[str]:
+    path = out / "annotations" / "answers.jsonl"
+    if not path.exists():
+        return []
+    return [json.loads(line)["uid"] for line in path.read_text().split("\n")[:-1]]
+
+
+@pytest.mark.slow
+def test_unattended_and_killed_with_40_of_100_answers(folders: Path, tmp_path: Path) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    with serving(seconds=0.1) as server:
+        command = arguments(folders, out, server)
+        process = start(command, log)
+        while len(answered(out)) < 10 + 40 and process.poll() is None:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(0.3)  # the server ends what it has begun
+        kept, asked = len(answered(out)), sum(server.asked.values())
+        assert 50 <= kept <= asked <= kept + 4, log.read_text()
+        assert main(command) == 0
+    assert sum(server.asked.values()) - asked == 110 - kept
+    selected = json.loads((out / "selection" / "selected.json").read_text())
+    uids = answered(out)
+    # exactly the reference and the selection were written, each once
+    assert len(uids) == len(set(uids)) == 110
+    assert set(uids) == {record["uid"] for record in selected}
+    with (out / "annotations" / "ledger.csv").open() as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == 110
+    assert sum(float(row["cost"]) for row in rows) == pytest.approx(110 * 0.0025)
+    assert (out / "models" / "final").is_dir()
+    assert (out / "report" / "index.html").is_file()
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert not any(KEY.encode() in path.read_bytes() for path in [*files, log])

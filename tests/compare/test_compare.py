@@ -1,0 +1,267 @@
+"""A comparison through the product's door."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from presel_lightning.cli import main
+from presel_lightning.eval.comparison import COLUMNS
+from tests.conftest import N_POOL, benchmark_arguments, fit_arguments, start
+
+CELLS = [f"{selector}-0.25-{seed}" for seed in (0, 1) for selector in ("PreSel", "Random")]
+CELLS += ["full-1-0", "full-1-1"]
+BUDGET, REFERENCE = round(0.25 * N_POOL), 9
+
+
+def arguments_of(pool_folder: Path, out: Path, *more: str) -> list[str]:
+    """Two selectors, one budget, two seeds, one epoch."""
+    given = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))[1:]
+    grid = ["--selectors", "PreSel", "Random", "--seeds", "0", "1", "--workers", "2"]
+    return ["compare", *given, *grid, *more]
+
+
+@pytest.fixture(scope="session")
+def compared(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished comparison."""
+    out = tmp_path_factory.mktemp("compared") / "run"
+    assert main(arguments_of(pool_folder, out)) == 0
+    return out
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as handle:
+        return list(csv.DictReader(handle))
+
+
+def stages(folder: Path) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = json.loads((folder / "run.json").read_text())["stages"]
+    return found
+
+
+def reference(folder: Path) -> set[str]:
+    return {record["uid"] for record in json.loads((folder / "reference.json").read_text())}
+
+
+def chosen(folder: Path) -> set[str]:
+    table = pq.read_table(folder / "selection" / "selection.parquet").to_pylist()
+    return {row["uid"] for row in table if row["selected"]}
+
+
+def test_the_table_says_what_the_cells_say(compared: Path) -> None:
+    rows = read(compared / "comparison.csv")
+    assert tuple(rows[0]) == COLUMNS
+    assert sorted(path.name for path in (compared / "cells").iterdir()) == sorted(CELLS)
+    by_cell = {(row["selector"], row["seed"]): row for row in rows}
+    assert len(rows) == len(by_cell) == len(CELLS) + 1
+    for name in CELLS:
+        selector, budget, seed = name.split("-")
+        row, folder = by_cell[selector, seed], compared / "cells" / name
+        score = json.loads((folder / "benchmark.json").read_text())["final"]["tiny"]
+        full = json.loads((compared / "cells" / f"full-1-{seed}" / "benchmark.json").read_text())
+        best = full["final"]["tiny"]
+        assert row["benchmark"] == "tiny" and float(row["score"]) == score
+        assert float(row["budget"]) == float(budget)
+        if best > 0:
+            assert float(row["relative"]) == pytest.approx(100 * score / best)
+        else:  # nothing to be relative to
+            assert row["relative"] == ""
+        n = N_POOL if selector == "full" else BUDGET
+        assert row["train_samples"] == row["instructions"] == str(n)
+        if selector != "full":
+            took = stages(folder)
+            needed = ("features", "reference", "losses") if selector == "PreSel" else ()
+            seconds = sum(float(str(took[stage]["seconds"])) for stage in ("selection", *needed))
+            assert float(row["selection_seconds"]) == pytest.approx(seconds, abs=1e-3)
+    untrained = json.loads((compared / "benchmark.json").read_text())["untrained"]["tiny"]
+    assert float(by_cell["untrained", ""]["score"]) == untrained
+
+
+def test_cells_of_a_seed_share_one_reference_split(compared: Path) -> None:
+    splits: dict[str, set[str]] = {}
+    for name in CELLS:
+        folder = compared / "cells" / name
+        seed = name.split("-")[-1]
+        splits.setdefault(seed, reference(folder))
+        assert reference(folder) == splits[seed] <= chosen(folder)
+        assert len(chosen(folder)) == (N_POOL if name.startswith("full") else BUDGET)
+    assert len(splits["0"]) == len(splits["1"]) == REFERENCE and splits["0"] != splits["1"]
+
+
+def test_what_is_shared_is_made_once(compared: Path) -> None:
+    for name in CELLS:
+        folder, seed = compared / "cells" / name, name.split("-")[-1]
+        shared = compared / "references" / seed
+        for file in ("reference.json", "models/reference", "signals/paired_loss.parquet"):
+            assert (folder / file).is_symlink() and (folder / file).samefile(shared / file)
+        assert (folder / "signals/features").samefile(compared / "signals/features")
+        assert (folder / "pool.parquet").samefile(compared / "pool.parquet")
+        log = (folder / "log.txt").read_text()
+        for stage in ("pool", "split"):
+            assert f"· {stage}" in log
+        if name.startswith("PreSel"):
+            assert "· features" in log and "· losses" in log and "· reference" in log
+
+
+def test_every_cell_is_a_run_of_its_own(compared: Path) -> None:
+    for name in CELLS:
+        folder = compared / "cells" / name
+        assert (folder / "report" / "index.html").is_file()
+        assert main(["report", "--run", str(folder)]) == 0
+
+
+def test_the_page_has_every_method_and_the_interval(compared: Path) -> None:
+    report = json.loads((compared / "report" / "report.json").read_text())
+    (part,) = report["parts"]
+    assert [row["selector"] for row in part["rows"]] == ["full", "PreSel", "Random", "untrained"]
+    (row,) = part["differences"]
+    assert (row["selector"], row["n"]) == ("PreSel", 2)
+    assert report["verdict"][0].startswith("PreSel")
+    assert 0 < part["overlap"][0]["jaccard"] < 1
+    assert {row["task"] for row in part["tasks"]} == {"colour", "shape", "count", "caption"}
+
+
+def mtimes(out: Path) -> dict[str, int]:
+    """When the results of cells and references were written."""
+    files = [
+        *out.glob("cells/*/benchmark.json"),
+        *out.glob("cells/*/models/final/*"),
+        *out.glob("cells/*/log.txt"),
+        *out.glob("references/*/signals/*"),
+        *out.glob("references/*/log.txt"),
+    ]
+    return {str(path): path.stat().st_mtime_ns for path in files}
+
+
+def test_a_second_call_trains_nothing(compared: Path, pool_folder: Path) -> None:
+    before, table = mtimes(compared), (compared / "comparison.csv").read_bytes()
+    assert main(arguments_of(pool_folder, compared)) == 0
+    assert mtimes(compared) == before and len(before) > 20
+    assert (compared / "comparison.csv").read_bytes() == table
+
+
+def processes_of(session: int) -> list[int]:
+    """Processes of a session that still run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.slow
+def test_a_killed_comparison_leaves_nothing_running_and_goes_on(
+    compared: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    process = start(arguments_of(pool_folder, out), log)
+    done: list[Path] = []
+    while not done:
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.1)
+        done = list(out.glob("cells/*/report/index.html"))
+    assert len(processes_of(process.pid)) > 1
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    for _ in range(600):
+        if not (left := processes_of(process.pid)):
+            break
+        time.sleep(0.1)
+    assert left == []
+    first = done[0].parent.parent
+    finished = {path: path.stat().st_mtime_ns for path in (first / "models" / "final").iterdir()}
+    assert not (out / "comparison.csv").exists()
+    assert start(arguments_of(pool_folder, out), log).wait() == 0, log.read_text()
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    found, expected = (
+        {(r["selector"], r["seed"]): r["score"] for r in read(folder / "comparison.csv")}
+        for folder in (out, compared)
+    )
+    assert found == expected
+    for name in CELLS:
+        assert chosen(out / "cells" / name) == chosen(compared / "cells" / name)
+
+
+BROKEN = '''
+from presel_lightning.selectors import Random
+
+
+class Broken(Random):
+    """Fails when it is asked."""
+
+    def select(self, pool, signals, budget, *, seed):
+        if seed == 1:
+            raise RuntimeError("the disk of seed one is on fire")
+        return super().select(pool, signals, budget, seed=seed)
+'''
+
+
+def test_a_cell_that_fails_leaves_the_others_alone(
+    pool_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "broken_selector.py").write_text(BROKEN)
+    monkeypatch.syspath_prepend(tmp_path)
+    out = tmp_path / "run"
+    given = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))[1:]
+    grid = ["--selectors", "broken_selector.Broken", "Random", "--seeds", "1", "0"]
+    assert main(["compare", *given, *grid, "--data.budget", "0.1", "--workers", "2"]) == 1
+    log = out / "cells" / "Broken-0.1-1" / "log.txt"
+    assert "RuntimeError: the disk of seed one is on fire" in log.read_text()
+    told = capfd.readouterr().err.splitlines()
+    assert "Broken-0.1-1 did not end: RuntimeError: the disk of seed one" in told[-1]
+    assert str(log) in told[-1] and not any("Traceback" in line for line in told)
+    rows = {(row["selector"], row["seed"]) for row in read(out / "comparison.csv")}
+    both = {(name, seed) for name in ("Random", "full") for seed in "01"}
+    assert rows == {*both, ("Broken", "0"), ("untrained", "")}
+    assert json.loads((out / "run.json").read_text())["state"] == "incomplete"
+    report = json.loads((out / "report" / "report.json").read_text())
+    assert [row["n"] for row in report["parts"][0]["differences"]] == [1]
+
+
+def test_equal_steps_are_those_of_full_data(pool_folder: Path, tmp_path: Path) -> None:
+    given = fit_arguments(pool_folder, tmp_path, *benchmark_arguments(pool_folder))[1:]
+    grid = ["--selectors", "Random", "--seeds", "0", "--equal", "steps"]
+    assert main(["compare", *given, *grid]) == 0
+    steps = {
+        name: stages(tmp_path / "cells" / f"{name}-0")["final"]["steps"]
+        for name in ("Random-0.25", "full-1")
+    }
+    assert steps == {"Random-0.25": 9, "full-1": 9}  # 130 samples in batches of 16
+    assert stages(tmp_path / "cells" / "Random-0.25-0")["final"]["samples"] == BUDGET
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--selectors", "Random", "Random"], "Random comes twice"),
+        (["--selectors", "Nothing"], "Nothing"),
+        (["--seeds", "1", "1"], "seeds and budgets must not repeat"),
+        (["--benchmarks", "[]"], "benchmarks is empty"),
+        (["--budgets", "7000"], "7000"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_refused_before_any_training(
+    more: list[str],
+    message: str,
+    pool_folder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main(arguments_of(pool_folder, tmp_path / "run", *more)) == 2
+    told = capfd.readouterr().err
+    assert message in told and "Traceback" not in told
+    assert not (tmp_path / "run" / "cells").exists()

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from presel_lightning.compare.command import stop_if
+from presel_lightning.compare.jobs import Job, Slots, begin, printing_to, run_jobs
+from presel_lightning.errors import InstructionsMissing, PreselError
+
+
+def jobs_in(folder: Path) -> list[Job]:
+    """One that is the user's mistake, one that ends well, one that nobody foresaw."""
+    (folder / "bad").mkdir()
+    (folder / "bad" / "run.json").write_text("no JSON")
+    return [
+        Job("mistake", ["report", "--run", str(folder / "nowhere")], folder / "logs" / "mistake"),
+        Job("help", ["--help"], folder / "logs" / "help"),
+        Job("broken", ["report", "--run", str(folder / "bad")], folder / "logs" / "broken"),
+    ]
+
+
+@pytest.mark.parametrize("slots", [Slots(1), Slots(2), Slots(1, together=True)], ids=str)
+def test_each_job_ends_alone_and_says_so_in_its_log(slots: Slots, tmp_path: Path) -> None:
+    jobs = jobs_in(tmp_path)
+    found = {job.name: code for job, code in run_jobs(jobs, slots)}
+    assert found == {"mistake": 2, "help": 0, "broken": 1}
+    logs = {job.name: job.log.read_text() for job in jobs if job.log}
+    assert "no run.json there" in logs["mistake"] and "Traceback" not in logs["mistake"]
+    assert "usage: python -m presel_lightning" in logs["help"]
+    assert "JSONDecodeError" in logs["broken"]
+
+
+class Fatal(Job):
+    """Kills the process that it is handed to."""
+
+    def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
+        return os._exit, (9,)
+
+
+def test_a_killed_worker_is_told_with_its_cure() -> None:
+    with pytest.raises(PreselError, match=r"a process was killed, .* give fewer --workers"):
+        list(run_jobs([Fatal("fatal", [])], Slots(1)))
+
+
+def test_no_jobs_are_no_trouble() -> None:
+    assert list(run_jobs([], Slots(3))) == []
+
+
+def test_logs_are_added_to(tmp_path: Path) -> None:
+    job = Job("help", ["--help"], tmp_path / "log")
+    assert [code for _, code in run_jobs([job, job], Slots(1, together=True))] == [0, 0]
+    assert (tmp_path / "log").read_text().count("usage:") == 2
+
+
+def test_what_libraries_print_goes_to_the_log_too(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with printing_to(tmp_path / "log"):
+        os.write(1, b"from C\n")
+        os.write(2, b"and to the other\n")
+    os.write(1, b"seen again\n")
+    assert (tmp_path / "log").read_text() == "from C\nand to the other\n"
+    assert capfd.readouterr().out == "seen again\n"
+
+
+def test_every_worker_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    devices = get_context("spawn").Queue()
+    for device in ("2", "5"):
+        devices.put(device)
+    taken = []
+    for _ in range(2):
+        while devices.empty():
+            pass  # the queue is filled by a thread
+        begin(os.getppid(), devices)
+        taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    assert taken == ["2", "5"]
+
+
+def test_the_worst_end_is_told(tmp_path: Path) -> None:
+    waits, fails = (Job(name, [], tmp_path / name) for name in ("waits", "fails"))
+    (tmp_path / "waits").write_text("first\nsome images have no instruction\n")
+    (tmp_path / "fails").write_text("out of memory\n")
+    stop_if([])
+    with pytest.raises(InstructionsMissing, match="waits did not end: some images have no"):
+        stop_if([(waits, 3)])
+    with pytest.raises(PreselError, match="fails and 1 more did not end: out of memory") as caught:
+        stop_if([(waits, 3), (fails, 1)])
+    assert caught.value.exit_code == 1 and str(tmp_path / "fails") in str(caught.value)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from presel_lightning.data import build_pool, load_pool, source
+from presel_lightning.data.annotations import read_records
+from presel_lightning.errors import UserError
+
+
+def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def human(text: str) -> dict[str, str]:
+    return {"from": "human", "value": text}
+
+
+def gpt(text: str) -> dict[str, str]:
+    return {"from": "gpt", "value": text}
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"), [("a.csv", ","), ("a.CSV", ";"), ("a.csv", "\t"), ("a.tsv", "\t")]
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_rows_in_sequence_are_turns(tmp_path: Path, name: str, mark: str, encoding: str) -> None:
+    rows = [
+        ("image", "id", "task", "question", "answer", "place"),
+        ("a.jpg", "1", "vqa", "What is it?", "Eine\nTür", "ü"),
+        ("a.jpg", "1", "vqa", "Where?", "here", "ü"),
+        ("a.jpg", "2", "vqa", "", "", ""),
+        ("a.jpg", "1", "caption", "Look at <image>.", "a door", ""),
+        ("a.jpg", "1", "vqa", "And then?", "", ""),
+    ]
+    text = io.StringIO()
+    csv.writer(text, delimiter=mark).writerows(rows)
+    path = write(tmp_path / name, text.getvalue(), encoding)
+    first = [human("<image>\nWhat is it?"), gpt("Eine\nTür"), human("Where?"), gpt("here")]
+    common = {"image": "a.jpg", "task": "vqa"}
+    assert list(read_records(path)) == [
+        {**common, "id": "1", "place": "ü", "conversations": first},
+        {**common, "id": "2", "place": "", "conversations": []},
+        {
+            **common,
+            "id": "1",
+            "task": "caption",
+            "place": "",
+            "conversations": [human("Look at <image>."), gpt("a door")],
+        },
+        {**common, "id": "1", "place": "", "conversations": [human("<image>\nAnd then?"), gpt("")]},
+    ]
+
+
+def test_images_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "image,kind\r\nx.jpg,a\r\n\r\nx.jpg,a\r\ny.jpg,b\r\n")
+    x, y = {"image": "x.jpg", "kind": "a"}, {"image": "y.jpg", "kind": "b"}
+    assert list(read_records(path, "kind")) == [x, x, y]
+
+
+def test_faulty_rows_become_problems_and_no_other_row_is_lost(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")
+    lines = [
+        "image,id,task,question,answer",
+        "a.jpg,1,t,Q,A",
+        "a.jpg,2,t,Q",
+        "a.jpg,3,t,Q,A,more",
+        'a.jpg,4,t,Q,"A"B',
+        "a.jpg,5,t,Q,",
+        ",6,t,Q,A",
+        "../a.jpg,7,t,Q,A",
+        "b.jpg,8,t,Q,A",
+        "a.jpg,9,,Q,A",
+        "a.jpg,10,t,,A",
+        "a.jpg,11,t,Q,A",
+    ]
+    path = tmp_path / "a.csv"
+    path.write_bytes("\n".join(lines).encode() + b"\na.jpg,12,t,Q,\xff\n")
+    counts = build_pool(source(str(path)), tmp_path / "out")
+    assert sorted(load_pool(tmp_path / "out", tmp_path).id) == ["1", "10", "11"]
+    assert counts.by_problem == {
+        "missing": 3,
+        "unknown_task": 2,
+        "empty_answer": 1,
+        "image_not_a_path": 1,
+        "outside_root": 1,
+        "not_unicode": 1,
+    }
+    listed = (tmp_path / "out" / "problems.csv").read_text()
+    for reason in ("line 3: 4 cells for 5", "line 4: 6 cells for 5", "line 5: ',' expected"):
+        assert reason in listed
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("file,task\n", "no column `image`.*'file', 'task'"),
+        ("", "no column `image`"),
+        ("image,image,task\n", "one name"),
+        ("image,task,question\n", "without the other"),
+        ("image,label\n", "no column 'task'.*image, label.*data.task_key"),
+        ("\ufffe\x00i\x00m", "no column `image`.*UTF-8"),
+    ],
+)
+def test_wrong_first_line_names_the_columns(tmp_path: Path, text: str, said: str) -> None:
+    path = write(tmp_path / "a.csv", text)
+    with pytest.raises(UserError, match=said) as error:
+        source(str(path))
+    assert "a.csv" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_task_of_the_file_needs_no_column(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "image\na.jpg\n")
+    where = source("unused", task_files={"vqa": str(path)})
+    assert list(where.records()) == [({"image": "a.jpg"}, "vqa")]
+
+
+@given(st.lists(st.tuples(st.text(), st.text(min_size=1), st.text()), min_size=1))
+def test_what_a_csv_writer_writes_is_read(rows: list[tuple[str, str, str]]) -> None:
+    import tempfile
+
+    rows = [tuple(cell.replace("\r", " ") for cell in row) for row in rows]  # type: ignore[misc]
+    with tempfile.TemporaryDirectory() as folder:
+        text = io.StringIO()
+        csv.writer(text).writerows([("id", "image", "task"), *rows])
+        path = write(Path(folder) / "a.csv", text.getvalue(), "utf-8")
+        found = [tuple(record.values()) for record in read_records(path)]
+    assert found == [tuple(cell.strip() for cell in row) for row in rows]
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from presel_lightning.data.annotations import read_records
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+n = sum(1 for _ in read_records(Path(sys.argv[1])))
+print(n, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+def test_rows_are_never_held(tmp_path: Path) -> None:
+    """200 000 rows are 60 MB of text; read as a list they are far more."""
+    with (tmp_path / "a.csv").open("w") as handle:
+        handle.write("image,task,question,answer\n")
+        handle.writelines(f"{n}.jpg,t,{'q' * 140},{'a' * 140}\n" for n in range(200_000))
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(tmp_path / "a.csv")],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    n, used = map(int, done.stdout.split())
+    assert n == 200_000 and used < 20e6, f"{used / 1e6:.0f} MB"
+
+
+def test_json_under_another_name_is_still_json(tmp_path: Path) -> None:
+    path = write(tmp_path / "csv", json.dumps([{"image": "a"}]))
+    assert list(read_records(path)) == [{"image": "a"}]
