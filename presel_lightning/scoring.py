@@ -59,7 +59,7 @@ class Scoring:
             return {"arms": len(arms), "benchmarks": len(self.plan.benchmarks)}
 
         key = fingerprint(
-            {arm: scorer.key for arm, scorer in scorers.items()} | {"full": self.plan.full_scores}
+            {"arms": {arm: scorer.key for arm, scorer in scorers.items()}, "full": self.full}
         )
         self.runner.stage("benchmarks", key, [self.out / "benchmark.json"], work, together=True)
 
@@ -69,8 +69,9 @@ class Scoring:
         self.benchmark({"untrained": None})
 
     def key_of_untrained(self) -> str:
-        """Name the pre-instruction model."""
-        return fingerprint(self.parts.model("final").fingerprint())
+        """Name the pre-instruction model, however it would be tuned."""
+        facts = self.parts.model("final").fingerprint()
+        return fingerprint([facts[name] for name in ("checkpoint", "quantization", "dtype")])
 
     def scorer(self, arm: str) -> Benchmark:
         """The benchmark callback of one arm."""

@@ -22,6 +22,7 @@ from presel_lightning.signals import (
     FeatureTable,
 )
 from presel_lightning.store import digest_lines, fingerprint
+from presel_lightning.tasks import FineTune
 
 
 class SignalStages(Fitting):
@@ -50,18 +51,17 @@ class SignalStages(Fitting):
             {
                 "losses": 1,
                 "model": self.keys["reference"],
-                "how": [model.dtype_name, str(model.quantization), self.precision("losses")],
+                "how": self.how(model),
             }
         )
 
         def work() -> Facts:
             trainer = self.parts.trainer("losses", self.out / "logs" / "losses")
-            blocks = f"{self.data.block_size}-{self.data.block_tokens}"
-            loop = IRSLoop(self.out / "work" / f"losses-{key}-{blocks}")
+            loop = IRSLoop(self.out / "work" / f"losses-{key}-{self.blocks}")
             table = loop.run(trainer, model, self.data, reference)
             if rank_zero():
                 self.signals.write_paired_loss(table)
-                shutil.rmtree(loop.folder, ignore_errors=True)
+                self.clear("losses-*")
             undefined = table["irs"].null_count
             facts = {"samples": len(reference), **devices_of(trainer)}
             return {**facts, **({"undefined": undefined} if undefined else {})}
@@ -78,16 +78,17 @@ class SignalStages(Fitting):
         halves = halves_of(self.data.pool, reference, self.plan.seed)
         for name, half in zip(UNSCORED[1:], halves, strict=True):
             self.fit_model(name, half, stage="final")
+        start = self.parts.model("losses", tune="none")
         key = self.keys["held_out"] = fingerprint(
             {
                 "held_out": 1,
+                "start": start.fingerprint()["checkpoint"],
                 "models": [self.keys[name] for name in UNSCORED[1:]],
-                "how": [str(self.parts.model("losses").quantization), self.precision("losses")],
+                "how": self.how(start),
             }
         )
 
         def work() -> Facts:
-            start = self.parts.model("losses", tune="none")
             models = [
                 start,
                 *(self.trained("losses", self.out / "models" / n) for n in UNSCORED[1:]),
@@ -95,13 +96,12 @@ class SignalStages(Fitting):
             parts = [reference, *reversed(halves)]  # a model never scores what it was tuned on
             tables = []
             for number, (model, uids) in enumerate(zip(models, parts, strict=True)):
-                folder = self.out / "work" / f"held-out-{key}-{number}"
+                folder = self.out / "work" / f"held-out-{key}-{number}-{self.blocks}"
                 trainer = self.parts.trainer("losses", self.out / "logs" / "held_out")
                 tables.append(IRSLoop(folder).run(trainer, model, self.data, uids))
             if rank_zero():
                 self.signals.write_held_out_loss(*tables)
-                for leftover in (self.out / "work").glob("held-out-*"):
-                    shutil.rmtree(leftover, ignore_errors=True)
+                self.clear("held-out-*")
             return {"samples": len(reference), **devices_of(trainer)}
 
         files = [self.signals.held_out_loss_path]
@@ -121,7 +121,9 @@ class SignalStages(Fitting):
         def work() -> Facts:
             known = agree(lambda: self.signals.known_features(encoder, images, sizes))
             new = np.flatnonzero(known < 0)
-            folder = self.out / "work" / f"features-{key}-{self.data.block_size}"
+            # what is known may change between two starts, and the blocks with it
+            blocks = f"{self.data.block_size}-{digest_lines(images[new])}"
+            folder = self.out / "work" / f"features-{key}-{blocks}"
             paths = [pool.image_root / image for image in images[new]]
             writer = BlockWriter(
                 folder, self.data.show(paths, load_image_processor(module.checkpoint))
@@ -137,7 +139,7 @@ class SignalStages(Fitting):
                 meta = {"encoder": module.checkpoint, "key": encoder}
                 table = FeatureTable(pool.uid, images, sizes, place)
                 self.signals.write_features(table, embedded, known, meta)
-                shutil.rmtree(folder, ignore_errors=True)
+                self.clear("features-*")
             again = {"reused": int((known >= 0).sum())} if (known >= 0).any() else {}
             return {"images": len(images), **again, **devices_of(trainer)}
 
@@ -145,6 +147,20 @@ class SignalStages(Fitting):
         # samples may share an image, so the rows depend on more than the images
         rows = fingerprint([key, digest_lines(pool.uid)])
         self.runner.stage("features", rows, files, work, together=True)
+
+    def how(self, model: FineTune) -> list[str]:
+        """What the numbers of a loss pass are computed in."""
+        return [model.dtype_name, str(model.quantization), self.precision("losses")]
+
+    @property
+    def blocks(self) -> str:
+        """What a list of samples is cut into the blocks of a loss pass by."""
+        return f"{self.data.block_size}-{self.data.block_tokens}"
+
+    def clear(self, pattern: str) -> None:
+        """Take away the blocks of a pass that is done, and of those that were given up."""
+        for leftover in (self.out / "work").glob(pattern):
+            shutil.rmtree(leftover, ignore_errors=True)
 
     def precision(self, stage: str) -> str:
         """What a pass of a stage computes in."""

@@ -108,6 +108,8 @@ class Pool:
         """The same pool as if nobody had written an instruction; `reveal` shows single ones."""
         other = copy.copy(self)
         other.has_instruction = other.in_file = np.zeros(len(self), dtype=bool)
+        for name in ("n_turns", "n_words", "turns_digest"):
+            setattr(other, name, np.zeros_like(getattr(self, name)))
         return other
 
     def answered(self, conversations: Mapping[str, Conversation]) -> Pool:
