@@ -46,10 +46,18 @@ def read_cells(out: Path, pool: str = "") -> list[Json]:
     return [{"pool": pool, **nothing, **cell} for cell in cells]
 
 
+def is_scored(folder: Path) -> bool:
+    """Whether a cell has ended; scores of an earlier call may lie where it has not."""
+    if not (folder / "run.json").exists() or not (folder / "benchmark.json").exists():
+        return False
+    state: str | None = read_json(folder / "run.json").get("state")
+    return state == "done"
+
+
 def read_cell(out: Path, cell: Json) -> Json | None:
     """Scores and costs of one cell; None where it has not been scored."""
     folder = out / "cells" / cell["name"]
-    if not (folder / "benchmark.json").exists():
+    if not is_scored(folder):
         return None
     stages = read_json(folder / "run.json")["stages"]
     scores = read_json(folder / "benchmark.json")["final"]

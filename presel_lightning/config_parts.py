@@ -11,7 +11,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import Callback, Trainer
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from presel_lightning.annotators import Annotator
@@ -122,6 +122,8 @@ class ConfigParts:
         options = dict(vars(self.build(stage, "trainer")))
         configured = options.pop("callbacks") or []
         configured = list(configured) if isinstance(configured, list) else [configured]
+        if not callbacks:  # a pass has nothing to save
+            configured = [c for c in configured if not isinstance(c, Checkpoint)]
         bars = show_bars() and options["enable_progress_bar"] is not False
         if bars:
             configured.append(RichProgressBar(leave=False))
@@ -150,9 +152,19 @@ def known_classes(base: type) -> list[str]:
     return sorted(c.__name__ for c in found if not inspect.isabstract(c))
 
 
+def told_within(error: ValueError) -> ValueError:
+    """The error that a class of the configuration raised itself, out of jsonargparse's wrapping."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, UserError):
+        inner = inner.__cause__ or inner.__context__
+    return inner or error
+
+
 def explain(message: str) -> str:
     """Say in a line what jsonargparse says in many, with the names that would be right."""
     line = message.strip().splitlines()[0].rstrip(":")
+    if nested := re.search(r"NestedArg\(key='([^']*)', val='?(.*?)'?\)", message):
+        return f"{line}: it has no argument {nested[1]!r}, or {nested[2]!r} is no value for it"
     if given := re.search(r"Given value: (.*)", message):
         line += f": {given[1]!r} will not do"
     if "selector" in message:

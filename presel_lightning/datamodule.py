@@ -147,6 +147,11 @@ class SelectionDataModule(LightningDataModule):
     def source(self, out: Path) -> PoolSource:
         """The files that the pool is read from."""
         annotations = self.annotations
+        if not annotations and not self.task_files:
+            raise UserError(
+                "data.annotations is not set; give --data.annotations with a folder of folders of "
+                "images (a folder a task) or an annotation file"
+            )
         if quickstart.is_pool(annotations):
             folder = quickstart.pool(out / "work" / "quickstart", str(annotations))
             annotations = str(folder / "train.json")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from presel_lightning import artifacts
-from presel_lightning.annotators import Answers, Journal, Request, requests_for
+from presel_lightning.annotators import Answers, Request, read_answers, requests_for
 from presel_lightning.errors import InstructionsMissing
 from presel_lightning.ranks import agree, grouped, rank_zero
 from presel_lightning.runner import Facts
@@ -34,9 +34,7 @@ class Instructions(Scoring):
         pool = self.data.pool
         if annotator is not None and annotator.hides:
             pool = pool.hidden()
-        if (self.answers / "answers.jsonl").exists():
-            with Journal(self.answers) as journal:
-                given = {uid: found["conversations"] for uid, found in journal.records.items()}
+        if given := read_answers(self.answers):
             pool = pool.answered(given)
         self.data.pool = pool
 
@@ -46,6 +44,7 @@ class Instructions(Scoring):
 
         def work() -> Facts:
             artifacts.write_llava(self.out / "reference.json", pool, uids)
+            self.rounds.draw(self.plan.seed, uids)
             return {"samples": len(uids), "seed": self.plan.seed}
 
         key = fingerprint({"split": 1, "records": self.records_digest(uids)})
@@ -80,12 +79,15 @@ class Instructions(Scoring):
         if len(missing):
             if rank_zero():
                 self.runner.ledger.update(state="waiting")
+                if what != "selection":  # a choice that lies there is of another configuration
+                    for name in ("selection.parquet", "tasks.csv", "selected.json"):
+                        (self.out / "selection" / name).unlink(missing_ok=True)
             raise InstructionsMissing(self.told(len(missing), len(uids), what, path))
 
     def told(self, missing: int, of: int, what: str, path: Path) -> str:
         """What a person has to do now, and what it costs."""
         price = self.plan.price_per_instruction
-        cost = "" if price is None else f" (at {price:g} each: {price * missing:,.2f})"
+        cost = "" if price is None else f" (at {price:,.2f} each: {price * missing:,.2f})"
         return (
             f"{missing} of {of} images of the {what} have no instruction yet{cost}; they are listed "
             f"in {path}: write their conversations and run the same command again with "

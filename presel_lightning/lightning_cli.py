@@ -10,7 +10,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from presel_lightning.compare import Grid
-from presel_lightning.config_parts import ConfigParts, explain
+from presel_lightning.config_parts import ConfigParts, explain, told_within
 from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.errors import UserError
 from presel_lightning.lock import occupy
@@ -42,8 +42,8 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     parser, config = cli.parser, cli.config
     if config.threads:
         torch.set_num_threads(config.threads)
-    scored = f"evaluate-{Path(config.checkpoint).name}" if config.checkpoint else name
-    plan = plan_from(parser, config, Path(config.out or f"runs/{scored}"))
+    plan = plan_from(parser, config, Path(config.out or f"runs/{folder_of(command, config, name)}"))
+    refuse_other(command, plan.out)
     unknown = set(plan.selector.needs) - set(KNOWN)
     if unknown:
         raise UserError(f"selector needs {', '.join(unknown)}; known: {', '.join(KNOWN)}")
@@ -60,6 +60,26 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
     recipe = Recipe(plan, parts)
     return recipe, options_of(command, parser, config)
+
+
+def folder_of(command: str, config: Namespace, name: str) -> str:
+    """Name of the run folder where none is given."""
+    if command == "compare":
+        return f"{name}-compare"
+    return f"evaluate-{Path(config.checkpoint).name}" if config.checkpoint else name
+
+
+def refuse_other(command: str, out: Path) -> None:
+    """Keep runs and comparisons out of each other's folders.
+
+    Raises:
+        UserError: the folder holds the other.
+    """
+    compared = (out / "grid.json").exists() or (out / "pools").is_dir()
+    if command in ("fit", "select") and compared:
+        raise UserError(f"--out {out} holds a comparison; give another folder")
+    if command == "compare" and (out / "selection").exists():
+        raise UserError(f"--out {out} holds a run; give another folder")
 
 
 def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[str, Any]:
@@ -103,7 +123,10 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
         known = ", ".join(get_args(Arm))
         raise UserError(f"baselines: {', '.join(sorted(unknown))} is unknown; choose of {known}")
     keys = ("data", "selector", "benchmarks", "annotator")
-    built = parser.instantiate(Namespace({key: config[key] for key in keys}))
+    try:
+        built = parser.instantiate(Namespace({key: config[key] for key in keys}))
+    except ValueError as error:
+        raise told_within(error) from error
     return Plan(
         out=out,
         seed=int(config.seed_everything),

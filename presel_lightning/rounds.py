@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from presel_lightning.data.annotations import read_records
 from presel_lightning.data.pool import Pool
-from presel_lightning.store import Ledger, read_json, write_json
+from presel_lightning.store import read_json, write_json
 
 
 class Rounds:
@@ -22,15 +21,21 @@ class Rounds:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.path = out / "selection" / "rounds.json"
+        self.path = out / "rounds.json"
 
     def reference(self, pool: Pool, seed: int) -> list[str]:
         """Uids of the reference split that was drawn with this seed and are still in the pool."""
-        split = Ledger(self.out / "run.json").stage("split")
-        file = self.out / "reference.json"
-        if split.get("status") != "done" or split.get("seed") != seed or not file.exists():
-            return []
-        return present(pool, (record["uid"] for record in read_records(file)))
+        drawn = self._read().get("reference", {})
+        return present(pool, drawn["uids"]) if drawn.get("seed") == seed else []
+
+    def draw(self, seed: int, uids: Iterable[str]) -> None:
+        """Write down the reference split of a seed."""
+        if uids := list(uids):
+            write_json(self.path, {**self._read(), "reference": {"seed": seed, "uids": uids}})
+
+    def _read(self) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
+        return found
 
     def selected(self, pool: Pool, method: str, budget: int) -> list[str]:
         """Uids that this method added at the largest budget below this one.
@@ -45,7 +50,7 @@ class Rounds:
 
     def read(self, method: str) -> list[dict[str, Any]]:
         """Rounds of a method, the smallest budget first."""
-        found = read_json(self.path) if self.path.exists() else {}
+        found = self._read()
         rounds: list[dict[str, Any]] = found.get("rounds", [])
         return rounds if found.get("method") == method else []
 
@@ -53,7 +58,7 @@ class Rounds:
         """Write down a round, in place of those that were as large or larger."""
         below = [found for found in self.read(method) if found["budget"] < budget]
         rounds = [*below, {"budget": budget, "uids": list(uids)}]
-        write_json(self.path, {"method": method, "rounds": rounds})
+        write_json(self.path, {**self._read(), "method": method, "rounds": rounds})
 
 
 def present(pool: Pool, uids: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from presel_lightning.callbacks import BlockWriter
 from presel_lightning.data.pool import Pool
+from presel_lightning.errors import UserError
 from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.fitting import UNSCORED, Fitting, devices_of
 from presel_lightning.models.processor import load_image_processor
@@ -75,6 +76,11 @@ class SignalStages(Fitting):
         The pre-instruction model scores all of it too, so that what a little training has changed
         can be told.
         """
+        if len(reference) < 2:
+            raise UserError(
+                f"data.reference is {self.data.reference} ({len(reference)} sample), and held-out "
+                "losses are made of two halves; raise it"
+            )
         halves = halves_of(self.data.pool, reference, self.plan.seed)
         for name, half in zip(UNSCORED[1:], halves, strict=True):
             self.fit_model(name, half, stage="final")

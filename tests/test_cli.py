@@ -25,6 +25,11 @@ MISTAKES = {
     "unknown baseline": (["--baselines", "oracle"], "untrained"),
     "unknown template": (["--data.template", "alpaca"], "vicuna_v1"),
     "wrong stage override": (["--stages.final.trainer", "{max_epoch: 2}"], "max_epoch"),
+    "wrong argument of a selector": (["--selector.init_args.weigting", "size"], "'weigting'"),
+    "what a selector itself refuses": (
+        ["--selector.init_args.weighting", "headrom"],
+        "choose of irs, size",
+    ),
     "missing checkpoint": (["--model.checkpoint", "/nowhere/model"], "model.checkpoint"),
 }
 
@@ -47,6 +52,14 @@ def test_one_line_and_exit_code_2(
 def test_mistakes_of_other_commands(words: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 2
     assert capfd.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["select", "check"])
+def test_photos_without_a_folder(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--config", "photos.yaml", "--out", str(tmp_path)]) == 2
+    assert "give --data.annotations with a folder" in capfd.readouterr().err
 
 
 def test_too_many_problems_stop_before_training(
@@ -77,3 +90,15 @@ def test_print_config_shows_every_key(capsys: pytest.CaptureFixture[str]) -> Non
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     assert all(key in shown for key in ("data:", "selector:", "stages:", "baselines:", "trainer:"))
+
+
+def test_runs_and_comparisons_keep_apart(
+    finished: Path, pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    comparison = tmp_path / "comparison"
+    comparison.mkdir()
+    (comparison / "grid.json").write_text("{}")
+    assert main(fit_arguments(pool_folder, comparison)) == 2
+    assert "holds a comparison" in capfd.readouterr().err
+    assert main(["compare", *fit_arguments(pool_folder, finished)[1:]]) == 2
+    assert "holds a run" in capfd.readouterr().err

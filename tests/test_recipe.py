@@ -117,6 +117,24 @@ def test_another_budget_redoes_what_depends_on_it(
     assert len(json.loads((out / "selection" / "selected.json").read_text())) == round(0.3 * N_POOL)
 
 
+def test_benchmarks_follow_the_arms_and_the_scores_that_they_are_set_beside(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    more = benchmark_arguments(pool_folder)
+    assert main(fit_arguments(pool_folder, out, *more, "--baselines")) == 0
+    assert set(scores(out)) == {"final"} and scores(out)["final"]["relative"] is None
+    assert main(fit_arguments(pool_folder, out, *more, "--baselines", "full")) == 0
+    assert set(scores(out)) == {"final", "full"}  # of models that were there all along
+    elsewhere = tmp_path / "full.json"
+    for best in (50.0, 80.0):
+        elsewhere.write_text(json.dumps({"tiny": best}))
+        given = [*more, "--baselines", "--full_scores", str(elsewhere)]
+        assert main(fit_arguments(pool_folder, out, *given)) == 0
+        final = scores(out)["final"]
+        assert final["relative"] == pytest.approx(100 * final["tiny"] / best)
+
+
 def test_report_can_be_written_again(finished: Path, tmp_path: Path) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(out / "report")

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli import main
+from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments
 
 
@@ -86,6 +87,33 @@ def features(out: Path) -> dict[str, np.ndarray]:
     return dict(zip(uids.tolist(), np.load(folder / "features.npy"), strict=True))
 
 
+def test_blocks_of_a_pass_that_was_given_up_are_not_taken_for_others(
+    pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = json.loads((pool_folder / "train.json").read_text())
+    part, out = tmp_path / "pool", tmp_path / "run"
+    shutil.copytree(pool_folder, part)
+    (part / "train.json").write_text(json.dumps(records[:100]))
+    more = ["--data.reference", "0.08", "--data.budget", "0.3", "--selector", "KCenter"]
+    assert select(part, out, *more) == 0
+    (part / "train.json").write_text(json.dumps(records))
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        patch.setattr(Signals, "write_features", full_disk)
+        select(part, out, *more)
+    assert list((out / "work").glob("features-*/block-*"))  # of the 30 new images
+    shutil.rmtree(out / "signals" / "features")
+    assert select(part, out, *more) == 0
+    assert select(part, tmp_path / "fresh", *more) == 0
+    found, expected = features(out), features(tmp_path / "fresh")
+    assert found.keys() == expected.keys()
+    assert all(np.allclose(found[uid], expected[uid], atol=1e-5) for uid in expected)
+    assert not list((out / "work").glob("features-*"))
+
+
+def full_disk(*_: object) -> None:
+    raise OSError("the disk is full")
+
+
 @pytest.fixture
 def photographs(pool_folder: Path, tmp_path: Path) -> tuple[Path, list[dict[str, Any]]]:
     """Folders of images, a folder a task, and the answers that belong to them."""
@@ -157,7 +185,6 @@ def test_from_pool_reveals_only_what_was_chosen(pool_folder: Path, tmp_path: Pat
     assert json.loads((out / "run.json").read_text())["arms_left_out"].keys() == {"random"}
     plain = tmp_path / "plain"
     assert main(fit_arguments(pool_folder, plain)) == 0
-    names = ("selection.parquet", "selected.json")
-    for name in names:
-        same = (out / "selection" / name, plain / "selection" / name)
+    for name in ("selection/selection.parquet", "selection/selected.json", "reference.json"):
+        same = (out / name, plain / name)
         assert same[0].read_bytes() == same[1].read_bytes()

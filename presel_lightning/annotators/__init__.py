@@ -11,7 +11,7 @@ from presel_lightning.annotators.base import (
 from presel_lightning.annotators.fiftyone import FiftyOne
 from presel_lightning.annotators.from_file import FromFile
 from presel_lightning.annotators.from_pool import FromPool
-from presel_lightning.annotators.journal import Journal
+from presel_lightning.annotators.journal import Journal, read_answers
 from presel_lightning.annotators.label_studio import LabelStudio
 from presel_lightning.annotators.openai_compatible import OpenAICompatible
 from presel_lightning.annotators.templates import prompt_for
@@ -29,5 +29,6 @@ __all__ = [
     "Report",
     "Request",
     "prompt_for",
+    "read_answers",
     "requests_for",
 ]

@@ -64,6 +64,16 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def read_answers(folder: Path) -> dict[str, Conversation]:
+    """Conversations by uid, without opening the file for writing; a line that is not whole waits."""
+    path = folder / "answers.jsonl"
+    if not path.exists():
+        return {}
+    whole = path.read_bytes().rpartition(b"\n")[0].decode("utf-8")
+    records = (json.loads(line) for line in whole.split("\n") if line)
+    return {record["uid"]: record["conversations"] for record in records}
+
+
 class Journal:
     """`answers.jsonl`: every answer that ever came in; the last of a uid counts.
 

@@ -37,7 +37,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of its folder."""
-        return f"{self.entry.label}-{self.budget:g}-{self.seed}"
+        return f"{self.entry.label}-{self.budget:.12g}-{self.seed}"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
@@ -12,16 +13,26 @@ from typing import TYPE_CHECKING, Any
 import torch
 import yaml
 
-from presel_lightning.compare.cells import Cell, Grid
+from presel_lightning.annotators import FromFile, FromPool
+from presel_lightning.compare.cells import FULL, Cell, Grid
 from presel_lightning.compare.jobs import Job, Slots, run_jobs
 from presel_lightning.compare.join import FEATURES, POOL, REFERENCE, join
 from presel_lightning.console import console, track
 from presel_lightning.datamodule import count_of
 from presel_lightning.errors import InstructionsMissing, PreselError, UserError
+from presel_lightning.eval.comparison import is_scored
 from presel_lightning.eval.comparison_page import print_comparison, write_comparison
 from presel_lightning.ranks import grouped
+from presel_lightning.selectors import Selector
 from presel_lightning.signals import FEATURES as FEATURES_SIGNAL
-from presel_lightning.store import Ledger, write_json, write_text
+from presel_lightning.store import (
+    Ledger,
+    fingerprint,
+    read_json,
+    replacing_folder,
+    write_json,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from presel_lightning.recipe import Recipe
@@ -56,7 +67,7 @@ def compare(recipe: Recipe, grid: Grid) -> None:
     if grid.pools:
         failed = compare_pools(recipe.out, grid.pools)
     else:
-        failed = compare_cells(recipe, grid, {name: s.needs for name, s in selectors.items()})
+        failed = compare_cells(recipe, grid, selectors)
     recipe.runner.ledger.update(state="incomplete" if failed else "done")
     stop_if(failed)
 
@@ -79,11 +90,15 @@ def compare_pools(out: Path, pools: Sequence[str]) -> Failed:
     return failed
 
 
-def compare_cells(recipe: Recipe, grid: Grid, needs: Mapping[str, Sequence[str]]) -> Failed:
+def compare_cells(recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector]) -> Failed:
     """Everything that cells share, then the cells, then the page."""
     out, cells = recipe.out, grid.cells()
+    needs = {name: selector.needs for name, selector in selectors.items()}
     wanted = sorted({need for each in needs.values() for need in each})
     recipe.pool()
+    if not can_have_everything(recipe):
+        cells = [cell for cell in cells if cell.entry.label != FULL]
+        recipe.runner.tell("[yellow]![/] full left out: not every image has an instruction")
     for budget in grid.budgets:
         count_of(budget, len(recipe.data.pool), "budgets")
     if FEATURES_SIGNAL in wanted:
@@ -92,19 +107,38 @@ def compare_cells(recipe: Recipe, grid: Grid, needs: Mapping[str, Sequence[str]]
     config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
     steps = steps_of_everything(recipe) if grid.equal == "steps" else None
     described = [describe(cell, needs.get(cell.entry.label, ())) for cell in cells]
-    write_json(out / "grid.json", {"cells": described})
+    write_json(out / "grid.json", {"cells": described, "rests_on": rests_on(recipe, selectors)})
     first = {cell.seed: cell for cell in cells}.values()
     prepared = [prepare(out, cell_config(config, cell, None), wanted) for cell in first]
     failed = work_off([job for job in prepared if job], slots, "reference splits")
-    if not failed:
-        jobs = [enter(out, cell, cell_config(config, cell, steps)) for cell in cells]
-        failed = work_off([job for job in jobs if job], slots, "cells")
-    if not any((out / "cells" / cell.name / "benchmark.json").exists() for cell in cells):
+    if failed:
+        return failed
+    jobs = [enter(out, cell, cell_config(config, cell, steps)) for cell in cells]
+    failed = work_off([job for job in jobs if job], slots, "cells")
+    if not any(is_scored(out / "cells" / cell.name) for cell in cells):
         return failed
     recipe.score_untrained()
     write_comparison(out)
     print_comparison(out)
     return failed
+
+
+def can_have_everything(recipe: Recipe) -> bool:
+    """Whether full data can be trained on: all instructions are written, and none is asked for."""
+    complete = bool(recipe.data.pool.has_instruction.all())
+    return complete or isinstance(recipe.plan.annotator, FromFile | FromPool)
+
+
+def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
+    """Name what cells rest on beside their configuration and the pool: the content of files."""
+    return fingerprint(
+        {
+            "models": [recipe.parts.model(stage).fingerprint() for stage in ("reference", "final")],
+            "benchmarks": [benchmark.fingerprint() for benchmark in recipe.plan.benchmarks],
+            "selectors": {name: selector.fingerprint() for name, selector in selectors.items()},
+            "full": recipe.full,
+        }
+    )
 
 
 def what_fits(recipe: Recipe, workers: int | None) -> Slots:
@@ -120,10 +154,17 @@ def what_fits(recipe: Recipe, workers: int | None) -> Slots:
 
 
 def steps_of_everything(recipe: Recipe) -> int:
-    """Training steps that full data takes."""
-    settings = recipe.parts.trainer_settings("final")
-    epochs = int(settings["max_epochs"])
-    return epochs * ceil(len(recipe.data.pool) / recipe.data.batch_size)
+    """Training steps that full data takes.
+
+    Raises:
+        UserError: the training is not limited by epochs.
+    """
+    epochs = recipe.parts.trainer_settings("final")["max_epochs"]
+    if not epochs.isdecimal():
+        raise UserError(
+            f"equal is steps, and trainer.max_epochs is {epochs}; give the epochs of full data"
+        )
+    return int(epochs) * ceil(len(recipe.data.pool) / recipe.data.batch_size)
 
 
 def cell_config(base: Json, cell: Cell, steps: int | None) -> Json:
@@ -187,7 +228,9 @@ def job_of(
     taken = join(folder, out, {**POOL, **FEATURES})
     if reference is not None:
         taken |= join(folder, reference, REFERENCE)
-    text = yaml.safe_dump(config, sort_keys=False)
+        take_answers(folder / "annotations", reference / "annotations")
+    origin = read_json(out / "grid.json")["rests_on"]
+    text = f"{yaml.safe_dump(config, sort_keys=False)}# rests on {origin}\n"
     file = folder / "cell.yaml"
     same = file.exists() and file.read_text(encoding="utf-8") == text
     current = same and all(before.get(name) == key for name, key in taken.items())
@@ -196,14 +239,24 @@ def job_of(
     ledger.update(state="joined")
     write_text(file, text)
     arguments = [command, "--config", str(file), "--out", str(folder), *more]
-    return Job(folder.name, arguments, folder / "log.txt")
+    label = folder.name if reference is not None else f"seed {folder.name}"
+    return Job(label, arguments, folder / "log.txt")
+
+
+def take_answers(own: Path, theirs: Path) -> None:
+    """Begin with the answers that the reference split got, so that none is asked for again."""
+    if theirs.is_dir() and not own.exists():
+        with replacing_folder(own) as folder:
+            shutil.copytree(theirs, folder, dirs_exist_ok=True)
 
 
 def work_off(jobs: list[Job], slots: Slots, what: str) -> Failed:
     """Run jobs with a bar; those that did not end well, with their exit codes."""
     failed = []
-    for job, code in track(run_jobs(jobs, slots), what, len(jobs)):
-        console.print(f"{'[red]✗[/]' if code else '[green]✓[/]'} {job.name}")
+    ended = track(run_jobs(jobs, slots), what, len(jobs))
+    for number, (job, code) in enumerate(ended, start=1):
+        mark = "[red]✗[/]" if code else "[green]✓[/]"
+        console.print(f"{mark} {job.name:<24} {number} of {len(jobs)} {what}")
         if code:
             failed.append((job, code))
     return failed

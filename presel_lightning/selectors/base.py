@@ -146,6 +146,8 @@ def extended(selection: Selection, pool: Pool, earlier: Sequence[str]) -> Select
         earlier: uids that were chosen before; none is in the reference split.
     """
     kept, wanted = pool.rows(earlier), pool.rows(selection.uids)
+    # a reference split that grew may leave less room than there was
+    kept = np.sort(kept[np.argsort(selection.rank[kept], kind="stable")][: len(wanted)])
     new = np.setdiff1d(wanted, kept)
     room = max(0, len(wanted) - len(kept))
     new = new[np.argsort(selection.rank[new], kind="stable")][:room]

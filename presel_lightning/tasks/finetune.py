@@ -276,7 +276,8 @@ class FineTune(LightningModule):
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union
         """AdamW with the projector in its own group; cosine over all steps after a warm-up."""
         total = int(self.trainer.estimated_stepping_batches)
-        warmup = ceil(self.warmup * total)
+        # LLaVA's first step is at rate 0: where it is the only one, nothing would be learnt
+        warmup = min(ceil(self.warmup * total), total - 1)
         optimizer = AdamW(self.parameter_groups(), lr=self.lr, betas=self.betas)
         schedule = LambdaLR(optimizer, lambda step: cosine_with_warmup(step, warmup, total))
         return {

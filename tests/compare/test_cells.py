@@ -20,6 +20,8 @@ def test_every_combination_is_a_cell_and_full_data_comes_last() -> None:
         "Random-0.1-3"
     ]
     assert grid.cells()[-1].entry.label == FULL
+    near = [cell.name for cell in Grid(["Random"], [1_234_567, 1_234_568], [3], full=False).cells()]
+    assert near == ["Random-1234567-3", "Random-1234568-3"]
 
 
 def test_a_selector_is_a_name_or_a_class_with_arguments() -> None:

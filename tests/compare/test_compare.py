@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -244,9 +245,59 @@ def test_equal_steps_are_those_of_full_data(pool_folder: Path, tmp_path: Path) -
     assert stages(tmp_path / "cells" / "Random-0.25-0")["final"]["samples"] == BUDGET
 
 
+def test_scores_are_made_anew_where_the_content_of_a_file_has_changed(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    pool, out = shutil.copytree(pool_folder, tmp_path / "pool"), tmp_path / "run"
+    given = fit_arguments(pool, out, *benchmark_arguments(pool))[1:]
+    command = ["compare", *given, "--selectors", "Random", "--seeds", "0", "--full_scores"]
+    (tmp_path / "full.json").write_text(json.dumps({"tiny": 50.0}))
+    command += [str(tmp_path / "full.json")]
+    assert main(command) == 0
+    scored = out / "cells" / "Random-0.25-0" / "work" / "scores" / "final.json"
+    assert json.loads(scored.read_text())["benchmarks"]["tiny"]["n"] == 16
+    items = json.loads((pool / "test.json").read_text())
+    (pool / "test.json").write_text(json.dumps(items[:7]))
+    model = scored.parents[2] / "models" / "final" / "adapter_model.safetensors"
+    fitted = model.stat().st_mtime_ns
+    assert main(command) == 0
+    assert json.loads(scored.read_text())["benchmarks"]["tiny"]["n"] == 7
+    assert model.stat().st_mtime_ns == fitted
+
+
+def test_answers_of_the_reference_split_are_had_once(pool_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    given = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))[1:]
+    grid = ["--selectors", "PreSel", "--seeds", "0", "--annotator", "FromPool"]
+    assert main(["compare", *given, *grid]) == 0
+    shared = out / "references" / "0"
+    for name, size in (("PreSel-0.25-0", BUDGET), ("full-1-0", N_POOL)):
+        folder = out / "cells" / name
+        assert (folder / "models" / "reference").samefile(shared / "models" / "reference")
+        log = (folder / "annotations" / "access.jsonl").read_text().splitlines()
+        why = [json.loads(line)["why"] for line in log]
+        assert why.count("reference split") == REFERENCE and len(why) == size
+    assert "· reference" in (out / "cells" / "PreSel-0.25-0" / "log.txt").read_text()
+
+
+def test_full_data_is_left_out_where_it_would_have_to_be_written_first(
+    pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pool, out = shutil.copytree(pool_folder, tmp_path / "pool"), tmp_path / "run"
+    records = json.loads((pool / "train.json").read_text())
+    for record in records:
+        del record["conversations"]
+    (pool / "train.json").write_text(json.dumps(records))
+    given = fit_arguments(pool, out, *benchmark_arguments(pool))[1:]
+    assert main(["compare", *given, "--selectors", "Random", "--seeds", "0"]) == 3
+    assert "full left out" in capfd.readouterr().out
+    assert [path.name for path in (out / "cells").iterdir()] == ["Random-0.25-0"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
+        (["--equal", "steps", "--trainer.max_epochs", "-1"], "give the epochs of full data"),
         (["--selectors", "Random", "Random"], "Random comes twice"),
         (["--selectors", "Nothing"], "Nothing"),
         (["--seeds", "1", "1"], "seeds and budgets must not repeat"),

@@ -283,7 +283,7 @@ def write_cell(folder: Path, score: float, benchmark: str) -> None:
     made = ("features", "reference", "losses", "held_out_a", "held_out_b", "held_out")
     stages: Json = {name: {"seconds": 1.0} for name in (*made, "selection")}
     stages["final"] = {"samples": 4, "instructions": 4}
-    write_json(folder / "run.json", {"stages": stages})
+    write_json(folder / "run.json", {"stages": stages, "state": "done"})
     (folder / "selection").mkdir()
     uids = [f"{number:032x}" for number in range(8)]
     chosen = [number % 2 == 0 for number in range(8)]
@@ -354,6 +354,12 @@ def test_the_table_of_all_scores(out: Path) -> None:
     assert float(found["A", "0"]["relative"]) == pytest.approx(88.0)
     assert float(found["A", "1"]["relative"]) == pytest.approx(94.0)  # the mean of full data
     assert found["untrained", ""]["score"] == "5.0"
+
+
+def test_scores_of_an_earlier_call_are_not_those_of_a_cell_that_failed_since(out: Path) -> None:
+    file = out / "cells" / "A-0.5-1" / "run.json"
+    write_json(file, {**json.loads(file.read_text()), "state": "running"})
+    assert ("A", 1) not in {(c["selector"], c["seed"]) for c in read_cells(out)}
 
 
 def test_several_pools_have_one_page(tmp_path: Path) -> None:

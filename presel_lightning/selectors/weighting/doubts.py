@@ -11,6 +11,8 @@ from presel_lightning.selectors.weighting.headroom_error import HeadroomError
 
 SOLVED = 0.25
 """Held-out error below which a task has little left to learn."""
+ENOUGH = 4
+"""Reference samples of a task below which its mean IRS says next to nothing."""
 SHARE = 0.5
 """Part of the weight on such tasks that is worth a word."""
 
@@ -26,7 +28,23 @@ def doubts_of_irs(facts: TaskFacts, weights: Tensor) -> list[str]:
         facts: what is known of the tasks.
         weights: (M,) share of the budget of each task.
     """
-    return [*above_one(facts), *on_solved_tasks(facts, weights)]
+    return [*on_few_samples(facts), *above_one(facts), *on_solved_tasks(facts, weights)]
+
+
+def on_few_samples(facts: TaskFacts) -> list[str]:
+    """Tasks whose weight rests on a handful of reference samples."""
+    few = [
+        task
+        for task, n in zip(facts.pool.tasks, facts.reference.tolist(), strict=True)
+        if n < ENOUGH
+    ]
+    if not few:
+        return []
+    text = (
+        f"the IRS of {', '.join(few)} rests on fewer than {ENOUGH} reference samples each: their "
+        "budgets are little more than chance; raise data.reference, or take SizeBalanced"
+    )
+    return [text]
 
 
 def above_one(facts: TaskFacts) -> list[str]:

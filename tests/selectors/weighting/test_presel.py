@@ -15,7 +15,7 @@ from presel_lightning.cli import main
 from presel_lightning.functional import allocate
 from presel_lightning.selectors import PreSel
 from presel_lightning.selectors.weighting import WEIGHTINGS, TaskFacts, weighting_of
-from presel_lightning.selectors.weighting.doubts import doubts_of_irs
+from presel_lightning.selectors.weighting.doubts import doubts_of_irs, on_solved_tasks
 from presel_lightning.signals import HELD_OUT_LOSS, PAIRED_LOSS
 from tests.conftest import N_POOL, fit_arguments
 from tests.selectors.pools import Pair
@@ -71,27 +71,30 @@ def test_random_images_of_a_task_are_the_same_under_every_rule(pair: Pair) -> No
 def test_every_irs_above_one_is_named(tmp_path: Path) -> None:
     facts = facts_of(tmp_path, irs={**IRS, "noisy": [1.4, 1.0], "hard": [0.9, 1.1]})
     facts.signals.held_out_loss_path.unlink()
-    (text,) = doubts_of_irs(facts, torch.ones(3))
+    few, text = doubts_of_irs(facts, torch.ones(3))
+    assert "hard, noisy rests on fewer than 4" in few
     assert "above 1 in noisy (1.20): " in text and "hard (" not in text
 
 
 def test_weight_on_solved_tasks_is_told_where_it_is_known(tmp_path: Path) -> None:
     right = {"easy": [1, 1, 1, 1], "hard": [0, 0], "noisy": [0, 1]}  # easy: .5 / 5
     facts = facts_of(tmp_path, correct=right, irs={**IRS, "noisy": [0.5, 0.5]})
-    assert doubts_of_irs(facts, torch.tensor([0.5, 0.3, 0.2])) == []
-    (text,) = doubts_of_irs(facts, torch.tensor([0.6, 0.2, 0.2]))
+    assert on_solved_tasks(facts, torch.tensor([0.5, 0.3, 0.2])) == []
+    (text,) = on_solved_tasks(facts, torch.tensor([0.6, 0.2, 0.2]))
+    assert text in doubts_of_irs(facts, torch.tensor([0.6, 0.2, 0.2]))
     assert text.startswith("60 % of the IRS weight is on tasks with a held-out error under 0.25")
     assert "(easy)" in text
     # of another reference split nothing is known
     fewer = facts.pool.with_reference(facts.pool.uid[np.flatnonzero(facts.pool.reference)[1:]])
-    assert doubts_of_irs(TaskFacts(fewer, facts.signals), torch.tensor([0.6, 0.2, 0.2])) == []
+    assert on_solved_tasks(TaskFacts(fewer, facts.signals), torch.tensor([0.6, 0.2, 0.2])) == []
 
 
 def test_warnings_travel_with_the_selection(pair: Pair) -> None:
     pool, signals = pair
-    assert PreSel().select(pool, signals, 9, seed=0).meta == {}  # every IRS is below 1
+    (few,) = PreSel().select(pool, signals, 9, seed=0).meta["warnings"]
+    assert "rests on fewer than 4 reference samples" in few  # and every IRS is below 1
     facts = TaskFacts(pool, signals)
-    assert not doubts_of_irs(facts, torch.tensor([0.1, 0.1, 0.8], dtype=torch.float64))
+    assert not on_solved_tasks(facts, torch.tensor([0.1, 0.1, 0.8], dtype=torch.float64))
 
 
 def test_every_rule_works_from_the_command_line(
