@@ -116,7 +116,15 @@ class Scoring:
             raise UserError(f"benchmarks need names of their own, not {', '.join(names)}")
         for benchmark in self.plan.benchmarks:
             benchmark.examine()
-        return full_scores(self.plan.full_scores) if self.plan.full_scores else None
+        if not self.plan.full_scores:
+            return None
+        full = full_scores(self.plan.full_scores)
+        if names and not full.keys() & set(names):
+            self.runner.tell(
+                f"[yellow]![/] full_scores {self.plan.full_scores} has none of the benchmarks "
+                f"{', '.join(names)}: no relative performance; its names are {', '.join(full)}"
+            )
+        return full
 
     def evaluate(self, checkpoint: str) -> None:
         """Score one checkpoint on the benchmarks and print the scores."""

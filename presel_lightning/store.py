@@ -71,6 +71,12 @@ def digest_folder(folder: Path) -> str:
     )
 
 
+def user_cache() -> Path:
+    """What is made once for all runs: `$PRESEL_LIGHTNING_CACHE`, or a folder in the user's cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("PRESEL_LIGHTNING_CACHE") or f"{home}/presel_lightning").expanduser()
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, never a part."""
     with replacing(path) as temporary:

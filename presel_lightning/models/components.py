@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from transformers.utils.hub import cached_file
 
 from presel_lightning.errors import UserError
-from presel_lightning.store import digest_file, digest_folder, fingerprint, read_json
+from presel_lightning.store import digest_file, digest_folder, fingerprint, read_json, user_cache
 
 FILE = "components.json"
 """Beside the weights of an assembled model, and of what was tuned from it."""
@@ -30,10 +29,8 @@ class Components:
 
 
 def cache_folder() -> Path:
-    """Where assembled models are kept: under `PRESEL_LIGHTNING_CACHE`, or the user's cache."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    root = os.environ.get("PRESEL_LIGHTNING_CACHE") or f"{home}/presel_lightning"
-    return Path(root).expanduser() / "llava"
+    """Where assembled models are kept."""
+    return user_cache() / "llava"
 
 
 def describe_components(components: Components) -> str:

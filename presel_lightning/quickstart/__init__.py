@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 from presel_lightning.errors import UserError
+from presel_lightning.store import user_cache
 
 _HERE = Path(__file__).parent
 
@@ -40,7 +40,7 @@ def pool(folder: Path | None = None, name: str = NAME) -> Path:
     kind = name.partition(":")[2]
     kind_of(kind)
     place_name = "-".join(filter(None, [NAME, kind, _generator_hash()]))
-    places = [_cache()] if folder is None else [_cache(), folder]
+    places = [user_cache()] if folder is None else [user_cache(), folder]
     for place in places:
         try:
             return _made(place / place_name, kind)
@@ -67,13 +67,6 @@ def _made(target: Path, kind: str) -> Path:
             if not (target / "train.json").exists():
                 raise
     return target
-
-
-def _cache() -> Path:
-    if own := os.environ.get("PRESEL_LIGHTNING_CACHE"):
-        return Path(own)
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "presel_lightning"
 
 
 def _generator_hash() -> str:
