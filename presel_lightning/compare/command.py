@@ -61,6 +61,12 @@ def compare(recipe: Recipe, grid: Grid) -> None:
         raise UserError("compare starts its own processes; run it as one, without torchrun or srun")
     if not recipe.plan.benchmarks:
         raise UserError("benchmarks is empty; name what the models are compared on")
+    if not isinstance(recipe.plan.annotator, FromFile | FromPool | None):
+        raise UserError(
+            "compare has nothing written, as cells side by side would pay for an image more than "
+            "once; let `fit` or `select` have it written, then give --annotator FromFile "
+            "--annotator.init_args.path OUT/annotations/answers.jsonl"
+        )
     selectors = {entry.label: recipe.parts.selector(entry.selector) for entry in grid.entries()}
     recipe.full = recipe.examine_benchmarks()
     recipe.begin()

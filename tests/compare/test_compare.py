@@ -302,6 +302,7 @@ def test_full_data_is_left_out_where_it_would_have_to_be_written_first(
         (["--selectors", "Nothing"], "Nothing"),
         (["--seeds", "1", "1"], "seeds and budgets must not repeat"),
         (["--benchmarks", "[]"], "benchmarks is empty"),
+        (["--annotator", "LabelStudio"], "--annotator FromFile"),
         (["--budgets", "7000"], "7000"),
     ],
 )
