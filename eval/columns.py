@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 JUDGE_KEY = "OPENAI_API_KEY"
@@ -144,12 +144,3 @@ def column(name: str) -> Column:
         KeyError: there is none.
     """
     return {found.name: found for found in COLUMNS}[name]
-
-
-def runnable(
-    columns: Iterable[Column], environment: Mapping[str, str]
-) -> tuple[list[Column], dict[str, str]]:
-    """Part columns into those that lmms-eval can score here, and {name: why not}."""
-    every = list(columns)
-    reasons = {c.name: why for c in every if (why := c.skipped(environment))}
-    return [c for c in every if c.name not in reasons], reasons

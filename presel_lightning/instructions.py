@@ -125,7 +125,11 @@ class Instructions(Scoring):
             return found.get("fingerprint") == key and recent
 
         def work() -> Facts:
-            answers = annotator.annotate(self.requests(wanted, what), self.answers, pool)
+            asked = self.requests(wanted, what)
+            left = [r for r in asked if not pool.has_instruction[pool.rows([r.uid])[0]]]
+            if left and (cost := annotator.estimate(left, self.answers)) is not None:
+                self.runner.tell(f"  {len(left)} instructions to write, about {cost:,.2f}")
+            answers = annotator.annotate(asked, self.answers, pool)
             self.tell_answers(answers, what)
             ledger.record(
                 "annotations",
@@ -144,7 +148,6 @@ class Instructions(Scoring):
         if grouped():
             agree(lambda: None)
         self.use_answers()
-        self.data.pool = self.data.pool.with_reference(pool.uid[pool.reference])
         return True
 
     def tell_answers(self, answers: Answers, what: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from math import ceil, cos, pi
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from transformers import get_cosine_schedule_with_warmup
 
 from presel_lightning.console import console
 from presel_lightning.data.encoders import SIDES
@@ -39,13 +39,6 @@ Batch = dict[str, Any]
 
 NO_IMAGE = (*SIDES, "first", "prefix")
 """Entries of a batch of pairs that are not the images."""
-
-
-def cosine_with_warmup(step: int, warmup: int, total: int) -> float:
-    """Factor of the learning rate: linear to 1 over `warmup` steps, then half a cosine to 0."""
-    if step < warmup:
-        return step / max(1, warmup)
-    return 0.5 * (1 + cos(pi * min(1.0, (step - warmup) / max(1, total - warmup))))
 
 
 class FineTune(LightningModule):
@@ -279,7 +272,7 @@ class FineTune(LightningModule):
         # LLaVA's first step is at rate 0: where it is the only one, nothing would be learnt
         warmup = min(ceil(self.warmup * total), total - 1)
         optimizer = AdamW(self.parameter_groups(), lr=self.lr, betas=self.betas)
-        schedule = LambdaLR(optimizer, lambda step: cosine_with_warmup(step, warmup, total))
+        schedule = get_cosine_schedule_with_warmup(optimizer, warmup, total)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
