@@ -115,7 +115,7 @@ def _safe_part(part: str) -> str:
         plain = plain.encode()[:MAX_PART].decode(errors="ignore")
     if plain == part:
         return part
-    mark = hashlib.blake2b(os.fsencode(part), digest_size=4).hexdigest()
+    mark = hashlib.blake2b(part.encode(errors="surrogatepass"), digest_size=4).hexdigest()
     return f"{plain}~{mark}"
 
 

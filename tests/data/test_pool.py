@@ -210,7 +210,7 @@ RECORDS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(records=RECORDS, seed=st.integers(0, 99))
 def test_order_of_rows_does_not_matter(root: Path, records: list[Record], seed: int) -> None:
     shuffled = random.Random(seed).sample(records, len(records))

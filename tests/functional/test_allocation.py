@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from presel_lightning.functional import allocate, proportional_split
@@ -45,7 +45,6 @@ def by_fractions(weights: list[int], capacities: list[int], total: int) -> list[
     return given_out
 
 
-@settings(deadline=None)
 @given(problems())
 def test_allocation_is_the_rule_in_exact_arithmetic(
     problem: tuple[list[int], list[int], int],
@@ -55,7 +54,6 @@ def test_allocation_is_the_rule_in_exact_arithmetic(
     assert allocate(torch.tensor(weights), torch.tensor(capacities), total).tolist() == expected
 
 
-@settings(deadline=None)
 @given(problems(), st.sampled_from([0.1, 1 / 3, 7.0, 1e-9, 1e12]))
 def test_allocation_does_not_see_the_scale_of_the_weights(
     problem: tuple[list[int], list[int], int], scale: float
@@ -67,7 +65,6 @@ def test_allocation_does_not_see_the_scale_of_the_weights(
     )
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.floats(0, 1e6), min_size=1, max_size=200), st.integers(0, 10**8), st.integers(0, 99)
 )
@@ -79,7 +76,6 @@ def test_allocation_is_exact_and_honours_caps(weights: list[float], total: int, 
     assert (result >= 0).all() and (result <= capacities).all()
 
 
-@settings(deadline=None)
 @given(problems())
 def test_more_weight_never_gets_less(problem: tuple[list[int], list[int], int]) -> None:
     weights, capacities, total = problem
@@ -115,7 +111,6 @@ def test_a_negative_total_is_refused() -> None:
         allocate(torch.ones(2), torch.tensor([1, 1]), -1)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=15), st.integers(1, 2000))
 def test_every_task_is_in_the_reference_split(sizes: list[int], total: int) -> None:
     assume(total >= len(sizes))

@@ -3,7 +3,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -28,7 +28,6 @@ def literal(features: Tensor, labels: Tensor, k: int) -> list[float]:
     return result
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.integers(1, 6), st.integers(1, 7), st.integers(0, 10**6))
 def test_centrality_is_the_literal_double_loop(n: int, clusters: int, k: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -46,7 +46,7 @@ def test_labels_do_not_depend_on_the_number_of_threads() -> None:
     assert torch.equal(*results)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 120), st.integers(1, 90), st.integers(1, 12), st.integers(0, 10**6))
 def test_no_cluster_is_empty_and_equal_rows_stay_together(
     n: int, k: int, values: int, seed: int

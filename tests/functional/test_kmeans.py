@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from torch import Tensor
@@ -76,7 +76,6 @@ def test_the_seed_is_what_makes_two_runs_differ() -> None:
     assert not torch.equal(kmeans(features, 20, seed=0).labels, kmeans(features, 20, seed=1).labels)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 120), st.integers(1, 90), st.integers(1, 12), st.integers(0, 10**6))
 def test_no_cluster_is_empty_and_equal_rows_stay_together(
     n: int, k: int, values: int, seed: int

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from presel_lightning.functional import official_task_budgets
@@ -47,7 +47,6 @@ def tasks(draw: st.DrawFn) -> tuple[list[float], list[int]]:
     return weights, draw(st.lists(st.integers(0, 200), min_size=number, max_size=number))
 
 
-@settings(deadline=None)
 @given(tasks(), st.integers(0, 1000))
 def test_both_rules_are_the_published_ones(task: tuple[list[float], list[int]], total: int) -> None:
     weights, sizes = torch.tensor(task[0], dtype=torch.float64), torch.tensor(task[1])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
@@ -33,7 +33,6 @@ def test_losses_of_different_shape_are_refused() -> None:
         instruction_relevance(torch.ones(2), torch.ones(3))
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 50), min_size=1, max_size=30), st.floats(0.01, 10))
 def test_weights_are_scipys_softmax(relevance: list[float], temperature: float) -> None:
     expected = softmax(-np.array(relevance) / temperature)

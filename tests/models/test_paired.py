@@ -93,7 +93,7 @@ def assert_as_alone(tuned: FineTune, pairs: PairSet, samples: list[dict[str, Any
         torch.testing.assert_close(found[f"loss_{side}"], expected, rtol=1e-4, atol=0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     talks=st.lists(conversations, min_size=1, max_size=5),
     template=st.sampled_from(["vicuna_v1", "vicuna_bare"]),

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
@@ -56,7 +56,6 @@ def official(features: Tensor, labels: Tensor, excluded: Tensor, wanted: int) ->
     return chosen
 
 
-@settings(deadline=None)
 @given(tasks(), st.integers(0, 100))
 def test_official_chooses_what_the_authors_scripts_choose(
     task: tuple[Tensor, Tensor, Tensor], budget: int
@@ -76,7 +75,6 @@ def test_official_may_miss_the_budget_by_what_one_pass_cannot_mend() -> None:
     assert choose(features, labels, 1, nothing, "official").quota.tolist() == [1, 0]
 
 
-@settings(deadline=None)
 @given(tasks(), st.integers(0, 100))
 def test_exact_meets_the_budget_and_never_takes_an_excluded_row(
     task: tuple[Tensor, Tensor, Tensor], budget: int
@@ -88,7 +86,6 @@ def test_exact_meets_the_budget_and_never_takes_an_excluded_row(
     assert picked.rows.unique().tolist() == picked.rows.tolist()
 
 
-@settings(deadline=None)
 @given(tasks(), st.floats(0, 100))
 def test_floor_is_equation_6_rounded_down(
     task: tuple[Tensor, Tensor, Tensor], budget: float
@@ -102,7 +99,6 @@ def test_floor_is_equation_6_rounded_down(
         assert got == count or math.floor(ideal - 1e-6) <= got <= ideal + 1e-6
 
 
-@settings(deadline=None)
 @given(tasks(), st.integers(0, 100))
 def test_each_cluster_keeps_its_best_by_centrality_among_available_rows(
     task: tuple[Tensor, Tensor, Tensor], budget: int
