@@ -57,7 +57,8 @@ def nearest_similarity(features: Tensor, k: int) -> Tensor:
     if len(features) == 1:
         return torch.zeros(1, dtype=torch.float64, device=features.device)
     k = min(k, len(features) - 1)
-    vectors = normalize(features.double(), dim=1)  # (n, D)
+    vectors = features.to(torch.float64, copy=True)  # (n, D)
+    vectors = normalize(vectors, dim=1, out=vectors)
     return torch.cat([_mean_nearest(vectors, start, k) for start in range(0, len(vectors), _ROWS)])
 
 

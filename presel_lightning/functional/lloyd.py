@@ -28,8 +28,8 @@ class Lloyd:
     pieces: list[Piece]
     middles: Tensor  # (groups, D) float32
     centroids: Tensor  # (C, D) float32: means of the labels, or what `swap` made of them
-    sums: Tensor  # (C + 1, D) float64, of the labels; the last is for rows without one
-    mass: Tensor  # (C + 1,) float64
+    sums: Tensor  # (C, D) float64, of the labels
+    mass: Tensor  # (C,) float64
     block: int
     threads: int
     laid_out: bool = False  # whether the rows lie in `source` as they are numbered
@@ -65,8 +65,8 @@ class Lloyd:
             pieces=_pieces(torch.bincount(cell, minlength=len(cells)), block),
             middles=cells,
             centroids=centroids,
-            sums=weight.new_zeros(len(centroids) + 1, centroids.shape[1]),
-            mass=weight.new_zeros(len(centroids) + 1),
+            sums=weight.new_zeros(centroids.shape),
+            mass=weight.new_zeros(len(centroids)),
             block=block,
             threads=threads,
         )
@@ -143,16 +143,18 @@ class Lloyd:
     def _move(self, labels: Tensor) -> None:
         """Take over new labels: move what changed between the sums, and average."""
         moved = (labels != self.labels).nonzero()[:, 0]
+        labelled = bool(self.mass.any())  # no row is, before the first pass
         for part in torch.split(moved, self.block):
             weight, before, now = self.weight[part], self.labels[part], labels[part]
             rows = self.source[self.place[part]].double().mul_(weight[:, None])
             # unlike index_add_, this sums in the same order on every run, on a GPU too
             self.sums.index_put_((now,), rows, accumulate=True)
-            self.sums.index_put_((before,), -rows, accumulate=True)
             self.mass.index_put_((now,), weight, accumulate=True)
-            self.mass.index_put_((before,), -weight, accumulate=True)
+            if labelled:
+                self.sums.index_put_((before,), rows.neg_(), accumulate=True)
+                self.mass.index_put_((before,), -weight, accumulate=True)
         self.labels = labels
-        self.centroids = (self.sums[:-1] / self.mass[:-1, None]).float()
+        self.centroids = (self.sums / self.mass[:, None]).float()
 
 
 def _pieces(sizes: Tensor, block: int) -> list[Piece]:
