@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
 from pathlib import Path
@@ -10,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from rich.markup import escape
 
 import presel_lightning.eval.lmms  # noqa: F401 - a config may name its class
@@ -28,7 +28,7 @@ from presel_lightning.eval.model_benchmark import (
     as_it_was,
 )
 from presel_lightning.models.parallel import is_sharded
-from presel_lightning.ranks import grouped, rank_zero
+from presel_lightning.ranks import agree, rank_zero
 from presel_lightning.store import read_json, write_json
 from presel_lightning.tasks.finetune import FineTune
 
@@ -71,10 +71,28 @@ class Benchmark(Callback):
         self.scores: dict[str, dict[str, Any]] = {}
 
     def done(self) -> bool:
-        """Whether the file holds the scores of this very model on these benchmarks."""
-        return (
-            self.path is not None and self.path.exists() and read_json(self.path)["key"] == self.key
-        )
+        """Whether the file holds the scores of this very model on these benchmarks.
+
+        One that failed is to be tried again; not one that cannot be scored here.
+        """
+        return self._found() is not None and len(self.kept()) == len(self.benchmarks)
+
+    def kept(self) -> dict[str, dict[str, Any]]:
+        """What the file says of the benchmarks that need not be tried again."""
+        found = self._found() or {}
+        return {
+            benchmark.name: part
+            for benchmark in self.benchmarks
+            if (part := found.get(benchmark.name))
+            and (part["score"] is not None or part.get("reasons") == benchmark.skipped())
+        }
+
+    def _found(self) -> dict[str, dict[str, Any]] | None:
+        """What the file says of this very model on these benchmarks."""
+        if self.path is None or not self.path.exists():
+            return None
+        content: dict[str, Any] = read_json(self.path)
+        return content["benchmarks"] if content["key"] == self.key else None
 
     def seconds(self) -> float:
         """How long the scoring took."""
@@ -88,10 +106,9 @@ class Benchmark(Callback):
         module = tuned(pl_module)
         if is_sharded(module.model):
             return
-        if self._scored_at == trainer.global_step > 0:  # after the last step, that is
-            self.write()
-        else:
-            self.run(trainer, module)
+        if not self._scored_at == trainer.global_step > 0:  # after the last step, that is
+            self.scores = self.score(trainer, module, self.benchmarks)
+        self.write()
 
     def on_train_batch_end(
         self,
@@ -107,15 +124,18 @@ class Benchmark(Callback):
         if not due or step == self._scored_at or is_sharded(module.model):
             return
         self._scored_at = step
-        self.scores = self.score(trainer, module)
+        self.scores = self.score(trainer, module, self.benchmarks)
         scores = {f"benchmark/{name}": found["score"] for name, found in self.scores.items()}
         known = {name: score for name, score in scores.items() if score is not None}
         for logger in trainer.loggers:
             logger.log_metrics(known, step)
 
     def run(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
-        """Score a model that lies on the Trainer's device, and write the scores down."""
-        self.scores = self.score(trainer, module)
+        """Score a model that lies on the Trainer's device where the file does not; write it."""
+        kept = agree(self.kept)
+        new = [benchmark for benchmark in self.benchmarks if benchmark.name not in kept]
+        found = kept | self.score(trainer, module, new)
+        self.scores = {benchmark.name: found[benchmark.name] for benchmark in self.benchmarks}
         self.write()
         return self.scores
 
@@ -124,11 +144,13 @@ class Benchmark(Callback):
         if self.path is not None and rank_zero():
             write_json(self.path, {"key": self.key, "benchmarks": self.scores})
 
-    def score(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
+    def score(
+        self, trainer: Trainer, module: FineTune, benchmarks: Sequence[BenchmarkTask]
+    ) -> dict[str, dict[str, Any]]:
         """Scores by benchmark; random states and the parts' modes are afterwards as before."""
         scores: dict[str, dict[str, Any]] = {}
         with as_it_was(module), self.folder() as folder:
-            for benchmark in self.benchmarks:
+            for benchmark in benchmarks:
                 start = time.perf_counter()
                 score = self.asked(benchmark, self.live(trainer, module, benchmark, Path(folder)))
                 took = round(time.perf_counter() - start, 3)
@@ -185,16 +207,6 @@ class Benchmark(Callback):
         return nullcontext(self.path.with_suffix(""))
 
 
-def join(trainer: Trainer) -> None:
-    """Start the processes that a Trainer asks for, and let them find each other.
-
-    A fit does so by itself; for scores alone nothing would.
-    """
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, _SubprocessScriptLauncher) and not grouped():
-        launcher.launch(trainer.strategy.setup_environment)
-
-
 def tuned(module: LightningModule) -> FineTune:
     """The module, which must be one that answers questions."""
     if not isinstance(module, FineTune):
@@ -209,8 +221,7 @@ def as_json(score: Score) -> dict[str, Any]:
         "score": round(score.score, 4) if isfinite(score.score) else None,
         "tasks": {task: round(value, 4) for task, value in score.tasks.items()},
         "n": score.n,
-        "items": score.items,
-        "item_tasks": score.item_tasks,
+        **score.kept(),
         **({"reasons": reasons} if reasons else {}),
     }
 

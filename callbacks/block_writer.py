@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
 from presel_lightning.data.batches import Blocks
+from presel_lightning.ranks import agree, meet, rank_zero, until
 from presel_lightning.store import replacing
+
+if TYPE_CHECKING:
+    from presel_lightning.datamodule import SelectionDataModule
 
 
 class BlockWriter(BasePredictionWriter):
@@ -38,6 +42,18 @@ class BlockWriter(BasePredictionWriter):
     def pending(self) -> list[int]:
         """Blocks that are not on disk."""
         return [block for block in range(len(self.blocks)) if not self.path(block).exists()]
+
+    def fill(self, trainer: Trainer, module: LightningModule, data: SelectionDataModule) -> None:
+        """Compute the blocks that are missing, each process its own, until the first has all."""
+        pending = agree(self.pending)
+        if not pending:
+            return
+        trainer.callbacks.append(self)  # type: ignore[attr-defined]
+        data.serve(pending)
+        trainer.predict(module, datamodule=data, return_predictions=False)
+        meet()
+        if rank_zero():
+            until(lambda: not self.pending(), self.folder)
 
     def write_on_batch_end(
         self,

@@ -46,13 +46,20 @@ class Item:
 class Score:
     """What a model reached.
 
+    The credits are there for the intervals. Each list has an entry for each item, in an order that
+    does not change. Where they are kept, `score` is `scale` times their mean: over all, or over the
+    tasks of their means.
+
     Attributes:
         score: in percent (0 to 100).
         tasks: the same for each task.
         n: number of items.
-        items: (n,) credit of each item, 0 to 1, in an order that does not change; for intervals,
-            and only where `score` is their mean in percent, over all or over tasks.
-        item_tasks: (n,) task of each item, where `score` is the mean over tasks.
+        items: credit of each item, 0 to 1.
+        item_tasks: task of each item, where `score` is the mean over tasks.
+        item_weights: weight of each item in the mean; none is 1.
+        item_units: what each item hangs on, its image say: items of one unit are drawn together.
+        item_ids: name of each item.
+        scale: score where every credit is 1.
     """
 
     score: float
@@ -60,6 +67,18 @@ class Score:
     n: int
     items: list[float] | None = None
     item_tasks: list[str] | None = None
+    item_weights: list[float] | None = None
+    item_units: list[str] | None = None
+    item_ids: list[str] | None = None
+    scale: float = 100.0
+
+    def kept(self) -> dict[str, Any]:
+        """The credits as JSON; nothing where there are none."""
+        if self.items is None:
+            return {}
+        names = ("item_ids", "items", "item_tasks", "item_weights", "item_units")
+        lists = {name: found for name in names if (found := getattr(self, name)) is not None}
+        return {**lists, "scale": self.scale}
 
 
 class BenchmarkTask(ABC):
@@ -84,6 +103,10 @@ class BenchmarkTask(ABC):
     @abstractmethod
     def score(self, predictions: list[str]) -> Score:
         """Score one answer an item, in the order of `items()`."""
+
+    def skipped(self) -> dict[str, str]:
+        """Parts that cannot be scored here, each with the reason."""
+        return {}
 
     def examine(self) -> str:
         """What there is to score, in words; raises a `UserError` where it cannot be read."""
@@ -167,7 +190,17 @@ class AnnotationFile(BenchmarkTask):
             float(normalise(guess) == normalise(item.answer))
             for guess, item in zip(predictions, items, strict=True)
         ]
-        return Score(float(found["macro"]), per_task, len(items), right, tasks)
+        images: dict[Path, int] = {}
+        units = [f"{i.task} {images.setdefault(i.image, len(images))}" for i in items]
+        return Score(
+            float(found["macro"]),
+            per_task,
+            len(items),
+            right,
+            tasks,
+            item_units=units,
+            item_ids=[item.uid for item in items],
+        )
 
     def _places(self) -> tuple[Path, Path]:
         """The annotation file and the image root."""

@@ -121,8 +121,13 @@ def write_rows(path: Path, cells: Sequence[Json]) -> None:
         writer.writeheader()
         for cell in cells:
             for name, score in cell["scores"].items():
-                of_full = cell["of_full"][name]
-                writer.writerow({**cell, "benchmark": name, "score": score, RELATIVE: of_full})
+                row = {**cell, "benchmark": name, "score": score, RELATIVE: cell["of_full"][name]}
+                writer.writerow({column: plain(value) for column, value in row.items()})
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - a cell of a table
+    """A number as people write it: 0.3, not 0.30000000000000004; eight digits."""
+    return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
 def analyse(cells: Sequence[Json]) -> Json:

@@ -46,5 +46,11 @@ def price(arm: Json, spent: Json) -> Json:
     return {**found, "total": sum(parts) if parts else None}
 
 
+def stage_cost(stage: Json, spent: Json) -> Json:
+    """GPU-hours of a stage, and what they cost; None where it ran on no GPU or has no price."""
+    hours = gpu_hours(stage)
+    return {"gpu_hours": hours, "gpu_cost": _times(hours, spent["price_per_gpu_hour"])}
+
+
 def _times(amount: float | None, each: float | None) -> float | None:
     return None if amount is None or each is None else amount * each

@@ -98,16 +98,22 @@ def _curves(curves: list[Json], selector: str | None) -> list[Chart]:
 
 
 def _differences(report: Json) -> list[Chart]:
-    rows = [
-        (
-            f"{row['benchmark']} minus {row['against']}" if len(report["benchmarks"]) > 1
-            else f"minus {row['against']}",
-            row["difference"], row["low"], row["high"],
-        )
-        for row in report["paired"][:MOST_ROWS]
-    ]  # fmt: skip
-    name = arm_label("final", report["selector"])
-    return [intervals("paired", f"{name} minus other arms, points", rows)] if rows else []
+    """A chart for each unit of the benchmarks: percentages apart from points up to 2000."""
+    several, name = len(report["benchmarks"]) > 1, arm_label("final", report["selector"])
+    charts = []
+    for scale in dict.fromkeys(row["scale"] for row in report["paired"]):
+        rows = [
+            (
+                f"{row['benchmark']} minus {row['against']}" if several
+                else f"minus {row['against']}",
+                row["difference"], row["low"], row["high"],
+            )
+            for row in report["paired"] if row["scale"] == scale
+        ]  # fmt: skip
+        unit = "points" if scale == 100 else f"points of {scale:,.0f}"
+        title = f"{name} minus other arms, {unit}"
+        charts.append(intervals(f"paired-{scale:g}", title, rows[:MOST_ROWS]))
+    return charts
 
 
 def _timeline(stages: list[Json]) -> list[Chart]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from presel_lightning.data.images import FORMATS, OutsideRoot, Resolver, check_image
 from presel_lightning.errors import UserError
@@ -96,9 +96,10 @@ def small(resolver: Resolver, image: str) -> Image.Image | None:
         with Image.open(path, formats=FORMATS) as opened:
             opened.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
             picture = opened.convert("RGB")
-    except (OSError, ValueError, SyntaxError):  # what Pillow's decoders raise on broken data
+        picture.thumbnail((SIDE, SIDE))  # no side becomes 0, however long the other
+    except Exception:  # noqa: BLE001 - decoders raise whatever they like; the report goes on
         return None
-    return ImageOps.contain(picture, (SIDE, SIDE)) if max(picture.size) > SIDE else picture
+    return picture
 
 
 def data_url(picture: Image.Image) -> str:

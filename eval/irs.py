@@ -43,11 +43,7 @@ class IRSLoop:
             null where a value is undefined.
         """
         writer = BlockWriter(self.folder, data.pair_up(uids, module.processor))
-        if pending := writer.pending():
-            trainer.callbacks.append(writer)  # type: ignore[attr-defined]
-            data.serve(pending)
-            trainer.predict(module, datamodule=data, return_predictions=False)
-            trainer.strategy.barrier("losses")
+        writer.fill(trainer, module, data)
         return agree(lambda: self.table(writer.merge(), data, uids))
 
     def table(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from math import fsum, isfinite, nan
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch.distributed as dist
 
@@ -51,6 +51,20 @@ class Target:
     metric: str | None
     scale: float
     column: Column | None = None
+
+
+class Found(NamedTuple):
+    """What a task came to.
+
+    Attributes:
+        score: in its unit.
+        n: number of items.
+        credits: of the items by their ids, as parts of 100; None where a metric has none.
+    """
+
+    score: float
+    n: int
+    credits: dict[str, float] | None
 
 
 class LMMSEval(ModelBenchmark):
@@ -155,25 +169,30 @@ class LMMSEval(ModelBenchmark):
             UserError: lmms-eval is not installed.
         """
         require()
-        scores: dict[str, float] = {}
-        reasons: dict[str, str] = {}
-        n = 0
+        found: dict[str, Found] = {}
+        reasons = agree(self.skipped)
         for target in self.targets():
-            column = target.column
-            skipped = agree(lambda column=column: column and column.skipped(os.environ))  # type: ignore[misc]
-            if skipped:
-                reasons[target.name] = skipped
+            if target.name in reasons:
                 continue
             try:
-                scores[target.name], count = self._scored(target, model)
-                n += count
+                found[target.name] = self._scored(target, model)
             except SharedFailure as failure:
                 reasons[target.name] = str(failure)
+        scores = {name: part.score for name, part in found.items()}
         whole = nan if reasons else fsum(scores.values()) / len(scores)
-        return PartialScore(whole, scores, n, reasons=reasons)
+        n = sum(part.n for part in found.values())
+        return PartialScore(whole, scores, n, **items_kept(found), reasons=reasons)
 
-    def _scored(self, target: Target, model: LiveModel) -> tuple[float, int]:
-        """Score and number of items of one task, the same on every process.
+    def skipped(self) -> dict[str, str]:
+        """Columns whose judge cannot be asked here."""
+        return {
+            target.name: reason
+            for target in self.targets()
+            if target.column and (reason := target.column.skipped(os.environ))
+        }
+
+    def _scored(self, target: Target, model: LiveModel) -> Found:
+        """Score of one task, the same on every process.
 
         Raises:
             SharedFailure: on every process, where one has failed.
@@ -189,7 +208,7 @@ class LMMSEval(ModelBenchmark):
         assert first is not None  # the first process has scored or failed
         return first
 
-    def _evaluated(self, target: Target, model: LiveModel) -> tuple[float, int] | None:
+    def _evaluated(self, target: Target, model: LiveModel) -> Found | None:
         """Let lmms-eval run one task; the first process gets the score, the others None."""
         with _as_one_process():
             from lmms_eval.evaluator import simple_evaluate
@@ -206,7 +225,7 @@ class LMMSEval(ModelBenchmark):
                     task_manager=manager,
                     limit=self.limit,
                     bootstrap_iters=0,
-                    log_samples=False,
+                    log_samples=True,
                     # no collectives of its own: it sees one process
                     distributed_executor_backend="torchrun",
                     process_docs_parallel=1,
@@ -215,7 +234,9 @@ class LMMSEval(ModelBenchmark):
                 )
             except Answered:
                 return None
-        return picked(results, target), items_of(results)
+        metric, value = picked(results, target)
+        credits = credits_of(results["samples"][target.task], metric, target.scale)
+        return Found(value * target.scale, items_of(results), credits)
 
     @staticmethod
     def _load(manager: Any, target: Target) -> None:  # noqa: ANN401 - `lmms_model.Tasks`
@@ -286,8 +307,8 @@ def cause(error: BaseException) -> BaseException:
     return error if inner is None else cause(inner)
 
 
-def picked(results: Json, target: Target) -> float:
-    """The score that was asked for, in its unit.
+def picked(results: Json, target: Target) -> tuple[str, float]:
+    """The metric that was asked for and its value.
 
     Raises:
         ValueError: there is no such metric, it is not a number, or lower is better.
@@ -308,7 +329,37 @@ def picked(results: Json, target: Target) -> float:
         raise ValueError(
             f"metric {name} of {target.task} is better where it is lower; set `metric`"
         )
-    return float(value) * target.scale
+    return name, float(value)
+
+
+def credits_of(samples: Sequence[Json], metric: str, scale: float) -> dict[str, float] | None:
+    """What a metric says of each item; None where that is not one number an item.
+
+    Whether they make up the score, whoever draws intervals from them checks.
+    """
+    said = {str(sample["doc_id"]): sample.get(metric) for sample in samples}
+    if len(said) < len(samples):  # several filters
+        return None
+    numbers = {uid: float(v) for uid, v in said.items() if isinstance(v, int | float)}
+    if len(numbers) < len(said) or not all(map(isfinite, numbers.values())):
+        return None
+    return {uid: value * scale / 100 for uid, value in numbers.items()}
+
+
+def items_kept(found: Mapping[str, Found]) -> Json:
+    """Fields of the score for the credits of all tasks; none unless every task has some."""
+    rows = [
+        (task, uid, credit)
+        for task, part in found.items()
+        for uid, credit in (part.credits or {}).items()
+    ]
+    if not all(part.credits for part in found.values()):
+        return {}
+    return {
+        "items": [credit for _, _, credit in rows],
+        "item_tasks": [task for task, _, _ in rows],
+        "item_ids": [f"{task} {uid}" for task, uid, _ in rows],
+    }
 
 
 def items_of(results: Json) -> int:

@@ -23,7 +23,7 @@ from presel_lightning.store import read_json, write_json, write_text
 Json = dict[str, Any]
 
 SHOWN_APART = frozenset(
-    "stage status fingerprint seconds peak_memory_mb artifact device devices warnings".split()  # noqa: SIM905
+    "stage status fingerprint seconds peak_memory_mb artifact device devices warnings gpu_hours gpu_cost".split()  # noqa: SIM905
 )
 
 
@@ -110,7 +110,9 @@ def summary_lines(report: Json) -> list[RenderableType]:
 
 def _arms_table(report: Json) -> Table:
     table = Table("arm", show_edge=False, pad_edge=False, header_style="dim")
-    for name in ("samples", *report["benchmarks"], "relative %", "fit"):
+    known = any(row["relative"] is not None for row in (*report["arms"], *report["published"]))
+    relative = ["relative %"] if known else []
+    for name in ("samples", *report["benchmarks"], *relative, "fit"):
         table.add_column(Text(name), justify="right")
     for row in report["arms"]:
         label = Text(arm_label(row["arm"], report["selector"]))
@@ -121,7 +123,7 @@ def _arms_table(report: Json) -> Table:
         cells = [
             _number(row["samples"]),
             *scores,
-            _fixed(row["relative"]),
+            *[_fixed(row["relative"]) for _ in relative],
             _seconds(row["seconds"]),
         ]
         table.add_row(label, *cells)

@@ -3,17 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
-from presel_lightning.eval.statistics import bootstrap_interval
+from presel_lightning.eval.bootstrap import Credits, Floats, percentile_interval, resampled_scores
 
 Json = dict[str, Any]
 
 AGAINST = ("random", "full")
 """Arms that the final one is compared with, item by item."""
 ROUNDING = 1e-3
-"""Points of a percentage by which a score may differ from that of its items."""
+"""Points by which a score may differ from that of its items."""
+
+
+class Kept(NamedTuple):
+    """What was kept of the items of a benchmark.
+
+    Attributes:
+        credits: of one arm.
+        ids: of the items, where they have some.
+        scale: score where every credit is 1.
+    """
+
+    credits: Credits
+    ids: list[str] | None
+    scale: float
+
+    def pairs_with(self, other: Kept) -> bool:
+        """Whether another arm was asked the very same."""
+        ours, theirs = self.credits, other.credits
+        same = (ours.groups, ours.units, self.ids) == (theirs.groups, theirs.units, other.ids)
+        return same and self.scale == other.scale and len(ours.values) == len(theirs.values)
 
 
 def score_intervals(
@@ -26,49 +46,60 @@ def score_intervals(
         seed: of the bootstrap.
 
     Returns:
-        {arm: {benchmark: [low, high]}} in percent, where a benchmark kept the credit of its items.
+        {arm: {benchmark: [low, high]}} in the scores' unit, where the credits of a benchmark's
+        items were kept and give its score.
     """
     return {
-        arm: {name: interval(items, groups, seed) for name, items, groups in _kept(scores)}
+        arm: {
+            name: _ends(kept.scale * resampled_scores(kept.credits, seed=seed))
+            for name, kept in read_kept(scores).items()
+        }
         for arm, scores in details.items()
     }
 
 
 def paired_intervals(details: Mapping[str, Json], seed: int = 0) -> list[Json]:
-    """The final arm minus others on the same items, with 95 % intervals, in points.
+    """The final arm minus others on the same items, with 95 % intervals, in the scores' unit.
 
     The items are drawn again in pairs, so that what both arms find hard or easy does not count.
     The intervals know nothing of how another training seed would come out.
     """
     found = []
-    for name, ours, groups in _kept(details.get("final", {})):
+    others = {arm: read_kept(details.get(arm, {})) for arm in AGAINST}
+    for name, ours in read_kept(details.get("final", {})).items():
         for arm in AGAINST:
-            theirs = {n: (items, g) for n, items, g in _kept(details.get(arm, {}))}.get(name)
-            if theirs is None or len(theirs[0]) != len(ours) or theirs[1] != groups:
+            theirs = others[arm].get(name)
+            if theirs is None or not ours.pairs_with(theirs):
                 continue
-            pairs = [a - b for a, b in zip(ours, theirs[0], strict=True)]
-            low, high = interval(pairs, groups, seed)
-            row = {"benchmark": name, "against": arm, "low": low, "high": high, "n": len(pairs)}
-            found.append({**row, "difference": _percent(pairs, groups)})
+            low, high = _ends(ours.scale * _differences(ours.credits, theirs.credits, seed))
+            row = {"benchmark": name, "against": arm, "low": low, "high": high}
+            difference = ours.scale * (ours.credits.score() - theirs.credits.score())
+            row |= {"difference": round(difference, 4), "scale": ours.scale}
+            found.append({**row, "n": len(ours.credits.values)})
     return found
 
 
-def interval(items: Sequence[float], groups: Sequence[str] | None, seed: int) -> list[float]:
-    """Lower and upper end in percent."""
-    return [round(100 * end, 4) for end in bootstrap_interval(items, groups, seed=seed)]
-
-
-def _kept(scores: Json) -> Iterator[tuple[str, list[float], list[str] | None]]:
-    """Name, items and groups of the benchmarks whose items give the very score."""
+def read_kept(scores: Json) -> dict[str, Kept]:
+    """Credits of the benchmarks whose items give the very score."""
+    found = {}
     for name, part in scores.get("benchmarks", {}).items():
-        items, groups = part.get("items"), part.get("item_tasks")
-        if items and math.isclose(_percent(items, groups), part["score"], abs_tol=ROUNDING):
-            yield name, items, groups
+        if not part.get("items") or part["score"] is None:
+            continue
+        lists = (part.get(f"item_{what}") for what in ("tasks", "weights", "units"))
+        kept = Kept(Credits(part["items"], *lists), part.get("item_ids"), part.get("scale", 100.0))
+        if math.isclose(kept.scale * kept.credits.score(), part["score"], abs_tol=ROUNDING):
+            found[name] = kept
+    return found
 
 
-def _percent(items: Sequence[float], groups: Sequence[str] | None) -> float:
-    """Mean over the groups of their means, in percent."""
-    parts: dict[str, list[float]] = {}
-    for value, group in zip(items, groups or [""] * len(items), strict=True):
-        parts.setdefault(group, []).append(value)
-    return 100 * math.fsum(math.fsum(p) / len(p) for p in parts.values()) / len(parts)
+def _differences(ours: Credits, theirs: Credits, seed: int) -> Floats:
+    """Resampled score of one model minus that of another, (R,)."""
+    if ours.weights == theirs.weights:  # then it is the score of the differences
+        pairs = [a - b for a, b in zip(ours.values, theirs.values, strict=True)]
+        return resampled_scores(ours._replace(values=pairs), seed=seed)[:, 0]
+    both = resampled_scores(ours, theirs, seed=seed)  # (R, 2)
+    return both[:, 0] - both[:, 1]
+
+
+def _ends(drawn: Floats) -> list[float]:
+    return [round(end, 4) for end in percentile_interval(drawn)]

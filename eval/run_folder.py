@@ -11,12 +11,14 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from presel_lightning.errors import UserError
 from presel_lightning.eval.cluster_map import read_maps
-from presel_lightning.eval.costs import cost, gpu_hours, price
+from presel_lightning.eval.costs import cost, gpu_hours, price, stage_cost
 from presel_lightning.eval.curves import read_curves
 from presel_lightning.eval.gallery import read_gallery
-from presel_lightning.eval.published import published_rows
+from presel_lightning.eval.published import full_scores, published_rows
 from presel_lightning.eval.relative import ARMS
+from presel_lightning.eval.relative_intervals import beside_full
 from presel_lightning.eval.resampling import paired_intervals, score_intervals
 from presel_lightning.eval.samples import read_samples
 from presel_lightning.store import read_json
@@ -56,7 +58,12 @@ def read_run(out: Path) -> Json:
     benchmarks = list(dict.fromkeys(n for row in table.values() for n in row if n != "relative"))
     seed, spent, samples = run.get("seed") or 0, cost(run), read_samples(out)
     intervals = score_intervals(details, seed)
-    rows = arms(table, stages, run.get("arms_left_out", {}))
+    rows, ahead = beside_full(
+        arms(table, stages, run.get("arms_left_out", {})),
+        details,
+        read_full_scores(run.get("full_scores")),
+        seed,
+    )
     return {
         "state": run.get("state"),
         "seed": run.get("seed"),
@@ -69,6 +76,15 @@ def read_run(out: Path) -> Json:
             for row in rows
         ],
         "paired": paired_intervals(details, seed),
+        "relative_to_random": ahead,
+        "without_interval": [
+            name
+            for name in benchmarks
+            if any(
+                row["scores"].get(name) is not None and name not in intervals.get(row["arm"], {})
+                for row in rows
+            )
+        ],
         "published": published_rows(run.get("full_scores"), benchmarks),
         "warnings": stages.get("selection", {}).get("warnings", []),
         "cost": spent,
@@ -80,7 +96,7 @@ def read_run(out: Path) -> Json:
         "maps": read_maps(out, samples, seed) if samples else [],
         "gallery": read_gallery(out, samples) if samples else None,
         "curves": read_curves(out / "logs"),
-        "stages": timeline(stages),
+        "stages": timeline(stages, spent),
         "problems": read_problems(out / "problems.csv"),
         "config": _text(out / "config.yaml"),
     }
@@ -92,6 +108,7 @@ def counts(run: Json, tasks: list[Json]) -> dict[str, int | None]:
     known: dict[str, int | None] = {
         "pool": stages.get("pool", {}).get("samples"),
         "text_only": stages.get("pool", {}).get("text_only"),
+        "text_only_trained_on": None,
         "problems": stages.get("pool", {}).get("problems"),
         "tasks": len(tasks) or None,
         "reference": stages.get("split", {}).get("samples"),
@@ -139,10 +156,20 @@ def task_scores(details: dict[str, Json]) -> dict[str, dict[str, dict[str, float
     return found
 
 
-def timeline(stages: Json) -> list[Json]:
-    """The stages in the order of the recipe, each with its name."""
+def timeline(stages: Json, spent: Json) -> list[Json]:
+    """The stages in the order of the recipe, each with its name, GPU-hours and their cost."""
     order = [name for name in STAGES if name in stages] + [n for n in stages if n not in STAGES]
-    return [{"stage": name, **stages[name]} for name in order]
+    return [{"stage": name, **stages[name], **stage_cost(stages[name], spent)} for name in order]
+
+
+def read_full_scores(source: str | None) -> dict[str, float] | None:
+    """Scores of full-data tuning from elsewhere; none where their file is gone, null without."""
+    if not source:
+        return None
+    try:
+        return full_scores(source)
+    except UserError:
+        return {}
 
 
 def read_tasks(path: Path) -> list[Json]:

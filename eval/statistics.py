@@ -6,13 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
-RESAMPLES = 5000
-BLOCK = 1 << 20
-"""Counts drawn at a time."""
 ROUNDING = 1e-9
 """Deviation, as a part of the scores, that is rounding."""
 
@@ -58,58 +54,6 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Differe
     reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
     p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
     return Difference(mean, mean - reach, mean + reach, p, n)
-
-
-def bootstrap_interval(
-    values: Sequence[float],
-    groups: Sequence[str] | None = None,
-    *,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> tuple[float, float]:
-    r"""Tell how far the items of a test leave its score open: a percentile bootstrap, 95 %.
-
-    .. math:: \theta = \frac{1}{G} \sum_{g=1}^{G} \bar x_g
-
-    is computed again and again on items that are drawn with replacement inside each group, and the
-    2.5 and 97.5 percent quantiles are the interval. For a paired difference of two models, give
-    the differences item by item. A resampled mean depends only on how often each distinct value was
-    drawn, so that those counts are drawn (multinomial): the same distribution for less work.
-
-    Args:
-        values: (n,) of each item.
-        groups: (n,) names; each group weighs the same whatever its size. None: all are one.
-        seed: of the draws.
-        resamples: how often theta is computed again.
-
-    Returns:
-        Lower and upper end, in the unit of the values.
-
-    Raises:
-        ValueError: there is no value.
-
-    Source: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.
-    """
-    if not len(values):
-        raise ValueError("Expected at least one value")
-    rng = np.random.default_rng(seed)
-    of_group = (
-        np.zeros(len(values), dtype=int)
-        if groups is None
-        else np.unique(groups, return_inverse=True)[1]
-    )
-    found = np.zeros(resamples)  # (R,)
-    parts = [np.asarray(values, dtype=float)[of_group == g] for g in range(of_group.max() + 1)]
-    for part in parts:
-        distinct, counts = np.unique(part, return_counts=True)  # (U,)
-        block = max(1, BLOCK // len(distinct))
-        for start in range(0, resamples, block):
-            size = min(block, resamples - start)
-            drawn = rng.multinomial(len(part), counts / len(part), size)  # (size, U)
-            found[start : start + size] += drawn @ distinct / len(part)
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(found / len(parts), [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

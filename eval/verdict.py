@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from presel_lightning.eval.relative import Scores
-
 Json = dict[str, Any]
 
 
@@ -38,10 +36,11 @@ def verdict(report: Json) -> list[str]:
     """Sentences on the quality of the choice; the first is the one for the console.
 
     How much the test items leave open is told by a bootstrap over them in pairs, where every
-    item's credit was kept. Where it was not, by a margin: with n answers, of which the shares p and
-    q are right, 1.96 sqrt((p(1-p) + q(1-q)) / n). That takes both sets of answers as independent
-    (they share their questions, which makes it rather too wide). Neither knows how another training
-    seed would come out, which makes both too narrow. They are given for one benchmark in percent.
+    item's credit was kept; over several benchmarks, of relative performance. Where it was not, by
+    a margin, of one benchmark in percent: with n answers, of which the shares p and q are right,
+    1.96 sqrt((p(1-p) + q(1-q)) / n). That takes both sets of answers as independent (they share
+    their questions, which makes it rather too wide). Neither knows how another training seed would
+    come out, which makes both too narrow. Nothing is called better that they leave open.
     """
     rows = {row["arm"]: row for row in report["arms"]}
     final = rows.get("final", {}).get("scores", {})
@@ -51,82 +50,105 @@ def verdict(report: Json) -> list[str]:
     if not any(score is not None for score in final.values()):
         return ["No benchmark has scored the final model, so its quality is not known."]
     name = report["selector"] or "The selector"
-    random = rows.get("random", {}).get("scores", {})
-    left_open = {row["benchmark"]: row for row in report["paired"] if row["against"] == "random"}
-    sentences = against_random(name, final, random, rows, report["test_items"], left_open)
-    return [*sentences, *against_full(rows, report["counts"])]
+    return [*against_random(name, rows, report), *against_full(rows, report["counts"])]
 
 
-def against_random(
-    name: str,
-    final: Scores,
-    random: Scores,
-    rows: Mapping[str, Json],
-    items: Mapping[str, int],
-    paired: Mapping[str, Json],
-) -> list[str]:
+def against_random(name: str, rows: Mapping[str, Json], report: Json) -> list[str]:
     """The final arm beside a random choice of the same size."""
+    final, random = rows["final"]["scores"], rows.get("random", {})
     shared = {
-        b: (s, r) for b, s in final.items() if s is not None and (r := random.get(b)) is not None
+        b: (s, r)
+        for b, s in final.items()
+        if s is not None and (r := random.get("scores", {}).get(b)) is not None
     }
     if not shared:
-        what = "No random choice was scored beside it, so this run cannot show that choosing"
-        return [f"{what} with {name} is better than choosing by chance (`baselines: [random]`)."]
+        reason = random.get("left_out")
+        why, cure = (f" ({reason})", "") if reason else ("", " (`baselines: [random]`)")
+        what = f"No random choice was scored beside it{why}, so this run cannot show that choosing"
+        return [f"{what} with {name} is better than choosing by chance{cure}."]
     caution = "One seed cannot resolve small differences: repeat the run with other seeds."
+    paired = {row["benchmark"]: row for row in report["paired"] if row["against"] == "random"}
+    ahead = report["relative_to_random"]
     if len(shared) == 1:
         ((benchmark, (ours, theirs)),) = shared.items()
-        first = f"{outcome(name, ours - theirs, 'points')} ({ours:.1f} against {theirs:.1f})."
-        if benchmark in paired:
-            return [first, _interval(paired[benchmark]), caution]
-        return [first, *_margin(ours, theirs, items.get(benchmark)), caution]
-    relative = [rows[arm]["relative"] for arm in ("final", "random")]
-    if None not in relative:
-        ours, theirs = relative
+        row, n = paired.get(benchmark), report["test_items"].get(benchmark)
+        open_, told = _interval(row, f"the {row['n']:,}") if row else _margin(ours, theirs, n)
+        first = f"{outcome(name, ours - theirs, 'points', open_)} ({ours:.1f} against {theirs:.1f})"
+    elif ahead and ahead["low"] is not None:
+        open_, told = _interval(ahead, "each benchmark's")
         first = (
-            f"{outcome(name, ours - theirs, 'points of relative performance')} "
-            f"({ours:.1f} % against {theirs:.1f} % of full-data tuning)."
+            f"{outcome(name, ahead['difference'], 'points of relative performance', open_)} "
+            f"({ahead['ours']:.1f} % against {ahead['theirs']:.1f} % of full-data tuning)"
         )
-        return [first, caution]
-    ahead = sum(ours > theirs for ours, theirs in shared.values())
-    behind = sum(ours < theirs for ours, theirs in shared.values())
-    first = (
-        f"{name} scored above random choice on {ahead} and below it on {behind} of "
-        f"{len(shared)} benchmarks."
-    )
-    return [first, caution]
+    else:
+        return [*one_by_one(name, shared, paired, ahead), caution]
+    return [f"{first}.", *told, caution]
 
 
-def outcome(name: str, difference: float, unit: str) -> str:
-    """Who was ahead, and by how much."""
+def outcome(name: str, difference: float, unit: str, left_open: bool | None) -> str:
+    """Who was ahead, and by how much; whether the test items leave it open is not always known."""
     if round(difference, 1) == 0:
         return f"{name} and random choice came out equal on this pool"
-    if difference < 0:
-        return f"{name} lost to random choice on this pool by {-difference:.1f} {unit}"
-    return f"{name} beat random choice on this pool by {difference:.1f} {unit}"
+    if left_open:
+        return f"{name} cannot be told from random choice on this pool: {difference:+.1f} {unit}"
+    by = f"{abs(difference):.1f} {unit}"
+    if left_open is None:
+        where = "above" if difference > 0 else "below"
+        return f"{name} came out {by} {where} random choice on this pool"
+    return f"{name} {'beat' if difference > 0 else 'lost to'} random choice on this pool by {by}"
 
 
-def _interval(row: Json) -> str:
-    """What the bootstrap over the test items in pairs says of a difference."""
+def one_by_one(
+    name: str,
+    shared: Mapping[str, tuple[float, float]],
+    paired: Mapping[str, Json],
+    ahead: Json | None,
+) -> list[str]:
+    """On how many benchmarks the final arm was ahead, where they have no interval in common."""
+    above = sum(ours > theirs for ours, theirs in shared.values())
+    below = sum(ours < theirs for ours, theirs in shared.values())
+    told = [
+        f"{name} scored above random choice on {above} and below it on {below} of "
+        f"{len(shared)} benchmarks."
+    ]
+    if paired:
+        clear = sum(row["low"] > 0 for row in paired.values())
+        worse = sum(row["high"] < 0 for row in paired.values())
+        told.append(
+            f"Beyond the 95 % interval of the test items: above on {clear}, below on {worse}; "
+            f"the difference on the other {len(shared) - clear - worse} settles nothing."
+        )
+    if ahead:
+        told.append(
+            f"Relative performance ({ahead['ours']:.1f} % against {ahead['theirs']:.1f} %) has no "
+            f"interval: no credits of single items were kept for {', '.join(ahead['without'])}."
+        )
+    return told
+
+
+def _interval(row: Json, whose: str) -> tuple[bool, list[str]]:
+    """What the bootstrap over the test items in pairs says of a difference; whether 0 is in it."""
     low, high = row["low"], row["high"]
     told = (
-        f"Drawing the {row['n']:,} test items anew, in pairs, puts the difference of these two "
-        f"trained models between {low:+.1f} and {high:+.1f} points (95 %)"
+        f"Drawing {whose} test items anew, in pairs, puts the difference of these two trained "
+        f"models between {low:+.1f} and {high:+.1f} points (95 %)"
     )
     if low <= 0 <= high:
-        return f"{told}, so this difference settles nothing."
-    return f"{told}, but knows nothing of how another seed would train them."
+        return True, [f"{told}, so this difference settles nothing."]
+    return False, [f"{told}, but knows nothing of how another seed would train them."]
 
 
-def _margin(ours: float, theirs: float, n: int | None) -> list[str]:
+def _margin(ours: float, theirs: float, n: int | None) -> tuple[bool | None, list[str]]:
+    """The same by the margin of independent answers; None where there is none."""
     if not n or not (0 <= ours <= 100 and 0 <= theirs <= 100):
-        return []
+        return None, []
     margin = 1.96 * math.sqrt((ours * (100 - ours) + theirs * (100 - theirs)) / n)
     if margin == 0:
-        return []
+        return None, []
     inside = abs(ours - theirs) <= margin
     told = f"{n:,} test answers alone leave about {margin:.1f} points open either way"
     rest = "so this difference settles nothing" if inside else "and the difference is larger"
-    return [f"{told}, {rest}."]
+    return inside, [f"{told}, {rest}."]
 
 
 def against_full(rows: Mapping[str, Json], counts: Mapping[str, int | None]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import pyarrow.parquet as pq
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.records import Selection
-from presel_lightning.signals import Signals
 from presel_lightning.store import replacing
 
 
@@ -29,8 +29,17 @@ def write_llava(path: Path, pool: Pool, uids: np.ndarray) -> None:
         handle.write("\n]\n")
 
 
-def write_selection(out: Path, pool: Pool, selection: Selection, signals: Signals) -> None:
-    """Write `selection.parquet` (a row a sample) and `tasks.csv` (a row a task)."""
+def write_selection(
+    out: Path, pool: Pool, selection: Selection, irs: Mapping[str, np.ndarray]
+) -> None:
+    """Write `selection.parquet` (a row a sample) and `tasks.csv` (a row a task).
+
+    Args:
+        out: the run folder.
+        pool: with its reference split.
+        selection: what is added to it.
+        irs: of each task's reference samples, where they are known: not every method asks for them.
+    """
     selected = pool.reference.copy()
     selected[pool.rows(selection.uids)] = True
     table = pa.table(
@@ -46,7 +55,6 @@ def write_selection(out: Path, pool: Pool, selection: Selection, signals: Signal
     )
     with replacing(out / "selection" / "selection.parquet") as path:
         pq.write_table(table, path)
-    irs = known_irs(pool, signals)
     rows = [
         task_row(task, pool, selection, selected, irs.get(task, np.empty(0))) for task in pool.tasks
     ]
@@ -55,14 +63,6 @@ def write_selection(out: Path, pool: Pool, selection: Selection, signals: Signal
         writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-
-
-def known_irs(pool: Pool, signals: Signals) -> dict[str, np.ndarray]:
-    """IRS by task, where they are those of this reference split: not every method asks for them."""
-    if not (pool.reference.any() and signals.paired_loss_path.exists()):
-        return {}
-    theirs = set(signals.paired_loss()["uid"].to_pylist()) == set(pool.uid[pool.reference])
-    return signals.irs_by_task(pool) if theirs else {}
 
 
 def task_row(
@@ -83,6 +83,16 @@ def task_row(
         "budget": selection.budgets[task],
         "selected": int(selected[rows].sum()),
     }
+
+
+def read_reasons(out: Path) -> dict[str, str]:
+    """Why each sample that is to be trained on was chosen."""
+    table = pq.read_table(
+        out / "selection" / "selection.parquet",
+        columns=["uid", "reason"],
+        filters=[("selected", "==", True)],
+    )
+    return dict(zip(table["uid"].to_pylist(), table["reason"].to_pylist(), strict=True))
 
 
 def read_selected(out: Path) -> np.ndarray:

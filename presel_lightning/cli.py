@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from presel_lightning import __version__
 from presel_lightning.console import quiet
 from presel_lightning.errors import PreselError, UserError
+from presel_lightning.mistakes import explain, read_config, suggest
 
 HELP = f"""presel_lightning {__version__}: choose which images deserve an instruction, then prove it by training
 
@@ -47,7 +49,7 @@ def find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
         The arguments, and the name of the last config (for the default run folder).
 
     Raises:
-        UserError: no such file and no such shipped config.
+        UserError: no such file and no such shipped config, or it is no YAML with keys.
     """
     files: list[str] = []
     rest: list[str] = []
@@ -55,14 +57,19 @@ def find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
     for word in words:
         key, has_value, value = word.partition("=")
         if key not in ("--config", "-c"):
+            if re.match(r"-[a-z]{2}", word):
+                raise UserError(f"{word}: options begin with two dashes; did you mean -{word}?")
             rest.append(word)
             continue
         name = value if has_value else next(words, "")
         shipped = configs_folder() / name
         if not Path(name).is_file() and not (name and shipped.is_file()):
-            known = ", ".join(sorted(path.name for path in configs_folder().glob("*.yaml")))
-            raise UserError(f"--config {name}: no such file, and no shipped config ({known})")
+            known = sorted(path.name for path in configs_folder().glob("*.yaml"))
+            cure = suggest(name, known) or f" ({', '.join(known)})"
+            what = f"{name}: no such file, and no shipped config" if name else "needs a file"
+            raise UserError(f"--config {what}{cure}")
         files.append(name if Path(name).is_file() else str(shipped))
+        read_config(files[-1])
     options = [word for file in files for word in ("--config", file)]
     return options + rest, Path(files[-1]).stem if files else "run"
 
@@ -141,17 +148,33 @@ LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export}
 
 def run_light(command: str, argv: Sequence[str]) -> None:
     """Run a command that needs no model."""
-    parser = ArgumentParser(exit_on_error=False, prog=f"presel_lightning {command}")
+    program = f"presel_lightning {command}"
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, prog=program)
     own: set[str | int] = {"diff"} if command == "report" else set()
     parser.add_function_arguments(LIGHT[command], skip=own)
     if command == "report":  # two words after one option, as people write it
         parser.add_argument("--diff", nargs=2, metavar=("RUN_A", "RUN_B"), help="two run folders")
-    LIGHT[command](**vars(parser.parse_args(list(argv))))
+    try:
+        options = vars(parser.parse_args(list(argv)))
+    except ArgumentError as error:
+        raise UserError(explain(str(error), list(parser.get_defaults().keys()))) from error
+    LIGHT[command](**options)
+
+
+def tell_start() -> None:
+    """Say on a terminal that libraries are being loaded, which takes some seconds."""
+    ranks = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    first = all(os.environ.get(name, "0") == "0" for name in ranks)
+    if first and sys.stderr.isatty() and "torch" not in sys.modules:
+        print("presel_lightning: loading torch and transformers", file=sys.stderr, flush=True)
 
 
 def run_training(command: str, argv: Sequence[str]) -> None:
     """Run a command of the recipe."""
+    if not argv:
+        raise UserError(f"{command} needs --config FILE, such as --config quickstart.yaml")
     arguments, name = find_configs(argv)
+    tell_start()
     quiet()
     from presel_lightning.lightning_cli import recipe_from
     from presel_lightning.lock import leave
@@ -171,7 +194,7 @@ def run_training(command: str, argv: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 done, 2 the user's mistake, 3 waiting for instructions, 1 anything else."""
+    """Run a command; 0 done, 2 the user's mistake, 3 waiting, 130 stopped by Ctrl-C, 1 any other."""
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or bool(os.environ.get("PRESEL_LIGHTNING_DEBUG"))
     words = [word for word in words if word != "--debug"]
@@ -190,12 +213,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif command in (*TRAINING, *SERVING):
             run_training(command, words)
         else:
-            raise UserError(
-                f"unknown command {command!r}; choose of {', '.join([*TRAINING, *LIGHT])}"
-            )
-    except (PreselError, ArgumentError) as error:
+            known = [*TRAINING, *LIGHT]
+            cure = suggest(command, known)
+            raise UserError(f"unknown command {command!r}; choose of {', '.join(known)}{cure}")
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning turns Ctrl-C in a fit into an exit of its own
+        interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(
+            stop.__context__, KeyboardInterrupt
+        )
+        if debug or not interrupted:
+            raise
+        print("presel_lightning: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except PreselError as error:
         if debug:
             raise
         print(f"presel_lightning: {' '.join(str(error).split())}", file=sys.stderr)
-        return getattr(error, "exit_code", 2)
+        return error.exit_code
     return 0

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import Callback, Trainer
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Checkpoint, RichProgressBar
+from lightning.pytorch.callbacks import (
+    BasePredictionWriter,
+    Checkpoint,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelSummary,
+    ProgressBar,
+    RichProgressBar,
+    ThroughputMonitor,
+)
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from presel_lightning.annotators import Annotator
+from presel_lightning.callbacks import Benchmark
 from presel_lightning.console import show_bars
 from presel_lightning.errors import UserError
 from presel_lightning.eval.annotation_file import BenchmarkTask
+from presel_lightning.mistakes import explain, origin
 from presel_lightning.selectors import Selector
 from presel_lightning.strategies import examine_strategy, is_cutting, our_strategy
 from presel_lightning.tasks import Embed, FineTune
@@ -37,6 +49,29 @@ DEFINING = (
 )
 """Trainer options that change what a fit results in; device count, loggers and the like do not."""
 
+WATCHING = (
+    Benchmark,
+    Checkpoint,
+    ProgressBar,
+    ModelSummary,
+    LearningRateMonitor,
+    DeviceStatsMonitor,
+    ThroughputMonitor,
+    BasePredictionWriter,
+    ClusterEnvironment,
+    CheckpointIO,
+)
+"""Callbacks and plugins that leave a fit as it is; any other is taken to change it."""
+
+KINDS: dict[str, type] = {
+    "selector": Selector,
+    "annotator": Annotator,
+    "benchmarks": BenchmarkTask,
+    "trainer.callbacks": Callback,
+    "trainer.logger": Logger,
+}
+"""What the keys that take a class take."""
+
 
 class ConfigParts:
     """The recipe's `Parts`, from the parsed configuration.
@@ -49,6 +84,7 @@ class ConfigParts:
     def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
         self.parser, self.config = parser, config
         self.merged = {stage: self._merge(stage) for stage in vars(config.stages)}
+        self.embed()  # a mistake there is told now, not when the features are due
 
     def _merge(self, stage: str) -> Namespace:
         """The configuration with one stage's overrides in it, checked."""
@@ -59,7 +95,7 @@ class ConfigParts:
         try:
             merged: Namespace = self.parser.parse_object(changed, namespace=self.config.clone())
         except ArgumentError as error:
-            raise UserError(f"stages.{stage}: {error}") from error
+            raise UserError(f"stages.{stage}: {told(error, self.parser)}") from error
         return merged
 
     def examine_strategies(self) -> None:
@@ -92,7 +128,7 @@ class ConfigParts:
                 Namespace(selector=config.selector)
             ).selector
         except ArgumentError as error:
-            raise UserError(f"selectors: {explain(str(error))}") from error
+            raise UserError(f"selectors: {told(error, self.parser)}") from error
         return selector
 
     def embed(self) -> Embed:
@@ -102,7 +138,7 @@ class ConfigParts:
         try:
             config = parser.parse_object({"model": dict(self.config.stages.features.model or {})})
         except ArgumentError as error:
-            raise UserError(f"stages.features: {error}") from error
+            raise UserError(f"stages.features: {told(error, parser)}") from error
         embed: Embed = parser.instantiate(config).model
         return embed
 
@@ -115,7 +151,13 @@ class ConfigParts:
 
     def trainer_settings(self, stage: str) -> dict[str, Any]:
         """Those options of a stage's Trainer that define what a fit results in."""
-        return {name: str(self.merged[stage].trainer[name]) for name in DEFINING}
+        trainer = self.merged[stage].trainer
+        settings: dict[str, Any] = {name: str(trainer[name]) for name in DEFINING}
+        for name in ("callbacks", "plugins"):
+            given = trainer[name] if isinstance(trainer[name], list) else [trainer[name]]
+            if changing := [str(part) for part in given if part and not is_watching(part)]:
+                settings[name] = [re.sub(r" at 0x\w+", "", part) for part in changing]
+        return settings
 
     def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
         """The Trainer of a stage; logs go to `folder` unless the configuration has a logger."""
@@ -144,12 +186,16 @@ class ConfigParts:
             raise UserError(f"trainer: {error}") from error
 
 
-def known_classes(base: type) -> list[str]:
-    """Names of the concrete classes of a kind that have been imported."""
-    found: set[type] = set(base.__subclasses__())
-    for child in list(found):
-        found |= set(child.__subclasses__())
-    return sorted(c.__name__ for c in found if not inspect.isabstract(c))
+def is_watching(part: Namespace | str) -> bool:
+    """Whether a configured callback or plugin only looks on."""
+    found = locate(part.class_path) if isinstance(part, Namespace) else None
+    return isinstance(found, type) and issubclass(found, WATCHING)
+
+
+def told(error: ArgumentError, parser: ArgumentParser, words: Sequence[str] = ()) -> str:
+    """What a parser refuses, in a line; of a config file with its name."""
+    known = [*parser.get_defaults().keys(branches=True), "config", "print_config"]
+    return origin(str(error), words) + explain(str(error), known, KINDS)
 
 
 def told_within(error: ValueError) -> ValueError:
@@ -158,19 +204,3 @@ def told_within(error: ValueError) -> ValueError:
     while inner is not None and not isinstance(inner, UserError):
         inner = inner.__cause__ or inner.__context__
     return inner or error
-
-
-def explain(message: str) -> str:
-    """Say in a line what jsonargparse says in many, with the names that would be right."""
-    line = message.strip().splitlines()[0].rstrip(":")
-    if nested := re.search(r"NestedArg\(key='([^']*)', val='?(.*?)'?\)", message):
-        return f"{line}: it has no argument {nested[1]!r}, or {nested[2]!r} is no value for it"
-    if given := re.search(r"Given value: (.*)", message):
-        line += f": {given[1]!r} will not do"
-    if "selector" in message:
-        line += f"; selectors: {', '.join(known_classes(Selector))}"
-    if "annotator" in message:
-        line += f"; annotators: {', '.join(known_classes(Annotator))}"
-    if "benchmarks" in message:
-        line += f"; benchmarks: {', '.join(known_classes(BenchmarkTask))}"
-    return line

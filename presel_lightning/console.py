@@ -39,6 +39,11 @@ HUSHED = (
 )
 """Warnings that tell a user nothing."""
 
+# kernels that few CPUs could use; at import, as a spawned process loads models before `quiet`
+logging.getLogger("bitsandbytes.backends.cpu.ops").addFilter(
+    lambda record: "gemm_4bit_forward" not in str(record.msg)
+)
+
 console = Console(highlight=False)
 
 
@@ -81,8 +86,6 @@ def seconds(value: float) -> str:
 
 def quiet() -> None:
     """Silence what a user can do nothing about; call it before any model is loaded."""
-    # kernels that only a GPU server would want
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # both set levels and filters of their own when they are imported
     import lightning.pytorch
     from transformers.utils import logging as transformers_logging

@@ -29,6 +29,7 @@ from presel_lightning.data.images import MAX_PIXELS
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
+from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
 from presel_lightning.records import Selection
@@ -75,6 +76,8 @@ class SelectionDataModule(LightningDataModule):
             anew.
         always_reference: draw the reference split for every selector, and keep it in what each
             chooses, so that all of them start alike; `compare` does so.
+        text_only: train on the records without an image too: in the final fit and in every arm
+            beside it, not in the reference fit. They are no part of the pool and of no budget.
         template: conversation template; `auto` is vicuna_v1 for LLaVA-1.5, and any other model's
             own chat template.
         max_length: tokens of a sample, image included; what is longer is cut at the end.
@@ -102,6 +105,7 @@ class SelectionDataModule(LightningDataModule):
         budget: Size = 0.15,
         extend: bool = True,
         always_reference: bool = False,
+        text_only: bool = False,
         template: str = AUTO,
         max_length: int = 2048,
         batch_size: int = 128,
@@ -121,6 +125,7 @@ class SelectionDataModule(LightningDataModule):
         self.task_key, self.task_files, self.task_rules = task_key, task_files, task_rules
         self.reference, self.budget = reference, budget
         self.extend, self.always_reference = extend, always_reference
+        self.text_only = text_only
         self.template, self.max_length = template, max_length
         self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
         self.block_size, self.block_tokens = block_size, block_tokens
@@ -128,6 +133,7 @@ class SelectionDataModule(LightningDataModule):
         self.verify, self.max_pixels = verify, max_pixels
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
+        self.texts: Texts | None = None
         self._train: Callable[[int, int], ResumableLoader]
         self._predict: Callable[[int, int], DataLoader[Any]]
         self._shown: PairSet | ImageSet
@@ -164,6 +170,7 @@ class SelectionDataModule(LightningDataModule):
             verify=self.verify,
             max_pixels=self.max_pixels,
             workers=self.num_workers,
+            text_only=self.text_only,
             unpacked=out / "work" / "unpacked",
             track=track,
         )
@@ -181,9 +188,10 @@ class SelectionDataModule(LightningDataModule):
         total = count_of(self.reference, len(self.pool), "data.reference")
         budget = count_of(self.budget, len(self.pool), "data.budget")
         if budget < total:
+            percent = f"; {self.budget} % is {self.budget / 100}" if 1 < self.budget <= 100 else ""
             raise UserError(
                 f"data.budget is {self.budget} ({budget} samples), less than data.reference "
-                f"{self.reference} ({total}); raise the budget or lower the reference"
+                f"{self.reference} ({total}); raise the budget or lower the reference{percent}"
             )
         tasks = self.pool.tasks
         if total < len(tasks):
@@ -243,16 +251,25 @@ class SelectionDataModule(LightningDataModule):
         """Forward passes of a training step, on each of `world` devices."""
         return passes(self.batch_size, world, self.micro_batch_size)
 
-    def train_on(self, uids: np.ndarray, processor: Any, *, seed: int) -> None:  # noqa: ANN401
-        """Serve these samples to the next fit."""
+    def train_on(
+        self,
+        uids: np.ndarray,
+        processor: Any,  # noqa: ANN401 - see `encoder_of`
+        *,
+        seed: int,
+        texts: Texts | None = None,
+    ) -> None:
+        """Serve these samples to the next fit, and text-only records beside them."""
         rows = np.sort(self.pool.rows(uids))
-        dataset = TrainSet(self.pool, rows, self.encoder(processor))
-        lengths = self.pool.n_words[rows]
+        dataset = TrainSet(self.pool, rows, self.encoder(processor), texts)
+        lengths, n_texts = self.pool.n_words[rows], 0
+        if texts is not None:
+            lengths, n_texts = np.concatenate([lengths, texts.n_words]), len(texts)
         self._loader, self._place = None, {}
 
         def loader(rank: int, world: int) -> ResumableLoader:
             size, micro = self.batch_size, self.micro_batch_size
-            sampler = GlobalBatchSampler(lengths, size, seed, rank, world, micro)
+            sampler = GlobalBatchSampler(lengths, size, seed, rank, world, micro, n_texts)
             return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 
         self._train = loader

@@ -12,7 +12,7 @@ from lightning import Callback, Trainer, seed_everything
 from presel_lightning.callbacks import SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
 from presel_lightning.instructions import Instructions
-from presel_lightning.ranks import rank_zero
+from presel_lightning.ranks import agree, rank_zero
 from presel_lightning.runner import Facts
 from presel_lightning.store import fingerprint
 
@@ -30,20 +30,12 @@ class Fitting(Instructions):
         if module.tune == "none":
             raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
         folder = self.out / "models" / name
-        key = self.keys[name] = fingerprint(
-            {
-                "fit": 1,
-                "model": module.fingerprint(),
-                "trainer": self.parts.trainer_settings(stage),
-                "data": [self.data.template, self.data.max_length, self.data.batch_size],
-                "seed": self.plan.seed,
-                "records": self.records_digest(uids),
-            }
-        )
+        texts = None if name in UNSCORED else self.data.texts
+        key = self.keys[name] = self.key_of_fit(name, uids, stage)
 
         def work() -> Facts:
             seed_everything(self.plan.seed, verbose=False)
-            self.data.train_on(uids, module.processor, seed=self.plan.seed)
+            self.data.train_on(uids, module.processor, seed=self.plan.seed, texts=texts)
             scorer = self.scorer(name)
             callbacks: list[Callback] = [
                 saver := StepCheckpoint(every_n_train_steps=self.plan.checkpoint_every),
@@ -56,7 +48,7 @@ class Fitting(Instructions):
             checkpoints = self.out / "work" / f"fit-{name}-{key}-{passes}"
             saver.dirpath = str(checkpoints)
             start = time.perf_counter()
-            trainer.fit(module, datamodule=self.data, ckpt_path=newest(checkpoints))
+            trainer.fit(module, datamodule=self.data, ckpt_path=agree(lambda: newest(checkpoints)))
             took = time.perf_counter() - start - scorer.seconds()
             if rank_zero():
                 for leftover in (self.out / "work").glob(f"fit-{name}-*"):
@@ -65,6 +57,7 @@ class Fitting(Instructions):
             return {
                 "samples": len(uids),
                 "instructions": len(uids),
+                **({"text_only": len(texts)} if texts else {}),
                 **devices_of(trainer),
                 "steps": trainer.global_step,
                 "fit_seconds": round(took, 3),
@@ -72,6 +65,21 @@ class Fitting(Instructions):
             }
 
         self.runner.stage(name, key, [folder], work, together=True)
+
+    def key_of_fit(self, name: str, uids: np.ndarray, stage: str) -> str:
+        """Name a fit by all that its result depends on."""
+        texts = None if name in UNSCORED else self.data.texts
+        return fingerprint(
+            {
+                "fit": 1,
+                "model": self.parts.model(stage).fingerprint(),
+                "trainer": self.parts.trainer_settings(stage),
+                "data": [self.data.template, self.data.max_length, self.data.batch_size],
+                "seed": self.plan.seed,
+                "records": self.records_digest(uids),
+                **({"texts": texts.digest()} if texts else {}),
+            }
+        )
 
 
 def devices_of(trainer: Trainer) -> Facts:

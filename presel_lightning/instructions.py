@@ -11,13 +11,10 @@ import numpy as np
 from presel_lightning import artifacts
 from presel_lightning.annotators import Answers, Request, read_answers, requests_for
 from presel_lightning.errors import InstructionsMissing
-from presel_lightning.ranks import agree, grouped, rank_zero
+from presel_lightning.ranks import agree, rank_zero
 from presel_lightning.runner import Facts
 from presel_lightning.scoring import Scoring
 from presel_lightning.store import digest_lines, fingerprint, write_text
-
-SLACK = 60.0
-"""Seconds that the processes of one run may start apart."""
 
 
 class Instructions(Scoring):
@@ -34,7 +31,7 @@ class Instructions(Scoring):
         pool = self.data.pool
         if annotator is not None and annotator.hides:
             pool = pool.hidden()
-        if given := read_answers(self.answers):
+        if given := agree(lambda: read_answers(self.answers)):
             pool = pool.answered(given)
         self.data.pool = pool
 
@@ -88,19 +85,28 @@ class Instructions(Scoring):
         """What a person has to do now, and what it costs."""
         price = self.plan.price_per_instruction
         cost = "" if price is None else f" (at {price:,.2f} each: {price * missing:,.2f})"
+        cure = (
+            "write their conversations and run the same command again with --annotator FromFile "
+            "--annotator.init_args.path ANSWERS (LLaVA JSON, JSON lines or CSV), or let another "
+            "annotator write them; docs/annotate.md tells how"
+        )
+        if self.plan.annotator is not None:
+            cure = f"{self.plan.annotator.cure}, and run the same command again"
         return (
             f"{missing} of {of} images of the {what} have no instruction yet{cost}; they are listed "
-            f"in {path}: write their conversations and run the same command again with "
-            "--annotator FromFile --annotator.init_args.path ANSWERS (LLaVA JSON, JSON lines or "
-            "CSV), or let another annotator write them; docs/annotate.md tells how"
+            f"in {path}: {cure}"
         )
 
     def requests(self, uids: np.ndarray, what: str) -> list[Request]:
         """What an annotator is asked for."""
         pool, annotator = self.data.pool, self.plan.annotator
+        why: str | dict[str, str] = what
+        if what == "selection":
+            reasons = artifacts.read_reasons(self.out)
+            why = {uid: f"{what}: {reason}" for uid, reason in reasons.items()}
         if annotator is not None:
-            return annotator.requests(pool, uids, what)
-        return requests_for(pool, uids, what)
+            return annotator.requests(pool, uids, why)
+        return requests_for(pool, uids, why)
 
     def annotate(self, uids: np.ndarray, what: str) -> bool:
         """Have the missing instructions written, by the first process, and use them.
@@ -116,37 +122,26 @@ class Instructions(Scoring):
         if annotator is None or not len(wanted):
             return False
         key = fingerprint({"annotate": what, "uids": digest_lines(wanted)})
-        ledger = self.runner.ledger
 
-        def answered() -> bool:
-            """Whether the first process has been here, since this run began."""
-            found = ledger.stage("annotations")
-            recent = found.get("at", 0.0) > self.runner.began - SLACK
-            return found.get("fingerprint") == key and recent
-
-        def work() -> Facts:
+        def work() -> None:
             asked = self.requests(wanted, what)
             left = [r for r in asked if not pool.has_instruction[pool.rows([r.uid])[0]]]
             if left and (cost := annotator.estimate(left, self.answers)) is not None:
                 self.runner.tell(f"  {len(left)} instructions to write, about {cost:,.2f}")
             answers = annotator.annotate(asked, self.answers, pool)
             self.tell_answers(answers, what)
-            ledger.record(
+            self.runner.ledger.record(
                 "annotations",
                 status="done",
                 fingerprint=key,
-                at=time.time(),
-                seconds=round(time.time() - start, 3),
+                seconds=round(time.perf_counter() - start, 3),
                 samples=len(wanted) - len(answers.missing),
                 missing=len(answers.missing),
                 **({} if answers.cost is None else {"cost": round(answers.cost, 6)}),
             )
-            return {}
 
-        start = time.time()
-        self.runner.alone(work, answered)
-        if grouped():
-            agree(lambda: None)
+        start = time.perf_counter()
+        agree(work)
         self.use_answers()
         return True
 

@@ -7,16 +7,17 @@ from typing import Any, get_args
 
 import torch
 import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentParser, Namespace
 
-from presel_lightning.compare import Grid
-from presel_lightning.config_parts import ConfigParts, explain, told_within
+from presel_lightning.compare.cells import Grid
+from presel_lightning.config_parts import ConfigParts, told_within
 from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.errors import UserError
 from presel_lightning.lock import occupy
+from presel_lightning.mistakes import suggest
 from presel_lightning.options import RecipeCLI
 from presel_lightning.plan import Arm, Plan
-from presel_lightning.ranks import rank_zero
+from presel_lightning.ranks import join, rank_zero
 from presel_lightning.recipe import Recipe
 from presel_lightning.signals import KNOWN
 from presel_lightning.store import write_text
@@ -25,20 +26,25 @@ from presel_lightning.tasks import FineTune
 
 def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
     """Parse a command line to a recipe and the options of its method."""
-    try:
-        cli = RecipeCLI(
-            FineTune,
-            SelectionDataModule,
-            run=False,
-            args=arguments,
-            seed_everything_default=0,
-            save_config_callback=None,
-            load_from_checkpoint_support=False,
-            auto_configure_optimizers=False,
-            parser_kwargs={"exit_on_error": False, "prog": f"presel_lightning {command}"},
-        )
-    except ArgumentError as error:
-        raise UserError(explain(str(error))) from error
+    program = f"presel_lightning {command}"
+    cli = RecipeCLI(
+        FineTune,
+        SelectionDataModule,
+        run=False,
+        args=arguments,
+        seed_everything_default=0,
+        save_config_callback=None,
+        load_from_checkpoint_support=False,
+        auto_configure_optimizers=False,
+        parser_kwargs={
+            "exit_on_error": False,
+            "allow_abbrev": False,  # `--budget` is not `--budgets`
+            "prog": program,
+            "usage": f"{program} --config FILE [--any.key VALUE ...]",
+            "description": "Every key of a config is an option: the recipe's own, then trainer, "
+            "model, data, selector, annotator and stages.",
+        },
+    )
     parser, config = cli.parser, cli.config
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -55,6 +61,11 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     parts = ConfigParts(parser, config)
     if command in ("fit", "select", "compare"):
         parts.examine_strategies()
+    if command == "compare":  # is one process, whatever its cells are
+        features = parts.merged["features"].trainer
+        features.devices, features.num_nodes, features.strategy = 1, 1, "auto"
+    elif command != "check":
+        join(parts.trainer("losses", plan.out / "logs" / "losses"))
     occupy(plan.out)
     if rank_zero() and command not in ("check", "evaluate"):
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
@@ -66,7 +77,12 @@ def folder_of(command: str, config: Namespace, name: str) -> str:
     """Name of the run folder where none is given."""
     if command == "compare":
         return f"{name}-compare"
-    return f"evaluate-{Path(config.checkpoint).name}" if config.checkpoint else name
+    if not config.checkpoint:
+        return name
+    place = Path(config.checkpoint)
+    place = place.absolute() if place.is_dir() else place
+    run = [place.parent.parent.name] if place.parent.name == "models" else []  # RUN/models/final
+    return "-".join(["evaluate", *run, place.name])
 
 
 def refuse_other(command: str, out: Path) -> None:
@@ -120,8 +136,10 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
     baselines = [arm for arm in config.baselines if arm != "[]"]
     unknown = set(baselines) - set(get_args(Arm))
     if unknown:
-        known = ", ".join(get_args(Arm))
-        raise UserError(f"baselines: {', '.join(sorted(unknown))} is unknown; choose of {known}")
+        known = get_args(Arm)
+        wrong = ", ".join(sorted(unknown))
+        cure = suggest(wrong, known)
+        raise UserError(f"baselines: {wrong} is unknown; choose of {', '.join(known)}{cure}")
     keys = ("data", "selector", "benchmarks", "annotator")
     try:
         built = parser.instantiate(Namespace({key: config[key] for key in keys}))

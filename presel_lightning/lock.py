@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from presel_lightning.errors import UserError
-from presel_lightning.ranks import rank_zero
+from presel_lightning.ranks import agree, rank_zero
 
 
 def occupy(out: Path) -> None:
@@ -16,12 +17,15 @@ def occupy(out: Path) -> None:
     Raises:
         UserError: it cannot be made, or another process works in it.
     """
-    if not rank_zero():
-        return
+    agree(lambda: enter(out) if rank_zero() else None)
+
+
+def enter(out: Path) -> None:
+    """Take the lock, and clear away what writes that were killed have left."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / ".lock")
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LEAVING)
     except Timeout:
         raise UserError(
             f"--out {out}: another process works there; wait, or give another"
@@ -29,7 +33,12 @@ def occupy(out: Path) -> None:
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
     LOCKS.append(lock)
+    for part in [*out.glob(".*.part"), *out.glob("*/.*.part")]:
+        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
 
+
+LEAVING = 10.0
+"""Seconds that the image loaders of a run that was killed may outlive it, with its lock."""
 
 LOCKS: list[BaseFileLock] = []
 """Held while a command works; the system lets go of them if it is killed."""

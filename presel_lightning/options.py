@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from jsonargparse import ArgumentError
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 import presel_lightning.eval.offline  # noqa: F401 - a config may name its classes
 from presel_lightning.annotators import Annotator
 from presel_lightning.check import Throughput
+from presel_lightning.config_parts import told
+from presel_lightning.errors import UserError
 from presel_lightning.eval.annotation_file import BenchmarkTask
 from presel_lightning.selectors import Selector
 
@@ -40,6 +43,17 @@ class Stages:
 
 class RecipeCLI(LightningCLI):
     """One parser for every training command, so that a config is valid for all of them."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse the command line.
+
+        Raises:
+            UserError: it cannot be; in one line, with what was probably meant.
+        """
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            raise UserError(told(error, parser, args if isinstance(args, list) else [])) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what belongs to the recipe rather than to model, data or trainer."""

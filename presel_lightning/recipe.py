@@ -12,13 +12,16 @@ from rich.markup import escape
 
 from presel_lightning import __version__, artifacts
 from presel_lightning.callbacks.log_report import log_report
-from presel_lightning.compare import Grid, compare
+from presel_lightning.compare.cells import Grid
+from presel_lightning.compare.command import compare
 from presel_lightning.console import console, track
 from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.data.build import texts_path
+from presel_lightning.data.texts import Texts
 from presel_lightning.datamodule import count_of
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report import print_summary, write_report
-from presel_lightning.ranks import rank_zero
+from presel_lightning.ranks import agree, rank_zero
 from presel_lightning.runner import Facts
 from presel_lightning.selectors import Random
 from presel_lightning.signal_stages import SignalStages
@@ -94,9 +97,11 @@ class Recipe(SignalStages):
             return {**facts, "problems": counts.problems, "by_problem": counts.by_problem}
 
         files = [manifest, self.out / "problems.csv"]
+        files += [texts_path(self.out)] if source.text_only else []
         self.runner.stage("pool", fingerprint({"pool": 2, **source.fingerprint()}), files, work)
         self.refuse_problems(self.runner.ledger.stage("pool"))
         self.data.pool = load_pool(self.out, source.image_root)
+        self.data.texts = Texts(self.out) if source.text_only else None
         self.use_answers()
 
     def refuse_problems(self, counts: dict[str, Any]) -> None:
@@ -125,8 +130,9 @@ class Recipe(SignalStages):
         count_of(data.budget, len(pool), "data.budget")
         uids = np.empty(0, dtype=object)
         if data.always_reference or data.needs_reference(self.plan.selector):
-            earlier = self.rounds.reference(pool, self.plan.seed) if data.extend else []
-            uids = data.split_reference(self.plan.seed, earlier)
+            seed = self.plan.seed
+            earlier = agree(lambda: self.rounds.reference(pool, seed)) if data.extend else []
+            uids = data.split_reference(seed, earlier)
         data.pool = pool.with_reference(uids)
         self.write_reference(uids)
         return uids
@@ -136,12 +142,15 @@ class Recipe(SignalStages):
         plan, pool = self.plan, self.data.pool
         budget = count_of(self.data.budget, len(pool), "data.budget")
         method = fingerprint([plan.selector_spec, plan.selector.fingerprint(), plan.seed])
-        earlier = self.rounds.selected(pool, method, budget) if self.data.extend else []
+        earlier: list[str] = []
+        if self.data.extend:
+            earlier = agree(lambda: self.rounds.selected(pool, method, budget))
+        losses = agree(lambda: self.known_losses(reference))
         key = self.keys["selection"] = fingerprint(
             {
                 "selection": 1,
                 "method": method,
-                "signals": [self.keys.get(stage) for stage in ("losses", "held_out", "features")],
+                "signals": [losses, self.keys.get("held_out"), self.keys.get("features")],
                 "pool": digest_lines(map(" ".join, zip(pool.uid, pool.task, strict=True))),
                 "reference": digest_lines(reference),
                 "earlier": digest_lines(earlier),
@@ -152,8 +161,10 @@ class Recipe(SignalStages):
 
         def work() -> Facts:
             selection = self.data.select(plan.selector, self.signals, earlier, seed=plan.seed)
-            artifacts.write_selection(self.out, pool, selection, self.signals)
-            self.rounds.add(method, budget, selection.uids)
+            irs = self.signals.irs_by_task(pool) if losses else {}
+            artifacts.write_selection(self.out, pool, selection, irs)
+            best_first = np.argsort(selection.rank[pool.rows(selection.uids)], kind="stable")
+            self.rounds.add(method, budget, selection.uids[best_first].tolist())
             kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}
             warned = (
                 {"warnings": selection.meta["warnings"]} if "warnings" in selection.meta else {}
@@ -208,6 +219,7 @@ class Recipe(SignalStages):
             "pool": len(pool),
             "tasks": len(pool.tasks),
             "text_only": stages["pool"]["text_only"],
+            "text_only_trained_on": len(self.data.texts or ()),
             "problems": stages["pool"]["problems"],
             "reference": reference,
             "selected": added,

@@ -38,27 +38,39 @@ class Rounds:
         return found
 
     def selected(self, pool: Pool, method: str, budget: int) -> list[str]:
-        """Uids that this method added at the largest budget below this one.
+        """Uids that this method chose before and that go first now, as many as there is room for.
 
+        Where the budget is raised, all that were ever chosen, in the order of their first choice:
+        they may have been annotated. A lower budget keeps what smaller ones chose, and no more.
         Those that have left the pool, or have come into the reference split, are not among them.
         """
-        below = [found for found in self.read(method) if found["budget"] < budget]
-        uids = present(pool, below[-1]["uids"]) if below else []
-        rows = pool.rows(uids)
-        found: list[str] = pool.uid[rows[~pool.reference[rows]]].tolist()
-        return found
+        rounds = self.read(method)
+        if rounds and rounds[-1]["budget"] == budget:  # the same command again
+            rounds.pop()
+        raised = bool(rounds) and rounds[-1]["budget"] < budget
+        counted = [found for found in rounds if raised or found["budget"] < budget]
+        known = set(present(pool, once(counted))) - set(pool.uid[pool.reference])
+        room = budget - int(pool.reference.sum())
+        return [uid for uid in once(counted) if uid in known][:room]
 
     def read(self, method: str) -> list[dict[str, Any]]:
-        """Rounds of a method, the smallest budget first."""
+        """Rounds of a method, the first one first."""
         found = self._read()
         rounds: list[dict[str, Any]] = found.get("rounds", [])
         return rounds if found.get("method") == method else []
 
     def add(self, method: str, budget: int, uids: Iterable[str]) -> None:
-        """Write down a round, in place of those that were as large or larger."""
-        below = [found for found in self.read(method) if found["budget"] < budget]
-        rounds = [*below, {"budget": budget, "uids": list(uids)}]
+        """Write down a round: what it chose, best first."""
+        rounds = self.read(method)
+        if rounds and rounds[-1]["budget"] == budget:
+            uids = once([rounds.pop(), {"uids": uids}])
+        rounds.append({"budget": budget, "uids": list(uids)})
         write_json(self.path, {**self._read(), "method": method, "rounds": rounds})
+
+
+def once(rounds: Iterable[dict[str, Any]]) -> dict[str, None]:
+    """Uids of some rounds in the order of their first choice."""
+    return dict.fromkeys(uid for found in rounds for uid in found["uids"])
 
 
 def present(pool: Pool, uids: Iterable[str]) -> list[str]:

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 from presel_lightning.console import console, seconds
-from presel_lightning.errors import PreselError
-from presel_lightning.ranks import agree, grouped, rank_zero
+from presel_lightning.ranks import agree, meet, rank_zero, until
 from presel_lightning.store import Ledger
 
 Facts = dict[str, Any]
@@ -49,7 +48,7 @@ class Runner:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.ledger = Ledger(out / "run.json")
-        self.began = time.time()
+        self._told: set[str] = set()
 
     def stage(
         self,
@@ -73,13 +72,19 @@ class Runner:
         def done() -> bool:
             return self.ledger.is_done(name, key, artifacts)
 
-        if agree(done):
-            self.tell(f"[dim]·[/] {name:<12} [dim]reused[/]")
-            return
+        key, there = agree(lambda: (key, done()))
+        if there:
+            self._tell_stage(name, f"[dim]·[/] {name:<12} [dim]reused[/]")
+        else:
+            self.do(name, key, artifacts, work if together else lambda: agree(work))
+        until(done, self.out)
+
+    def do(self, name: str, key: str, artifacts: Sequence[Path], work: Callable[[], Facts]) -> None:
+        """Do a stage, and write down at its end that it is done."""
         if rank_zero():  # from now on what lies there is of no certain origin
             self.ledger.record(name, status="running", fingerprint=key)
         start = time.perf_counter()
-        facts = work() if together else self.alone(work, done)
+        facts = work()
         if rank_zero():
             took = time.perf_counter() - start
             self.ledger.record(
@@ -94,47 +99,17 @@ class Runner:
             told = ", ".join(
                 f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if k not in SILENT
             )
-            self.tell(f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
-        agree(lambda: None)
-
-    def alone(self, work: Callable[[], Facts], done: Callable[[], bool]) -> Facts:
-        """Let the first process work; the others wait, and fail if it fails."""
-        if not grouped():
-            return self._first(work) if rank_zero() else self._wait(done)
-        facts: Facts = {}
-
-        def attempt() -> tuple[int, str] | None:
-            try:
-                facts.update(work())
-            except PreselError as error:
-                return error.exit_code, str(error)
-            return None
-
-        failure = agree(attempt)
-        if failure is not None:
-            raise PreselError.with_code(*failure)
-        return facts
-
-    def _first(self, work: Callable[[], Facts]) -> Facts:
-        """Work, and leave word for those who wait if it fails."""
-        try:
-            return work()
-        except Exception as error:
-            code = getattr(error, "exit_code", 1)
-            self.ledger.update(failed={"at": time.time(), "code": code, "message": str(error)})
-            raise
-
-    def _wait(self, done: Callable[[], bool]) -> Facts:
-        """Wait for the first process, and fail if it fails."""
-        while not done():
-            failed = self.ledger.read().get("failed")
-            if failed and failed["at"] > self.began:
-                raise PreselError.with_code(failed["code"], failed["message"])
-            time.sleep(0.5)
-        return {}
+            self._tell_stage(name, f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
+        meet()
 
     def _relative(self, artifacts: Sequence[Path]) -> str:
         return artifacts[0].relative_to(self.out).as_posix() if artifacts else ""
+
+    def _tell_stage(self, name: str, line: str) -> None:
+        """Print a stage's line once: the split is written again when its answers are there."""
+        if name not in self._told:
+            self.tell(line)
+        self._told.add(name)
 
     def tell(self, line: str) -> None:
         """Print one line, once for all processes."""

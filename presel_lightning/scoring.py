@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from presel_lightning.callbacks import Benchmark
-from presel_lightning.callbacks.benchmark import join
 from presel_lightning.errors import UserError
 from presel_lightning.eval.published import full_scores
 from presel_lightning.eval.relative import benchmark_table
@@ -43,9 +42,10 @@ class Scoring:
         scorers = {arm: self.scorer(arm) for arm in arms}
 
         def work() -> Facts:
+            used: Facts = {}
             for arm, scorer in scorers.items():
                 if not agree(scorer.done):
-                    self.score(arms[arm], scorer)
+                    used = self.score(arms[arm], scorer)
             if rank_zero():
                 scores = {arm: read_json(scorer.path) for arm, scorer in scorers.items()}  # type: ignore[arg-type]
                 table = benchmark_table(
@@ -56,11 +56,13 @@ class Scoring:
                     self.full,
                 )
                 write_json(self.out / "benchmark.json", table)
-            return {"arms": len(arms), "benchmarks": len(self.plan.benchmarks)}
+            return {"arms": len(arms), "benchmarks": len(self.plan.benchmarks), **used}
 
         key = fingerprint(
             {"arms": {arm: scorer.key for arm, scorer in scorers.items()}, "full": self.full}
         )
+        if not agree(lambda: all(scorer.done() for scorer in scorers.values())) and rank_zero():
+            self.runner.ledger.record("benchmarks", status="again")  # what failed before
         self.runner.stage("benchmarks", key, [self.out / "benchmark.json"], work, together=True)
 
     def score_untrained(self) -> None:
@@ -83,23 +85,19 @@ class Scoring:
             fingerprint([self.keys[arm], what, self.data.template]),
         )
 
-    def score(
-        self, checkpoint: str | Path | None, scorer: Benchmark, *, joining: bool = False
-    ) -> None:
-        """Score a checkpoint that lies on disk, or the pre-instruction model.
+    def score(self, checkpoint: str | Path | None, scorer: Benchmark) -> Facts:
+        """Score a checkpoint that lies on disk, or the pre-instruction model; on what, is told.
 
         Args:
             checkpoint: folder or hub id; None for the pre-instruction model.
             scorer: the benchmarks.
-            joining: start the processes that the Trainer asks for, where no fit has done so.
         """
         trainer = self.parts.trainer("final", self.out / "logs" / "benchmarks")
-        if joining:
-            join(trainer)
         untrained = self.parts.model("final", tune="none")
         module = untrained if checkpoint is None else self.trained("final", checkpoint)
         module.configure_model()
         scorer.run(trainer, module.to(trainer.strategy.root_device))
+        return {"device": trainer.strategy.root_device.type, "devices": trainer.world_size}
 
     def trained(self, stage: str, checkpoint: str | Path) -> FineTune:
         """A module that only looks at a model."""
@@ -133,7 +131,7 @@ class Scoring:
         name = f"evaluate-{Path(checkpoint).name}"
         self.keys[name] = describe_checkpoint(checkpoint)
         scorer = self.scorer(name)
-        self.score(checkpoint, scorer, joining=True)
+        self.score(checkpoint, scorer)
         for benchmark, found in scorer.scores.items():
             score = "no score" if found["score"] is None else f"{found['score']:.2f}"
             tasks = ", ".join(f"{task} {value:.1f}" for task, value in found["tasks"].items())

@@ -48,13 +48,7 @@ class SignalStages(Fitting):
     def losses(self, reference: np.ndarray) -> None:
         """The IRS loop over the reference split."""
         model = self.trained("losses", self.out / "models" / "reference")
-        key = self.keys["losses"] = fingerprint(
-            {
-                "losses": 1,
-                "model": self.keys["reference"],
-                "how": self.how(model),
-            }
-        )
+        key = self.keys["losses"] = self.key_of_losses(reference)
 
         def work() -> Facts:
             trainer = self.parts.trainer("losses", self.out / "logs" / "losses")
@@ -69,6 +63,20 @@ class SignalStages(Fitting):
 
         files = [self.signals.paired_loss_path]
         self.runner.stage("losses", key, files, work, together=True)
+
+    def key_of_losses(self, reference: np.ndarray) -> str:
+        """Name the paired losses by the reference fit and what they are computed in."""
+        fit = self.key_of_fit("reference", reference, stage="reference")
+        how = self.how(self.parts.model("losses", tune="none"))
+        return fingerprint({"losses": 1, "model": fit, "how": how})
+
+    def known_losses(self, reference: np.ndarray) -> str | None:
+        """Key of the paired losses that lie there, if this run would make the same."""
+        path = self.signals.paired_loss_path
+        if not (len(reference) and path.exists()):
+            return None
+        key = self.keys.get("losses") or self.key_of_losses(reference)
+        return key if self.runner.ledger.is_done("losses", key, [path]) else None
 
     def held_out(self, reference: np.ndarray) -> None:
         """Cross-fitting: each half of the reference split, scored by a model of the other half.
@@ -135,11 +143,7 @@ class SignalStages(Fitting):
                 folder, self.data.show(paths, load_image_processor(module.checkpoint))
             )
             trainer = self.parts.trainer("features", self.out / "logs" / "features")
-            if pending := agree(writer.pending):
-                trainer.callbacks.append(writer)  # type: ignore[attr-defined]
-                self.data.serve(pending)
-                trainer.predict(module, datamodule=self.data, return_predictions=False)
-                trainer.strategy.barrier("features")
+            writer.fill(trainer, module, self.data)
             if rank_zero():
                 embedded = writer.merge()["features"] if len(new) else np.empty((0, 0))
                 meta = {"encoder": module.checkpoint, "key": encoder}

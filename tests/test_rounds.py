@@ -51,6 +51,23 @@ def test_a_larger_budget_extends_the_selection(
     assert (tmp_path / "run" / "selection" / "selection.parquet").read_bytes() == before
 
 
+def test_what_was_chosen_once_comes_back_after_a_lower_budget(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    out, rounds = tmp_path / "run", []
+    for budget in ("0.15", "0.3", "0.05", "0.3", "0.4"):
+        more = ["--selector", "TypiClust", "--data.budget", budget]
+        assert select(pool_folder, out, *more) == 0
+        rounds.append(chosen(out))
+    first, larger, lower, again, last = rounds
+    assert not lower <= larger  # as a small budget chooses for itself
+    assert first < larger == again
+    assert larger | lower <= last
+    before = (out / "selection" / "selection.parquet").read_bytes()
+    assert select(pool_folder, out, *more) == 0
+    assert (out / "selection" / "selection.parquet").read_bytes() == before
+
+
 def test_a_new_choice_on_demand(pool_folder: Path, tmp_path: Path) -> None:
     small = ["--data.budget", "0.15", "--selector", "Random"]
     large = ["--data.budget", "0.45", "--selector", "Random", "--data.extend", "false"]
@@ -143,6 +160,8 @@ def test_two_stops_and_no_image_asked_for_twice(
     while (code := main(command)) == 3:
         requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
         asked.append([json.loads(line)["image"] for line in requests])
+        reasons = {json.loads(line)["why"] for line in requests}
+        assert reasons == {["reference split", "selection: typical of its cluster"][len(asked) - 1]}
         assert all(json.loads(line)["prompt"] for line in requests)
         with file.open("a") as handle:
             for answer in answers:
@@ -181,10 +200,22 @@ def test_from_pool_reveals_only_what_was_chosen(pool_folder: Path, tmp_path: Pat
     log = (out / "annotations" / "access.jsonl").read_text().splitlines()
     seen = [json.loads(line)["uid"] for line in log]
     assert len(seen) == len(set(seen)) and set(seen) == chosen(out)
-    assert [json.loads(line)["why"] for line in log].count("reference split") == 9
+    why = [json.loads(line)["why"] for line in log]
+    assert why[:9] == ["reference split"] * 9
+    assert set(why[9:]) == {"selection: typical of its cluster"}
     assert json.loads((out / "run.json").read_text())["arms_left_out"].keys() == {"random"}
     plain = tmp_path / "plain"
     assert main(fit_arguments(pool_folder, plain)) == 0
     for name in ("selection/selection.parquet", "selection/selected.json", "reference.json"):
         same = (out / name, plain / name)
         assert same[0].read_bytes() == same[1].read_bytes()
+
+
+def test_from_pool_with_a_file_hides_what_the_pool_itself_holds(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    out, file = tmp_path / "run", str(pool_folder / "train.json")
+    hidden = ["--annotator", "FromPool", "--annotator.init_args.annotations", file]
+    assert select(pool_folder, out, "--selector", "Random", *hidden) == 0
+    log = (out / "annotations" / "access.jsonl").read_text().splitlines()
+    assert {json.loads(line)["uid"] for line in log} == chosen(out) and len(log) == len(chosen(out))

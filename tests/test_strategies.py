@@ -6,11 +6,15 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from presel_lightning.cli import main
+from presel_lightning.models import load_model, load_processor
 from tests.conftest import benchmark_arguments, fit_arguments, scores, start
 
 STRATEGIES = {
@@ -57,3 +61,39 @@ def test_a_killed_fsdp2_fit_is_continued(pool_folder: Path, tmp_path: Path) -> N
         weights.append(load_file(out / "models" / "final" / "adapter_model.safetensors"))
     for key, value in weights[0].items():
         assert_close(weights[1][key], value, rtol=0, atol=0)
+
+
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quickstart's model with one tensor for words that are read and words that are told."""
+    folder = tmp_path_factory.mktemp("tied") / "checkpoint"
+    model: Any = load_model("quickstart", dtype="float32")
+    model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = True
+    with torch.no_grad():
+        mean = (model.get_input_embeddings().weight + model.lm_head.weight) / 2
+        model.get_input_embeddings().weight.copy_(mean)
+    model.tie_weights()
+    model.save_pretrained(folder)
+    load_processor("quickstart").save(folder)
+    assert not any("lm_head" in name for name in load_file(folder / "model.safetensors"))
+    return folder
+
+
+@pytest.mark.slow
+def test_tied_embeddings_stay_one_tensor(tied: Path, pool_folder: Path, tmp_path: Path) -> None:
+    weights = []
+    for strategy in ([], ["--trainer.devices", "2", *STRATEGIES["fsdp2"]]):
+        out, log = tmp_path / f"run{len(weights)}", tmp_path / "log"
+        more = [*strategy, "--benchmarks", "[]", "--baselines", "--selector", "Random"]
+        more += ["--model.checkpoint", str(tied), "--model.tune", "full"]
+        more += ["--data.micro_batch_size", "5"]
+        arguments = fit_arguments(pool_folder, out, *more)
+        if strategy:
+            assert start(arguments, log).wait() == 0, log.read_text()
+        else:
+            assert main(arguments) == 0
+        weights.append(load_file(out / "models" / "final" / "model.safetensors"))
+    alone, cut = weights
+    assert alone.keys() == cut.keys() == load_file(tied / "model.safetensors").keys()
+    for key, value in alone.items():
+        assert_close(cut[key], value, rtol=1e-2, atol=1e-4)

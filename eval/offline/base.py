@@ -7,9 +7,11 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import fsum
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+
+import torch
+from torchmetrics import MeanMetric
 
 from presel_lightning.data.images import Resolver, check_images
 from presel_lightning.errors import UserError
@@ -231,10 +233,27 @@ def most_common(answers: Sequence[str]) -> str:
     return Counter(answers).most_common(1)[0][0]
 
 
+def mean_credit(asked: Sequence[Question], credit: Iterable[float]) -> Score:
+    """Score that is the mean credit of the questions; its parts are their tasks.
+
+    Questions about one image are a unit of the intervals.
+    """
+    values = [float(value) for value in credit]
+    return Score(
+        percent(values),
+        percent_by([question.task for question in asked], values),
+        len(values),
+        values,
+        item_units=[question.image for question in asked],
+        item_ids=[question.uid for question in asked],
+    )
+
+
 def percent(values: Iterable[float]) -> float:
     """Mean of values in 0..1, in percent."""
-    found = list(values)
-    return 100 * fsum(found) / len(found)
+    mean = MeanMetric(sync_on_compute=False).set_dtype(torch.float64)  # every process has them all
+    mean.update(torch.tensor(list(values), dtype=torch.float64))
+    return 100 * float(mean.compute())
 
 
 def percent_by(tasks: Sequence[str], values: Sequence[float]) -> dict[str, float]:

@@ -6,13 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from presel_lightning.eval.annotation_file import Score
-from presel_lightning.eval.offline.base import (
-    OfflineBenchmark,
-    Question,
-    percent,
-    percent_by,
-    short,
-)
+from presel_lightning.eval.offline.base import OfflineBenchmark, Question, mean_credit, short
 
 
 class GQA(OfflineBenchmark):
@@ -59,9 +53,10 @@ class GQA(OfflineBenchmark):
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
         """Accuracy, and that of each structural type."""
-        right = [
-            prediction.strip().rstrip(".").lower() == question.answers[0]
-            for prediction, question in zip(predictions, asked, strict=True)
-        ]
-        parts = percent_by([question.task for question in asked], right)
-        return Score(percent(right), parts, len(asked))
+        return mean_credit(
+            asked,
+            (
+                prediction.strip().rstrip(".").lower() == question.answers[0]
+                for prediction, question in zip(predictions, asked, strict=True)
+            ),
+        )

@@ -9,6 +9,7 @@ import hashlib
 import io
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +19,7 @@ from presel_lightning.eval.offline.base import (
     LETTERS,
     OfflineBenchmark,
     Question,
-    percent,
-    percent_by,
+    mean_credit,
 )
 from presel_lightning.models.components import cache_folder
 from presel_lightning.store import replacing
@@ -156,13 +156,11 @@ class MMBench(OfflineBenchmark):
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
         """Share of questions that are right in every rotation; `n` counts questions, not rows."""
         right: dict[str, bool] = {}
-        task: dict[str, str] = {}
         for question, prediction in zip(asked, predictions, strict=True):
             hit = option_of(prediction, question.options) == question.answers[0]
             right[question.group] = hit and right.get(question.group, True)
-            task[question.group] = question.task
-        parts = percent_by(list(task.values()), list(right.values()))
-        return Score(percent(right.values()), parts, len(right))
+        whole = {question.group: replace(question, uid=question.group) for question in asked}
+        return mean_credit(list(whole.values()), right.values())
 
 
 def is_nothing(cell: str) -> bool:

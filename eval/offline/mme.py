@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from presel_lightning.eval.annotation_file import Score
-from presel_lightning.eval.offline.base import OfflineBenchmark, Question, percent, short
+from presel_lightning.eval.offline.base import OfflineBenchmark, Question, percent_by, short
 
 PERCEPTION = (
     "existence",
@@ -27,6 +27,8 @@ COGNITION = (
 )
 REQUEST = "Please answer yes or no."
 PER_IMAGE = 2
+MOST = 200.0
+"""Points of a subtask."""
 
 
 class MME(OfflineBenchmark):
@@ -104,21 +106,34 @@ class MME(OfflineBenchmark):
         return found
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
-        """Points of every subtask, of perception and of cognition."""
-        right: dict[str, dict[str, list[bool]]] = {}
-        for question, prediction in zip(asked, predictions, strict=True):
-            hit = yes_or_no(prediction) == question.answers[0]
-            right.setdefault(question.task, {}).setdefault(question.group, []).append(hit)
-        points = {
-            subtask: percent(hit for pair in pairs.values() for hit in pair)
-            + percent(all(pair) for pair in pairs.values())
-            for subtask, pairs in right.items()
-        }
+        """Points of every subtask, of perception and of cognition; an image is an item."""
+        right = [
+            yes_or_no(prediction) == question.answers[0]
+            for prediction, question in zip(predictions, asked, strict=True)
+        ]
+        images = asked[::PER_IMAGE]
+        pairs = zip(right[::PER_IMAGE], right[1::PER_IMAGE], strict=True)
+        # half of an image's credit is for its answers, half for both
+        credit = [(sum(pair) / PER_IMAGE + all(pair)) / 2 for pair in pairs]
+        means = percent_by([image.task for image in images], credit)
+        points = {subtask: 2 * means[subtask] for subtask in (*PERCEPTION, *COGNITION)}
         perception, cognition = (
             sum(points[subtask] for subtask in group) for group in (PERCEPTION, COGNITION)
         )
-        sums = {"perception": perception, "cognition": cognition}
-        return Score(perception, {**sums, **points}, len(asked))
+        kept = [
+            (value, image)
+            for value, image in zip(credit, images, strict=True)
+            if image.task in PERCEPTION
+        ]
+        return Score(
+            perception,
+            {"perception": perception, "cognition": cognition, **points},
+            len(asked),
+            items=[value for value, _ in kept],
+            item_tasks=[image.task for _, image in kept],
+            item_ids=[image.group for _, image in kept],
+            scale=MOST * len(PERCEPTION),
+        )
 
 
 def yes_or_no(answer: str) -> str:

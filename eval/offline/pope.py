@@ -79,10 +79,12 @@ class POPE(OfflineBenchmark):
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
         """F1 and its companions by category, and the mean F1."""
         parts: dict[str, float] = {}
+        yes = [says_yes(prediction) for prediction in predictions]
+        there = [question.answers == ("yes",) for question in asked]
         for category in CATEGORIES:
             rows = [i for i, question in enumerate(asked) if question.task == category]
-            said = torch.tensor([says_yes(predictions[i]) for i in rows], dtype=torch.long)
-            true = torch.tensor([asked[i].answers == ("yes",) for i in rows], dtype=torch.long)
+            said = torch.tensor([yes[i] for i in rows], dtype=torch.long)
+            true = torch.tensor([there[i] for i in rows], dtype=torch.long)
             found = {
                 "F1": binary_f1_score(said, true),
                 "accuracy": binary_accuracy(said, true),
@@ -92,7 +94,18 @@ class POPE(OfflineBenchmark):
             }
             parts |= {f"{category} {what}": 100 * float(value) for what, value in found.items()}
         score = sum(parts[f"{category} F1"] for category in CATEGORIES) / len(CATEGORIES)
-        return Score(score, parts, len(asked))
+        return Score(
+            score,
+            parts,
+            len(asked),
+            # F1 = 2 TP / (2 TP + FP + FN), a weighted mean
+            items=[float(y and t) for y, t in zip(yes, there, strict=True)],
+            item_tasks=[question.task for question in asked],
+            item_weights=[float(y) + float(t) for y, t in zip(yes, there, strict=True)],
+            # the categories share their images, and the questions whose answer is yes
+            item_units=[question.image for question in asked],
+            item_ids=[question.uid for question in asked],
+        )
 
 
 def says_yes(answer: str) -> bool:

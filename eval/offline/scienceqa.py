@@ -13,8 +13,7 @@ from presel_lightning.eval.offline.base import (
     LETTERS,
     OfflineBenchmark,
     Question,
-    percent,
-    percent_by,
+    mean_credit,
 )
 
 PROBLEMS, SPLITS = "problems.json", "pid_splits.json"
@@ -87,12 +86,13 @@ class ScienceQA(OfflineBenchmark):
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
         """Accuracy, and that of each subject."""
-        right = [
-            letter_of(prediction) == question.answers[0]
-            for prediction, question in zip(predictions, asked, strict=True)
-        ]
-        parts = percent_by([question.task for question in asked], right)
-        return Score(percent(right), parts, len(asked))
+        return mean_credit(
+            asked,
+            (
+                letter_of(prediction) == question.answers[0]
+                for prediction, question in zip(predictions, asked, strict=True)
+            ),
+        )
 
 
 def letter_of(answer: str) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from presel_lightning.eval.annotation_file import Score
-from presel_lightning.eval.offline.base import SHORT, OfflineBenchmark, Question, percent, short
+from presel_lightning.eval.offline.base import SHORT, OfflineBenchmark, Question, mean_credit, short
 from presel_lightning.eval.offline.vqa_answer import soft_accuracy
 
 PEOPLE = 10
@@ -89,12 +89,14 @@ class TextVQA(OfflineBenchmark):
             if key not in prompts:
                 raise self.wrong(self.files()[1], f"no prompt for question {number} of {image}")
             text = prompts[key]
-        return Question(str(number), self.column, f"{image}.jpg", short(text), tuple(answers))
+        return Question(str(number), self.name, f"{image}.jpg", short(text), tuple(answers))
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
         """Mean soft accuracy; the benchmark has no parts."""
-        credit = [
-            soft_accuracy(prediction, question.answers)
-            for prediction, question in zip(predictions, asked, strict=True)
-        ]
-        return Score(percent(credit), {self.name: percent(credit)}, len(asked))
+        return mean_credit(
+            asked,
+            (
+                soft_accuracy(prediction, question.answers)
+                for prediction, question in zip(predictions, asked, strict=True)
+            ),
+        )

@@ -8,13 +8,15 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from presel_lightning.annotators.base import AnswerProblem, Report, Request
 from presel_lightning.annotators.journal import Journal
-from presel_lightning.annotators.ledger import ANSWERED, REFUSED, CostLedger, Row
+from presel_lightning.annotators.ledger import ANSWERED, MALFORMED, REFUSED, CostLedger, Row
 from presel_lightning.annotators.pace import Pace, backoff, retry_after
 from presel_lightning.annotators.progress import progress
+from presel_lightning.annotators.refusals import Refusals
 from presel_lightning.annotators.wire import (
     FORM,
     Malformed,
@@ -26,6 +28,7 @@ from presel_lightning.annotators.wire import (
     usage_of,
 )
 from presel_lightning.errors import UserError
+from presel_lightning.store import fingerprint
 
 if TYPE_CHECKING:
     import httpx
@@ -79,6 +82,10 @@ class Service:
     prices: tuple[float, float] | None
     image: tuple[int, int]
 
+    def question(self, request: Request) -> str:
+        """Name a request by all that the answer depends on."""
+        return fingerprint([request.uid, request.prompt, self.body, self.image])
+
     def price(self, prompt_tokens: float, completion_tokens: float) -> float:
         """What so many tokens cost."""
         into, out = self.prices or (0.0, 0.0)
@@ -129,6 +136,7 @@ class Asking:
         key: secret; goes into a header of the requests and nowhere else.
         journal: where answers are kept.
         ledger: where requests are entered.
+        refusals: where it is kept what will not be answered.
     """
 
     def __init__(
@@ -138,20 +146,18 @@ class Asking:
         key: str | None,
         journal: Journal,
         ledger: CostLedger,
+        refusals: Refusals,
     ) -> None:
         self.service, self.limits = service, limits
-        self.journal, self.ledger = journal, ledger
+        self.journal, self.ledger, self.refusals = journal, ledger, refusals
         self._key = key
         self._pace = Pace(limits.requests_per_minute)
         self._failed = 0
+        self._mistake = ""
         self._lock = threading.Lock()
 
     def ask_all(self, requests: Sequence[Request]) -> Report:
-        """Ask for every instruction; what could not be had is told.
-
-        Raises:
-            UserError: the server knows neither key nor model; answers so far are kept.
-        """
+        """Ask for every instruction; what could not be had is told."""
         problems: list[AnswerProblem] = []
         priced = self.service.prices is not None
         with (
@@ -172,7 +178,7 @@ class Asking:
         told = {problem.uid for problem in problems}
         left = sum(r.uid not in self.journal and r.uid not in told for r in requests)
         notes = [f"stopped: {self._pace.reason}; {left} images are left"] if left else []
-        return Report(problems, notes, self.ledger.spent if priced else None)
+        return Report(problems, notes, self.ledger.spent if priced else None, self._mistake)
 
     def _settle(self, client: httpx.Client, request: Request) -> AnswerProblem | None:
         """Ask until there is an answer, or it is given up; None also where asking has stopped."""
@@ -190,7 +196,11 @@ class Asking:
                 return None
             if not attempt.again or number > self.limits.max_retries:
                 self._count_failure(attempt)
-                return _problem(request, attempt.status, f"attempt {number}: {attempt.detail}")
+                detail = f"attempt {number}: {attempt.detail}"
+                problem = _problem(request, attempt.status, detail)
+                if attempt.status in (REFUSED, MALFORMED):
+                    self.refusals.add(self.service.question(request), problem)
+                return problem
             if not self._wait(attempt, number):
                 return None
             number += 1
@@ -218,10 +228,13 @@ class Asking:
         self, client: httpx.Client, request: Request, body: dict[str, Any], number: int
     ) -> Attempt | None:
         """Send a request and enter it; None if no more may be sent."""
-        most = self.service.most(request, self.ledger.longest)
-        if self._pace.stopped or not self.ledger.reserve(most):
+        if self._pace.stopped:
+            return None
+        most = self.ledger.reserve(partial(self.service.most, request))
+        if most is None:
             spent = f"{self.ledger.spent:.4f} of max_cost {self.ledger.cap}"
-            self._pace.stop(f"{spent} is spent and the next image may cost {most:.4f}")
+            next_ = self.service.most(request, self.ledger.longest)
+            self._pace.stop(f"{spent} is spent and the next image may cost {next_:.4f}")
             return None
         try:
             if not self._pace.wait_turn():
@@ -261,7 +274,7 @@ class Asking:
         try:
             conversation = conversation_of(reply, request.image)
         except Malformed as error:
-            return Attempt("malformed", self._clean(str(error)), again=True)
+            return Attempt(MALFORMED, self._clean(str(error)), again=True)
         except Refused as error:
             return Attempt(REFUSED, self._clean(str(error)))
         counts = {
@@ -280,16 +293,12 @@ class Asking:
         return Attempt(ANSWERED)
 
     def _failure(self, response: httpx.Response, reply: object) -> Attempt:
-        """What a reply without success means.
-
-        Raises:
-            UserError: no other image would fare better.
-        """
+        """What a reply without success means."""
         status = response.status_code
         told = f"HTTP {status} {self._message(reply)}".strip()
         if status in WRONG or response.is_redirect:
             self._pace.stop(told)
-            raise UserError(
+            self._mistake = (
                 f"{self.service.url}: {told}; check annotator.init_args.base_url and model, and "
                 "the key in the environment variable that api_key_env names"
             )

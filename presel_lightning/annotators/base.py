@@ -14,6 +14,7 @@ import numpy as np
 from presel_lightning.annotators.journal import Conversation, Journal
 from presel_lightning.annotators.templates import prompt_for
 from presel_lightning.data.pool import Pool
+from presel_lightning.errors import UserError
 from presel_lightning.store import replacing
 
 
@@ -60,11 +61,13 @@ class Report:
         problems: answers that could not be used.
         notes: lines for the screen, such as why it stopped or what to do next.
         cost: of all starts so far, in the currency of the prices; None where it has no price.
+        mistake: of the user, to be put right before anything can be had; empty where there is none.
     """
 
     problems: Sequence[AnswerProblem] = ()
     notes: Sequence[str] = ()
     cost: float | None = None
+    mistake: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,18 @@ class Names(Protocol):
 class Annotator(ABC):
     """Write the instructions of chosen images."""
 
-    hides: bool = False
+    hides: ClassVar[bool] = False
     """Whether the instructions of the annotation file count as unwritten until it reveals them."""
     rereads: ClassVar[bool] = False
     """Whether answers that are there already are looked for again, as they cost nothing."""
 
     templates: Mapping[str, str] = {}
     """Prompts by task that replace the usual ones; see `prompt_for`."""
+
+    @property
+    def cure(self) -> str:
+        """What a person does about answers that are missing, before the next start."""
+        return "see in the lines above what is to be done"
 
     def requests(
         self, pool: Pool, uids: Iterable[str], why: str | Mapping[str, str]
@@ -117,12 +125,17 @@ class Annotator(ABC):
             requests: images that the pool has no instruction for, answered before or not.
             folder: `OUT/annotations`, where `answers.jsonl` and `problems.csv` lie.
             names: the whole pool, to tell an unknown name from one that nobody asked for.
+
+        Raises:
+            UserError: what was reported as a mistake; what came in before is kept.
         """
         with Journal(folder) as journal:
             asked = [r for r in requests if self.rereads or r.uid not in journal]
             report = self.write(asked, journal, names) if asked else Report()
             known = {r.uid: journal[r.uid] for r in requests if r.uid in journal}
         write_problems(folder / "problems.csv", report.problems)
+        if report.mistake:
+            raise UserError(report.mistake)
         return Answers(
             problems=report.problems,
             notes=report.notes,

@@ -28,6 +28,13 @@ class FromFile(Annotator):
     def __init__(self, path: str) -> None:
         self.path = Path(path).expanduser()
 
+    @property
+    def cure(self) -> str:
+        """Write on in the file."""
+        where = f"annotator.init_args.path {self.path}"
+        new = "" if self.path.is_file() else ", which does not exist yet"
+        return f"write their conversations into {where}{new} (LLaVA JSON, JSON lines or CSV)"
+
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
         """Keep what was asked for and can be used.
 
@@ -35,7 +42,7 @@ class FromFile(Annotator):
             UserError: the file cannot be read, or is none of these.
         """
         if not self.path.is_file():
-            return Report(notes=[f"annotator.init_args.path {self.path} does not exist yet"])
+            return Report()
         try:
             given = read_given(self.path)
             return Report(problems=take(given, requests, journal, names, type(self).__name__))

@@ -25,13 +25,14 @@ class FromPool(Annotator):
     Args:
         annotations: one or several annotation files in LLaVA form that hold the instructions.
             A record is told by its `uid`, else by image, id and task. Without it the instructions
-            are those of `data.annotations`, which nobody else gets to see then.
+            are those of `data.annotations`; with it those are not looked at.
     """
+
+    hides = True
 
     def __init__(self, annotations: str | list[str] | None = None) -> None:
         names = [annotations] if isinstance(annotations, str) else annotations or []
         self.paths = [Path(name).expanduser() for name in names]
-        self.hides = annotations is None
 
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
         """Look at the instructions that were asked for.
@@ -42,11 +43,11 @@ class FromPool(Annotator):
         log = LineFile(journal.folder / "access.jsonl")
         try:
             asked = {r.uid: r for r in requests}
-            if self.hides:
-                given = self._of_pool(asked, names, log)
-            else:
+            if self.paths:
                 given = self._revealed(asked, Matcher(names), log)
-            problems = take(given, requests, journal, names, type(self).__name__)
+            else:
+                given = self._of_pool(asked, names, log)
+            problems = take(given, requests, journal, names, type(self).__name__, bare=True)
         finally:
             log.close()
         told = {problem.uid for problem in problems}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 from presel_lightning.annotators.journal import Journal, LineFile
 from presel_lightning.errors import UserError
 
-ANSWERED, REFUSED = "answered", "refused"
+ANSWERED, MALFORMED, REFUSED = "answered", "malformed", "refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,23 +91,25 @@ class CostLedger:
             self._file.append(row.line())
             self._count(row.uid, row.prompt_tokens or 0, row.cost or 0.0, row.status)
 
-    def reserve(self, most: float) -> bool:
+    def reserve(self, most_of: Callable[[int], float]) -> float | None:
         """Set money aside for a request; wait for those under way if they may leave enough.
 
         Args:
-            most: what it may cost.
+            most_of: what it may cost, by `longest`, which replies tell better while it waits.
 
         Returns:
-            Whether it may be sent: `spent` will not pass the cap.
+            What was set aside; None if it may not be sent, as `spent` might pass the cap.
         """
         with self._changed:
-            while self.cap is not None and self.spent + self._reserved + most > self.cap:
+            while True:
+                most = most_of(self.longest)
+                if self.cap is None or self.spent + self._reserved + most <= self.cap:
+                    self._reserved += most
+                    self._in_flight += 1
+                    return most
                 if self._in_flight == 0:
-                    return False
+                    return None
                 self._changed.wait()
-            self._reserved += most
-            self._in_flight += 1
-            return True
 
     def release(self, most: float) -> None:
         """End a reservation; what the request did cost has been entered."""

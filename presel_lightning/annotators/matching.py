@@ -29,14 +29,23 @@ class Given:
     conversations: Any
 
 
-def check(image: str, conversations: object) -> None:
+def check(image: str, conversations: object, *, bare: bool = False) -> None:
     """Refuse an instruction that cannot be trained on.
 
+    Args:
+        image: path of its image.
+        conversations: the instruction.
+        bare: whether a question may be `<image>` alone, as it may in a pool.
+
     Raises:
-        Odd: it is no conversation about an image.
+        Odd: it is no conversation about an image, or a question is empty.
     """
-    if not parse({"image": image, "conversations": conversations}):
+    turns = parse({"image": image, "conversations": conversations})
+    if not turns:
         raise Odd("no_turn", "there is neither question nor answer")
+    for number, turn in enumerate(turns, start=1):
+        if not (bare or turn.question.strip()):
+            raise Odd("empty_question", f"question {number} is empty")
     try:
         json.dumps(conversations, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -114,6 +123,8 @@ def take(
     journal: Journal,
     names: Names,
     annotator: str,
+    *,
+    bare: bool = False,
 ) -> list[AnswerProblem]:
     """Keep the answers that were asked for; those that cannot be used.
 
@@ -126,6 +137,7 @@ def take(
         journal: where answers are kept.
         names: of the whole pool.
         annotator: name of the class that asks.
+        bare: see `check`.
     """
     asked = {request.uid: request for request in requests}
     matcher = Matcher(names)
@@ -144,7 +156,7 @@ def take(
                     raise Odd("repeated", "another answer of the same sample stands before it")
                 continue
             seen[uid] = one.conversations
-            check(asked[uid].image, one.conversations)
+            check(asked[uid].image, one.conversations, bare=bare)
         except Odd as odd:
             image = asked[uid].image if uid in asked else str(one.names.get("image") or "")
             problems.append(AnswerProblem(uid, image, odd.problem, f"{one.place}: {odd}"))

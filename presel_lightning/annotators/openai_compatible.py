@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from presel_lightning.annotators.asking import OWNER, Asking, Limits, Service
-from presel_lightning.annotators.base import Annotator, Names, Report, Request
+from presel_lightning.annotators.base import Annotator, AnswerProblem, Names, Report, Request
 from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.ledger import CostLedger
+from presel_lightning.annotators.refusals import Refusals
 from presel_lightning.annotators.wire import RESPONSE_FORMATS
 from presel_lightning.errors import UserError
 
@@ -34,6 +36,8 @@ class OpenAICompatible(Annotator):
         backoff: seconds before the second attempt, doubled for each further one, with jitter.
         patience: longest `Retry-After` in seconds that is waited for; the run stops at a longer one.
         timeout: seconds without a sign of the server after which a request counts as failed.
+        retry_refused: ask again, in the same words, for what was refused at an earlier start or was
+            never answered in the form that was asked for.
         max_cost: spending cap over all starts, in the currency of the prices.
         price_per_million_input_tokens: price of a million prompt tokens.
         price_per_million_output_tokens: price of a million completion tokens.
@@ -58,6 +62,7 @@ class OpenAICompatible(Annotator):
         backoff: float = 1.0,
         patience: float = 300.0,
         timeout: float = 120.0,
+        retry_refused: bool = False,
         max_cost: float | None = None,
         price_per_million_input_tokens: float | None = None,
         price_per_million_output_tokens: float | None = None,
@@ -75,6 +80,8 @@ class OpenAICompatible(Annotator):
         self.templates: Mapping[str, str] = templates or {}
         self.api_key_env = api_key_env
         self.max_cost = max_cost
+        self.retry_refused = retry_refused
+        self._refused = 0
         self.limits = Limits(
             concurrency, requests_per_minute, max_retries, backoff, patience, timeout
         )
@@ -98,16 +105,52 @@ class OpenAICompatible(Annotator):
             UserError: no key, httpx is missing, or the server knows neither key nor model.
         """
         ledger = CostLedger(ledger_path(journal.folder), self.max_cost)
+        refusals = Refusals(journal.folder)
         try:
             ledger.catch_up(journal, OWNER)
-            asking = Asking(self.service, self.limits, self._key(), journal, ledger)
-            return asking.ask_all(requests)
+            left, earlier = self._left(requests, refusals)
+            report = Report(cost=None if self.service.prices is None else ledger.spent)
+            if left:
+                asking = Asking(self.service, self.limits, self._key(), journal, ledger, refusals)
+                report = asking.ask_all(left)
+            missing = (request for request in requests if request.uid not in journal)
+            self._refused = sum(self.service.question(r) in refusals.known for r in missing)
+            return replace(report, problems=[*earlier, *report.problems])
         finally:
             ledger.close()
+            refusals.close()
+
+    @property
+    def cure(self) -> str:
+        """What is done about refusals, which the next start would not ask for again."""
+        if not self._refused:
+            return super().cure
+        return (
+            f"{self._refused} of them were refused, for the reasons in annotations/problems.csv, and are "
+            "not asked for again: have these answered by hand or by another annotator, with "
+            "--annotator FromFile --annotator.init_args.path ANSWERS, or set "
+            "--annotator.init_args.retry_refused true"
+        )
+
+    def _left(
+        self, requests: Sequence[Request], refusals: Refusals
+    ) -> tuple[list[Request], list[AnswerProblem]]:
+        """What is to be asked for, and what was refused before."""
+        left, earlier = [], []
+        for request in requests:
+            known = None if self.retry_refused else refusals.known.get(self.service.question(request))
+            if known is None:
+                left.append(request)
+            else:
+                earlier.append(known)
+        return left, earlier
 
     def estimate(self, requests: Sequence[Request], folder: Path) -> float | None:
-        """The mean cost of an answer so far, times those that are missing; else the most it may be."""
-        if self.service.prices is None:
+        """The mean cost of an answer so far, times those to ask for; else the most it may be."""
+        refusals = Refusals(folder)
+        refusals.close()
+        requests, _ = self._left(requests, refusals)
+        if self.service.prices is None or not requests:
             return None
         path = ledger_path(folder)
         if path.exists():

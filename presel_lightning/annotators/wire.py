@@ -116,8 +116,6 @@ def conversation_of(reply: object, image: str) -> Conversation:
     try:
         turns = json.loads(_without_fence(text))["turns"]
         said = [Turn(_text(turn["question"]), _text(turn["answer"])) for turn in turns]
-        if not all(turn.question.strip() for turn in said):
-            raise Malformed("a question is empty")
         conversation = from_turns(said)
         check(image, conversation)
     except (ValueError, KeyError, TypeError) as error:

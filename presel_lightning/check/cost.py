@@ -60,12 +60,14 @@ class Work:
         images: distinct images to embed; 0 where the selector needs no features.
         arms: samples of each fit after the selection, by arm.
         pool: all samples.
+        texts: text-only records, in each of these fits.
     """
 
     reference: int
     images: int
     arms: dict[str, int]
     pool: int
+    texts: int = 0
 
 
 def gpu_hours(work: Work, speed: Throughput, epochs: dict[str, float]) -> dict[str, float]:
@@ -81,7 +83,9 @@ def gpu_hours(work: Work, speed: Throughput, epochs: dict[str, float]) -> dict[s
         "losses": work.reference / speed.losses,
         "features": work.images / speed.features,
     }
-    seconds |= {arm: n * epochs["final"] / speed.training for arm, n in work.arms.items()}
+    seconds |= {
+        arm: (n + work.texts) * epochs["final"] / speed.training for arm, n in work.arms.items()
+    }
     return {stage: took / 3600 for stage, took in seconds.items() if took}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ from presel_lightning.check.network import (
     report_network,
 )
 from presel_lightning.check.origin import is_assembled, origin_of, read_config, read_processor
-from presel_lightning.check.pictures import look_at, report_images
+from presel_lightning.check.pictures import look_at, lost_share, report_decoded, report_images
 from presel_lightning.check.probe import Measured, Pass, probe, report_probe
 from presel_lightning.check.report import Report, share, size
 from presel_lightning.check.survey import Survey, report_survey, survey
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 """Strategies that spread weights and optimiser over the devices."""
+DECODED = 1000
+"""Images that are decoded whole; what is broken among them stands for all."""
 
 
 class Devices(NamedTuple):
@@ -102,7 +105,10 @@ def check(
     found, left_out = Survey(), 0
     with report.collecting():
         source = plan.data.source(plan.out)
-    if source is not None:
+    if source is None:  # it stopped at its first fault
+        with report.collecting():
+            examine_root(plan.data)
+    else:
         with report.collecting():
             found = survey(source, n_records, plan.seed, track)
             report_survey(found, source, report)
@@ -135,15 +141,25 @@ def check(
     return report
 
 
+def examine_root(data: SelectionDataModule) -> None:
+    """See that the folder is there that images are said to lie in."""
+    if data.image_root and not Path(data.image_root).expanduser().is_dir():
+        raise UserError(f"data.image_root {data.image_root}: no such folder")
+
+
 def examine_images(
     plan: Plan, source: PoolSource, found: Survey, limit: int | None, report: Report
 ) -> int:
-    """Look at the images; returns how many records they will cost."""
+    """Look at the images, and decode some; returns how many records they will cost."""
     looked, faults = look_at(source, list(found.images), limit, plan.seed, track)
     report_images(source, looked, len(found.images), faults, report)
-    behind = sum(found.images[image] for image in looked)
-    lost = sum(found.images[image] for image in faults)
-    left_out = round(lost * found.n_samples / max(1, behind))
+    sound = [image for image in looked if image not in faults]
+    decoded, broken = look_at(source, sound, DECODED, plan.seed, track, verify="full")
+    report_decoded(decoded, len(sound), broken, report)
+    kept = (1 - lost_share(found.images, looked, faults)) * (
+        1 - lost_share(found.images, decoded, broken)
+    )
+    left_out = round((1 - kept) * found.n_samples)
     examine_problems(plan, found, left_out, report)
     return left_out
 
@@ -173,7 +189,11 @@ def examine_tokens(
                 f"data.template {encoder.template} ends answers with {stop!r}, which is not the "
                 "model's end token: trained so, it will not know where to stop"
             )
-        return report_tokens(encoder, found.sample, report)
+        lengths = report_tokens(encoder, found.sample, report)
+        if not (data.text_only and found.texts):
+            return lengths
+        texts = report_tokens(encoder, found.texts, report, image=False)
+        return Lengths(*map(max, lengths, texts))
     return Lengths(data.max_length, data.max_length)
 
 
@@ -213,7 +233,7 @@ def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> W
         )
         report.add("selection", type(plan.selector).__name__, counts)
         images = len(found.images) if FEATURES in plan.selector.needs else 0
-        return Work(reference, images, arms, n)
+        return Work(reference, images, arms, n, found.text_only if data.text_only else 0)
     return None
 
 

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 
 from presel_lightning.check.report import Report, share
 from presel_lightning.data.image_memory import Found
-from presel_lightning.data.images import Track, check_images
+from presel_lightning.data.images import Track, Verify, check_images
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 
+EXAMPLES = 5
+"""Broken images that are named."""
 MOSTLY = 0.5
 """Part of a folder's images that must be there for it to count as the right folder."""
 
@@ -22,8 +24,9 @@ def look_at(
     limit: int | None,
     seed: int,
     track: Track | None = None,
+    verify: Verify = "header",
 ) -> tuple[list[str], dict[str, Found]]:
-    """Look at the headers of the images, or of a seeded sample of them.
+    """Look at the images, or at a seeded sample of them.
 
     Args:
         source: where they lie.
@@ -31,6 +34,7 @@ def look_at(
         limit: look at so many; None looks at all.
         seed: of the sample.
         track: shows progress.
+        verify: whether headers are read, or every pixel.
 
     Returns:
         The images looked at, and what is wrong with those that cannot be used.
@@ -42,7 +46,7 @@ def look_at(
         source.image_root,
         chosen,
         max_pixels=source.max_pixels,
-        verify="header",
+        verify=verify,
         workers=source.workers,
         track=track,
     )
@@ -62,14 +66,8 @@ def report_images(
     """
     what = f"{len(looked):,} of {n_images:,} in {source.image_root}"
     report.add("images", "headers read", what)
-    by_problem: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for image, (problem, _) in faults.items():
-        by_problem[problem][top_folder(image)] += 1
     sizes = Counter(map(top_folder, looked))
-    for problem, folders in by_problem.items():
-        for folder, n in folders.most_common(6):
-            figure = share(n, sizes[folder])
-            report.add("images", f"left out: {problem} in {folder or 'the root'}", figure)
+    by_problem = report_faults(sizes, faults, report)
     gone = by_problem["missing"] + by_problem["outside_root"]
     lost = [folder for folder, n in gone.items() if n > MOSTLY * sizes[folder]]
     with report.collecting():
@@ -82,6 +80,53 @@ def report_images(
                 f"{sum(sizes[folder] for folder in lost)} images looked at are not there, such as "
                 f"{first}; set data.image_root to the folder that image paths start from"
             )
+
+
+def report_faults(
+    sizes: Counter[str], faults: dict[str, Found], report: Report
+) -> defaultdict[str, Counter[str]]:
+    """Show which images cannot be used, by problem and top folder; returns the counts.
+
+    Args:
+        sizes: images looked at, by top folder.
+        faults: what is wrong with some of them.
+        report: takes it down.
+    """
+    by_problem: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for image, (problem, _) in faults.items():
+        by_problem[problem][top_folder(image)] += 1
+    for problem, folders in by_problem.items():
+        for folder, n in folders.most_common(6):
+            figure = share(n, sizes[folder])
+            report.add("images", f"left out: {problem} in {folder or 'the root'}", figure)
+    return by_problem
+
+
+def report_decoded(
+    looked: list[str], n_images: int, faults: dict[str, Found], report: Report
+) -> None:
+    """Show how many images were decoded whole, and which could not be."""
+    rest = "; the others are taken to be like them" if len(looked) < n_images else ""
+    report.add("images", "decoded", f"{len(looked):,} of {n_images:,}{rest}")
+    report_faults(Counter(map(top_folder, looked)), faults, report)
+    if faults:
+        named = ", ".join(sorted(faults)[:EXAMPLES])
+        more = f" and {len(faults) - EXAMPLES:,} more" if len(faults) > EXAMPLES else ""
+        report.notes.append(
+            f"{len(faults):,} of {len(looked):,} images that were decoded are broken: {named}{more}"
+        )
+
+
+def lost_share(images: Counter[str], looked: list[str], faults: dict[str, Found]) -> float:
+    """Part of the records behind the images looked at whose image cannot be used.
+
+    Args:
+        images: how many records show each.
+        looked: images looked at.
+        faults: what is wrong with some of them.
+    """
+    behind = sum(images[image] for image in looked)
+    return sum(images[image] for image in faults) / max(1, behind)
 
 
 def top_folder(image: str) -> str:

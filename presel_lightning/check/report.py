@@ -42,7 +42,7 @@ class Report:
                 self.failures.append(text)
 
     def show(self, console: Console) -> None:
-        """Print the screen: facts, then what will fail."""
+        """Print the screen; what will fail is told by `stop`."""
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold", no_wrap=True)
         table.add_column(no_wrap=True)
@@ -53,8 +53,6 @@ class Report:
         console.print(table)
         for note in self.notes:
             console.print(f"[yellow]![/] {escape(note)}", soft_wrap=True)
-        for failure in self.failures:
-            console.print(f"[red]✗[/] {escape(failure)}", soft_wrap=True)
         if not self.failures:
             console.print("[green]✓[/] nothing found that would stop the run")
 

@@ -31,11 +31,13 @@ class Survey:
         tasks: image records by task, as far as nothing is wrong with them.
         without_instruction: of those, how many have no conversation yet.
         odd: records that will be left out, by problem.
+        details: what is wrong with the first of them.
         untasked: how many records no key, file or rule gives a task.
         untasked_examples: some of them, described.
         images: image paths and how many well-formed records show each.
         sample: conversations of a seeded sample of good records.
         records: the records that these are of.
+        texts: conversations of a seeded sample of the text-only records.
         keys: fields of the first formless record.
     """
 
@@ -45,11 +47,13 @@ class Survey:
     tasks: Counter[str] = field(default_factory=Counter)
     without_instruction: int = 0
     odd: Counter[str] = field(default_factory=Counter)
+    details: dict[str, str] = field(default_factory=dict)
     untasked: int = 0
     untasked_examples: list[str] = field(default_factory=list)
     images: Counter[str] = field(default_factory=Counter)
     sample: list[tuple[Turn, ...]] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+    texts: list[tuple[Turn, ...]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
 
     @property
@@ -58,7 +62,7 @@ class Survey:
         return self.tasks.total()
 
     def take(self, record: Record, task: str | None) -> tuple[Turn, ...] | None:
-        """Count one record; its turns where it belongs into the pool."""
+        """Count one record; its turns where it belongs into the pool or is text-only."""
         self.n_records += 1
         if record.get("image") is None and record.get("conversations") is None:
             self.formless += 1
@@ -66,11 +70,12 @@ class Survey:
             return None
         if is_text_only(record):
             self.text_only += 1
-            return None
+            return parse(record)
         try:
             turns = parse(record)
         except Odd as odd:
             self.odd[odd.problem] += 1
+            self.details.setdefault(odd.problem, str(odd))
             return None
         self.images[record["image"]] += 1
         if task is None:
@@ -94,20 +99,28 @@ def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = N
         UserError: a file holds something else than records.
     """
     found = Survey()
-    rng = random.Random(seed)
+    rng, other = random.Random(seed), random.Random(seed)
     seen = 0
     stream = source.records()
     for record, task in track(stream, "reading records", None) if track else stream:
         turns = found.take(record, task)
         if not turns:
             continue
+        if record.get("image") is None:
+            if (place := place_of(found.text_only, n_sample, other)) is not None:
+                found.texts[place : place + 1] = [turns]
+            continue
         seen += 1
-        if len(found.sample) < n_sample:
-            found.sample.append(turns)
-            found.records.append(record)
-        elif (place := rng.randrange(seen)) < n_sample:
-            found.sample[place], found.records[place] = turns, record
+        if (place := place_of(seen, n_sample, rng)) is not None:
+            found.sample[place : place + 1] = [turns]
+            found.records[place : place + 1] = [record]
     return found
+
+
+def place_of(number: int, n_sample: int, rng: random.Random) -> int | None:
+    """Where the number-th item of a stream, from 1, goes in a sample of it; None if it is left."""
+    place = number - 1 if number <= n_sample else rng.randrange(number)
+    return place if place < n_sample else None
 
 
 def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
@@ -117,7 +130,8 @@ def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
         report.add("files", path.name, f"{what} in {path.parent}")
     report.add("records", "all", f"{found.n_records:,}")
     report.add("records", "with image and task", f"{found.n_samples:,}")
-    report.add("records", "text only, kept apart", f"{found.text_only:,}")
+    what = "trained on beside the pool" if source.text_only else "kept apart"
+    report.add("records", f"text only, {what}", f"{found.text_only:,}")
     if found.without_instruction:
         report.add(
             "records", "no instruction yet", share(found.without_instruction, found.n_samples)
@@ -147,14 +161,23 @@ def failures(found: Survey, source: PoolSource) -> list[str]:
             "list or JSON lines of {id, image, conversations: [{from, value}]}"
         )
     if found.untasked:
-        cure = (
-            "add a rule to data.task_rules, or a last one {task: rest}"
-            if source.task_rules
-            else f"no field {source.task_key!r}: set data.task_key, data.task_files or "
-            "data.task_rules"
-        )
+        if source.task_rules:
+            cure = "add a rule to data.task_rules, or a last one {task: rest}"
+        elif any(path.is_dir() for _, path in source.files):
+            cure = "they lie beside the folders of the tasks; move them into one"
+        else:
+            cure = (
+                f"no field {source.task_key!r}: set data.task_key, data.task_files or "
+                "data.task_rules"
+            )
         examples = "; ".join(found.untasked_examples)
         said.append(f"{found.untasked} records have no task, such as {examples}: {cure}")
     if not found.n_samples and not said:
-        said.append("data.annotations holds no image record")
+        kinds = "; ".join(f"{problem}: {detail}" for problem, detail in found.details.items())
+        said.append(
+            f"no record of data.annotations can be used ({kinds}); expected a JSON list or JSON "
+            "lines of {id, image, conversations: [{from, value}]}"
+            if kinds
+            else "data.annotations holds no image record"
+        )
     return said

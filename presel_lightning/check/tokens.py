@@ -26,29 +26,41 @@ class Lengths(NamedTuple):
 
 
 def report_tokens(
-    encoder: Encoder | ChatEncoder, sample: Sequence[Sequence[Turn]], report: Report
+    encoder: Encoder | ChatEncoder,
+    sample: Sequence[Sequence[Turn]],
+    report: Report,
+    *,
+    image: bool = True,
 ) -> Lengths:
     """Show lengths and what `max_length` cuts off; nothing where no instruction is there yet.
+
+    Args:
+        encoder: of the model.
+        sample: conversations.
+        report: takes it down.
+        image: whether these show one.
 
     Raises:
         UserError: `max_length` would cut the image of a sample.
     """
     if not sample:
         return Lengths(encoder.max_length, encoder.max_length)
-    if isinstance(encoder, ChatEncoder):
+    if image and isinstance(encoder, ChatEncoder):
         report.add("tokens", "of an image", "as many as its size asks for; not counted below")
+    shown = {} if image or isinstance(encoder, ChatEncoder) else {"image": False}
     uncut = replace(encoder, max_length=UNCUT)
-    lengths = np.array([len(uncut(turns).input_ids) for turns in sample])  # (n,)
-    answers = np.array([encoder(turns).n_labels for turns in sample])  # (n,)
+    lengths = np.array([len(uncut(turns, **shown).input_ids) for turns in sample])  # (n,)
+    answers = np.array([encoder(turns, **shown).n_labels for turns in sample])  # (n,)
     middle = ", ".join(f"{q} % {round(np.percentile(lengths, q)):,}" for q in PERCENTILES)
-    report.add("tokens", f"of {len(lengths):,} samples", f"{middle}, longest {lengths.max():,}")
+    what, of = ("samples", "") if image else ("text-only records", " of these")
+    report.add("tokens", f"of {len(lengths):,} {what}", f"{middle}, longest {lengths.max():,}")
     cut, empty = int((lengths > encoder.max_length).sum()), int((answers == 0).sum())
-    report.add("tokens", f"longer than {encoder.max_length:,}: cut", share(cut, len(lengths)))
+    report.add("tokens", f"longer than {encoder.max_length:,}{of}: cut", share(cut, len(lengths)))
     if empty:
         report.notes.append(
             f"data.max_length {encoder.max_length} leaves {share(empty, len(lengths))} of the "
-            "samples without an answer to learn from; raise it"
+            f"{what} without an answer to learn from; raise it"
         )
-    counted = isinstance(encoder, Encoder)
+    counted = isinstance(encoder, Encoder) or not image
     longest = min(lengths.max(), encoder.max_length) if counted else encoder.max_length
     return Lengths(int(longest), ceil(answers.mean()))

@@ -105,8 +105,15 @@ def compare_cells(recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector])
     if not can_have_everything(recipe):
         cells = [cell for cell in cells if cell.entry.label != FULL]
         recipe.runner.tell("[yellow]![/] full left out: not every image has an instruction")
+    n = len(recipe.data.pool)
+    reference = count_of(recipe.data.reference, n, "data.reference")
     for budget in grid.budgets:
-        count_of(budget, len(recipe.data.pool), "budgets")
+        if (count := count_of(budget, n, "budgets")) < reference:
+            raise UserError(
+                f"budgets: {budget} ({count} samples) is less than data.reference "
+                f"{recipe.data.reference} ({reference}), which every cell holds; raise the budget "
+                "or lower the reference"
+            )
     if FEATURES_SIGNAL in wanted:
         recipe.features()
     slots = what_fits(recipe, grid.workers)
@@ -121,7 +128,7 @@ def compare_cells(recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector])
         return failed
     jobs = [enter(out, cell, cell_config(config, cell, steps)) for cell in cells]
     failed = work_off([job for job in jobs if job], slots, "cells")
-    if not any(is_scored(out / "cells" / cell.name) for cell in cells):
+    if not any(is_scored(out / "cells" / c.name) for c in cells if c.entry.label != FULL):
         return failed
     recipe.score_untrained()
     write_comparison(out)
@@ -170,7 +177,8 @@ def steps_of_everything(recipe: Recipe) -> int:
         raise UserError(
             f"equal is steps, and trainer.max_epochs is {epochs}; give the epochs of full data"
         )
-    return int(epochs) * ceil(len(recipe.data.pool) / recipe.data.batch_size)
+    n = len(recipe.data.pool) + len(recipe.data.texts or ())
+    return int(epochs) * ceil(n / recipe.data.batch_size)
 
 
 def cell_config(base: Json, cell: Cell, steps: int | None) -> Json:
@@ -282,5 +290,6 @@ def stop_if(failed: Failed) -> None:
     message = f"{job.name}{others} did not end"
     if job.log is not None:
         lines = job.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        message += f": {' '.join(lines[-1:])} ({job.log})"
+        # what a cell is told as `data.budget` is one of `budgets` here
+        message += f": {' '.join(lines[-1:]).replace('data.budget', 'budgets')} ({job.log})"
     raise InstructionsMissing(message) if code == WAITING else PreselError.with_code(code, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -80,6 +81,7 @@ def run_jobs(jobs: Sequence[Job], slots: Slots) -> Iterator[tuple[Job, int]]:
 
 def begin(parent: int, devices: Queue[str]) -> None:
     """Prepare a worker: its GPU, and an end with its parent's."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C the parent alone has a word to say
     if not devices.empty():
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
     threading.Thread(target=end_with, args=(parent,), daemon=True).start()

@@ -18,6 +18,7 @@ POOL: Made = {
         "work/order.npy",
         "work/images.parquet",
         "work/images.sqlite",
+        "work/texts.arrow",
     )
 }
 FEATURES: Made = {"features": ("signals/features",)}

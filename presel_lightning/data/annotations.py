@@ -16,6 +16,16 @@ from presel_lightning.errors import UserError
 Record = dict[str, Any]
 
 FORM = "expected a JSON list of records, or JSON lines with one record each"
+OTHER_FORMS = (
+    ("messages",),
+    ("conversation",),
+    ("query", "response"),
+    ("question", "answer"),
+    ("instruction", "output"),
+    ("prompt", "response"),
+    ("prompt", "completion"),
+)
+"""Fields that hold an instruction elsewhere; a form is told by all of its fields."""
 BOM = b"\xef\xbb\xbf"
 LOOK_AGAIN = 1 << 26
 """Bytes up to which a faulty file is read whole, to tell the line of its fault."""
@@ -104,16 +114,42 @@ def _checked(item: object, place: str) -> Record:
     return item
 
 
+def refuse_other_form(record: Record, path: Path) -> None:
+    """See that a record without `conversations` has no instruction in another tool's form.
+
+    It would pass for an image whose instruction is not written yet.
+
+    Raises:
+        UserError: it has; the message names the fields.
+    """
+    if record.get("conversations"):
+        return
+    for form in OTHER_FORMS:
+        if all(record.get(key) for key in form):
+            fields = " and ".join(f"`{key}`" for key in form)
+            named = str(record.get("image") or record.get("id") or "one")[:80]
+            raise UserError(
+                f"{path}: the record of {named} has {fields} and no `conversations`, so it is in "
+                "another tool's form; write the instruction as LLaVA does, `conversations`: "
+                '[{"from": "human", "value": ...}, {"from": "gpt", "value": ...}], or, if it '
+                "is none, call the field otherwise"
+            )
+
+
 def folder_records(root: Path) -> Iterator[Record]:
     """List a folder of folders of images as records without instruction, sorted by path.
 
-    The first folder level is the task. Hidden files and folders are passed over; whatever else
+    The first folder level is the task; without any, all is one task, called as the folder. Hidden files and folders are passed over; whatever else
     lies there becomes a record, so that a stray file ends as a problem and not in silence. Links
     to folders are not followed: they too become records, and then problems.
     """
-    for relative in folder_files(root):
+    files = folder_files(root)
+    flat = not any("/" in relative for relative in files)
+    for relative in files:
         task, _, rest = relative.partition("/")
-        if rest:
+        if flat:
+            yield {"id": Path(relative).stem, "image": relative, "task": root.resolve().name}
+        elif rest:
             yield {"id": f"{task}/{Path(relative).stem}", "image": relative, "task": task}
         else:
             yield {"id": Path(relative).stem, "image": relative}

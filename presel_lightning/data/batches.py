@@ -13,9 +13,6 @@ from torch.utils.data import DataLoader, Sampler
 
 from presel_lightning.functional.token_loss import IGNORE
 
-MEGA = 20
-"""Global batches among which samples are sorted by length."""
-
 Row = tuple[int, float]
 """Place of a sample in its dataset, and its weight (0 only fills a batch up)."""
 
@@ -23,26 +20,51 @@ Blocks = list[np.ndarray]
 """Rows of each block, ascending; every row of the list is in one."""
 
 
-def length_grouped(lengths: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Cut a shuffled epoch into global batches of samples of like length.
+def length_grouped(
+    lengths: np.ndarray, size: int, seed: int, epoch: int, n_texts: int = 0
+) -> list[np.ndarray]:
+    """Cut a shuffled epoch into global batches, the longest sample of each first.
+
+    What is together in a batch is chance; its order lets a forward pass hold samples of like
+    length. Where some are text-only, a batch holds either these or images, and what is left over of
+    both comes last: in one batch if it fits, as LLaVA has it, else in two. So there are never more
+    batches than samples need.
 
     Depends on nothing but its arguments, so every rank and every resumed run sees the same.
+
+    Args:
+        lengths: (N,) length of each sample, in any unit.
+        size: samples of a batch.
+        seed: of the order.
+        epoch: is added to the seed.
+        n_texts: how many of the samples, at the end, are text-only.
+
+    Source: LLaVA-1.5's `group_by_modality_length`, whose megabatch is a global batch.
     """
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(lengths))
-    batches: list[np.ndarray] = []
-    for start in range(0, len(order), MEGA * size):
-        chunk = order[start : start + MEGA * size]
-        chunk = chunk[np.argsort(-lengths[chunk], kind="stable")]
-        batches += [chunk[i : i + size] for i in range(0, len(chunk), size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
+    n_images = len(lengths) - n_texts
+    batches = _cut(rng.permutation(n_images), size)
+    rest: list[np.ndarray] = []
+    if n_texts:
+        texts = _cut(n_images + rng.permutation(n_texts), size)
+        rest = [part.pop() for part in (batches, texts) if part and len(part[-1]) < size]
+        batches += texts
+        if 0 < sum(map(len, rest)) <= size:
+            rest = [np.concatenate(rest)]
+    shuffled = [batches[i] for i in rng.permutation(len(batches))] + rest
+    return [batch[np.argsort(-lengths[batch], kind="stable")] for batch in shuffled]
+
+
+def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
 
 
 class GlobalBatchSampler(Sampler[list[Row]]):
-    """Global batches, of which this rank takes every `world`-th row, some at a time.
+    """Global batches, cut into passes, of which this rank takes every `world`-th.
 
-    Every global batch is the same number of passes on every rank, whatever it holds; what has no
-    row left gets one of weight 0.
+    The passes of a step are the same on any number of ranks if `micro` is given, so that what is
+    computed in a pass, in whatever precision, is the same too. Every global batch is as many passes
+    on every rank, whatever it holds; what has no row left gets one of weight 0.
 
     Args:
         lengths: (N,) length of each sample, in any unit.
@@ -50,7 +72,8 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         seed: of the order; the epoch is added to it.
         rank: place of this process.
         world: number of processes.
-        micro: rows of a forward pass; all of this rank's without it.
+        micro: rows of a forward pass; an equal part of the batch for each rank without it.
+        n_texts: how many of the samples, at the end, are text-only.
     """
 
     def __init__(
@@ -61,10 +84,11 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         rank: int,
         world: int,
         micro: int | None = None,
+        n_texts: int = 0,
     ) -> None:
-        self.lengths, self.size, self.seed = lengths, size, seed
+        self.lengths, self.size, self.seed, self.n_texts = lengths, size, seed, n_texts
         self.rank, self.world = rank, world
-        self.micro = micro or size
+        self.micro = micro
         self.passes = passes(size, world, micro)
         self.epoch = 0
         self.skip = 0
@@ -83,14 +107,15 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         return n_blocks(len(self.lengths), self.size) * self.passes
 
     def __iter__(self) -> Iterator[list[Row]]:
-        """This rank's rows of each global batch, pass by pass."""
-        batches = length_grouped(self.lengths, self.size, self.seed, self.epoch)
+        """This rank's passes of each global batch."""
+        batches = length_grouped(self.lengths, self.size, self.seed, self.epoch, self.n_texts)
         skip, self.skip = self.skip, 0
         for batch in batches[skip:]:
-            mine = [(int(row), 1.0) for row in batch[self.rank :: self.world]]
+            rows = [(int(row), 1.0) for row in batch]
+            micro = self.micro or n_blocks(len(rows), self.world)
             for number in range(self.passes):
-                part = mine[number * self.micro : (number + 1) * self.micro]
-                yield part or [(int(batch[0]), 0.0)]
+                start = (number * self.world + self.rank) * micro
+                yield rows[start : start + micro] or [(int(batch[0]), 0.0)]
 
 
 def passes(size: int, world: int, micro: int | None) -> int:
@@ -201,8 +226,3 @@ def labelled_text(encoded: Sequence[Any], pad_id: int) -> dict[str, Any]:
         **text_batch([e.input_ids for e in encoded], pad_id),
         "labels": pad([e.labels for e in encoded], IGNORE),
     }
-
-
-def labelled_batch(encoded: Sequence[Any], pixels: Tensor, pad_id: int) -> dict[str, Any]:
-    """Inputs and labels of a batch for a loss over answers; right padding."""
-    return {**labelled_text(encoded, pad_id), "pixel_values": pixels}

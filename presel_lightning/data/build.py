@@ -6,7 +6,8 @@ import csv
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -82,6 +83,11 @@ def records_path(out: Path) -> Path:
     return out / "work" / "records.arrow"
 
 
+def texts_path(out: Path) -> Path:
+    """Every well-formed text-only record, where these are kept."""
+    return out / "work" / "texts.arrow"
+
+
 def order_path(out: Path) -> Path:
     """Row of `records.arrow` that belongs to each row of the manifest."""
     return out / "work" / "order.npy"
@@ -101,7 +107,7 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
         track: shows progress.
     """
     problems: list[Problem] = []
-    text_only = _write_records(source, records_path(out), problems, track)
+    text_only = _write_records(source, out, problems, track)
     facts = read_facts(records_path(out), FACTS)
     occurrence, repeats = _number_all(facts["key"], records_path(out))
     uids = _uids(facts, occurrence)
@@ -113,51 +119,71 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
 
 
 def _write_records(
-    source: PoolSource, path: Path, problems: list[Problem], track: Track | None
+    source: PoolSource, out: Path, problems: list[Problem], track: Track | None
 ) -> int:
     """Stream the well-formed records to disk; returns the number of text-only ones."""
     text_only = 0
-    rows: list[Row] = []
     stream = source.records()
     tracked = track(stream, "reading records", None) if track else stream
+    with ExitStack() as files:
+        add = files.enter_context(_writing(records_path(out)))
+        add_text = files.enter_context(_writing(texts_path(out))) if source.text_only else None
+        for record, task in tracked:
+            try:
+                if not is_text_only(record):
+                    add(_candidate(record, task))
+                    continue
+                if add_text is not None:
+                    add_text(_row(record))
+                text_only += 1
+            except Odd as odd:
+                problems.append(_problem(record, task, odd.problem, str(odd)))
+    return text_only
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Callable[[Row], None]]:
+    """Hand out what takes rows one by one and writes `BATCH` of them at a time."""
+    rows: list[Row] = []
     with (
         replacing(path) as temporary,
         pa.OSFile(str(temporary), "wb") as sink,
         pa.ipc.new_file(sink, RECORDS) as writer,
     ):
-        for record, task in tracked:
-            if is_text_only(record):
-                text_only += 1
-                continue
-            try:
-                rows.append(_candidate(record, task))
-            except Odd as odd:
-                problems.append(_problem(record, task, odd.problem, str(odd)))
+
+        def add(row: Row) -> None:
+            rows.append(row)
             if len(rows) == BATCH:
-                writer.write_batch(pa.RecordBatch.from_pylist(rows, RECORDS))
-                rows = []
-        writer.write_batch(pa.RecordBatch.from_pylist(rows, RECORDS))
-    return text_only
+                write()
+
+        def write() -> None:
+            writer.write_batch(pa.RecordBatch.from_pylist(rows, RECORDS))
+            rows.clear()
+
+        yield add
+        write()
 
 
 def _candidate(record: Record, task: str | None) -> Row:
-    turns = parse(record)
+    row = _row(record)
     if image_of(record) is None:
         raise Odd("no_image", "neither an image nor a conversation about none")
+    if task is None:
+        raise Odd("unknown_task", "no task key, file or rule tells it")
+    key = _digest([task, record["image"], row["id"]])
+    return {**row, "image": record["image"], "task": task, "key": key}
+
+
+def _row(record: Record) -> Row:
+    """What a record has with or without an image."""
+    turns = parse(record)
     text = json.dumps(record, ensure_ascii=False)
     if not text.isprintable() and _has_surrogate(text):
         raise Odd("not_unicode", "a lone surrogate, which no text file can hold")
-    if task is None:
-        raise Odd("unknown_task", "no task key, file or rule tells it")
-    sample_id = str(record.get("id", ""))
-    words = sum(len(turn["value"].split()) for turn in record.get("conversations") or [])
     return {
-        "id": sample_id,
-        "image": record["image"],
-        "task": task,
+        "id": str(record.get("id", "")),
         "n_turns": len(turns),
-        "n_words": words,
-        "key": _digest([task, record["image"], sample_id]),
+        "n_words": sum(len(t["value"].split()) for t in record.get("conversations") or []),
         "turns": digest_turns(turns),
         "record": text,
     }

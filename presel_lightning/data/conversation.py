@@ -139,18 +139,18 @@ class Template:
     assistant: str = "ASSISTANT:"
     joint: str = " "
 
-    def render(self, turns: Sequence[Turn], *, with_question: bool) -> Rendered:
+    def render(self, turns: Sequence[Turn], *, with_question: bool, image: bool = True) -> Rendered:
         r"""Write a conversation out: `SYSTEM USER: <image>\nQ ASSISTANT: A</s>USER: Q2 ...`.
 
         Without questions it is `SYSTEM USER: <image> ASSISTANT: R</s>`, R being all answers
-        joined by one space (the second input of the IRS).
+        joined by one space (the second input of the IRS). A text-only conversation has no `image`.
         """
         if not with_question:
             turns = (Turn("", " ".join(turn.answer for turn in turns)),)
         text = self._opening()
         spans = []
         for number, turn in enumerate(turns):
-            text += self._ask(turn.question, first=number == 0) + self.joint
+            text += self._ask(turn.question, image=image and number == 0) + self.joint
             start = len(text)
             text += turn.answer + self.stop
             spans.append((start, len(text)))
@@ -159,13 +159,13 @@ class Template:
     def prompt(self, turns_before: Sequence[Turn], question: str) -> str:
         """Write out what the model is to continue with its answer; no space at the end."""
         before = self.render(turns_before, with_question=True).text
-        return before + self._ask(without_image_token(question), first=not turns_before)
+        return before + self._ask(without_image_token(question), image=not turns_before)
 
     def _opening(self) -> str:
         return f"{self.system}{self.joint}" if self.system else ""
 
-    def _ask(self, question: str, *, first: bool) -> str:
-        shown = f"{IMAGE}\n{question}".strip() if first else question
+    def _ask(self, question: str, *, image: bool) -> str:
+        shown = f"{IMAGE}\n{question}".strip() if image else question
         return self.joint.join(part for part in (self.user, shown, self.assistant) if part)
 
 

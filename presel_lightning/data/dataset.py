@@ -15,6 +15,7 @@ from presel_lightning.data.batches import Row
 from presel_lightning.data.encoders import SampleEncoder
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pool import Pool
+from presel_lightning.data.texts import Texts
 
 
 class TrainSet(Dataset[dict[str, Any]]):
@@ -24,18 +25,28 @@ class TrainSet(Dataset[dict[str, Any]]):
         pool: every sample.
         rows: (N,) which of them.
         encoder: of the model that is trained.
+        texts: text-only records, which come after these.
     """
 
-    def __init__(self, pool: Pool, rows: np.ndarray, encoder: SampleEncoder) -> None:
-        self.pool, self.rows, self.encoder = pool, rows, encoder
+    def __init__(
+        self,
+        pool: Pool,
+        rows: np.ndarray,
+        encoder: SampleEncoder,
+        texts: Texts | None = None,
+    ) -> None:
+        self.pool, self.rows, self.encoder, self.texts = pool, rows, encoder, texts
 
     def __len__(self) -> int:
         """Number of samples."""
-        return len(self.rows)
+        return len(self.rows) + len(self.texts or ())
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
-        """One conversation with its image and weight."""
+        """One conversation with its image, if it has one, and weight."""
         index, weight = place
+        if self.texts is not None and index >= len(self.rows):
+            turns = self.texts.turns(index - len(self.rows))
+            return {**self.encoder.sample(turns, None), "weight": weight}
         row = int(self.rows[index])
         image = open_rgb(self.pool.image_path(row))
         return {**self.encoder.sample(self.pool.sample(row).turns, image), "weight": weight}

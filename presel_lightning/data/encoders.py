@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 from PIL import Image
 
-from presel_lightning.data.batches import labelled_batch, labelled_text, text_batch
+from presel_lightning.data.batches import labelled_text, text_batch
 from presel_lightning.data.conversation import AUTO, TEMPLATES, without_image_token
 from presel_lightning.data.encoding import Encoded, encode, image_token_id
 from presel_lightning.data.images import FORMATS
@@ -25,6 +25,9 @@ Batch = dict[str, Any]
 Part = dict[str, Any]
 """A sample on its way into a batch; what is in it is the encoder's own affair."""
 
+BLACK = Image.new("RGB", (64, 64))
+"""What a vision tower looks at where there is nothing to see."""
+DUMMY = (Turn("a", "a"),)
 SIDES = ("with_question", "without_question")
 """The two inputs of the IRS."""
 
@@ -32,11 +35,14 @@ SIDES = ("with_question", "without_question")
 class SampleEncoder(Protocol):
     """What datasets and benchmarks ask of a model's way to read conversations."""
 
-    def sample(self, turns: Sequence[Turn], image: Image.Image) -> Part:
-        """Prepare one conversation to be trained on."""
+    def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
+        """Prepare one conversation to be trained on; a text-only one has no image."""
 
     def batch(self, parts: list[Part]) -> Batch:
-        """Inputs of the model with labels (B, L), -100 outside the answers; right padding."""
+        """Inputs of the model with labels (B, L), -100 outside the answers; right padding.
+
+        Where no part has an image, `blank` is what shows a black one; see `answer_losses`.
+        """
 
     def pair(self, turns: Sequence[Turn], image: Image.Image) -> Part:
         """Prepare one conversation with and without its questions."""
@@ -71,21 +77,27 @@ class Encoder:
     processor: Processor
     max_length: int
 
-    def __call__(self, turns: Sequence[Turn], *, with_question: bool = True) -> Encoded:
+    def __call__(
+        self, turns: Sequence[Turn], *, with_question: bool = True, image: bool = True
+    ) -> Encoded:
         """Encode one conversation, or its answers alone."""
-        rendered = TEMPLATES[self.template].render(turns, with_question=with_question)
-        p = self.processor
+        template, p = TEMPLATES[self.template], self.processor
+        rendered = template.render(turns, with_question=with_question, image=image)
         return encode(rendered, p.tokenizer, p.n_image_tokens, self.max_length)
 
-    def sample(self, turns: Sequence[Turn], image: Image.Image) -> Part:
+    def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
         """Tokens and pixels."""
+        if image is None:
+            return {"encoded": self(turns, image=False)}
         return {"encoded": self(turns), "pixels": self.processor.pixels(image)}
 
     def batch(self, parts: list[Part]) -> Batch:
-        """Padded to (B, L), with pixels (B, 3, H, W)."""
-        pixels = torch.stack([part["pixels"] for part in parts])
-        pad_id = self.processor.tokenizer.pad_token_id
-        return labelled_batch([part["encoded"] for part in parts], pixels, pad_id)
+        """Padded to (B, L), with pixels (I, 3, H, W) of the images among them."""
+        text = labelled_text([part["encoded"] for part in parts], self._pad_id)
+        pixels = [part["pixels"] for part in parts if "pixels" in part]
+        if pixels:
+            return {**text, "pixel_values": torch.stack(pixels)}
+        return {**text, "blank": {"pixel_values": self.processor.pixels(BLACK)[None]}}
 
     def pair(self, turns: Sequence[Turn], image: Image.Image) -> Part:
         """One image with both inputs, and how many tokens these share at the front."""
@@ -99,12 +111,11 @@ class Encoder:
 
     def pair_batch(self, parts: list[Part]) -> Batch:
         """Two labelled batches of the same images."""
-        pad_id = self.processor.tokenizer.pad_token_id
         prefixes = {part["prefix"] for part in parts}
         return {
             "prefix": prefixes.pop() if len(prefixes) == 1 else 0,
             "pixel_values": torch.stack([part["pixels"] for part in parts]),
-            **{side: labelled_text([part[side] for part in parts], pad_id) for side in SIDES},
+            **{side: labelled_text([part[side] for part in parts], self._pad_id) for side in SIDES},
         }
 
     def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
@@ -118,7 +129,7 @@ class Encoder:
         texts = [template.prompt(history, question) for history, question, _ in asked]
         ids = [encode(text, p.tokenizer, p.n_image_tokens).input_ids for text in texts]
         return {
-            **text_batch(ids, p.tokenizer.pad_token_id, left=True),
+            **text_batch(ids, self._pad_id, left=True),
             "pixel_values": torch.stack([p.pixels(image) for _, _, image in asked if image]),
         }
 
@@ -127,6 +138,11 @@ class Encoder:
         found = self.processor.tokenizer(TEMPLATES[self.template].stop, add_special_tokens=False)
         ids: list[int] = found["input_ids"]
         return ids if len(ids) == 1 else []
+
+    @property
+    def _pad_id(self) -> int:
+        pad_id: int = self.processor.tokenizer.pad_token_id
+        return pad_id
 
     def _both(self, turns: Sequence[Turn]) -> tuple[Encoded, Encoded, int]:
         first, second = self(turns), self(turns, with_question=False)
@@ -153,7 +169,7 @@ class ChatEncoder:
         )
         return Encoded(ids, labels)
 
-    def sample(self, turns: Sequence[Turn], image: Image.Image) -> Part:
+    def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
         """The conversation with its image: a processor takes a batch at once."""
         return {"chat": (turns, image)}
 
@@ -161,16 +177,19 @@ class ChatEncoder:
 
     def batch(self, parts: list[Part]) -> Batch:
         """All that the model asks for, under its processor's names."""
-        return self._side(parts, with_question=True)
+        made = self._side(parts, with_question=True)
+        if any(image is not None for _, image in (part["chat"] for part in parts)):
+            return made
+        return {**made, "blank": not_by_token(chat_batch(self.processor.own, [(DUMMY, BLACK)]))}
 
     def pair_batch(self, parts: list[Part]) -> Batch:
         """Two batches; what is not laid out by tokens shows the images, and is kept once."""
         found: Batch = {"prefix": 0}
         for side in SIDES:
             made = self._side(parts, with_question=side == SIDES[0])
-            shape = made["input_ids"].shape
-            found[side] = {name: value for name, value in made.items() if value.shape == shape}
-            found |= {name: value for name, value in made.items() if value.shape != shape}
+            shown = not_by_token(made)
+            found[side] = {name: value for name, value in made.items() if name not in shown}
+            found |= shown
         return found
 
     def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
@@ -212,6 +231,12 @@ def encoder_of(template: str, processor: Processor | ChatProcessor, max_length: 
     return ChatEncoder(processor, max_length)
 
 
+def not_by_token(batch: Batch) -> Batch:
+    """What of a chat model's batch is not laid out by tokens: it shows the images."""
+    shape = batch["input_ids"].shape
+    return {name: value for name, value in batch.items() if value.shape != shape}
+
+
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of an image, from its header."""
     with Image.open(path, formats=FORMATS) as image:
@@ -222,9 +247,8 @@ def size_of(path: Path) -> tuple[int, int]:
 @lru_cache(maxsize=4096)
 def places_of(processor: ChatProcessor, size: tuple[int, int]) -> int:
     """Tokens that an image of some size takes, marks around it included; found on a blank one."""
-    turns = (Turn("a", "a"),)
-    shown = chat_batch(processor.own, [(turns, Image.new("RGB", size))])
-    return int(shown["input_ids"].shape[1]) - n_tokens(processor, turns, True)
+    shown = chat_batch(processor.own, [(DUMMY, Image.new("RGB", size))])
+    return int(shown["input_ids"].shape[1]) - n_tokens(processor, DUMMY, True)
 
 
 def n_tokens(processor: ChatProcessor, turns: Sequence[Turn], with_question: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,6 +23,12 @@ Verify = Literal["full", "header"]
 
 MAX_PIXELS = 178_956_970 // 2
 """Pixels from which on Pillow itself warns of a decompression bomb."""
+
+MAX_PROPORTION = 200
+"""Longer side over shorter one that Qwen2.5-VL takes at most; others blow such an image up first."""
+
+SQUARE = 4
+"""Times the limit on pixels that the square around an image may have."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """What is read at all: plain pictures, and nothing that runs another program (EPS) to decode."""
@@ -93,16 +100,15 @@ def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full
     """Look whether an image can be used; (problem, detail) if not.
 
     `verify="full"` decodes every pixel, `"header"` reads format and size alone. The problems:
-    `missing`, `empty` (0 bytes), `not_an_image`, `truncated`, `oversized` (pixels), and
-    `unreadable` for the rest.
+    `missing`, `empty` (0 bytes), `not_an_image`, `truncated`, `oversized` (pixels), `elongated`,
+    and `unreadable` for the rest.
     """
     if (problem := _check_file(path)) is not None:
         return problem
     try:
         with _quiet(), Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > max_pixels:
-                return "oversized", f"{width}x{height} is over {max_pixels} pixels"
+            if (problem := _check_size(*image.size, max_pixels)) is not None:
+                return problem
             if verify == "full":
                 image.load()
                 if image.mode != "RGB":
@@ -126,6 +132,18 @@ def _check_file(path: Path) -> Found | None:
     if not stat.S_ISREG(facts.st_mode):
         return "not_an_image", "a folder, or no plain file"
     return ("empty", "0 bytes") if facts.st_size == 0 else None
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> Found | None:
+    """Whether an image, and the square that it is padded to, can be held."""
+    side = max(width, height)
+    if width * height > max_pixels:
+        return "oversized", f"{width}x{height} is over {max_pixels} pixels"
+    if side > MAX_PROPORTION * min(width, height):
+        return "elongated", f"{width}x{height} is longer than {MAX_PROPORTION}:1"
+    if side * side > SQUARE * max_pixels:
+        return "oversized", f"the square around {width}x{height} is over {SQUARE * max_pixels} pixels"
+    return None
 
 
 @contextmanager
@@ -173,7 +191,7 @@ def check_images(
     faults: dict[str, Found] = {}
     look = partial(check_image, max_pixels=max_pixels, verify=verify)
     with (
-        open_memory(cache, f"{verify} {max_pixels}") as memory,
+        open_memory(cache, f"{verify} {max_pixels} {MAX_PROPORTION}") as memory,
         _mapper(workers, relatives) as run,
     ):
         found = _look_at(relatives, resolver, memory, lambda paths: run(look, paths))
@@ -215,5 +233,7 @@ def _mapper(workers: int, relatives: Sequence[str]) -> Iterator[Callable[..., It
     if workers <= 1 or len(relatives) < FEW:
         yield map
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    silent = (signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C they end without a word
+    with ProcessPoolExecutor(workers, context, signal.signal, silent) as pool:
         yield partial(pool.map, chunksize=16)

@@ -79,7 +79,7 @@ class Pool:
         self._order: np.ndarray = np.load(order_path(out))
         facts = read_facts(records_path(out), ["n_words", "turns"])
         self.n_words: np.ndarray = facts["n_words"].to_numpy()[self._order]
-        self.turns_digest: np.ndarray = _bytes16(facts["turns"])[self._order]
+        self.turns_digest: np.ndarray = bytes16(facts["turns"])[self._order]
         seen = pq.read_table(seen_path(out), columns=["image", "size"])
         place = pc.index_in(table["image"], value_set=seen["image"])
         self.image_bytes: np.ndarray = seen["size"].to_numpy()[place.to_numpy()]
@@ -193,7 +193,7 @@ def _shared_strings(column: pa.ChunkedArray) -> np.ndarray:
     return strings
 
 
-def _bytes16(column: pa.ChunkedArray) -> np.ndarray:
+def bytes16(column: pa.ChunkedArray) -> np.ndarray:
     """Digests as they lie in memory: (N,) of 16 bytes each."""
     pieces = [np.frombuffer(c.buffers()[1], "V16", len(c), 16 * c.offset) for c in column.chunks]
     return np.concatenate([np.empty(0, "V16"), *pieces])

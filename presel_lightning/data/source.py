@@ -7,7 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from presel_lightning.data.annotations import Record, folder_records, read_records
+from presel_lightning.data.annotations import (
+    Record,
+    folder_records,
+    read_records,
+    refuse_other_form,
+)
 from presel_lightning.data.csv_records import check_task, is_csv
 from presel_lightning.data.images import MAX_PIXELS, Track, Verify
 from presel_lightning.data.packages import Package, packed_files
@@ -29,6 +34,7 @@ class PoolSource:
         verify: how closely images are looked at.
         max_pixels: limit on an image.
         workers: processes that look.
+        text_only: whether records without an image are kept, beside the pool.
     """
 
     files: tuple[tuple[str | None, Path], ...]
@@ -38,12 +44,18 @@ class PoolSource:
     verify: Verify = "full"
     max_pixels: int = MAX_PIXELS
     workers: int = 0
+    text_only: bool = False
 
     def records(self) -> Iterator[tuple[Record, str | None]]:
-        """Every record with its task, if it can be told."""
+        """Every record with its task, if it can be told.
+
+        Raises:
+            UserError: a file holds something else than records, or those of another tool.
+        """
         for task, path in self.files:
             folder = path.is_dir()
             for record in folder_records(path) if folder else read_records(path, self.task_key):
+                refuse_other_form(record, path)
                 yield record, task or self._task(record)
 
     def _task(self, record: Record) -> str | None:
@@ -61,6 +73,7 @@ class PoolSource:
             "task_rules": [asdict(rule) for rule in self.task_rules],
             "verify": self.verify,
             "max_pixels": self.max_pixels,
+            **({"text_only": True} if self.text_only else {}),
         }
 
 
@@ -124,6 +137,7 @@ def source(
     verify: Verify = "full",
     max_pixels: int = MAX_PIXELS,
     workers: int = 0,
+    text_only: bool = False,
     unpacked: Path | None = None,
     track: Track | None = None,
 ) -> PoolSource:
@@ -140,6 +154,7 @@ def source(
         verify: see `PoolSource`.
         max_pixels: see `PoolSource`.
         workers: see `PoolSource`.
+        text_only: see `PoolSource`.
         unpacked: folder for packed images; see `unpack`.
         track: shows the progress of unpacking.
 
@@ -148,9 +163,8 @@ def source(
     """
     files = listed(annotations, task_files)
     key = "data.task_files" if task_files else "data.annotations"
-    for _, path in files:
-        if not path.exists():
-            raise UserError(f"{key} {path}: no such file or folder")
+    if missing := [str(path) for _, path in files if not path.exists()]:
+        raise UserError(f"{key} {', '.join(missing)}: no such file or folder")
     needs_task = not task_files and not task_rules
     if packages := _packages(files, task_key, needs_task):
         if image_root is not None:
@@ -171,4 +185,4 @@ def source(
     if not root.is_dir():
         raise UserError(f"data.image_root {root}: no such folder")
     rules = () if task_files else tuple(task_rules or ())
-    return PoolSource(tuple(files), root, task_key, rules, verify, max_pixels, workers)
+    return PoolSource(tuple(files), root, task_key, rules, verify, max_pixels, workers, text_only)

@@ -96,7 +96,8 @@ def build_llava(
         if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).is_file():
             raise UserError(f"build_llava: {folder} holds something else; give an empty folder")
         console.print(f"assembling LLaVA of {language_model}, {vision_tower} and {projector}")
-        with replacing_folder(folder) as temporary:
+        # what is drawn after it must not depend on whether it was built now or before
+        with replacing_folder(folder) as temporary, torch.random.fork_rng(devices=[]):
             _assemble(parts, temporary, aspect)
             write_json(temporary / FILE, {**absolute(parts), "key": key})
         console.print(f"  written to {folder}")

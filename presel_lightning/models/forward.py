@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,8 +13,8 @@ from presel_lightning.models.llava import unwrapped
 
 Batch = dict[str, Any]
 
-NOT_FOR_THE_MODEL = ("labels", "weight")
-"""Entries of a batch that say what to learn rather than what to read."""
+NOT_FOR_THE_MODEL = ("labels", "weight", "blank")
+"""Entries of a batch that say what to learn rather than what to read, or are not to be seen."""
 
 
 def model_inputs(model: nn.Module, batch: Batch) -> Batch:
@@ -43,6 +45,37 @@ def answer_logits(model: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
 
 
 def answer_losses(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Summed answer loss (B,) and number of answer tokens (B,) of each sample of a batch."""
-    hidden, labels = hidden_states(model, model_inputs(model, batch)), batch["labels"]
+    """Summed answer loss (B,) and number of answer tokens (B,) of each sample of a batch.
+
+    A batch without any image passes a black one (`blank`) by the vision tower and the projector:
+    processes that share a model wait for each other there.
+    """
+    inputs, labels = model_inputs(model, batch), batch["labels"]
+    with looking_at(model, batch.get("blank")):
+        hidden = hidden_states(model, inputs)
     return sample_losses(answer_logits(model, hidden, labels), labels)
+
+
+@contextmanager
+def looking_at(model: nn.Module, blank: Batch | None) -> Iterator[None]:
+    """Have forward passes look at an image of which nothing is used; at none if it is None.
+
+    No value changes, and what is trained on images gets a gradient of 0 instead of none. The image
+    is read inside the model's own forward pass, where weights that are cut over devices are whole,
+    and before the language model is entered, as the images of other batches are.
+    """
+    if blank is None:
+        yield
+        return
+    inner = unwrapped(model)
+
+    def look(module: nn.Module, args: Any, kwargs: Any) -> Any:  # noqa: ANN401 - torch's hook
+        features = inner.model.get_image_features(**model_inputs(model, blank)).pooler_output
+        nothing = sum(image[:0].sum() for image in features)
+        return args, {**kwargs, "inputs_embeds": kwargs["inputs_embeds"] + nothing}
+
+    hook = inner.get_decoder().register_forward_pre_hook(look, prepend=True, with_kwargs=True)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -44,7 +44,7 @@ class LoRA:
     alpha: int = 256
     """Scale of the update: alpha / r."""
     dropout: float = 0.05
-    """Dropout before the adapter; above 0 a result holds for one device count only."""
+    """Dropout before the adapter."""
     target: str | None = None
     """Pattern that a module's whole name must match; by default every linear layer inside the
     language model, its head apart, and none of the vision tower."""

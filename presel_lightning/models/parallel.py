@@ -17,16 +17,19 @@ def shard_model(model: nn.Module, mesh: DeviceMesh) -> None:
     """Cut a model's parameters over the devices of a mesh, decoder layer by decoder layer.
 
     Only the layer that is being computed is whole on a device. Backbone and head are cut apart,
-    as the head is called alone, at answer positions. All parameters must be of one dtype.
+    as the head is called alone, at answer positions; where head and input embeddings are one
+    tensor, they are cut as one and stay so. All parameters must be of one dtype.
 
     Args:
         model: image-text model, adapters in place.
         mesh: one-dimensional mesh of the data-parallel devices.
     """
+    inner = unwrapped(model)
+    words, head = inner.get_input_embeddings(), inner.get_output_embeddings()
     for layer in decoder_layers(model):
         fully_shard(layer, mesh=mesh)
-    fully_shard(unwrapped(model).model, mesh=mesh)
-    fully_shard(unwrapped(model).get_output_embeddings(), mesh=mesh)
+    fully_shard([words, head] if words.weight is head.weight else head, mesh=mesh)
+    fully_shard(inner.model, mesh=mesh)
 
 
 def decoder_layers(model: nn.Module) -> list[nn.Module]:
@@ -52,12 +55,15 @@ def is_zero3(model: nn.Module) -> bool:
 
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
-    """Every parameter whole, on the first process; all processes must call it."""
+    """Every parameter whole, once, on the first process; all processes must call it."""
     if is_zero3(model):
-        return _gathered(model)
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    state: dict[str, Any] = get_model_state_dict(model, options=options)
-    return state
+        state = _gathered(model)
+    else:
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        state = get_model_state_dict(model, options=options)
+    once = {name for name, _ in model.named_parameters()}
+    every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    return {name: value for name, value in state.items() if name not in every - once}
 
 
 def _gathered(model: nn.Module) -> dict[str, Tensor]:

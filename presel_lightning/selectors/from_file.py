@@ -39,9 +39,11 @@ class FromFile(Selector):
         rows = pool.rows(name_uids(read_names(self.path), pool, self.path))
         rows = np.unique(rows[~pool.reference[rows]])
         if len(rows) > budget:
+            drawn = int(pool.reference.sum())
+            beside = f" beside the reference split of {drawn}" if drawn else ""
             raise UserError(
-                f"selector.init_args.path {self.path} names {len(rows)} samples, but only {budget} "
-                f"are asked for; set data.budget to {len(rows)}"
+                f"selector.init_args.path {self.path} names {len(rows)} samples{beside}, but only "
+                f"{budget} are asked for; set data.budget to {len(rows) + drawn}"
             )
         score = np.zeros(len(pool))
         score[rows] = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
@@ -28,7 +28,7 @@ class Embed(LightningModule):
     def __init__(
         self,
         checkpoint: str = "facebook/dinov2-base",
-        dtype: str = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         compile: bool = False,
     ) -> None:
         super().__init__()

@@ -81,7 +81,7 @@ class FineTune(LightningModule):
         weight_decay: float = 0.0,
         betas: tuple[float, float] = (0.9, 0.999),
         warmup: float = 0.03,
-        dtype: str = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         quantization: Quantization | None = None,
         gradient_checkpointing: bool = False,
         loss_reduction: Literal["global", "per_device"] = "global",
@@ -165,9 +165,9 @@ class FineTune(LightningModule):
         return answer_losses(self.model, batch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Draw dropout from the pass's own seed, so that a continued fit draws the same."""
-        passes = self.trainer.accumulate_grad_batches
-        place = [self.seed, self.global_step, batch_idx % passes, self.global_rank]
+        """Draw dropout from the pass's own seed: the same in a continued fit, and on any device."""
+        world, passes = self.trainer.world_size, self.trainer.accumulate_grad_batches
+        place = [self.seed, self.global_step, batch_idx % passes * world + self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

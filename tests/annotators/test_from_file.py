@@ -54,7 +54,7 @@ def test_answers_are_found_by_uid_and_by_image(
     assert answers.missing == [requests[2].uid]
     again = FromFile("nowhere").annotate(requests, tmp_path / "out", names)
     assert again.conversations == answers.conversations
-    assert again.notes == ["annotator.init_args.path nowhere does not exist yet"]
+    assert not again.notes and "nowhere, which does not exist yet" in FromFile("nowhere").cure
 
 
 def kinds(answers: Answers) -> list[tuple[str, str]]:
@@ -119,6 +119,18 @@ def test_a_blank_row_of_a_table_is_not_answered_yet(make: Make, tmp_path: Path) 
     (tmp_path / "a.csv").write_text("image,question,answer\n0.png,,\n1.png,What?,\n")
     answers = FromFile(str(tmp_path / "a.csv")).annotate(requests, tmp_path / "out", names)
     assert kinds(answers) == [("empty_answer", "line 3")]
+
+
+def test_an_answer_to_no_question_is_listed(make: Make, tmp_path: Path) -> None:
+    requests, names = make(3)
+    bare = [*conversation("Yes.", "<image>"), *conversation("So.", "Why?")]
+    as_list(tmp_path / "a.json", [{"image": "0.png", "conversations": bare}])
+    table = "image,question,answer\n1.png,,hello\n2.png,What?,That.\n2.png,,More.\n"
+    (tmp_path / "a.csv").write_text(table)
+    for name, count in (("a.json", 1), ("a.csv", 2)):
+        answers = FromFile(str(tmp_path / name)).annotate(requests, tmp_path / "out", names)
+        assert [problem.problem for problem in answers.problems] == ["empty_question"] * count
+        assert not answers.conversations
 
 
 def test_tables_of_spreadsheets(make: Make, tmp_path: Path) -> None:

@@ -63,3 +63,11 @@ def test_what_is_not_there_is_listed(make: Make, tmp_path: Path) -> None:
     answers = FromPool(str(tmp_path / "a.json")).annotate(requests, tmp_path / "out", names)
     assert [problem.problem for problem in answers.problems] == ["not_found"] * 2
     assert (tmp_path / "out" / "access.jsonl").read_text() == ""
+
+
+def test_a_record_without_a_question_is_as_legal_as_in_a_pool(make: Make, tmp_path: Path) -> None:
+    requests, names = make(1)
+    bare = conversation("A dog.", "<image>")
+    (tmp_path / "a.json").write_text(json.dumps([{"image": "0.png", "conversations": bare}]))
+    answers = FromPool(str(tmp_path / "a.json")).annotate(requests, tmp_path / "out", names)
+    assert answers.conversations == {requests[0].uid: bare} and not answers.problems

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from presel_lightning.annotators import Answers, OpenAICompatible, Request
+from presel_lightning.annotators import Answers, FromFile, OpenAICompatible, Request
 from presel_lightning.annotators.wire import SCHEMA
 from presel_lightning.errors import UserError
 from tests.annotators.conftest import Make
@@ -189,6 +189,19 @@ def test_the_cap_is_never_passed(make: Make, tmp_path: Path) -> None:
     assert set(server.asked.values()) == {1}
 
 
+def test_requests_that_wait_at_the_cap_learn_from_the_replies_meanwhile(
+    make: Make, tmp_path: Path
+) -> None:
+    """Before the first reply one request may cost 28; a reply tells that it is 3.5 at most."""
+    requests, names = make(20)
+    dear = {"price_per_million_input_tokens": 1000.0, "price_per_million_output_tokens": 2000.0}
+    with serving(seconds=0.02) as server:
+        writer = annotator(server, max_cost=38, concurrency=8, **dear)
+        answers = writer.annotate(requests, tmp_path / "out", names)
+    assert not answers.missing and not answers.notes
+    assert answers.cost == pytest.approx(20 * 1.1)
+
+
 def test_a_reply_without_usage_is_charged_as_the_dearest(make: Make, tmp_path: Path) -> None:
     requests, names = make(1)
     turns = {"turns": [{"question": "What?", "answer": "That."}]}
@@ -223,8 +236,12 @@ def test_a_wrong_key_or_model_ends_at_once_and_is_never_shown(
         pytest.raises(UserError, match=told) as caught,
     ):
         annotator(server, concurrency=2).annotate(requests, tmp_path / "out", names)
-    assert sum(server.asked.values()) <= 2
-    assert KEY not in str(caught.value)
+    sent = sum(server.asked.values())
+    assert 1 <= sent <= 2 and KEY not in str(caught.value)
+    rows = ledger(tmp_path / "out")
+    assert [row["status"] for row in rows] == [f"http_{status}"] * sent
+    listed = list(csv.DictReader((tmp_path / "out" / "problems.csv").open()))
+    assert {row["uid"] for row in listed} == {row["uid"] for row in rows}
 
 
 def test_a_server_that_is_down_is_not_asked_for_ever(make: Make, tmp_path: Path) -> None:
@@ -246,6 +263,54 @@ def test_refusals_do_not_keep_others_from_being_asked(make: Make, tmp_path: Path
     with serving(behave) as server:
         answers = annotator(server, concurrency=1).annotate(requests, tmp_path / "out", names)
     assert list(answers.conversations) == [requests[11].uid] and not answers.notes
+
+
+def test_what_was_refused_is_asked_again_only_where_the_user_says_so(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, names = make(4)
+    out = tmp_path / "out"
+
+    def behave(name: str, number: int) -> Reply | None:
+        if number > 1 + (name == "image-2"):
+            return None
+        faults = {"image-1": ("no", "content_filter"), "image-2": ("no JSON", "stop")}
+        return completion(*faults[name]) if name in faults else None
+
+    with serving(behave) as server:
+        first = annotator(server, max_retries=1)
+        told = first.annotate(requests, out, names).problems
+        assert "2 of them" in first.cure and "retry_refused" in first.cure
+        with monkeypatch.context() as patch:  # nothing is sent, so that no key is needed
+            patch.delenv("OPENAI_API_KEY")
+            again = annotator(server, max_retries=1)
+            answers = again.annotate(requests, out, names)
+        assert answers.problems == told and again.cure == first.cure
+        assert problems(answers) == {"1.png": "refused", "2.png": "malformed"}
+        assert answers.cost == pytest.approx(5 * COST)
+        assert again.estimate([requests[1], requests[2]], out) is None
+        listed = list(csv.DictReader((out / "problems.csv").open()))
+        assert [row["uid"] for row in listed] == [requests[1].uid, requests[2].uid]
+        assert server.asked == {"image-0": 1, "image-1": 1, "image-2": 2, "image-3": 1}
+        by_hand = tmp_path / "a.csv"
+        by_hand.write_text("image,question,answer\n1.png,What?,A.\n")
+        FromFile(str(by_hand)).annotate(requests, out, names)
+        left = annotator(server)
+        assert left.annotate(requests, out, names).missing == [requests[2].uid]
+        assert "1 of them" in left.cure
+        insist = annotator(server, retry_refused=True)
+        assert not insist.annotate(requests, out, names).missing
+    assert server.asked == {"image-0": 1, "image-1": 1, "image-2": 3, "image-3": 1}
+
+
+def test_another_model_may_be_asked_for_what_one_refused(make: Make, tmp_path: Path) -> None:
+    requests, names = make(1)
+    with serving(
+        lambda name, n: completion("no", finish="content_filter") if n == 1 else None
+    ) as server:
+        assert annotator(server).annotate(requests, tmp_path / "out", names).missing
+        other = OpenAICompatible(server.url, "larger", **PRICES)  # type: ignore[arg-type]
+        assert not other.annotate(requests, tmp_path / "out", names).missing
 
 
 def test_no_credit_left_ends_the_start(make: Make, tmp_path: Path) -> None:

@@ -74,6 +74,34 @@ def test_label_studio_there_and_back(make: Make, tmp_path: Path) -> None:
     assert [task["data"]["uid"] for task in tasks] == [request.uid for request in requests[4:]]
 
 
+def test_label_studio_itself_takes_form_and_tasks(make: Make, tmp_path: Path) -> None:
+    interface = pytest.importorskip(
+        "label_studio_sdk.label_interface", reason="label-studio-sdk is not installed"
+    )
+    requests, names = make(2)
+    tool = LabelStudio(str(tmp_path / "export.json"), turns=2)
+    tool.annotate(requests, tmp_path / "out", names)
+    batch = tmp_path / "out" / "label_studio" / "batch-1"
+    form = interface.LabelInterface((batch / "config.xml").read_text())
+    form.validate()  # raises
+    assert {area.name for area in form.controls} == {"question", "answer", "question_2", "answer_2"}
+    tasks = json.loads((batch / "tasks.json").read_text())
+    assert all(form.validate_task(task) for task in tasks)
+    assert not form.validate_task({"data": {"uid": "a"}})
+    made = form.generate_sample_annotation()  # with words by chance, or none
+    for entry in made["result"]:
+        entry["value"]["text"] = [f"some {entry['from_name']}"]
+    assert form.validate_annotation(made)
+    export = [{**task, "annotations": [made]} for task in tasks]
+    (tmp_path / "export.json").write_text(json.dumps(export))
+    answers = tool.annotate(requests, tmp_path / "out", names)
+    assert not answers.missing and not answers.problems
+    assert answers.conversations[requests[0].uid] == [
+        *conversation("some answer", "<image>\nsome question"),
+        *conversation("some answer_2", "some question_2"),
+    ]
+
+
 def test_fiftyone_there_and_back(make: Make, tmp_path: Path) -> None:
     requests, names = make(3)
     out, export = tmp_path / "out", tmp_path / "export"
@@ -89,10 +117,12 @@ def test_fiftyone_there_and_back(make: Make, tmp_path: Path) -> None:
     export.mkdir()
     samples[0] |= {"question": "What?", "answer": "This.", "_id": {"$oid": "1"}, "filepath": "x"}
     samples[0] |= {"question_2": "Why?", "answer_2": "So."}
+    samples[1] |= {"question": None, "answer": "This."}
     (export / "samples.json").write_text(json.dumps({"samples": samples}))
     answers = tool.annotate(requests, out, names)
     told = [*conversation("This.", "<image>\nWhat?"), *conversation("So.", "Why?")]
-    assert answers.conversations == {requests[0].uid: told} and not answers.problems
+    assert answers.conversations == {requests[0].uid: told}
+    assert [(p.uid, p.problem) for p in answers.problems] == [(requests[1].uid, "empty_question")]
     new = json.loads((out / "fiftyone" / "batch-2" / "samples.json").read_text())["samples"]
     assert [sample["uid"] for sample in new] == [requests[2].uid]
     done = FiftyOne().annotate(requests[:1], out, names)

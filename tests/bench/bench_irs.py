@@ -30,7 +30,7 @@ from transformers import (
 
 from presel_lightning.console import quiet
 from presel_lightning.data import build_pool, load_pool
-from presel_lightning.data.batches import labelled_batch
+from presel_lightning.data.batches import labelled_text
 from presel_lightning.data.dataset import TrainSet
 from presel_lightning.data.encoders import Encoder
 from presel_lightning.data.encoding import Encoded
@@ -146,7 +146,7 @@ def batches(dataset: TrainSet, question: bool) -> Iterator[dict[str, torch.Tenso
     for start in range(0, len(dataset), BATCH):
         rows = range(start, min(start + BATCH, len(dataset)))
         encoded, pixels = zip(*(item(dataset, row, question) for row in rows), strict=True)
-        yield labelled_batch(encoded, torch.stack(pixels), pad_id)
+        yield {**labelled_text(encoded, pad_id), "pixel_values": torch.stack(pixels)}
 
 
 @torch.inference_mode()

@@ -14,9 +14,9 @@ from PIL import Image
 from rich.console import Console
 
 from presel_lightning import quickstart
-from presel_lightning.check import Report, Throughput, check
+from presel_lightning.check import Report, Throughput, check, examine
 from presel_lightning.check.probe import choose
-from presel_lightning.cli import find_configs
+from presel_lightning.cli import find_configs, main
 from presel_lightning.errors import UserError
 from presel_lightning.lightning_cli import recipe_from
 from presel_lightning.recipe import Recipe
@@ -125,6 +125,7 @@ def test_missing_encoder(pool_folder: Path, tmp_path: Path) -> None:
         ('{"images": [{"id": 1}], "annotations": []}', "annotations, images"),
         ('[{"id": 1, "image": "a.jpg"', "not JSON"),
         ('[["a.jpg", "What is it?"]]', "a record is an object"),
+        ('[{"image": "a.jpg", "task": "a", "conversations": "hello"}]', "`conversations` is a str"),
         ("", "empty"),
     ],
 )
@@ -184,6 +185,39 @@ def test_a_few_bad_images_are_shown_and_survived(pool_folder: Path, tmp_path: Pa
     assert figure(report, "images", "records left out in all").startswith("1 ")
 
 
+def test_broken_images_are_found_by_decoding_a_sample(
+    pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "pool"
+    shutil.copytree(pool_folder, folder)
+    for record in records_of(folder)[::5]:
+        data = (folder / record["image"]).read_bytes()
+        (folder / record["image"]).write_bytes(data[: len(data) // 2])
+    error = refused(recipe_of(folder, tmp_path / "run"))
+    assert f"26 of {N_POOL} records would be left out" in error and "max_problem_fraction" in error
+    monkeypatch.setattr(examine, "DECODED", 60)
+    recipe = recipe_of(folder, tmp_path / "run", "--data.max_problem_fraction", "0.9")
+    report, _ = look(recipe)
+    assert figure(report, "images", "decoded").startswith(f"60 of {N_POOL};")
+    broken = int(figure(report, "images", "left out: truncated in images/").split()[0])
+    assert 3 < broken < 30 and any(f"{broken} of 60 images" in note for note in report.notes)
+    told = figure(report, "images", "records left out in all")
+    assert int(told.split()[0]) == round(broken / 60 * N_POOL)
+
+
+def test_records_of_another_tool(pool_folder: Path, tmp_path: Path) -> None:
+    def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for record in records:
+            record["messages"] = record.pop("conversations")
+        return records
+
+    changed = rewrite(pool_folder, tmp_path, change)
+    assert "`messages`" in refused(recipe_of(pool_folder, tmp_path / "run", *changed))
+    arguments = fit_arguments(pool_folder, tmp_path / "run", *changed)
+    for word in ("fit", "select", "check"):
+        assert main([word, *arguments[1:]]) == 2
+
+
 def test_text_only_and_unwritten_records(pool_folder: Path, tmp_path: Path) -> None:
     def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for record in records[:3]:
@@ -198,12 +232,66 @@ def test_text_only_and_unwritten_records(pool_folder: Path, tmp_path: Path) -> N
     assert "exit code 3" in screen
 
 
+def test_text_only_records_that_are_trained_on_are_counted(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    long = "many words " * 200
+
+    def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        said = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": long}]
+        return [*records, *({"id": str(n), "conversations": said} for n in range(32))]
+
+    options = [*rewrite(pool_folder, tmp_path, change), "--baselines", "random"]
+    speed = Throughput(32 / 3600, 9 / 3600, 130 / 3600)
+    without, with_them = (
+        look(
+            recipe_of(pool_folder, tmp_path / on, *options, "--data.text_only", on),
+            throughput=speed,
+        )[0]
+        for on in ("false", "true")
+    )
+    for report, final, what in (
+        (without, "1.00", "kept apart"),
+        (with_them, "2.00", "trained on beside the pool"),
+    ):
+        stages = ("final", "random", "reference", "losses")
+        hours = [figure(report, "GPU-hours", stage) for stage in stages]
+        assert hours == [final, final, "0.28", "1.00"]
+        assert figure(report, "records", f"text only, {what}") == "32"
+    longest = int(
+        figure(with_them, "tokens", "of 32 text-only records").split()[-1].replace(",", "")
+    )
+    (memory,) = [what for what, _ in with_them.facts["memory"] if "tokens a pass" in what]
+    assert longest > 400 and f"of {min(longest, 2048):,} tokens" in memory
+    assert set(without.facts["tokens"]) < set(with_them.facts["tokens"])
+
+
 def test_everything_is_found_in_one_look(pool_folder: Path, tmp_path: Path) -> None:
     more = ["--data.image_root", str(tmp_path), "--model.checkpoint", "./none"]
     more += ["--full_scores", "none.json", "--data.task_rules", "[{task: x, image: '^coco/'}]"]
     error = refused(recipe_of(pool_folder, tmp_path / "run", *more))
     for named in ("./none", "none.json", "have no task", "max_problem_fraction"):
         assert named in error
+
+
+def test_all_that_is_not_there_is_told_once(
+    pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = ["--data.annotations", "[no.json, nor.json]", "--data.image_root", "nowhere"]
+    words = fit_arguments(pool_folder, tmp_path / "run", *more, "--model.checkpoint", "./none")
+    assert main(["check", *words[1:]]) == 2
+    said = capfd.readouterr()
+    for named in ("no.json, nor.json", "data.image_root nowhere", "./none"):
+        assert said.err.count(named) == 1 and named not in said.out
+    assert said.err.count("\n") == 1
+
+
+def test_stray_images_beside_the_tasks(pool_folder: Path, tmp_path: Path) -> None:
+    for name in ("stray.png", "task/one.png", "task/two.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / "photos" / name)
+    option = ["--data.annotations", str(tmp_path / "photos")]
+    assert "move them into one" in refused(recipe_of(pool_folder, tmp_path / "run", *option))
 
 
 def test_sample_depends_on_the_seed_alone(pool_folder: Path, tmp_path: Path) -> None:

@@ -304,6 +304,7 @@ def test_full_data_is_left_out_where_it_would_have_to_be_written_first(
         (["--benchmarks", "[]"], "benchmarks is empty"),
         (["--annotator", "LabelStudio"], "--annotator FromFile"),
         (["--budgets", "7000"], "7000"),
+        (["--budgets", "8", "40"], "budgets: 8 (8 samples) is less than data.reference"),
     ],
 )
 def test_a_grid_that_cannot_be_is_refused_before_any_training(

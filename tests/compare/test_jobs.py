@@ -91,3 +91,10 @@ def test_the_worst_end_is_told(tmp_path: Path) -> None:
     with pytest.raises(PreselError, match="fails and 1 more did not end: out of memory") as caught:
         stop_if([(waits, 3), (fails, 1)])
     assert caught.value.exit_code == 1 and str(tmp_path / "fails") in str(caught.value)
+
+
+def test_a_cell_that_needs_a_larger_budget_names_the_key_of_compare(tmp_path: Path) -> None:
+    cell = Job("FromFile-40-0", [], tmp_path / "log")
+    (tmp_path / "log").write_text("names 57 samples; set data.budget to 77\n")
+    with pytest.raises(PreselError, match="set budgets to 77"):
+        stop_if([(cell, 2)])

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from presel_lightning.data.annotations import folder_records, read_records
+from presel_lightning.data.annotations import (
+    folder_records,
+    read_records,
+    refuse_other_form,
+)
 from presel_lightning.errors import UserError
 
 RECORDS = [{"id": "a", "x": 0.5}, {"id": "ü", "y": [1, {"z": None}]}]
@@ -67,6 +71,13 @@ def test_missing_file(tmp_path: Path) -> None:
         list(read_records([tmp_path / "nowhere.json"]))
 
 
+def test_flat_folder_is_one_task(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "x.jpg").touch()
+    assert list(folder_records(photos)) == [{"id": "x", "image": "x.jpg", "task": "photos"}]
+
+
 def test_folder_is_listed_in_order(tmp_path: Path) -> None:
     for name in ("b/x.jpg", "a/sub/y.png", "a/.hidden", ".git/z.jpg", "stray.txt"):
         path = tmp_path / name
@@ -79,3 +90,13 @@ def test_folder_is_listed_in_order(tmp_path: Path) -> None:
         {"id": "linked", "image": "linked"},
         {"id": "stray", "image": "stray.txt"},
     ]
+
+
+@pytest.mark.parametrize("form", [["messages"], ["conversation"], ["query", "response"]])
+def test_instructions_of_another_tool_are_no_missing_ones(tmp_path: Path, form: list[str]) -> None:
+    record = {"id": "1", "image": "a.jpg", **dict.fromkeys(form, "What?")}
+    for conversations in ({}, {"conversations": None}, {"conversations": []}):
+        with pytest.raises(UserError, match=f"a.jpg.*`{form[0]}`.*`conversations`"):
+            refuse_other_form(record | conversations, tmp_path)
+    refuse_other_form(record | {"conversations": [{"from": "human"}]}, tmp_path)
+    refuse_other_form({key: value for key, value in record.items() if key != form[-1]}, tmp_path)

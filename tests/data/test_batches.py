@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from hypothesis import given
@@ -49,13 +51,68 @@ def test_passes_make_up_the_same_global_batches(n: int, size: int, micro: int, w
         assert sorted(rows) == sorted(batch.tolist())
 
 
-def test_batches_hold_like_lengths_and_epochs_differ() -> None:
-    lengths = np.random.default_rng(0).integers(0, 1000, 400)
-    batches = length_grouped(lengths, 8, 0, 0)
-    spread = np.mean([np.ptp(lengths[batch]) for batch in batches])
-    assert spread < 0.2 * np.ptp(lengths)
-    other = length_grouped(lengths, 8, 0, 1)
+@given(
+    n_images=st.integers(0, 60),
+    n_texts=st.integers(0, 60),
+    size=st.integers(1, 9),
+    world=st.integers(1, 3),
+    epoch=st.integers(0, 2),
+)
+def test_a_batch_holds_images_or_texts(
+    n_images: int, n_texts: int, size: int, world: int, epoch: int
+) -> None:
+    n = n_images + n_texts
+    lengths = np.arange(n) % 7
+    batches = length_grouped(lengths, size, 0, epoch, n_texts)
+    assert sorted(np.concatenate([np.arange(0), *batches]).tolist()) == list(range(n))
+    assert len(batches) == -(-n // size) and all(0 < len(batch) <= size for batch in batches)
+    left_over = n_images % size, n_texts % size
+    mixed = [len({row >= n_images for row in batch.tolist()}) == 2 for batch in batches]
+    assert not any(mixed[:-1])
+    assert any(mixed) == (min(left_over) > 0 and sum(left_over) <= size)
+    samplers = [
+        GlobalBatchSampler(lengths, size, 0, rank, world, n_texts=n_texts) for rank in range(world)
+    ]
+    for sampler in samplers:
+        sampler.set_epoch(epoch)
+        assert len(sampler) == len(batches)
+    for batch, parts in zip(batches, zip(*samplers, strict=True), strict=True):
+        assert sorted(row for part in parts for row, weight in part if weight) == sorted(batch)
+
+
+def test_texts_come_among_the_images() -> None:
+    batches = length_grouped(np.arange(400), 8, 0, 0, n_texts=120)
+    kinds = ["texts" if batch[0] >= 280 else "images" for batch in batches]
+    assert 5 < sum(a != b for a, b in pairwise(kinds)), "shuffled, not one after the other"
+
+
+@given(n=sizes, size=st.integers(1, 12), micro=st.integers(1, 5), world=st.integers(2, 4))
+def test_passes_are_the_same_on_any_number_of_ranks(
+    n: int, size: int, micro: int, world: int
+) -> None:
+    lengths = np.arange(n) % 7
+
+    def computed(world: int) -> list[list[tuple[int, float]]]:
+        ranks = [GlobalBatchSampler(lengths, size, 0, rank, world, micro) for rank in range(world)]
+        passes = [part for parts in zip(*ranks, strict=True) for part in parts]
+        return [part for part in passes if part[0][1]]
+
+    assert computed(world) == computed(1)
+
+
+def test_a_batch_is_a_draw_and_its_passes_hold_like_lengths() -> None:
+    lengths = np.random.default_rng(0).integers(0, 1000, 4000)
+    batches = length_grouped(lengths, 40, 0, 0)
+    means = [lengths[batch].mean() for batch in batches]
+    assert np.std(means) < 1.5 * lengths.std() / 40**0.5  # as of 40 drawn by chance
+    spread = [np.ptp(lengths[[row for row, _ in part]]) for part in sampler_of(lengths, 40, 8)]
+    assert np.mean(spread) < 0.25 * np.ptp(lengths)
+    other = length_grouped(lengths, 40, 0, 1)
     assert [b.tolist() for b in batches] != [b.tolist() for b in other]
+
+
+def sampler_of(lengths: np.ndarray, size: int, micro: int) -> GlobalBatchSampler:
+    return GlobalBatchSampler(lengths, size, 0, 0, 1, micro)
 
 
 @given(n=st.integers(0, 50), size=st.integers(1, 9), world=st.integers(1, 3), data=st.data())

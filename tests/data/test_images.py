@@ -71,6 +71,8 @@ def test_problems(tmp_path: Path) -> None:
     cut(save(tmp_path / "cut.jpg"))
     cut(save(tmp_path / "cut.png"))
     save(tmp_path / "large.png", (100, 100))
+    save(tmp_path / "long.png", (201, 1))
+    save(tmp_path / "square.png", (200, 10))
     found = {
         path.name: check_image(path, max_pixels=9999)
         for path in [*tmp_path.iterdir(), tmp_path / "none.jpg", tmp_path / "text.jpg" / "x"]
@@ -82,10 +84,17 @@ def test_problems(tmp_path: Path) -> None:
         "cut.jpg": "truncated",
         "cut.png": "truncated",
         "large.png": "oversized",
+        "long.png": "elongated",
+        "square.png": "oversized",
         "none.jpg": "missing",
         "x": "missing",
     }
     assert not any(str(tmp_path) in detail for _, detail in filter(None, found.values()))
+
+
+@pytest.mark.parametrize("size", [(200, 1), (1, 200), (1500, 8), (100, 99)])
+def test_an_elongated_image_is_legal(tmp_path: Path, size: tuple[int, int]) -> None:
+    assert check_image(save(tmp_path / "a.png", size)) is None
 
 
 def test_header_does_not_decode(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import os
 import pickle
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,11 @@ def state(module: FineTune) -> list[Any]:
 class Watched(Benchmark):
     """Sees that scoring leaves all else as it was."""
 
-    def score(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
+    def score(
+        self, trainer: Trainer, module: FineTune, benchmarks: Sequence[BenchmarkTask]
+    ) -> dict[str, dict[str, Any]]:
         before = state(module)
-        found = super().score(trainer, module)
+        found = super().score(trainer, module, benchmarks)
         assert state(module) == before
         return found
 

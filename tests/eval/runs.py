@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,145 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+
+from presel_lightning.eval.relative import benchmark_table
+from presel_lightning.eval.report import write_report
+
+TASK_COLUMNS = "task,size,reference,irs_mean,irs_sem,undefined,weight,budget,selected".split(",")  # noqa: SIM905
+HOSTILE = "<script>alert(1)</script>"
+TASKS = ["colour", "count", "ocr & digits", "position", "caption", HOSTILE]
+SIZES = [120, 100, 80, 80, 60, 40]
+BUDGETS = [6, 12, 10, 9, 7, 4]
+REFERENCE = [6, 5, 4, 4, 3, 2]
+ARM_TASKS = {
+    "final": [62.5, 40.0, 55.0, 47.5, 30.0, 70.0],
+    "full": [90.0, 62.5, 75.0, 70.0, 47.5, 85.0],
+    "random": [67.5, 42.5, 52.5, 50.0, 35.0, 72.5],
+    "untrained": [20.0, 12.5, 0.0, 10.0, 2.5, 30.0],
+}
+SECONDS = {
+    "pool": 0.41,
+    "split": 0.02,
+    "reference": 3.25,
+    "losses": 1.5,
+    "features": 2.25,
+    "selection": 0.5,
+    "instructions": 0.03,
+    "final": 9.75,
+    "random": 9.5,
+    "full": 61.25,
+    "benchmarks": 4.0,
+}
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def write_json(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def write_run(out: Path) -> None:
+    """The files that a finished run leaves, 480 images in six tasks."""
+    samples = {"reference": 24, "final": 72, "random": 72, "full": 480}
+    stages: dict[str, dict[str, Any]] = {
+        name: {
+            "status": "done",
+            "fingerprint": "0123456789abcdef",
+            "seconds": seconds,
+            "peak_memory_mb": 512.5,
+            "artifact": "x",
+            "device": "cpu",
+            **(
+                {"samples": samples[name], "instructions": samples[name]} if name in samples else {}
+            ),
+        }
+        for name, seconds in SECONDS.items()
+    }
+    counts = {"pool": 480, "text_only": 3, "problems": 2, "tasks": 6}
+    counts |= {"reference": 24, "selected": 48, "trained_on": 72}
+    run = {"seed": 7, "state": "done", "versions": {"torch": "2.13.0"}, "counts": counts}
+    write_json(out / "run.json", {**run, "selector": "PreSel", "stages": stages})
+    details = {
+        arm: {"shapes": {"score": mean(s), "tasks": dict(zip(TASKS, s)), "n": 240, "seconds": 1.0}}
+        for arm, s in ARM_TASKS.items()
+    }
+    for arm, benchmarks in details.items():
+        write_json(out / "work/scores" / f"{arm}.json", {"key": "k", "benchmarks": benchmarks})
+    table = benchmark_table({arm: {"shapes": mean(s)} for arm, s in ARM_TASKS.items()})
+    write_json(out / "benchmark.json", table)
+    write_selection(out)
+    (out / "config.yaml").write_text("seed_everything: 7\nselector: PreSel  # <b>\n")
+    with (out / "problems.csv").open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(["id", "image", "task", "problem", "detail"])
+        writer.writerow(["a1", "a/1.jpg", "count", "image missing", "no such file"])
+        writer.writerow(["a2", "a/2.jpg", HOSTILE, "image missing", "<img src=x>"])
+
+
+def write_selection(out: Path) -> None:
+    rng = np.random.default_rng(0)
+    (out / "selection").mkdir()
+    (out / "signals").mkdir()
+    task = np.repeat(TASKS, SIZES)
+    score = rng.normal(0.8, 0.05, len(task))
+    selected = np.zeros(len(task), dtype=bool)
+    start = 0
+    for size, reference, budget in zip(SIZES, REFERENCE, BUDGETS):
+        score[start : start + reference] = np.nan
+        selected[start : start + reference] = True
+        best = start + reference + np.argsort(-score[start + reference : start + size])[:budget]
+        selected[best] = True
+        start += size
+    columns = {"task": task.tolist(), "score": score.tolist(), "selected": selected.tolist()}
+    pq.write_table(pa.table(columns), out / "selection" / "selection.parquet")
+    with_question, without = rng.uniform(0.1, 1, 24), rng.uniform(1, 3, 24)
+    with_question[0] = np.inf  # a loss that is not finite stays out of the mean
+    columns = {
+        "task": np.repeat(TASKS, REFERENCE).tolist(),
+        "loss_with_question": with_question.tolist(),
+        "loss_without_question": without.tolist(),
+    }
+    pq.write_table(pa.table(columns), out / "signals" / "paired_loss.parquet")
+    with (out / "selection" / "tasks.csv").open("w", newline="") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(TASK_COLUMNS)
+        for i, name in enumerate(TASKS):
+            irs = ["", ""] if i == 5 else [0.2 + 0.1 * i, 0.01]
+            weight = BUDGETS[i] / 48
+            row = [name, SIZES[i], REFERENCE[i], *irs, int(i == 0), weight, BUDGETS[i]]
+            writer.writerow([*row, REFERENCE[i] + BUDGETS[i]])
+
+
+class Page(HTMLParser):
+    """Text of the page's table cells and headings, and everything that would load a resource."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.text: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(str(value))
+            if name in ("src", "srcset", "data") or (name == "href" and tag != "a"):
+                self.loads.append(str(value))
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data.strip())
+
+
+def report_of(out: Path) -> tuple[dict[str, Any], str]:
+    page = write_report(out)
+    assert page == out / "report" / "index.html"
+    return json.loads((out / "report" / "report.json").read_text()), page.read_text()
 
 
 def write_samples(

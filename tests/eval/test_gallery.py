@@ -41,6 +41,12 @@ def test_many_tasks_share_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert found["per_task"] == 1 and len(found["items"]) == 20
 
 
+@pytest.mark.parametrize("size", [(1500, 8), (400, 2), (3, 600)])
+def test_an_elongated_image_has_a_thumbnail(tmp_path: Path, size: tuple[int, int]) -> None:
+    Image.new("RGB", size).save(tmp_path / "a.png")
+    assert list(thumbnails(tmp_path, ["a.png"])) == ["a.png"]
+
+
 def test_thumbnails_are_small_and_what_is_broken_is_passed_over(tmp_path: Path) -> None:
     Image.new("RGB", (400, 200), "red").save(tmp_path / "wide.jpg")
     Image.new("RGBA", (20, 30)).save(tmp_path / "tiny.png")

@@ -25,6 +25,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval import lmms
 from presel_lightning.eval.annotation_file import AnnotationFile
 from presel_lightning.eval.lmms import LMMSEval
+from presel_lightning.eval.resampling import paired_intervals, score_intervals
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.quickstart.world import generate
 from presel_lightning.records import Turn
@@ -169,6 +170,19 @@ def test_words_score_as_our_own_scorer_does(one: Path) -> None:
     assert scores["words"]["score"] == scores["ours"]["score"]
     assert scores["words"]["n"] == scores["ours"]["n"] == 21
     assert 0 < scores["words"]["score"] < 100, "a score that tells right from wrong"
+    assert scores["words"]["items"] == scores["ours"]["items"]
+    assert scores["words"]["item_ids"] == [f"words {number}" for number in range(21)]
+
+
+@needs_lmms
+def test_scores_have_their_intervals(one: Path) -> None:
+    scores = {"benchmarks": of(one)}
+    ends = score_intervals({"final": scores})["final"]
+    assert set(ends) == {"words", "choices", "ours"}, "none where a task failed"
+    for name, (low, high) in ends.items():
+        assert low < scores["benchmarks"][name]["score"] < high
+    rows = paired_intervals({"final": scores, "random": scores})
+    assert [(row["low"], row["difference"], row["high"]) for row in rows] == [(0.0, 0.0, 0.0)] * 3
 
 
 @needs_lmms
@@ -304,6 +318,33 @@ def test_what_is_no_score_is_refused(
     results = {"results": {"t": values}, "higher_is_better": {"t": {"perplexity": False}}}
     with pytest.raises(ValueError, match=reason):
         lmms.picked(results, lmms.Target("t", "t", metric, 100))
+
+
+@pytest.mark.parametrize(
+    ("said", "credit"),
+    [
+        ([1.0, 0.5], {"0": 1.0, "1": 0.5}),
+        ([True, False], {"0": 1.0, "1": 0.0}),
+        ([{"score": 1.0}, {"score": 0.0}], None),  # as POPE and MME have it
+        ([1.0, float("nan")], None),
+        ([1.0, None], None),
+    ],
+)
+def test_credits_are_numbers(said: list[Any], credit: dict[str, float] | None) -> None:
+    samples = [{"doc_id": number, "acc": value} for number, value in enumerate(said)]
+    assert lmms.credits_of(samples, "acc", 100.0) == credit
+    assert lmms.credits_of([*samples, *samples], "acc", 100.0) is None  # two filters
+
+
+def test_credits_of_several_tasks_give_the_mean_over_them() -> None:
+    found = {
+        "a": lmms.Found(75.0, 4, {"0": 1.0, "1": 1.0, "2": 1.0, "3": 0.0}),
+        "b": lmms.Found(0.5, 2, lmms.credits_of([{"doc_id": 0, "m": 0.5}], "m", 1.0)),
+    }
+    part = {"score": 37.75, **lmms.items_kept(found)}
+    assert part["item_ids"] == ["a 0", "a 1", "a 2", "a 3", "b 0"]
+    assert list(score_intervals({"final": {"benchmarks": {"both": part}}})["final"]) == ["both"]
+    assert lmms.items_kept({**found, "c": lmms.Found(5.0, 1, None)}) == {}
 
 
 def test_columns_bring_their_task_metric_and_unit() -> None:

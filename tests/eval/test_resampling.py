@@ -47,6 +47,16 @@ def test_items_that_do_not_give_the_score_are_passed_over() -> None:
     }
 
 
+def test_every_arm_is_compared_on_its_own_weights() -> None:
+    """As F1 has them: another answer, another weight. Drawn by hand: two images, four draws."""
+    # final: 2 of 2 + 1, random: 0 of 1 + 2; one image twice gives 1 - 0, the other 0 - 0
+    final = {**scored([1.0, 0.0], None, 200 / 3)["benchmarks"]["b"], "item_weights": [2.0, 1.0]}
+    random = {**scored([0.0, 0.0], None, 0.0)["benchmarks"]["b"], "item_weights": [1.0, 2.0]}
+    details = {"final": {"benchmarks": {"b": final}}, "random": {"benchmarks": {"b": random}}}
+    (row,) = paired_intervals(details)
+    assert (row["low"], row["difference"], row["high"]) == (0.0, 66.6667, 100.0)
+
+
 def test_other_items_are_not_compared() -> None:
     details = {"final": scored([1.0, 0.0], None, 50.0), "full": scored([1.0], None, 100.0)}
     assert paired_intervals(details) == []

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from presel_lightning.eval.statistics import (
-    bootstrap_interval,
     holm,
     mean_sd,
     overlap,
@@ -101,41 +100,3 @@ def test_overlap_is_jaccards() -> None:
     assert overlap({"a", "b", "c"}, {"b", "c", "d"}) == 0.5
     assert overlap(set(), set()) == 1.0
     assert overlap({"a"}, {"b"}) == 0.0
-
-
-@pytest.mark.parametrize("n", [12, 300])
-@pytest.mark.parametrize("kind", ["right or wrong", "credit"])
-def test_bootstrap_is_scipys(n: int, kind: str) -> None:
-    rng = np.random.default_rng(n)
-    values = rng.uniform(size=n) if kind == "credit" else (rng.uniform(size=n) < 0.4).astype(float)
-    theirs = stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
-    ours = bootstrap_interval(values.tolist(), seed=2, resamples=20_000)
-    spread = values.std() / math.sqrt(n)
-    assert ours == pytest.approx((theirs.low, theirs.high), abs=max(0.06 * spread, 1.01 / n * 0.5))
-
-
-def test_bootstrap_of_groups_is_scipys_of_their_mean() -> None:
-    rng = np.random.default_rng(0)
-    parts = [rng.uniform(size=40), 2 * rng.uniform(size=10), rng.uniform(size=200) - 1]
-    groups = [name for name, part in zip("abc", parts) for _ in part]
-
-    def mean_of_means(*samples: np.ndarray, axis: int) -> np.ndarray:
-        return np.mean([s.mean(axis=axis) for s in samples], axis=0)  # type: ignore[no-any-return]
-
-    theirs = stats.bootstrap(
-        parts, mean_of_means, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
-    ).confidence_interval
-    values = np.concatenate(parts).tolist()
-    ours = bootstrap_interval(values, groups, seed=3, resamples=20_000)
-    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.005)
-
-
-def test_bootstrap_follows_its_seed() -> None:
-    values = np.random.default_rng(0).uniform(size=50).tolist()
-    assert bootstrap_interval(values, seed=1) == bootstrap_interval(values, seed=1)
-    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
-    assert bootstrap_interval([1.0] * 9) == (1.0, 1.0)
-    with pytest.raises(ValueError, match="at least one"):
-        bootstrap_interval([])

@@ -119,6 +119,14 @@ def test_is_built_once_for_equal_content(parts: Components, tmp_path: Path) -> N
         assert torch.equal(tensor, same[name])
 
 
+def test_building_changes_nothing_that_is_drawn_later(parts: Components, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    build(parts)
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_processes_that_start_together_build_once(
     parts: Components, capsys: pytest.CaptureFixture[str]
 ) -> None:

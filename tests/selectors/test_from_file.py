@@ -47,5 +47,10 @@ def test_what_is_not_in_the_pool_is_named(text: str, told: str, pool: Pool, tmp_
 
 def test_a_list_longer_than_the_budget_is_refused(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("\n".join(pool.uid[:6]))
-    with pytest.raises(UserError, match=r"data\.budget to 6"):
+    with pytest.raises(UserError, match=r"names 6 samples.*data\.budget to 6"):
         choose(tmp_path / "a", pool, 5)
+    # the budget holds the reference split too, whether the file names it or not
+    marked = pool.with_reference(pool.uid[4:9])
+    with pytest.raises(UserError, match=r"names 4 samples beside the reference.*budget to 9"):
+        choose(tmp_path / "a", marked, 3)
+    assert choose(tmp_path / "a", marked, 4) == sorted(pool.uid[:4])

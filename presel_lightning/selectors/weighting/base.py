@@ -133,9 +133,13 @@ def adjust(
     if weights.sum() <= 0:  # nothing is left to learn anywhere
         weights = torch.ones_like(weights)
     weights = weights.clamp(min=floor * float(weights.mean()))
-    shares = weights * factors(facts.pool.tasks, priors or {})
+    factor = factors(facts.pool.tasks, priors or {})
+    shares = weights * factor
     shares = shares / shares.sum()
-    return cap(shares, facts.sizes / facts.sizes.sum(), ~facts.learns) if cap_flat else shares
+    if not cap_flat:
+        return shares
+    sizes = facts.sizes * (factor > 0)  # what is left out has no share to hand on
+    return cap(shares, sizes / sizes.sum(), ~facts.learns)
 
 
 def factors(tasks: tuple[str, ...], priors: Mapping[str, float]) -> Tensor:
@@ -150,10 +154,18 @@ def factors(tasks: tuple[str, ...], priors: Mapping[str, float]) -> Tensor:
 
 
 def cap(shares: Tensor, limits: Tensor, capped: Tensor) -> Tensor:
-    """Hold some shares (M,) below their limits; the others take over in proportion."""
+    """Hold some shares (M,) below their limits; the others take over in proportion.
+
+    Where the others have nothing to be in proportion to, or there are none, everyone gets its limit.
+
+    Args:
+        shares: to be held, summing to 1.
+        limits: of all, summing to 1.
+        capped: whose limit counts.
+    """
     held = torch.where(capped, torch.minimum(shares, limits), shares)
     free = shares[~capped].sum()
     if free == 0:
-        return shares
+        return limits
     rest = 1 - held[capped].sum()
     return torch.where(capped, held, shares / free * rest)

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
+from jsonargparse import Namespace
 
 from presel_lightning.cli import main
+from presel_lightning.lightning_cli import folder_of
 
 
 def evaluate(benchmarks: list[dict[str, object]], out: Path) -> int:
@@ -54,3 +56,24 @@ def test_a_missing_file_ends_the_run_at_once(
     assert evaluate([missing], tmp_path / "run") == 2
     told = " ".join(capsys.readouterr().err.split())
     assert "benchmark MME" in told and "with a folder for each of its 14 subtasks" in told
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "name"),
+    [
+        ("runs/quickstart/models/final", "evaluate-quickstart-final"),
+        ("runs/quickstart/models/full/", "evaluate-quickstart-full"),
+        ("tuned", "evaluate-tuned"),
+        ("liuhaotian/llava-v1.5-7b", "evaluate-llava-v1.5-7b"),
+    ],
+)
+def test_the_folder_is_named_after_the_checkpoint(
+    checkpoint: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("runs/quickstart/models/final", "runs/quickstart/models/full", "tuned"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("evaluate", Namespace(checkpoint=checkpoint), "bench") == name
+    monkeypatch.chdir(tmp_path / "runs" / "quickstart")
+    inside = Namespace(checkpoint="models/final")
+    assert folder_of("evaluate", inside, "bench") == "evaluate-quickstart-final"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
 from PIL import Image
-from transformers import AutoTokenizer
+from transformers import (
+    AutoImageProcessor,
+    AutoTokenizer,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+)
 
 from presel_lightning.cli import main
 from presel_lightning.export.selection import trl
@@ -51,6 +57,46 @@ def test_a_chat_template_renders_the_messages(
     for text, record in zip(texts, selected, strict=True):
         question, answer = (entry["value"] for entry in record["conversations"][:2])
         assert f"USER: {question} ASSISTANT: {answer}</s>" in text
+
+
+def test_sft_trainer_takes_it_as_it_is(
+    exported: Path, selected: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    trl = pytest.importorskip("trl", reason="TRL is not installed")
+    model = LlavaForConditionalGeneration.from_pretrained(CHECKPOINT)
+    tokenizer: Any = AutoTokenizer.from_pretrained(CHECKPOINT)
+    processor: Any = LlavaProcessor(
+        AutoImageProcessor.from_pretrained(CHECKPOINT, backend="pil"),
+        tokenizer,
+        patch_size=model.config.vision_config.patch_size,
+        vision_feature_select_strategy=model.config.vision_feature_select_strategy,
+        chat_template=CHAT_TEMPLATE,
+        num_additional_image_tokens=1,  # [CLS]
+    )
+    trainer = trl.SFTTrainer(
+        model=model,
+        processing_class=processor,
+        train_dataset=load_dataset(str(exported), split="train", cache_dir=str(tmp_path / "cache")),
+        args=trl.SFTConfig(
+            output_dir=str(tmp_path / "out"),
+            assistant_only_loss=True,
+            max_length=None,
+            max_steps=1,
+            per_device_train_batch_size=4,
+            bf16=False,
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+        ),
+    )
+    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(4)])
+    for labels, record in zip(batch["labels"], selected, strict=False):
+        answers = [turn["value"] for turn in record["conversations"][1::2]]
+        learnt = tokenizer.decode(labels[labels >= 0])
+        assert learnt == "".join(f" {answer}{tokenizer.eos_token}" for answer in answers)
+    places = (batch["input_ids"] == model.config.image_token_id).sum(1)
+    assert len(batch["pixel_values"]) == 4 and len(set(places.tolist())) == 1 and places[0] > 1
+    assert math.isfinite(trainer.train().training_loss)
 
 
 def test_row_groups_and_files_are_bounded(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from presel_lightning.errors import UserError
 from presel_lightning.selectors.weighting import TaskFacts, adjust
+from presel_lightning.selectors.weighting.base import cap
 from tests.selectors.weighting.measured import SIZES, TASKS, facts_of
 
 WEIGHTS = st.lists(
@@ -73,8 +74,41 @@ def test_a_flat_task_gets_no_more_than_its_size(facts: TaskFacts, weights: list[
     plain, capped = (adjust(tensor(*weights), facts, cap_flat=flag) for flag in (False, True))
     limit = SIZES["noisy"] / sum(SIZES.values())  # the only one whose loss does not fall
     learns = plain[:2].sum()
-    if learns == 0:  # nobody could take over
-        assert torch.equal(plain, capped)
+    if learns == 0:  # nobody could take over by a share
+        assert capped.tolist() == pytest.approx([s / sum(SIZES.values()) for s in SIZES.values()])
         return
     assert capped[2].item() == pytest.approx(min(plain[2].item(), limit))
     torch.testing.assert_close(capped[:2] / capped[:2].sum(), plain[:2] / learns)
+
+
+def test_where_nothing_learns_everyone_gets_its_size() -> None:
+    sizes, everyone = tensor(0.34, 0.33, 0.33), torch.tensor([True] * 3)
+    assert cap(tensor(0.8, 0.1, 0.1), sizes, everyone).tolist() == pytest.approx(sizes.tolist())
+    flat = torch.tensor([True, True, False])
+    assert cap(tensor(0.8, 0.2, 0.0), sizes, flat).tolist() == pytest.approx(sizes.tolist())
+
+
+def test_a_task_that_was_left_out_stays_out(facts: TaskFacts) -> None:
+    left_out = {"easy": 0.0, "hard": 0.0}
+    shares = adjust(tensor(1, 1, 1), facts, priors=left_out, cap_flat=True)
+    assert shares.tolist() == pytest.approx([0, 0, 1])
+
+
+PARTS = st.lists(
+    st.tuples(st.just(0.0) | st.floats(0.01, 1), st.floats(0.01, 1), st.booleans()),
+    min_size=1,
+    max_size=8,
+).filter(lambda parts: any(share for share, _, _ in parts))
+
+
+@given(PARTS)
+def test_no_capped_share_is_above_its_limit(parts: list[tuple[float, float, bool]]) -> None:
+    shares, limits, capped = (torch.tensor(column) for column in zip(*parts, strict=True))
+    shares, limits = (part.double() / part.double().sum() for part in (shares, limits))
+    found = cap(shares, limits, capped)
+    assert found.sum().item() == pytest.approx(1) and (found >= 0).all()
+    assert (found[capped] <= limits[capped] + 1e-9).all()
+    if shares[~capped].sum() > 0:
+        assert torch.equal(found[capped], torch.minimum(shares, limits)[capped])
+        others = found[~capped] / found[~capped].sum()
+        torch.testing.assert_close(others, shares[~capped] / shares[~capped].sum())

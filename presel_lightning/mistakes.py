@@ -1,0 +1,219 @@
+"""What jsonargparse answers to a mistake, said in one line with the names that would be right."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+import yaml
+
+from presel_lightning.errors import UserError
+
+ELSEWHERE = {
+    "learning_rate": "model.lr",
+    "epochs": "trainer.max_epochs",
+    "num_train_epochs": "trainer.max_epochs",
+    "gpus": "trainer.devices",
+    "train_batch_size": "data.batch_size",
+    "per_device_train_batch_size": "data.micro_batch_size",
+    "gradient_accumulation_steps": "data.micro_batch_size",
+    "lora_rank": "model.lora.r",
+    "lora_r": "model.lora.r",
+    "lora_alpha": "model.lora.alpha",
+    "model_name_or_path": "model.checkpoint",
+    "dataset": "data.annotations",
+    "data_path": "data.annotations",
+    "image_folder": "data.image_root",
+    "output_dir": "out",
+    "seed": "seed_everything",
+}
+"""Our name of what LLaVA, LLaMA-Factory, ms-swift and TRL call so."""
+
+TYPES = {"int": "a whole number", "float": "a number", "NoneType": "null"}
+"""A Python type as a person says it."""
+
+NO_CLASS = re.compile(
+    r"dot import path string: (\S+)|class_path '(\S+)':\s*No module|not correspond to a subclass"
+)
+"""Where a class was named that is none, or of another kind."""
+
+
+def suggest(word: str, names: Sequence[str]) -> str:
+    """Ask whether the nearest name was meant; empty where none is near."""
+    lower = {name.lower(): name for name in names}
+    near = get_close_matches(word.lower(), lower, n=1)
+    return f"; did you mean {lower[near[0]]}?" if near else ""
+
+
+def nearest(key: str, known: Sequence[str]) -> str | None:
+    """The key that was probably meant: first of the same section, then of any."""
+    section, leaf = key.split(".")[0], key.rpartition(".")[2]
+    own = [name for name in known if name.split(".")[0] == section]
+    by_leaf = {name.rpartition(".")[2]: name for name in reversed(known)}
+    same = [name for name in own if name.rpartition(".")[2] == leaf]
+    found = get_close_matches(key, same, cutoff=0.0) or get_close_matches(key, own, cutoff=0.8)
+    if not found and ELSEWHERE.get(leaf) in known:
+        return ELSEWHERE[leaf]
+    found = found or [by_leaf[name] for name in get_close_matches(leaf, by_leaf)]
+    return found[0] if found else None
+
+
+def explain(
+    message: str, known: Sequence[str] = (), kinds: Mapping[str, type] | None = None
+) -> str:
+    """Say in a line what jsonargparse says in many.
+
+    Args:
+        message: of its error.
+        known: every key that there is.
+        kinds: base classes of the keys that take a class.
+    """
+    message = message.strip()
+    if found := re.match(r"unrecognized arguments: (.*)", message, re.DOTALL):
+        return _stray(found[1].split(), known)
+    if found := re.match(r"Group '(.*?)' does not accept option '(.*?)'", message):
+        return _unknown(f"{found[1]}.{found[2]}", "key", known)
+    if found := re.match(r"the following arguments are required: (.*)", message):
+        return ", ".join(f"--{name}" for name in found[1].split(", ")) + ": needed and not given"
+    if found := re.match(r"argument (\S+): expected", message):
+        return f"{found[1]} needs a value; none follows it"
+    if found := re.match(r'Parser key "(.*?)"', message):
+        return _wrong_value(found[1], message, (kinds or {}).get(found[1]))
+    return " ".join(message.split())[:300]
+
+
+def origin(message: str, words: Sequence[str]) -> str:
+    """The config file whose key a message is about, as `FILE: `; empty where an option set it."""
+    found = re.match(r"\s*(?:Group '(.*?)' .* option '(.*?)'|Parser key \"(.*?)\")", message)
+    if not found:
+        return ""
+    key = found[3] or f"{found[1]}.{found[2]}"
+    if any(word.startswith(f"--{key}") for word in words):
+        return ""
+    files = [file for word, file in pairwise(words) if word == "--config"]
+    holding = [file for file in files if _holds(read_config(file), key)]
+    return f"{holding[-1]}: " if holding else ""
+
+
+def read_config(file: str | Path) -> dict[str, Any]:
+    """The keys of a config file.
+
+    Raises:
+        UserError: it is no YAML, or holds something else than keys.
+    """
+    try:
+        found = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"--config {file}, line {line}: not YAML ({error.problem})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--config {file}: not a YAML text in UTF-8") from error
+    if not isinstance(found, dict):
+        what = "is empty" if found is None else f"holds a {type(found).__name__}"
+        raise UserError(f"--config {file} {what}; expected keys, such as `data:` and `model:`")
+    return found
+
+
+def _holds(config: object, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(config, dict) or part not in config:
+            return False
+        config = config[part]
+    return True
+
+
+def _stray(words: Sequence[str], known: Sequence[str]) -> str:
+    options = [word.partition("=")[0] for word in words if word.startswith("--")]
+    if options:
+        return "; ".join(_unknown(option, "option", known) for option in options)
+    first = words[0]
+    if first.endswith((".yaml", ".yml")):
+        return f"{first} belongs to no option; did you mean --config {first}?"
+    if "run" in known:
+        return f"{first} belongs to no option; did you mean --run {first}?"
+    return f"{first} belongs to no option: options begin with --, and a list is written '[a, b]'"
+
+
+def _unknown(word: str, what: str, known: Sequence[str]) -> str:
+    dashes = "--" if word.startswith("--") else ""
+    near = nearest(word.removeprefix("--"), known)
+    cure = f"did you mean {dashes}{near}?" if near else "`--help` after the command lists all"
+    return f"{word} is no {what}; {cure}"
+
+
+def _wrong_value(key: str, message: str, base: type | None) -> str:
+    if found := re.search(r"class_path '(\S+)':\s*Option '(.*?)' is not accepted", message):
+        return _wrong_argument(key, found[1], found[2])
+    if found := re.search(r"class_path '(\S+)':\s*the following .* required: (.*)", message):
+        needed = found[2].split(", ")
+        cure = " ".join(f"--{key}.init_args.{argument} VALUE" for argument in needed)
+        return f"{key} {_last(found[1])} needs {' and '.join(needed)}: {cure}"
+    if found := NO_CLASS.search(message):
+        return _wrong_class(key, found[1] or found[2] or given_in(message), base)
+    if "Unable to load config" in message:
+        return f"{key} takes a file of its keys, or single ones, as --{key}.KEY VALUE"
+    inner = message[message.rindex('Parser key "') :]
+    name = inner.split('"')[1]
+    if name == key:
+        return _wrong_type(key, inner, base)
+    return _wrong_type(f"{key}.init_args.{name}" if base else f"{key}.{name}", inner, None)
+
+
+def _wrong_argument(key: str, class_path: str, option: str) -> str:
+    found = locate(class_path)
+    takes = list(inspect.signature(found).parameters) if callable(found) else []
+    near = suggest(option.partition(".")[0], [*takes, "init_args"])
+    return f"{key} {_last(class_path)} has no {option!r}; it takes {', '.join(takes)}{near}"
+
+
+def _wrong_class(key: str, name: str, base: type | None) -> str:
+    if base is None:
+        return f"{key} {name!r} is no class; give the path of one, as package.module.Class"
+    known = known_classes(base)
+    near = suggest(_last(name), known)
+    return f"{key} {name!r} is no {base.__name__}; known: {', '.join(known)}{near}"
+
+
+def _wrong_type(key: str, message: str, base: type | None) -> str:
+    """What was given for a key, and what is allowed."""
+    allowed: list[str] = []
+    choices: list[str] = []
+    expected = re.split(r"(?:Got|Given) value", message)[0]
+    for kind in re.findall(r"Expected an? (<class '.*?'>|typing.Literal\[.*?\])", expected):
+        if kind == "<class 'bool'>":
+            choices += ["true", "false"]
+        elif kind.startswith("<"):
+            allowed.append(TYPES.get(_last(kind[8:-2]), f"a {_last(kind[8:-2])}"))
+        else:
+            choices += [str(choice) for choice in ast.literal_eval(kind[len("typing.Literal") :])]
+    *others, last = [*choices, *dict.fromkeys(allowed)] or ["another value"]
+    wanted = f"{', '.join(others)} or {last}" if others else last
+    known = f"; known: {', '.join(known_classes(base))}" if base else ""
+    given = given_in(message)
+    return f"{key}: {given!r} will not do; give {wanted}{known}{suggest(given, choices)}"
+
+
+def given_in(message: str) -> str:
+    """The value that jsonargparse complains of, cut short."""
+    found = re.search(r"(?:Got|Given) value: (.*)", message)
+    return found[1][:80] if found else ""
+
+
+def known_classes(base: type) -> list[str]:
+    """Names of the concrete classes of a kind that have been imported."""
+    found: set[type] = set(base.__subclasses__())
+    for child in list(found):
+        found |= set(child.__subclasses__())
+    names = (c.__name__ for c in found if not inspect.isabstract(c))
+    return sorted(name for name in names if not name.startswith("_"))
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
