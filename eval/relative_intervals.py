@@ -53,9 +53,7 @@ def beside_full(
     return found, lead(scores, full, ratios, shared) if shared else None
 
 
-def lead(
-    scores: Mapping[str, Scores], full: Scores, ratios: Ratios, names: Sequence[str]
-) -> Json:
+def lead(scores: Mapping[str, Scores], full: Scores, ratios: Ratios, names: Sequence[str]) -> Json:
     """Relative performance of the final arm minus that of `random` over some benchmarks."""
     pair = ("final", "random")
     ours, theirs = (

@@ -107,10 +107,8 @@ def one_by_one(
     """On how many benchmarks the final arm was ahead, where they have no interval in common."""
     above = sum(ours > theirs for ours, theirs in shared.values())
     below = sum(ours < theirs for ours, theirs in shared.values())
-    told = [
-        f"{name} scored above random choice on {above} and below it on {below} of "
-        f"{len(shared)} benchmarks."
-    ]
+    first = f"{name} scored above random choice on {above} and below it on {below}"
+    told = [f"{first} of {len(shared)} benchmarks."]
     if paired:
         clear = sum(row["low"] > 0 for row in paired.values())
         worse = sum(row["high"] < 0 for row in paired.values())

@@ -82,6 +82,8 @@ def explain(
         return _unknown(f"{found[1]}.{found[2]}", "key", known)
     if found := re.match(r"the following arguments are required: (.*)", message):
         return ", ".join(f"--{name}" for name in found[1].split(", ")) + ": needed and not given"
+    if found := re.match(r"argument (\S+): expected (\d+) arguments", message):
+        return f"{found[1]} needs {found[2]} values after it"
     if found := re.match(r"argument (\S+): expected", message):
         return f"{found[1]} needs a value; none follows it"
     if found := re.match(r'Parser key "(.*?)"', message):

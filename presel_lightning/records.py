@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,10 +11,25 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One exchange of a conversation: what is asked and what is answered."""
+    """One exchange of a conversation: what is asked and what is answered.
+
+    Attributes:
+        image_here: whether the image is shown with this question rather than the first.
+    """
 
     question: str
     answer: str
+    image_here: bool = False
+
+
+def image_place(turns: Sequence[Turn]) -> int:
+    """Number of the turn that shows the image, from 0."""
+    return next((number for number, turn in enumerate(turns) if turn.image_here), 0)
+
+
+def image_first(turns: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The same turns with the image shown by the first."""
+    return tuple(Turn(turn.question, turn.answer) for turn in turns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,22 @@ STRATEGIES = {
 }
 
 
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The quickstart's model with one tensor for words that are read and words that are told."""
+    folder = tmp_path_factory.mktemp("tied") / "checkpoint"
+    model: Any = load_model("quickstart", dtype="float32")
+    model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = True
+    with torch.no_grad():
+        mean = (model.get_input_embeddings().weight + model.lm_head.weight) / 2
+        model.get_input_embeddings().weight.copy_(mean)
+    model.tie_weights()
+    model.save_pretrained(folder)
+    load_processor("quickstart").save(folder)
+    assert not any("lm_head" in name for name in load_file(folder / "model.safetensors"))
+    return folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
 def test_two_processes_fit_as_one(
@@ -43,12 +59,16 @@ def test_two_processes_fit_as_one(
 
 
 @pytest.mark.slow
-def test_a_killed_fsdp2_fit_is_continued(pool_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("tune", ["lora", "full"])
+def test_a_killed_fsdp2_fit_is_continued(
+    tune: str, tied: Path, pool_folder: Path, tmp_path: Path
+) -> None:
     weights = []
     for name, killed in (("whole", False), ("killed", True)):
         out, log = tmp_path / name, tmp_path / "log"
         more = ["--trainer.devices", "2", *STRATEGIES["fsdp2"], "--benchmarks", "[]", "--baselines"]
-        more += ["--selector", "Random", "--checkpoint_every", "1"]
+        more += ["--selector", "Random", "--checkpoint_every", "1", "--model.tune", tune]
+        more += ["--model.checkpoint", str(tied) if tune == "full" else "quickstart"]
         arguments = fit_arguments(pool_folder, out, *more)
         if killed:
             process = start(arguments, log)
@@ -58,30 +78,16 @@ def test_a_killed_fsdp2_fit_is_continued(pool_folder: Path, tmp_path: Path) -> N
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         assert start(arguments, log).wait() == 0, log.read_text()
-        weights.append(load_file(out / "models" / "final" / "adapter_model.safetensors"))
+        (file,) = (out / "models" / "final").glob("*.safetensors")
+        weights.append(load_file(file))
+    assert weights[0].keys() == weights[1].keys()
     for key, value in weights[0].items():
         assert_close(weights[1][key], value, rtol=0, atol=0)
 
 
-@pytest.fixture(scope="module")
-def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart's model with one tensor for words that are read and words that are told."""
-    folder = tmp_path_factory.mktemp("tied") / "checkpoint"
-    model: Any = load_model("quickstart", dtype="float32")
-    model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = True
-    with torch.no_grad():
-        mean = (model.get_input_embeddings().weight + model.lm_head.weight) / 2
-        model.get_input_embeddings().weight.copy_(mean)
-    model.tie_weights()
-    model.save_pretrained(folder)
-    load_processor("quickstart").save(folder)
-    assert not any("lm_head" in name for name in load_file(folder / "model.safetensors"))
-    return folder
-
-
 @pytest.mark.slow
 def test_tied_embeddings_stay_one_tensor(tied: Path, pool_folder: Path, tmp_path: Path) -> None:
-    weights = []
+    weights: list[dict[str, torch.Tensor]] = []
     for strategy in ([], ["--trainer.devices", "2", *STRATEGIES["fsdp2"]]):
         out, log = tmp_path / f"run{len(weights)}", tmp_path / "log"
         more = [*strategy, "--benchmarks", "[]", "--baselines", "--selector", "Random"]

@@ -136,14 +136,11 @@ class OpenAICompatible(Annotator):
         self, requests: Sequence[Request], refusals: Refusals
     ) -> tuple[list[Request], list[AnswerProblem]]:
         """What is to be asked for, and what was refused before."""
-        left, earlier = [], []
-        for request in requests:
-            known = None if self.retry_refused else refusals.known.get(self.service.question(request))
-            if known is None:
-                left.append(request)
-            else:
-                earlier.append(known)
-        return left, earlier
+        if self.retry_refused:
+            return list(requests), []
+        earlier = {r.uid: refusals.known.get(self.service.question(r)) for r in requests}
+        left = [request for request in requests if earlier[request.uid] is None]
+        return left, [problem for problem in earlier.values() if problem is not None]
 
     def estimate(self, requests: Sequence[Request], folder: Path) -> float | None:
         """The mean cost of an answer so far, times those to ask for; else the most it may be."""

@@ -26,7 +26,7 @@ from presel_lightning.check.network import (
     measure,
     report_network,
 )
-from presel_lightning.check.origin import is_assembled, origin_of, read_config, read_processor
+from presel_lightning.check.origin import origin_of, read_config, read_processor
 from presel_lightning.check.pictures import look_at, lost_share, report_decoded, report_images
 from presel_lightning.check.probe import Measured, Pass, probe, report_probe
 from presel_lightning.check.report import Report, share, size
@@ -40,6 +40,7 @@ from presel_lightning.datamodule import SelectionDataModule, count_of
 from presel_lightning.errors import UserError
 from presel_lightning.eval.published import full_scores
 from presel_lightning.models import Components, Processor
+from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.models.components import cache_folder
 from presel_lightning.signals import FEATURES

@@ -17,7 +17,6 @@ from presel_lightning.models.checkpoint import (
     is_adapter,
     resolve_checkpoint,
 )
-from presel_lightning.models.components import absolute, cache_folder, components_of
 from presel_lightning.store import read_json
 from presel_lightning.tasks import FineTune
 
@@ -51,12 +50,6 @@ def read_config(origin: Checkpoint) -> Any:  # noqa: ANN401 - transformers has o
     config.dtype = text.dtype
     read_projector(origin.projector, vision.hidden_size, text.hidden_size)
     return config
-
-
-def is_assembled(parts: Components) -> bool:
-    """Whether these parts have been put together before, and the result is still in the cache."""
-    wanted = Components(**absolute(parts))
-    return any(components_of(folder) == wanted for folder in cache_folder().glob("*/"))
 
 
 def config_at(name: str, key: str) -> Any:  # noqa: ANN401 - transformers has one class a model

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from presel_lightning.data.annotations import Record
-from presel_lightning.data.conversation import Odd, image_of, is_text_only, parse
+from presel_lightning.data.conversation import IMAGE, Odd, image_of, is_text_only, parse
 from presel_lightning.data.images import OutsideRoot, Resolver, Track, check_images
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
@@ -208,7 +208,7 @@ def _problem(record: Record, task: str | None, problem: str, detail: str) -> Pro
 
 def digest_turns(turns: Sequence[Turn]) -> bytes:
     """Name a conversation: 16 bytes of blake2b over its questions and answers."""
-    return _digest([[turn.question, turn.answer] for turn in turns])
+    return _digest([[t.question, t.answer, *[IMAGE] * t.image_here] for t in turns])
 
 
 def read_facts(path: Path, names: Sequence[str]) -> pa.Table:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from presel_lightning.records import Turn
+from presel_lightning.records import Turn, image_place
 
 IMAGE = "<image>"
 ROLES = ("human", "gpt")
@@ -52,7 +52,7 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
     """Take a record's conversation apart; no turns where there is no instruction yet.
 
     As LLaVA does, every `<image>` is taken out of a question, wherever it stands and however
-    often: the image of a conversation is always shown at the front of its first question.
+    often: the image is shown at the front of the question that held it; of several, the first.
 
     Raises:
         Odd: the conversation is not one, or does not fit the record's image.
@@ -70,8 +70,12 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
     _check_answers(answers)
     if texts:
         _check_image_tokens(image, questions, answers)
+    place = next((number for number, text in enumerate(questions) if IMAGE in text), 0)
     pairs = zip(questions, answers, strict=True)
-    return tuple(Turn(without_image_token(question), answer) for question, answer in pairs)
+    return tuple(
+        Turn(without_image_token(question), answer, image_here=number == place > 0)
+        for number, (question, answer) in enumerate(pairs)
+    )
 
 
 def _text(entry: object, number: int) -> str:
@@ -147,10 +151,10 @@ class Template:
         """
         if not with_question:
             turns = (Turn("", " ".join(turn.answer for turn in turns)),)
-        text = self._opening()
+        text, place = self._opening(), image_place(turns)
         spans = []
         for number, turn in enumerate(turns):
-            text += self._ask(turn.question, image=image and number == 0) + self.joint
+            text += self._ask(turn.question, image=image and number == place) + self.joint
             start = len(text)
             text += turn.answer + self.stop
             spans.append((start, len(text)))

@@ -19,7 +19,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.chat import Asked, ChatProcessor, chat_batch, cut, prompt_batch
 from presel_lightning.models.processor import Processor
-from presel_lightning.records import Turn
+from presel_lightning.records import Turn, image_first, image_place
 
 Batch = dict[str, Any]
 Part = dict[str, Any]
@@ -83,7 +83,13 @@ class Encoder:
         """Encode one conversation, or its answers alone."""
         template, p = TEMPLATES[self.template], self.processor
         rendered = template.render(turns, with_question=with_question, image=image)
-        return encode(rendered, p.tokenizer, p.n_image_tokens, self.max_length)
+        try:
+            return encode(rendered, p.tokenizer, p.n_image_tokens, self.max_length)
+        except UserError:
+            if not image_place(turns):
+                raise
+        # a later image that would be cut is shown first
+        return self(image_first(turns), with_question=with_question, image=image)
 
     def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
         """Tokens and pixels."""
@@ -211,8 +217,16 @@ class ChatEncoder:
 
     def _side(self, parts: list[Part], *, with_question: bool) -> Batch:
         own = self.processor.own
-        batch = chat_batch(own, [part["chat"] for part in parts], with_question=with_question)
-        return cut(batch, self.max_length, own.image_token_id)
+        chats = [part["chat"] for part in parts]
+        try:
+            batch = chat_batch(own, chats, with_question=with_question)
+            return cut(batch, self.max_length, own.image_token_id)
+        except UserError:
+            if not any(image_place(turns) for turns, _ in chats):
+                raise
+        # later images of which one would be cut are shown first
+        first = [{"chat": (image_first(turns), image)} for turns, image in chats]
+        return self._side(first, with_question=with_question)
 
 
 def encoder_of(template: str, processor: Processor | ChatProcessor, max_length: int) -> Any:  # noqa: ANN401

@@ -136,13 +136,13 @@ def _check_file(path: Path) -> Found | None:
 
 def _check_size(width: int, height: int, max_pixels: int) -> Found | None:
     """Whether an image, and the square that it is padded to, can be held."""
-    side = max(width, height)
+    side, limit = max(width, height), SQUARE * max_pixels
     if width * height > max_pixels:
         return "oversized", f"{width}x{height} is over {max_pixels} pixels"
     if side > MAX_PROPORTION * min(width, height):
         return "elongated", f"{width}x{height} is longer than {MAX_PROPORTION}:1"
-    if side * side > SQUARE * max_pixels:
-        return "oversized", f"the square around {width}x{height} is over {SQUARE * max_pixels} pixels"
+    if side * side > limit:
+        return "oversized", f"the square around {width}x{height} is over {limit} pixels"
     return None
 
 

@@ -21,7 +21,7 @@ from presel_lightning.export.folder import new_folder
 from presel_lightning.export.hf import merged as merged_model
 from presel_lightning.export.source import adapter_folder, base_config
 from presel_lightning.models import Components, load_processor, resolve_checkpoint
-from presel_lightning.models.components import components_of
+from presel_lightning.models.components import Aspect, components_of, looks_like_hub_id
 from presel_lightning.store import read_json, write_json
 
 ADAPTER_KEYS = (
@@ -39,6 +39,7 @@ ADAPTER_KEYS = (
 
 LLAMA_KEYS = (
     "attention_bias",
+    "head_dim",
     "bos_token_id",
     "eos_token_id",
     "hidden_act",
@@ -46,6 +47,7 @@ LLAMA_KEYS = (
     "initializer_range",
     "intermediate_size",
     "max_position_embeddings",
+    "mlp_bias",
     "num_attention_heads",
     "num_hidden_layers",
     "num_key_value_heads",
@@ -100,7 +102,7 @@ def export_llava(
             _copy_tokenizer(parts.language_model, folder)
         else:
             _write_adapter(adapter_folder(place), folder, parts.language_model)
-        write_json(folder / "config.json", llava_config(config, parts, size))
+        write_json(folder / "config.json", llava_config(config, parts, size, aspect_of(place)))
     return path
 
 
@@ -129,11 +131,14 @@ def _parts(place: str, language_model: str | None, vision_tower: str | None) -> 
     language_model = language_model or (known.language_model if known else None)
     vision_tower = vision_tower or (known.vision_tower if known else None)
     for option, value in (("language_model", language_model), ("vision_tower", vision_tower)):
+        cure = (
+            f"give --{option}, a folder or hub id (lmsys/vicuna-7b-v1.5, "
+            "openai/clip-vit-large-patch14-336)"
+        )
         if value is None:
-            raise UserError(
-                f"{place} does not say what it was assembled from; give --{option}, a folder or "
-                "hub id (lmsys/vicuna-7b-v1.5, openai/clip-vit-large-patch14-336)"
-            )
+            raise UserError(f"{place} does not say what it was assembled from; {cure}")
+        if not Path(value).is_dir() and not looks_like_hub_id(value):
+            raise UserError(f"{place}: its {option} {value} is no longer there; {cure}")
     return Components(str(language_model), str(vision_tower), "")
 
 
@@ -159,7 +164,18 @@ def vocabulary(place: str, config: Any) -> int:  # noqa: ANN401
     return image
 
 
-def llava_config(config: Any, parts: Components, size: int) -> dict[str, Any]:  # noqa: ANN401
+def aspect_of(place: str) -> Aspect:
+    """How the model's images become square, by LLaVA's names: padded, or cut in the end."""
+    processor = load_processor(place).image_processor
+    return "pad" if getattr(processor, "do_pad", False) else "square"
+
+
+def llava_config(
+    config: Any,  # noqa: ANN401 - transformers has one class a model
+    parts: Components,
+    size: int,
+    aspect: Aspect,
+) -> dict[str, Any]:
     """LLaVA's config.json: Llama's keys as transformers 4 has them, and those of LLaVA."""
     text = config.text_config
     rope = dict(text.rope_parameters)
@@ -182,7 +198,7 @@ def llava_config(config: Any, parts: Components, size: int) -> dict[str, Any]:  
         "mm_use_im_start_end": False,
         "mm_use_im_patch_token": False,
         "use_mm_proj": True,
-        "image_aspect_ratio": "pad",
+        "image_aspect_ratio": aspect,
         "tokenizer_model_max_length": 2048,
         "tokenizer_padding_side": "right",
         "tune_mm_mlp_adapter": False,

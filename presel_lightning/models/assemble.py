@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from filelock import FileLock
@@ -35,6 +35,7 @@ from presel_lightning.console import console
 from presel_lightning.errors import UserError
 from presel_lightning.models.components import (
     FILE,
+    Aspect,
     Components,
     absolute,
     cache_folder,
@@ -44,7 +45,7 @@ from presel_lightning.models.components import (
 from presel_lightning.models.vicuna import IMAGE_TOKEN, save_llava_processor
 from presel_lightning.store import fingerprint, read_json, replacing_folder, write_json
 
-VERSION = 1
+VERSION = 2
 """Raised when the same parts make another model."""
 
 PROJECTOR_KEYS = {
@@ -64,20 +65,20 @@ def build_llava(
     projector: str,
     *,
     out: Path | None = None,
-    aspect: Literal["pad", "square"] = "pad",
+    aspect: Aspect = "pad",
 ) -> Path:
     """Make a checkpoint in transformers format of LLaVA's three published parts, once.
 
     Weights keep the precision of their parts. The rows that the vocabulary gains (`<image>` and
-    what fills it up to a multiple of 64) are zero.
+    what fills it up to a multiple of 64) are the mean of the others: the probability of each is
+    then at most that of a mean word.
 
     Args:
         language_model: folder or hub id of a causal language model with its tokenizer.
         vision_tower: folder or hub id of a CLIP with its image processor.
         projector: `mm_projector.bin` or `.safetensors`, or a folder or hub id with one.
         out: where to write it; by default the user's cache, by content of the parts.
-        aspect: `pad` images to a square with the mean colour, as LLaVA-1.5 does, or cut a
-            `square` out of their middle.
+        aspect: see `Components`.
 
     Returns:
         The folder.
@@ -85,13 +86,16 @@ def build_llava(
     Raises:
         UserError: a part is missing or does not fit; the message names its key.
     """
-    parts = Components(language_model, vision_tower, projector)
-    key = fingerprint([VERSION, describe_components(parts), aspect])
+    parts = Components(language_model, vision_tower, projector, aspect)
+    key = key_of(parts)
     folder = cache_folder() / key if out is None else Path(out)
+    known = {**absolute(parts), "key": key}
     folder.parent.mkdir(parents=True, exist_ok=True)
     # the first of several processes builds, the others wait
     with FileLock(folder.with_name(f".{folder.name}.lock")):
         if _key(folder) == key:
+            if read_json(folder / FILE) != known:  # equal parts, and they lie elsewhere now
+                write_json(folder / FILE, known)
             return folder
         if folder.is_dir() and any(folder.iterdir()) and not (folder / FILE).is_file():
             raise UserError(f"build_llava: {folder} holds something else; give an empty folder")
@@ -99,9 +103,19 @@ def build_llava(
         # what is drawn after it must not depend on whether it was built now or before
         with replacing_folder(folder) as temporary, torch.random.fork_rng(devices=[]):
             _assemble(parts, temporary, aspect)
-            write_json(temporary / FILE, {**absolute(parts), "key": key})
+            write_json(temporary / FILE, known)
         console.print(f"  written to {folder}")
     return folder
+
+
+def key_of(parts: Components) -> str:
+    """Name of what is made of these parts, by their content, in the user's cache."""
+    return fingerprint([VERSION, describe_components(parts), parts.aspect])
+
+
+def is_assembled(parts: Components) -> bool:
+    """Whether these parts have been put together before, and the result is still in the cache."""
+    return (cache_folder() / key_of(parts) / FILE).is_file()
 
 
 def _key(folder: Path) -> str | None:
@@ -227,7 +241,7 @@ def read_projector(name: str, vision_size: int, size: int) -> dict[str, Tensor]:
 
 
 def _grow_vocabulary(model: Any, size: int) -> None:  # noqa: ANN401
-    """Make room for `<image>`; the new rows are zero, so that every build is the same."""
+    """Make room for `<image>`; nothing is drawn, so that every build is the same."""
     old = model.get_input_embeddings().num_embeddings
     if size > old:
         model.resize_token_embeddings(
@@ -235,7 +249,7 @@ def _grow_vocabulary(model: Any, size: int) -> None:  # noqa: ANN401
         )
     with torch.no_grad():
         for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
-            layer.weight[old:] = 0
+            layer.weight[old:] = layer.weight[:old].float().mean(0).to(layer.weight.dtype)
 
 
 def _image_processor(vision_tower: str, side: int, aspect: str) -> LlavaImageProcessorPil:

@@ -18,7 +18,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
 from presel_lightning.models.processor import load_image_processor
-from presel_lightning.records import Turn
+from presel_lightning.records import Turn, image_place
 
 Message = dict[str, Any]
 Batch = dict[str, Any]
@@ -131,7 +131,7 @@ def chat_batch(
 
     Args:
         processor: of `load_chat_processor`.
-        chats: turns with their image, which stands before the first question.
+        chats: turns with their image, which stands before one of the questions.
         with_question: whether the questions are shown.
 
     Returns:
@@ -220,11 +220,11 @@ def messages(turns: Sequence[Turn], image: Image | None, with_question: bool) ->
         turns = (Turn("", " ".join(turn.answer for turn in turns)),)
     shown: list[Message] = [] if image is None else [{"type": "image"}]
     found: list[Message] = []
-    for turn in turns:
+    place = image_place(turns)
+    for number, turn in enumerate(turns):
         asked = [{"type": "text", "text": turn.question}] if turn.question else []
-        found.append({"role": "user", "content": shown + asked})
+        found.append({"role": "user", "content": (shown if number == place else []) + asked})
         found.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
-        shown = []
     return found
 
 

@@ -22,7 +22,8 @@ def resolve_checkpoint(name: Checkpoint) -> str:
         UserError: the name looks like a path, and nothing lies there; or a part is missing.
     """
     if isinstance(name, Components):
-        return str(build_llava(name.language_model, name.vision_tower, name.projector))
+        parts = (name.language_model, name.vision_tower, name.projector)
+        return str(build_llava(*parts, aspect=name.aspect))
     if name in SHIPPED:
         return str(getattr(quickstart, SHIPPED[name]))
     path = Path(name).expanduser()

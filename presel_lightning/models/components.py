@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from transformers.utils.hub import cached_file
 
@@ -12,6 +13,8 @@ from presel_lightning.store import digest_file, digest_folder, fingerprint, read
 
 FILE = "components.json"
 """Beside the weights of an assembled model, and of what was tuned from it."""
+
+Aspect = Literal["pad", "square"]
 
 PROJECTOR_FILES = ("mm_projector.bin", "mm_projector.safetensors")
 
@@ -26,6 +29,9 @@ class Components:
     """Folder or hub id of a CLIP with its image processor (clip-vit-large-patch14-336)."""
     projector: str
     """`mm_projector.bin` or `.safetensors`, or a folder or hub id that holds one."""
+    aspect: Aspect = "pad"
+    """`pad` images to a square with the mean colour, as LLaVA-1.5 does, or cut a `square` out of
+    their middle."""
 
 
 def cache_folder() -> Path:
@@ -44,6 +50,7 @@ def describe_components(components: Components) -> str:
             _describe_model("language_model", components.language_model),
             _describe_model("vision_tower", components.vision_tower),
             digest_file(projector_file(components.projector)),
+            *([] if components.aspect == "pad" else [components.aspect]),  # older names stay
         ]
     )
 
@@ -96,12 +103,18 @@ def components_of(folder: str | Path) -> Components | None:
     if not path.is_file():
         return None
     known = read_json(path)
-    return Components(**{name: known[name] for name in Components.__dataclass_fields__})
+    fields = Components.__dataclass_fields__
+    return Components(**{name: known[name] for name in fields if name in known})
 
 
 def absolute(components: Components) -> dict[str, str]:
     """The parts as they are written down: local ones by their absolute path."""
+    places = asdict(components)
+    aspect = places.pop("aspect")
     return {
-        key: str(path.resolve()) if (path := Path(name).expanduser()).exists() else name
-        for key, name in asdict(components).items()
+        **{
+            key: str(path.resolve()) if (path := Path(name).expanduser()).exists() else name
+            for key, name in places.items()
+        },
+        "aspect": aspect,
     }

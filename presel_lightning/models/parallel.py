@@ -56,11 +56,10 @@ def is_zero3(model: nn.Module) -> bool:
 
 def whole_state(model: nn.Module) -> dict[str, Tensor]:
     """Every parameter whole, once, on the first process; all processes must call it."""
-    if is_zero3(model):
-        state = _gathered(model)
-    else:
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        state = get_model_state_dict(model, options=options)
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    state: Any = (
+        _gathered(model) if is_zero3(model) else get_model_state_dict(model, options=options)
+    )
     once = {name for name, _ in model.named_parameters()}
     every = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     return {name: value for name, value in state.items() if name not in every - once}

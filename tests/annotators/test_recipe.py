@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from presel_lightning.cli import main
-from tests.annotators.server import KEY, ChatServer, colour, serving
+from tests.annotators.server import KEY, ChatServer, Reply, colour, completion, serving
 from tests.conftest import start
 
 N = 140
@@ -84,3 +84,38 @@ def test_unattended_and_killed_with_40_of_100_answers(folders: Path, tmp_path: P
     assert (out / "report" / "index.html").is_file()
     files = [path for path in out.rglob("*") if path.is_file()]
     assert not any(KEY.encode() in path.read_bytes() for path in [*files, log])
+
+
+def test_what_a_model_refuses_is_paid_for_once_and_written_by_hand(
+    folders: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    out, refused = tmp_path / "run", set[str]()
+
+    def behave(name: str, number: int) -> Reply | None:
+        if len(refused) < 2:
+            refused.add(name)
+        return completion("no", finish="content_filter") if name in refused else None
+
+    with serving(behave) as server:
+        command = ["select", *arguments(folders, out, server)[1:]]
+        command += ["--selector", "Random", "--data.budget", "6"]
+        for _ in range(2):
+            assert main(command) == 3
+            told = capfd.readouterr().err
+            assert "2 of 6 images" in told and "2 of them were refused" in told
+            assert "FromFile" in told and "retry_refused" in told
+            assert sum(server.asked.values()) == 6
+    requests = [
+        json.loads(line) for line in (out / "selection" / "requests.jsonl").read_text().splitlines()
+    ]
+    assert {request["why"] for request in requests} == {"selection: random draw"}
+    (tmp_path / "a.csv").write_text(
+        "uid,question,answer\n" + "".join(f"{r['uid']},What?,That.\n" for r in requests)
+    )
+    by_hand = ["--annotator", "FromFile", "--annotator.init_args.path", str(tmp_path / "a.csv")]
+    first, last = command.index("--annotator"), command.index("--out")
+    assert main([*command[:first], *by_hand, *command[last:]]) == 0

@@ -196,7 +196,7 @@ def test_broken_images_are_found_by_decoding_a_sample(
     error = refused(recipe_of(folder, tmp_path / "run"))
     assert f"26 of {N_POOL} records would be left out" in error and "max_problem_fraction" in error
     monkeypatch.setattr(examine, "DECODED", 60)
-    recipe = recipe_of(folder, tmp_path / "run", "--data.max_problem_fraction", "0.9")
+    recipe = recipe_of(folder, tmp_path / "run2", "--data.max_problem_fraction", "0.9")
     report, _ = look(recipe)
     assert figure(report, "images", "decoded").startswith(f"60 of {N_POOL};")
     broken = int(figure(report, "images", "left out: truncated in images/").split()[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,10 @@ from transformers import (
 
 from presel_lightning import quickstart
 from presel_lightning.check.network import feature_width, measure
-from presel_lightning.check.origin import is_assembled, read_config, read_processor
+from presel_lightning.check.origin import read_config, read_processor
 from presel_lightning.errors import UserError
 from presel_lightning.models import Components, LoRA, Quantization, build_llava, load_model
+from presel_lightning.models.assemble import is_assembled
 from presel_lightning.tasks import Embed, FineTune
 
 
@@ -78,6 +80,11 @@ def test_assembly_is_known(
     assert not is_assembled(parts)
     build_llava(parts.language_model, parts.vision_tower, parts.projector)
     assert is_assembled(parts)
+    for name in ("language", "vision"):
+        shutil.copytree(Path(parts.language_model).parent / name, tmp_path / "moved" / name)
+    moved = tmp_path / "moved"
+    assert is_assembled(Components(str(moved / "language"), str(moved / "vision"), parts.projector))
+    assert not is_assembled(replace(parts, aspect="square"))
 
 
 @pytest.mark.parametrize("part", ["language_model", "vision_tower", "projector"])

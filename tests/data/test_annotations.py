@@ -95,8 +95,11 @@ def test_folder_is_listed_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", [["messages"], ["conversation"], ["query", "response"]])
 def test_instructions_of_another_tool_are_no_missing_ones(tmp_path: Path, form: list[str]) -> None:
     record = {"id": "1", "image": "a.jpg", **dict.fromkeys(form, "What?")}
-    for conversations in ({}, {"conversations": None}, {"conversations": []}):
+    empty: list[object] = [None, []]
+    for nothing in empty:
         with pytest.raises(UserError, match=f"a.jpg.*`{form[0]}`.*`conversations`"):
-            refuse_other_form(record | conversations, tmp_path)
-    refuse_other_form(record | {"conversations": [{"from": "human"}]}, tmp_path)
+            refuse_other_form({**record, "conversations": nothing}, tmp_path)
+    with pytest.raises(UserError):
+        refuse_other_form(record, tmp_path)
+    refuse_other_form({**record, "conversations": [{"from": "human"}]}, tmp_path)
     refuse_other_form({key: value for key, value in record.items() if key != form[-1]}, tmp_path)

@@ -3,10 +3,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jinja2 import Environment
 
 from presel_lightning.data.conversation import TEMPLATES, Odd, is_text_only, parse
-from presel_lightning.records import Turn
+from presel_lightning.data.encoders import Encoder
+from presel_lightning.errors import UserError
+from presel_lightning.models import load_processor
+from presel_lightning.records import Turn, image_first
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
@@ -33,8 +38,41 @@ def test_image_token_is_taken_out_wherever_it_stands(question: str) -> None:
     assert parse(talk(question, "A dog", "Sure?", "yes")) == TURNS
 
 
-def test_image_token_may_stand_in_a_later_question() -> None:
-    assert parse(talk("What?", "A dog", "<image>\nSure?", "yes")) == TURNS
+def test_image_stays_with_the_question_that_held_it() -> None:
+    turns = parse(talk("What? ", "A dog", "Sure <image> ?", "yes", "<image>", "no"))
+    assert [turn.image_here for turn in turns] == [False, True, False]
+    rendered = TEMPLATES["vicuna_bare"].render(turns, with_question=True)
+    assert rendered.text.count("<image>") == 1 and "USER: <image>\nSure  ? ASS" in rendered.text
+    without = TEMPLATES["vicuna_bare"].render(turns, with_question=False).text
+    assert without == "USER: <image> ASSISTANT: A dog yes no</s>"
+
+
+def published(questions: list[str]) -> list[str]:
+    """LLaVA's `preprocess_multimodal`, as its rule is published."""
+    found = []
+    for text in questions:
+        if "<image>" in text:
+            text = text.replace("<image>", "").strip()
+            text = ("<image>\n" + text).strip()
+        found.append(text)
+    return found
+
+
+@given(
+    st.lists(st.sampled_from(["", "a", " b ", "c\nd", "  "]), min_size=1, max_size=4),
+    st.integers(0, 3),
+    st.sampled_from(["<image>\n{}", "{}\n<image>", "<image>{}<image>", "{} <image> {}"]),
+)
+def test_image_stands_where_llava_puts_it(texts: list[str], place: int, form: str) -> None:
+    place %= len(texts)
+    texts[place] = form.format(*[texts[place]] * 2)
+    turns = parse(talk(*[text for question in texts for text in (question, "A")]))
+    rendered = TEMPLATES["vicuna_bare"].render(turns, with_question=True)
+    written = "".join(
+        " ".join(part for part in ("USER:", question, "ASSISTANT: A</s>") if part)
+        for question in published(texts)
+    )
+    assert rendered.text == written
 
 
 @pytest.mark.parametrize("record", [{"image": "a"}, {"image": "a", "conversations": []}])
@@ -131,3 +169,17 @@ def test_prompt_begins_the_text_trained_on(template: str, n_before: int) -> None
 def test_prompt_moves_the_image_to_the_front() -> None:
     prompt = TEMPLATES["vicuna_bare"].prompt((), "What?\n<image>")
     assert prompt == "USER: <image>\nWhat? ASSISTANT:"
+
+
+def test_a_later_image_that_would_be_cut_is_shown_first() -> None:
+    turns = (Turn("What colour is it?", "red"), Turn("Sure?", "yes", image_here=True))
+    first = image_first(turns)
+    processor = load_processor("quickstart")
+    whole = Encoder("vicuna_bare", processor, 999)
+    assert whole(turns) != whole(first)
+    length = len(whole(turns[:1], image=False).input_ids) + processor.n_image_tokens
+    cut = Encoder("vicuna_bare", processor, length)
+    assert cut(turns) == cut(first)
+    assert cut(turns, with_question=False) == cut(first, with_question=False)
+    with pytest.raises(UserError, match=r"data\.max_length"):
+        Encoder("vicuna_bare", processor, 5)(turns)

@@ -81,7 +81,10 @@ def test_gpu_hours_are_counted_on_gpus(run: Path) -> None:
     stages = {row["stage"]: row for row in report["stages"]}
     assert stages["final"]["gpu_hours"] == 2.0 and stages["features"]["gpu_hours"] is None
     cells = stage_cells(html)
-    assert cells["final"][3:5] == ["2.00", "cuda × 4"] and cells["features"][3] == "CPU"
+    assert (
+        cells["final"][3:5] == ["2.00", "cuda \N{MULTIPLICATION SIGN} 4"]
+        and cells["features"][3] == "CPU"
+    )
     assert "cost" not in cells["stage"] and stages["final"]["gpu_cost"] is None
 
 
@@ -219,7 +222,10 @@ def test_costs_are_stated_prices_times_use(run: Path) -> None:
     assert "22.00" in html
     cells = stage_cells(html)
     assert cells["stage"][3:5] == ["GPU-hours", "cost"]
-    assert cells["final"][3:5] == ["2.00", "4.00"] and cells["random"][3:5] == ["CPU", "–"]
+    assert cells["final"][3:5] == ["2.00", "4.00"] and cells["random"][3:5] == [
+        "CPU",
+        "\N{EN DASH}",
+    ]
 
 
 def test_without_full_data_there_is_no_column_for_it(run: Path) -> None:

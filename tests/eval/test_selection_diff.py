@@ -87,7 +87,7 @@ def test_images_that_are_gone_are_said_to_be(runs: tuple[Path, Path]) -> None:
         (["--run", "{one}", "--diff", "{one}", "{two}"], "--run DIR, or --diff"),
         (["--run", "{one}", "--out", "x.html"], "--out goes with --diff"),
         (["--diff", "{one}", "nowhere"], "no selection there"),
-        (["--diff", "{one}"], "expected 2 arguments"),
+        (["--diff", "{one}"], "--diff needs 2 values after it"),
     ],
 )
 def test_mistakes(

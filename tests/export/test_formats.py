@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -270,3 +271,49 @@ def test_a_moved_adapter_finds_its_parts(
     model = load_model(str(tmp_path / "run"), dtype="float32")
     close(logits(model, load_processor(str(tmp_path / "run"))), expected)
     assert list((tmp_path / "cache" / "llava").glob("*/model.safetensors"))
+
+
+def tune(parts: Components, folder: Path) -> Path:
+    save_model(load_model(parts, "lora", LoRA(r=2), "float32"), folder)
+    load_processor(parts).save(folder)
+    return folder
+
+
+def test_parts_that_moved_are_named_where_they_lie_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    load_model(tiny.write_parts(tmp_path / "before"))
+    (tmp_path / "before").rename(tmp_path / "now")
+    vicuna, clip, projector = (
+        str(tmp_path / "now" / name) for name in ("vicuna", "clip", "mm_projector.bin")
+    )
+    run = tune(Components(vicuna, clip, projector), tmp_path / "run")
+    out = export_llava(str(run), tmp_path / "llava-lora", merged=False)
+    assert read_json(out / "adapter_config.json")["base_model_name_or_path"] == vicuna
+    assert read_json(out / "config.json")["mm_vision_tower"] == clip
+    (tmp_path / "now").rename(tmp_path / "later")
+    for merged, name in ((True, "llava"), (False, "llava-lora2")):
+        with pytest.raises(UserError, match=r"no longer there; give --language_model"):
+            export_llava(str(run), tmp_path / name, merged)
+        later = str(tmp_path / "later" / "vicuna")
+        with pytest.raises(UserError, match=r"no longer there; give --vision_tower"):
+            export_llava(str(run), tmp_path / name, merged, later)
+        assert export_llava(str(run), tmp_path / name, merged, later, "a/b").is_dir()
+
+
+@pytest.mark.parametrize("aspect", ["pad", "square"])
+def test_llavas_configuration_is_that_of_the_model(
+    aspect: Literal["pad", "square"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    unusual = tiny.write_parts(tmp_path / "parts", head_dim=8, mlp_bias=True, attention_bias=True)
+    run = tune(replace(unusual, aspect=aspect), tmp_path / "run")
+    out = export_llava(str(run), tmp_path / "llava")
+    config = read_json(out / "config.json")
+    assert config["image_aspect_ratio"] == aspect
+    kept = {name: config[name] for name in config if not name.startswith("mm_")}
+    language = LlamaForCausalLM(LlamaConfig(**{**kept, "model_type": "llama"}))
+    state = load_file(out / "model.safetensors")
+    words = {name: state[name] for name in state if "mm_projector" not in name}
+    language.load_state_dict(words, strict=True)

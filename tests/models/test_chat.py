@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from presel_lightning.data.encoders import ChatEncoder
 from presel_lightning.errors import UserError
 from presel_lightning.export.hf import export_hf_merged
 from presel_lightning.models import LoRA, is_projector, load_model, load_processor
@@ -60,6 +62,24 @@ def test_without_questions_the_image_and_all_answers_are_left(folder: str) -> No
     assert torch.equal(encoded["pixel_values"], full["pixel_values"])
     places = [int((b["input_ids"] == processor.image_token_id).sum()) for b in (encoded, full)]
     assert places[0] == places[1] > 1
+
+
+def test_the_image_stays_with_its_question(folder: str) -> None:
+    first = (Turn("what? " * 40, "a red cat"), TURNS[1])
+    later = (first[0], replace(first[1], image_here=True))
+    own = load_chat_processor(folder)
+    ids = encode_chat(own, later, picture())["input_ids"][0]
+    place = int((ids == own.image_token_id).nonzero()[0])
+    before = own.tokenizer.decode(ids[:place])
+    assert "a red cat" in before and "how many?" not in before
+    processor = chat_processor(folder)
+    whole = ChatEncoder(processor, 999).batch([{"chat": (later, picture())}])
+    assert torch.equal(whole["input_ids"][0], ids)
+    short = ChatEncoder(processor, place + 1)
+    wanted, found = (
+        short.batch([{"chat": (turns, picture())}])["input_ids"] for turns in (first, later)
+    )
+    assert torch.equal(wanted, found), "an image that would be cut is shown first"
 
 
 def test_a_batch_gives_each_sample_its_own_loss(folder: str) -> None:

@@ -47,8 +47,11 @@ def sentencepiece_file(path: Path) -> int:
     return len(model.pieces)
 
 
-def write_parts(root: Path) -> Components:
-    """vicuna/ (Llama with tokenizer.model), clip/ and mm_projector.bin, random."""
+def write_parts(root: Path, **llama: Any) -> Components:
+    """vicuna/ (Llama with tokenizer.model), clip/ and mm_projector.bin, random.
+
+    `llama` is put into the language model's configuration.
+    """
     torch.manual_seed(0)
     language, vision = root / "vicuna", root / "clip"
     language.mkdir(parents=True)
@@ -63,6 +66,7 @@ def write_parts(root: Path) -> Components:
         max_position_embeddings=256,
         initializer_range=0.1,
         pad_token_id=0,
+        **llama,
     )
     LlamaForCausalLM(config).save_pretrained(language)
     eyes = CLIPVisionConfig(

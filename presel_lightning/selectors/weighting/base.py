@@ -121,8 +121,8 @@ def adjust(
         facts: what is known of the tasks.
         floor: no task gets less than this part of the mean weight, so that none starves.
         priors: factor of a task's weight; 1 where a task is not named.
-        cap_flat: a task whose loss does not fall gets no more than its share of the pool: its
-            loss may be noise.
+        cap_flat: a task whose loss does not fall gets no more than its share of the pool (of the
+            tasks that are not left out): its loss may be noise.
 
     Raises:
         UserError: a prior names no task of the pool, or is negative.

@@ -63,7 +63,7 @@ def test_sft_trainer_takes_it_as_it_is(
     exported: Path, selected: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     trl = pytest.importorskip("trl", reason="TRL is not installed")
-    model = LlavaForConditionalGeneration.from_pretrained(CHECKPOINT)
+    model: Any = LlavaForConditionalGeneration.from_pretrained(CHECKPOINT)
     tokenizer: Any = AutoTokenizer.from_pretrained(CHECKPOINT)
     processor: Any = LlavaProcessor(
         AutoImageProcessor.from_pretrained(CHECKPOINT, backend="pil"),
