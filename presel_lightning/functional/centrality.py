@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 # rows and columns of one similarity block; memory is bounded by them, whatever the cluster's size
-_ROWS, _COLUMNS = 1024, 4096
+_ROWS, _COLUMNS = 1024, 2048
 
 
 def neighbor_centrality(features: Tensor, labels: Tensor, k: int = 5) -> Tensor:
@@ -57,17 +57,24 @@ def nearest_similarity(features: Tensor, k: int) -> Tensor:
     if len(features) == 1:
         return torch.zeros(1, dtype=torch.float64, device=features.device)
     k = min(k, len(features) - 1)
-    vectors = features.to(torch.float64, copy=True)  # (n, D)
-    vectors = normalize(vectors, dim=1, out=vectors)
-    return torch.cat([_mean_nearest(vectors, start, k) for start in range(0, len(vectors), _ROWS)])
+    starts = range(0, len(features), _ROWS)
+    return torch.cat([_mean_nearest(features, start, k) for start in starts])
 
 
-def _mean_nearest(vectors: Tensor, start: int, k: int) -> Tensor:
+def _mean_nearest(features: Tensor, start: int, k: int) -> Tensor:
     """NC of the rows from ``start`` on, one block of them."""
-    rows = vectors[start : start + _ROWS]  # (B, D)
+    rows = _unit(features[start : start + _ROWS])  # (B, D)
     nearest = []
-    for first in range(0, len(vectors), _COLUMNS):
-        similarity = rows @ vectors[first : first + _COLUMNS].T  # (B, columns)
+    for first in range(0, len(features), _COLUMNS):
+        alone = len(rows) == len(features)
+        columns = rows if alone else _unit(features[first : first + _COLUMNS])
+        similarity = rows @ columns.T  # (B, columns)
         similarity.diagonal(start - first).fill_(-torch.inf)  # a row is no neighbour of itself
         nearest.append(similarity.topk(min(k, similarity.shape[1]), dim=1).values)
     return torch.cat(nearest, dim=1).topk(k, dim=1).values.mean(dim=1)
+
+
+def _unit(rows: Tensor) -> Tensor:
+    """Rows of length 1, or 0, in float64."""
+    vectors = rows.to(torch.float64, copy=True)
+    return normalize(vectors, dim=1, out=vectors)

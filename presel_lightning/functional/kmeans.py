@@ -1,6 +1,7 @@
 """Clusters of a task's images, the same whatever the order of the rows or the thread count."""
 
 import hashlib
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +14,11 @@ from presel_lightning.functional.threads import map_blocks, single_threaded
 
 _SAMPLE = 10  # rows a centroid that the seeding looks at, but
 _SMALLEST_SAMPLE = 1000
-_NEAR = 16  # centroids that a row is compared with in a pass
-_WIDE = 64  # the same in the first and the last pass
-_ROUNDS = 8  # most rounds of swaps;
-_WORTH = 0.015  # they end when two in a row lower the sum by less than this part of it
+_SKETCH = 40  # rows a centroid that the swaps look at
+_SKETCH_PASSES, _SKETCH_TOL = 20, 1e-3
+_ROUNDS = 16  # most rounds of swaps;
+_WORTH = 0.0015  # they end when one lowers the sum by less than this part of it
+_WIDE = 256  # centroids that a row is compared with at first
 
 
 class KMeans(NamedTuple):
@@ -33,37 +35,39 @@ def kmeans(
     n_clusters: int,
     *,
     seed: int,
-    n_iter: int = 10,
-    tol: float = 1e-3,
+    n_iter: int = 30,
+    tol: float = 1.5e-4,
     block: int = 1024,
     device: torch.device | str = "cpu",
 ) -> KMeans:
     r"""Cluster rows so that :math:`\sum_i \lVert x_i - \mu_{l(i)} \rVert^2` is small.
 
-    Two-level k-means++ on a sample; then passes of Lloyd in which a row is compared only with the
-    centroids near the group of rows it started in (with all where these are few), and rounds of
-    swaps between them, which move centroids to where they lower the sum most; at last a wider pass.
-    Cost grows about as N for clusters of equal size.
+    Two-level k-means++ on a sample; on a larger one, rounds of swaps, which move centroids to where
+    they lower the sum most; then passes over all rows in which a row is compared with the
+    centroids near its own only, as many as rows have lately been seen to move among, and goes
+    where it lowers the sum most (Hartigan) rather than to the nearest. Cost grows about as N for
+    clusters of equal size.
 
     Equal rows count as one row of higher weight, and rows are taken in the order of a digest of
     their values: labels depend on the *set* of rows and the seed alone. No cluster is ever empty:
     one that loses its last row starts again at the row that is farthest from its centroid.
 
     Args:
-        features: (N, D) of a float dtype, in memory or memory-mapped; one copy is held, in the
-            same dtype. Work is done in float32, sums in float64.
+        features: (N, D) of a float dtype, in memory or memory-mapped. One copy is held, in the
+            same dtype; beside it the centroids and a few blocks of rows in float32 and float64.
         n_clusters: Clusters wanted. There are fewer where fewer distinct rows exist.
         seed: Of the seeding.
-        n_iter: Most passes of Lloyd after the last swaps.
-        tol: Stop these when a pass lowers the sum by less than this part of it.
+        n_iter: Most passes over all rows.
+        tol: Stop these when one lowers the sum by less than this part of it, for every 16
+            centroids that it compares a row with.
         block: Most rows of a matrix product. Part of the result's identity, since last bits
             depend on it.
         device: Where the passes are done. Another kind of device may end in other labels, since
             its products differ in their last bits; one kind always gives the same.
 
     Returns:
-        `KMeans`: labels (N,), centroids (C, D), both on the CPU. Since the search is local and stops early, a few
-        rows may be nearer to another centroid (0.1 % on 80 000 synthetic rows).
+        `KMeans`: labels (N,), centroids (C, D), both on the CPU. Since the search is local and
+        stops early, a few rows may be nearer to another centroid.
 
     Raises:
         ValueError: No rows, no clusters, or a feature that is not finite.
@@ -81,32 +85,53 @@ def kmeans(
         first, inverse, weight = distinct_rows(features, block, threads)
         k = min(n_clusters, len(first))
         generator = torch.Generator("cpu").manual_seed(seed)
-        sample = torch.randperm(len(first), generator=generator, device="cpu")
-        sample = sample[: max(_SAMPLE * k, _SMALLEST_SAMPLE)]
-        rows = features[first[sample]].float()
-        seeds, cells = two_levels(rows, weight[sample], k, generator)
-        lloyd = Lloyd.start(
+        sample, stands_for = draw(weight, max(_SAMPLE * k, _SMALLEST_SAMPLE), generator)
+        seeds, cells = two_levels(features[first[sample]].float(), stands_for, k, generator)
+        if k <= _WIDE:
+            cells = cells[:1]
+        start = partial(
+            Lloyd.start,
             features.to(device),
-            first.to(device),
-            weight.to(device),
-            cells.to(device),
-            seeds.to(device),
-            block,
-            threads if device.type == "cpu" else 1,
+            cells=cells.to(device),
+            block=block,
+            threads=threads if device.type == "cpu" else 1,
         )
-        lloyd.assign(max(_WIDE, 4 * k // len(cells)))
-        lloyd.regroup()
-        sums = [torch.inf, torch.inf]
+        sample, stands_for = draw(weight, max(_SKETCH * k, _SMALLEST_SAMPLE), generator)
+        lloyd = start(
+            place=first[sample].to(device),
+            weight=stands_for.to(device),
+            centroids=seeds.to(device),
+            near=_WIDE,
+        )
+        before = torch.inf
         for _ in range(_ROUNDS):
-            sums.append(lloyd.assign(_NEAR))
-            if sums[-3] - sums[-1] <= _WORTH * sums[-1]:
+            now = lloyd.assign()
+            if before - now <= _WORTH * now:
                 break
+            before = now
             lloyd.swap()
-        lloyd.passes(n_iter, _NEAR, tol)
-        lloyd.assign(_WIDE)
+        lloyd.passes(_SKETCH_PASSES, _SKETCH_TOL)
+        near = lloyd.near
+        lloyd = start(
+            place=first.to(device),
+            weight=weight.to(device),
+            centroids=lloyd.means(),
+            near=_WIDE,
+        )
+        lloyd.near = near
+        lloyd.passes(n_iter, tol)
         labels = torch.empty_like(lloyd.labels)
         labels[lloyd.index] = lloyd.labels
-        return KMeans(labels.cpu()[inverse], lloyd.centroids.cpu())
+        return KMeans(labels.cpu()[inverse], lloyd.means().cpu())
+
+
+def draw(weight: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """At most n rows, heavy ones more likely, none twice; and the weight that each stands for."""
+    if n >= len(weight):
+        return torch.arange(len(weight), device="cpu"), weight
+    race = torch.rand(len(weight), generator=generator, dtype=torch.float64, device="cpu")
+    sample = (race.log() / weight).argsort(descending=True, stable=True)[:n]
+    return sample, weight[sample].clamp(min=float(weight.sum()) / n)
 
 
 def distinct_rows(features: Tensor, block: int, threads: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -117,7 +142,7 @@ def distinct_rows(features: Tensor, block: int, threads: int) -> tuple[Tensor, T
     """
 
     def digests(start: int, stop: int) -> bytes:
-        rows = features[start:stop].float().contiguous()
+        rows = features[start:stop].float() + 0.0  # -0.0 is 0.0
         if not torch.stack(rows.aminmax()).isfinite().all():
             raise ValueError(f"features of rows {start} to {stop - 1} are not all finite")
         return b"".join(hashlib.sha256(row).digest()[:16] for row in rows.numpy())

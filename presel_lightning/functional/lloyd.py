@@ -1,5 +1,6 @@
-"""Lloyd's passes over rows that lie in groups, each compared with the centroids near its group."""
+"""Passes over rows in which each is compared with the centroids near its own, and no others."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,30 +10,34 @@ from presel_lightning.functional.seeding import squared_distances
 from presel_lightning.functional.swaps import swap_centroids
 from presel_lightning.functional.threads import map_blocks
 
+_NARROW = 16  # fewest centroids that a row is compared with
+_REACH = 0.8  # part of the rows that moved, twice whose reach the next pass looks at
+_PULL = 0.6  # part of a row's pull on its centroid that counts, as near rows move together
+_STRIDE = 0.5  # how much farther than to the mean a centroid goes
 _PIECES = 16  # pieces that one thread takes at a time
+_ALONE = 1e-9  # stands for the nothing that is left of a cluster without its only row
 
 Piece = tuple[int, int, int]  # start, stop, group: neighbouring rows of one group
+Cost = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""What it costs to give rows (n,) to centroids (n, near) at the distances (n, near)."""
 
 
 @dataclass
 class Lloyd:
-    """A clustering under way, on one device. Rows are numbered as they lie here, group after group."""
+    """A clustering under way, on one device. Rows are numbered as they lie here."""
 
-    source: Tensor  # (N, D) of a float dtype
-    place: Tensor  # (U,) where in `source` each row is
+    rows: Tensor  # (U, D) of a float dtype, laid out by their first labels
     index: Tensor  # (U,) number of each row at the start
     weight: Tensor  # (U,) float64, how often each row counts
     norms: Tensor  # (U,) float32, squared
-    labels: Tensor  # (U,) int64, C before the first pass
+    labels: Tensor  # (U,) int64
     distance: Tensor  # (U,) float32, squared, to the centroid that the row was given to
-    pieces: list[Piece]
-    middles: Tensor  # (groups, D) float32
-    centroids: Tensor  # (C, D) float32: means of the labels, or what `swap` made of them
+    centroids: Tensor  # (C, D) float32: what rows are compared with
     sums: Tensor  # (C, D) float64, of the labels
     mass: Tensor  # (C,) float64
+    near: int  # centroids that a row is compared with
     block: int
     threads: int
-    laid_out: bool = False  # whether the rows lie in `source` as they are numbered
 
     @classmethod
     def start(
@@ -42,129 +47,178 @@ class Lloyd:
         weight: Tensor,
         cells: Tensor,
         centroids: Tensor,
+        near: int,
         block: int,
         threads: int,
     ) -> "Lloyd":
-        """Group the rows at ``place`` by their nearest cell; no labels yet."""
+        """Copy the rows at ``place``, cluster by cluster.
 
-        def nearest(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            rows = features[place[start:stop]].float()
-            return squared_distances(rows, cells).argmin(dim=1), rows.square().sum(dim=1)
+        Each is given to the nearest of the ``near`` centroids next to its cell.
+        """
+        k = len(centroids)
 
-        blocks = map_blocks(nearest, len(place), block, threads)
-        cell, norms = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-        order = cell.argsort(stable=True)
+        def cell_of(start: int, stop: int) -> Tensor:
+            return squared_distances(features[place[start:stop]].float(), cells).argmin(dim=1)
+
+        def nearest(first: int, last: int) -> list[tuple[Tensor, ...]]:
+            results = []
+            for start, stop, group in pieces[first:last]:
+                rows, here = features[place[order[start:stop]]].float(), candidates[group]
+                distance, label = squared_distances(rows, centroids[here]).min(dim=1)
+                norms = rows.square().sum(dim=1)
+                results.append((here[label], norms, distance.add_(norms).clamp_(min=0)))
+            return results
+
+        cell = torch.zeros_like(place)
+        if len(cells) > 1:
+            cell = torch.cat(map_blocks(cell_of, len(place), block, threads))
+        order, pieces = _by_group(cell, len(cells), block)
+        candidates = _next_to(cells, centroids, min(near, k), block)
+        blocks = map_blocks(nearest, len(pieces), 1, threads)
+        found = [result for block in blocks for result in block]
+        labels, norms, distance = (torch.cat(parts) for parts in zip(*found, strict=True))
+        reseat(labels, distance, k)
+        by_label, pieces = _by_group(labels, k, block)
+        index = order[by_label]
+        rows, weight, labels = features[place[index]], weight[index], labels[by_label]
+        mass = weight.new_zeros(k).index_put_((labels,), weight, accumulate=True)
+        sums = weight.new_zeros(centroids.shape)
+        for start, stop, group in pieces:
+            sums[group] += weight[start:stop] @ rows[start:stop].double()
         return cls(
-            source=features,
-            place=place[order],
-            index=order,
-            weight=weight[order],
-            norms=norms[order],
-            labels=torch.full_like(order, len(centroids)),
-            distance=torch.zeros_like(norms),
-            pieces=_pieces(torch.bincount(cell, minlength=len(cells)), block),
-            middles=cells,
-            centroids=centroids,
-            sums=weight.new_zeros(centroids.shape),
-            mass=weight.new_zeros(len(centroids)),
+            rows=rows,
+            index=index,
+            weight=weight,
+            norms=norms[by_label],
+            labels=labels,
+            distance=distance[by_label],
+            centroids=(sums / mass[:, None]).float(),
+            sums=sums,
+            mass=mass,
+            near=near,
             block=block,
             threads=threads,
         )
 
-    def regroup(self) -> None:
-        """Lay the rows out cluster by cluster, in a copy."""
-        order = self.labels.argsort(stable=True)
-        self.source, self.index = self.source[self.place[order]], self.index[order]
-        self.place, self.laid_out = torch.arange(len(order), device=order.device), True
-        self.weight, self.norms = self.weight[order], self.norms[order]
-        self.labels, self.distance = self.labels[order], self.distance[order]
-        self.pieces = _pieces(torch.bincount(self.labels), self.block)
-        self.middles = self.centroids
+    def means(self) -> Tensor:
+        """Of the labels, (C, D) float32."""
+        return (self.sums / self.mass[:, None]).float()
 
-    def passes(self, n: int, near: int, tol: float) -> None:
-        """Up to ``n`` passes, until one lowers the sum of distances by less than a part of it."""
+    def passes(self, n: int, tol: float) -> None:
+        """Up to ``n`` times `improve`, until a pass gains too little for the width it looks at."""
         before = torch.inf
         for _ in range(n):
-            now = self.assign(near)
-            if before - now <= tol * now:
+            width = min(self.near, len(self.centroids)) / _NARROW
+            now = self.improve()
+            if before - now <= tol * now * width:
                 return
             before = now
 
-    def assign(self, near: int) -> float:
-        """One pass: each row to the nearest of the ``near`` centroids next to its group.
+    def assign(self) -> float:
+        """Each row to the nearest of its near centroids; these follow.
 
         Returns:
-            The sum of squared distances to the centroids before they follow the rows.
+            The sum of squared distances to the means.
         """
-        candidates = self._candidates(near)  # (groups, near)
-        square = self.centroids.square().sum(dim=1)
+        return self._pass(lambda rows, here, distance: distance)
 
-        def nearest(first: int, last: int) -> list[tuple[Tensor, Tensor]]:
-            results = []
-            for start, stop, group in self.pieces[first:last]:
-                here = candidates[group]
-                rows = self._rows(start, stop)
-                scores = torch.addmm(square[here], rows, self.centroids[here].T, alpha=-2)
-                distance, label = scores.min(dim=1)
-                results.append((here[label], distance))
-            return results
+    def improve(self) -> float:
+        r"""Each row to where it costs least, of its near centroids; these follow, and go beyond.
 
-        blocks = map_blocks(nearest, len(self.pieces), _PIECES, self.threads)
-        found = [result for block in blocks for result in block]
-        labels, distances = (torch.cat(parts) for parts in zip(*found, strict=True))
-        self.distance = distances.add_(self.norms).clamp_(min=0)
-        reseat(labels, self.distance, len(self.centroids))
-        self._move(labels)
-        return float(self.weight @ self.distance.double())
+        A row of weight w that joins a cluster of mass m draws its mean along and adds
+        :math:`\frac{m}{m + w} w d^2` to the sum; one that leaves takes
+        :math:`\frac{m}{m - w} w d^2` from it. So some moves pay although the row's own mean, which
+        it has drawn to itself, is the nearest: in many dimensions nearly all that do.
+
+        Returns:
+            The sum of squared distances to the means.
+
+        Source: Hartigan 1975, Clustering algorithms; here with all rows at a time.
+        """
+        mass, before = self.mass.float(), self.centroids
+
+        def cost(rows: Tensor, here: Tensor, distance: Tensor) -> Tensor:
+            share = self.weight[rows, None].float() / mass[here]
+            sign = torch.where(here == self.labels[rows, None], -_PULL, _PULL)
+            return distance / share.mul_(sign).add_(1).clamp_(min=_ALONE)
+
+        total = self._pass(cost)
+        self.centroids = torch.lerp(before, self.centroids, 1 + _STRIDE)
+        return total
 
     def swap(self) -> None:
         """Move centroids that are missed more elsewhere; labels follow with the next pass."""
         order = self.labels.argsort(stable=True)
         members = torch.split(order, torch.bincount(self.labels).tolist())
         self.centroids = swap_centroids(
-            members, self.source, self.weight, self.centroids, self.distance
+            members, self.rows, self.weight, self.means(), self.distance
         )
 
-    def _rows(self, start: int, stop: int) -> Tensor:
-        if self.laid_out:
-            return self.source[start:stop].float()
-        return self.source[self.place[start:stop]].float()
+    def _pass(self, cost: Cost) -> float:
+        """Give each row to the centroid that costs least; set how many the next pass looks at."""
+        k = len(self.centroids)
+        order, pieces = _by_group(self.labels, k, self.block)
+        near = _next_to(self.means(), self.centroids, min(self.near, k), self.block)
+        square = self.centroids.square().sum(dim=1)
 
-    def _candidates(self, near: int) -> Tensor:
-        """The centroids next to each group's middle, (groups, near)."""
-        near = min(near, len(self.centroids))
-        return torch.cat(
-            [
-                squared_distances(middles, self.centroids).topk(near, largest=False).indices
-                for middles in torch.split(self.middles, self.block)
-            ]
-        )
+        def cheapest(first: int, last: int) -> tuple[Tensor, ...]:
+            some = pieces[first:last]
+            begin = some[0][0]
+            rows = order[begin : some[-1][1]]
+            here = near[self.labels[rows]]
+            distance = self.norms[rows, None].repeat(1, near.shape[1])
+            for start, stop, group in some:
+                part, those = distance[start - begin : stop - begin], near[group]
+                part += square[those]
+                part.addmm_(self.rows[order[start:stop]].float(), self.centroids[those].T, alpha=-2)
+            distance.clamp_(min=0)
+            best = cost(rows, here, distance).argmin(dim=1, keepdim=True)
+            return here.gather(1, best)[:, 0], distance.gather(1, best)[:, 0], best[:, 0]
 
-    def _move(self, labels: Tensor) -> None:
-        """Take over new labels: move what changed between the sums, and average."""
-        moved = (labels != self.labels).nonzero()[:, 0]
-        labelled = bool(self.mass.any())  # no row is, before the first pass
+        found = map_blocks(cheapest, len(pieces), _PIECES, self.threads)
+        label, distance, rank = (torch.cat(parts) for parts in zip(*found, strict=True))
+        reach = rank[label != self.labels[order]].double()
+        if len(reach):
+            self.near = max(_NARROW, 2 * int(reach.quantile(_REACH)))
+        before, self.labels = self.labels, torch.empty_like(label)
+        self.labels[order], self.distance[order] = label, distance
+        reseat(self.labels, self.distance, k)
+        self._move(before)
+        within = (self.sums.square().sum(dim=1) / self.mass).sum()
+        return float(self.weight @ self.norms.double() - within)
+
+    def _move(self, before: Tensor) -> None:
+        """Take the rows whose label is new from one sum to another, and average."""
+        moved = (before != self.labels).nonzero()[:, 0]
         for part in torch.split(moved, self.block):
-            weight, before, now = self.weight[part], self.labels[part], labels[part]
-            rows = self.source[self.place[part]].double().mul_(weight[:, None])
+            weight, old, new = self.weight[part], before[part], self.labels[part]
+            rows = self.rows[part].double().mul_(weight[:, None])
             # unlike index_add_, this sums in the same order on every run, on a GPU too
-            self.sums.index_put_((now,), rows, accumulate=True)
-            self.mass.index_put_((now,), weight, accumulate=True)
-            if labelled:
-                self.sums.index_put_((before,), rows.neg_(), accumulate=True)
-                self.mass.index_put_((before,), -weight, accumulate=True)
-        self.labels = labels
-        self.centroids = (self.sums / self.mass[:, None]).float()
+            self.sums.index_put_((new,), rows, accumulate=True)
+            self.mass.index_put_((new,), weight, accumulate=True)
+            self.sums.index_put_((old,), rows.neg_(), accumulate=True)
+            self.mass.index_put_((old,), -weight, accumulate=True)
+        self.centroids = self.means()
 
 
-def _pieces(sizes: Tensor, block: int) -> list[Piece]:
-    """Cut groups that lie one after another into pieces of at most ``block`` rows."""
+def _next_to(middles: Tensor, centroids: Tensor, near: int, block: int) -> Tensor:
+    """The centroids next to each middle, nearest first: (groups, near)."""
+    return torch.cat(
+        [
+            squared_distances(some, centroids).topk(near, largest=False).indices
+            for some in torch.split(middles, block)
+        ]
+    )
+
+
+def _by_group(group: Tensor, n_groups: int, block: int) -> tuple[Tensor, list[Piece]]:
+    """Row numbers group by group, and where to cut them into pieces of at most ``block`` rows."""
     pieces, start = [], 0
-    for group, size in enumerate(sizes.tolist()):
+    for number, size in enumerate(torch.bincount(group, minlength=n_groups).tolist()):
         end = start + size
-        pieces += [(at, min(at + block, end), group) for at in range(start, end, block)]
+        pieces += [(at, min(at + block, end), number) for at in range(start, end, block)]
         start = end
-    return pieces
+    return group.argsort(stable=True), pieces
 
 
 def reseat(labels: Tensor, distance: Tensor, k: int) -> None:

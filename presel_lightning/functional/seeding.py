@@ -10,6 +10,7 @@ from presel_lightning.functional.allocation import allocate
 _SAMPLE = 20  # rows a coarse centroid that its seeding looks at
 _COARSE_PASSES = 3
 _BLOCK = 1024
+_CANDIDATES = 5
 _ONE_LEVEL = 32  # up to this many centroids one level is as cheap
 
 
@@ -19,7 +20,7 @@ def squared_distances(rows: Tensor, centroids: Tensor) -> Tensor:
 
 
 def plus_plus(rows: Tensor, weight: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """Greedy k-means++: each centroid is the better of two draws by squared distance.
+    """Greedy k-means++: each centroid is the best of a few draws by squared distance.
 
     Args:
         rows: (n, D) float32, n >= k.
@@ -36,9 +37,9 @@ def plus_plus(rows: Tensor, weight: Tensor, k: int, generator: torch.Generator) 
     chosen = _draw(weight, 1, generator).tolist()
     nearest = (squared_distances(rows, rows[chosen])[:, 0] + norms).clamp_(min=0)  # (n,)
     while len(chosen) < k:
-        candidates = _draw(nearest * weight, 2, generator)
+        candidates = _draw(nearest * weight, _CANDIDATES, generator)
         distance = squared_distances(rows, rows[candidates]).add_(norms[:, None]).clamp_(min=0)
-        distance = torch.minimum(distance, nearest[:, None])  # (n, 2)
+        distance = torch.minimum(distance, nearest[:, None])  # (n, candidates)
         best = int((weight @ distance.double()).argmin())
         chosen.append(int(candidates[best]))
         nearest = distance[:, best].contiguous()

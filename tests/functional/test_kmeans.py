@@ -38,6 +38,27 @@ def test_inertia_is_that_of_scikit_learn(n: int, k: int) -> None:
     assert np.mean(ours) <= 1.02 * np.mean(theirs)
 
 
+def test_inertia_is_that_of_scikit_learn_where_half_of_the_rows_repeat() -> None:
+    generator = torch.Generator().manual_seed(0)
+    heads = torch.randn(90, 96, generator=generator)
+    copies = heads[torch.randint(0, 90, (3000,), generator=generator)]
+    features = normalize(torch.cat([copies, torch.randn(3000, 96, generator=generator)]), dim=1)
+    ours = [inertia(features, kmeans(features, 60, seed=s).labels) for s in range(3)]
+    theirs = [KMeans(60, n_init=1, random_state=s).fit(features.numpy()).inertia_ for s in range(3)]
+    assert np.mean(ours) <= 1.01 * np.mean(theirs)
+
+
+def test_inertia_is_below_that_of_scikit_learn_on_rows_without_structure() -> None:
+    features = normalize(torch.randn(4000, 96, generator=torch.Generator().manual_seed(0)), dim=1)
+    ours = inertia(features, kmeans(features, 40, seed=0).labels)
+    assert ours < KMeans(40, n_init=1, random_state=0).fit(features.numpy()).inertia_
+
+
+def test_minus_zero_is_zero() -> None:
+    features = torch.tensor([[0.0, 1.0], [-0.0, 1.0], [2.0, 2.0]])
+    assert kmeans(features, 3, seed=0).labels.unique().tolist() == [0, 1]
+
+
 @pytest.mark.parametrize(("n", "k"), [(40, 20), (9000, 120)])
 def test_labels_follow_the_rows_when_these_are_shuffled(n: int, k: int) -> None:
     features = mixture(n, 3 * k, seed=1)
