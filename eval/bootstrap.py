@@ -93,11 +93,10 @@ def resampled_scores(
     return scores
 
 
-def percentile_interval(draws: Floats) -> tuple[float, float]:
-    """Ends of the middle 95 percent of what was drawn."""
+def percentile_interval(draws: Floats) -> list[float]:
+    """Ends of the middle 95 percent of what was drawn, four digits after the point; NaN is none."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
+    return [round(float(end), 4) for end in np.nanquantile(draws, [tail, 1 - tail])]
 
 
 def _draws(rows: Floats, resamples: int, rng: np.random.Generator) -> Floats:

@@ -59,7 +59,7 @@ class Found(NamedTuple):
     Attributes:
         score: in its unit.
         n: number of items.
-        credits: of the items by their ids, as parts of 100; None where a metric has none.
+        credits: of the items by their ids, as parts of 100; None or empty where there are none.
     """
 
     score: float
@@ -235,7 +235,9 @@ class LMMSEval(ModelBenchmark):
             except Answered:
                 return None
         metric, value = picked(results, target)
-        credits = credits_of(results["samples"][target.task], metric, target.scale)
+        # a group has a score, and no samples of its own
+        samples = results["samples"].get(target.task, [])
+        credits = credits_of(samples, metric, target.scale)
         return Found(value * target.scale, items_of(results), credits)
 
     @staticmethod

@@ -45,8 +45,10 @@ def beside_full(
     for row in rows:
         arm = row["arm"]
         drawn = mean_ratios(ratios, arm, known[arm])
-        ends = {n: _ends(ratios[n][arm]) for n in known[arm] if arm in ratios.get(n, {})}
-        mean = None if drawn is None else _ends(drawn)
+        ends = {
+            n: percentile_interval(ratios[n][arm]) for n in known[arm] if arm in ratios.get(n, {})
+        }
+        mean = None if drawn is None else percentile_interval(drawn)
         of = {"of_full": of_full[arm], "of_full_intervals": ends, "relative_interval": mean}
         found.append({**row, **of})
     shared = [name for name in known.get("final", []) if name in known.get("random", [])]
@@ -61,7 +63,7 @@ def lead(scores: Mapping[str, Scores], full: Scores, ratios: Ratios, names: Sequ
         for arm in pair
     )
     mine, yours = (mean_ratios(ratios, arm, names) for arm in pair)
-    low, high = (None, None) if mine is None or yours is None else _ends(mine - yours)
+    low, high = (None, None) if mine is None or yours is None else percentile_interval(mine - yours)
     without = [name for name in names if not set(pair) <= ratios.get(name, {}).keys()]
     found = {"benchmarks": list(names), "ours": ours, "theirs": theirs, "without": without}
     return {**found, "difference": ours - theirs, "low": low, "high": high}
@@ -107,7 +109,3 @@ def mean_ratios(ratios: Ratios, arm: str, names: Sequence[str]) -> Floats | None
     count = (~np.isnan(drawn)).sum(axis=0)
     mean: Floats = np.nansum(drawn, axis=0)[count > 0] / count[count > 0]
     return mean
-
-
-def _ends(drawn: Floats) -> list[float]:
-    return [round(end, 4) for end in percentile_interval(drawn[~np.isnan(drawn)])]

@@ -51,7 +51,7 @@ def score_intervals(
     """
     return {
         arm: {
-            name: _ends(kept.scale * resampled_scores(kept.credits, seed=seed))
+            name: percentile_interval(kept.scale * resampled_scores(kept.credits, seed=seed)[:, 0])
             for name, kept in read_kept(scores).items()
         }
         for arm, scores in details.items()
@@ -71,7 +71,8 @@ def paired_intervals(details: Mapping[str, Json], seed: int = 0) -> list[Json]:
             theirs = others[arm].get(name)
             if theirs is None or not ours.pairs_with(theirs):
                 continue
-            low, high = _ends(ours.scale * _differences(ours.credits, theirs.credits, seed))
+            drawn = ours.scale * _differences(ours.credits, theirs.credits, seed)
+            low, high = percentile_interval(drawn)
             row = {"benchmark": name, "against": arm, "low": low, "high": high}
             difference = ours.scale * (ours.credits.score() - theirs.credits.score())
             row |= {"difference": round(difference, 4), "scale": ours.scale}
@@ -99,7 +100,3 @@ def _differences(ours: Credits, theirs: Credits, seed: int) -> Floats:
         return resampled_scores(ours._replace(values=pairs), seed=seed)[:, 0]
     both = resampled_scores(ours, theirs, seed=seed)  # (R, 2)
     return both[:, 0] - both[:, 1]
-
-
-def _ends(drawn: Floats) -> list[float]:
-    return [round(end, 4) for end in percentile_interval(drawn)]

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from scipy import stats
 
-CONFIDENCE = 0.95
+from presel_lightning.eval.bootstrap import CONFIDENCE
+
 ROUNDING = 1e-9
 """Deviation, as a part of the scores, that is rounding."""
 

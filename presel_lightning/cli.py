@@ -228,6 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PreselError as error:
         if debug:
             raise
-        print(f"presel_lightning: {' '.join(str(error).split())}", file=sys.stderr)
+        if not error.told:
+            print(f"presel_lightning: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     return 0

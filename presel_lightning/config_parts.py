@@ -99,7 +99,15 @@ class ConfigParts:
         return merged
 
     def examine_strategies(self) -> None:
-        """See that every fit can be done under its strategy."""
+        """See that all stages run on the same processes, and that every fit suits its strategy."""
+        for stage, merged in self.merged.items():
+            for key in ("devices", "num_nodes"):
+                if merged.trainer[key] != self.config.trainer[key]:
+                    raise UserError(
+                        f"stages.{stage}.trainer.{key} is {merged.trainer[key]}, trainer.{key} is "
+                        f"{self.config.trainer[key]}; all stages run on the same processes: set "
+                        f"trainer.{key} alone"
+                    )
         for stage in ("reference", "final"):
             examine_strategy(stage, self.merged[stage].trainer, self.merged[stage].model)
 

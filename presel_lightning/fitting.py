@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import numpy as np
-from lightning import Callback, Trainer, seed_everything
+from lightning import Callback, seed_everything
 
 from presel_lightning.callbacks import SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
 from presel_lightning.instructions import Instructions
 from presel_lightning.ranks import agree, rank_zero
-from presel_lightning.runner import Facts
+from presel_lightning.runner import Facts, devices_of
 from presel_lightning.store import fingerprint
 
 UNSCORED = ("reference", "held_out_a", "held_out_b")
@@ -80,11 +80,6 @@ class Fitting(Instructions):
                 **({"texts": texts.digest()} if texts else {}),
             }
         )
-
-
-def devices_of(trainer: Trainer) -> Facts:
-    """What a stage was computed on."""
-    return {"device": trainer.strategy.root_device.type, "devices": trainer.world_size}
 
 
 def newest(folder: Path) -> Path | None:

@@ -11,7 +11,7 @@ import numpy as np
 from presel_lightning import artifacts
 from presel_lightning.annotators import Answers, Request, read_answers, requests_for
 from presel_lightning.errors import InstructionsMissing
-from presel_lightning.ranks import agree, rank_zero
+from presel_lightning.ranks import agree
 from presel_lightning.runner import Facts
 from presel_lightning.scoring import Scoring
 from presel_lightning.store import digest_lines, fingerprint, write_text
@@ -73,13 +73,16 @@ class Instructions(Scoring):
             selected = self.out / "selection" / "selected.json"
             files = [path, *([selected] if what == "selection" else [])]
             self.runner.stage("instructions", key, files, work)
-        if len(missing):
-            if rank_zero():
-                self.runner.ledger.update(state="waiting")
-                if what != "selection":  # a choice that lies there is of another configuration
-                    for name in ("selection.parquet", "tasks.csv", "selected.json"):
-                        (self.out / "selection" / name).unlink(missing_ok=True)
+
+        def wait() -> None:
+            self.runner.ledger.update(state="waiting")
+            if what != "selection":  # a choice that lies there is of another configuration
+                for name in ("selection.parquet", "tasks.csv", "selected.json"):
+                    (self.out / "selection" / name).unlink(missing_ok=True)
             raise InstructionsMissing(self.told(len(missing), len(uids), what, path))
+
+        if len(missing):
+            agree(wait)
 
     def told(self, missing: int, of: int, what: str, path: Path) -> str:
         """What a person has to do now, and what it costs."""
@@ -121,7 +124,6 @@ class Instructions(Scoring):
         wanted = uids[~pool.in_file[pool.rows(uids)]]
         if annotator is None or not len(wanted):
             return False
-        key = fingerprint({"annotate": what, "uids": digest_lines(wanted)})
 
         def work() -> None:
             asked = self.requests(wanted, what)
@@ -133,7 +135,6 @@ class Instructions(Scoring):
             self.runner.ledger.record(
                 "annotations",
                 status="done",
-                fingerprint=key,
                 seconds=round(time.perf_counter() - start, 3),
                 samples=len(wanted) - len(answers.missing),
                 missing=len(answers.missing),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -19,6 +18,7 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from lightning.pytorch.utilities import rank_zero_only
 
 from presel_lightning.errors import PreselError
+from presel_lightning.parent import end_with
 
 T = TypeVar("T")
 
@@ -39,17 +39,10 @@ def join(trainer: Trainer) -> None:
         return
     environment = launcher.cluster_environment
     if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
-        threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
+        end_with(os.getppid())
     logging.getLogger(_ChildProcessObserver.__module__).setLevel(logging.INFO)  # who was killed
     launcher.launch(trainer.strategy.setup_environment)
     meet()
-
-
-def end_with(parent: int) -> None:
-    """Leave nothing running behind a parent that was killed."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def grouped() -> bool:
@@ -84,7 +77,7 @@ def agree(decide: Callable[[], T]) -> T:
             failure, told[1] = error, (error.exit_code, str(error))
     talk(dist.broadcast_object_list, told, src=0)
     if told[1] is not None:
-        raise failure or PreselError.with_code(*told[1])
+        raise failure or PreselError.with_code(*told[1], told=True)
     result: T = told[0]
     return result
 

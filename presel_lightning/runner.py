@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning import Trainer
 
 from presel_lightning.console import console, seconds
-from presel_lightning.ranks import agree, meet, rank_zero, until
+from presel_lightning.ranks import agree, grouped, meet, rank_zero, until
 from presel_lightning.store import Ledger
 
 Facts = dict[str, Any]
@@ -36,6 +37,11 @@ def peak_memory_mb() -> float:
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
+
+
+def devices_of(trainer: Trainer) -> Facts:
+    """What a stage was computed on."""
+    return {"device": trainer.strategy.root_device.type, "devices": trainer.world_size}
 
 
 class Runner:
@@ -77,7 +83,8 @@ class Runner:
             self._tell_stage(name, f"[dim]·[/] {name:<12} [dim]reused[/]")
         else:
             self.do(name, key, artifacts, work if together else lambda: agree(work))
-        until(done, self.out)
+        if grouped():
+            until(done, self.out)
 
     def do(self, name: str, key: str, artifacts: Sequence[Path], work: Callable[[], Facts]) -> None:
         """Do a stage, and write down at its end that it is done."""

@@ -12,7 +12,7 @@ from presel_lightning.models import describe_checkpoint
 from presel_lightning.plan import Parts, Plan
 from presel_lightning.ranks import agree, rank_zero
 from presel_lightning.rounds import Rounds
-from presel_lightning.runner import Facts, Runner
+from presel_lightning.runner import Facts, Runner, devices_of
 from presel_lightning.signals import Signals
 from presel_lightning.store import fingerprint, read_json, write_json
 from presel_lightning.tasks import FineTune
@@ -97,7 +97,7 @@ class Scoring:
         module = untrained if checkpoint is None else self.trained("final", checkpoint)
         module.configure_model()
         scorer.run(trainer, module.to(trainer.strategy.root_device))
-        return {"device": trainer.strategy.root_device.type, "devices": trainer.world_size}
+        return devices_of(trainer)
 
     def trained(self, stage: str, checkpoint: str | Path) -> FineTune:
         """A module that only looks at a model."""

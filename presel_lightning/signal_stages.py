@@ -11,10 +11,10 @@ from presel_lightning.callbacks import BlockWriter
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.eval.irs import IRSLoop
-from presel_lightning.fitting import UNSCORED, Fitting, devices_of
+from presel_lightning.fitting import UNSCORED, Fitting
 from presel_lightning.models.processor import load_image_processor
 from presel_lightning.ranks import agree, rank_zero
-from presel_lightning.runner import Facts
+from presel_lightning.runner import Facts, devices_of
 from presel_lightning.signals import (
     FEATURES,
     HELD_OUT_LOSS,

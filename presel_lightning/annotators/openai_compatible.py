@@ -126,8 +126,8 @@ class OpenAICompatible(Annotator):
         if not self._refused:
             return super().cure
         return (
-            f"{self._refused} of them were refused, for the reasons in annotations/problems.csv, and are "
-            "not asked for again: have these answered by hand or by another annotator, with "
+            f"{self._refused} of them were refused, for the reasons in annotations/problems.csv, "
+            "and are not asked for again: have these answered by hand or by another annotator, with "
             "--annotator FromFile --annotator.init_args.path ANSWERS, or set "
             "--annotator.init_args.retry_refused true"
         )

@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +16,7 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 
 from presel_lightning.errors import PreselError
+from presel_lightning.parent import end_with
 
 Arguments = Sequence[str]
 
@@ -84,14 +83,7 @@ def begin(parent: int, devices: Queue[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C the parent alone has a word to say
     if not devices.empty():
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
-    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
-
-
-def end_with(parent: int) -> None:
-    """Leave nothing running behind a parent that was killed."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+    end_with(parent)
 
 
 def in_worker(job: Job) -> int:

@@ -139,9 +139,10 @@ def refuse_other_form(record: Record, path: Path) -> None:
 def folder_records(root: Path) -> Iterator[Record]:
     """List a folder of folders of images as records without instruction, sorted by path.
 
-    The first folder level is the task; without any, all is one task, called as the folder. Hidden files and folders are passed over; whatever else
-    lies there becomes a record, so that a stray file ends as a problem and not in silence. Links
-    to folders are not followed: they too become records, and then problems.
+    The first folder level is the task; without any, all is one task, called as the folder. Hidden
+    files and folders are passed over; whatever else lies there becomes a record, so that a stray
+    file ends as a problem and not in silence. Links to folders are not followed: they too become
+    records, and then problems.
     """
     files = folder_files(root)
     flat = not any("/" in relative for relative in files)

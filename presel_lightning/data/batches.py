@@ -62,9 +62,10 @@ def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
 class GlobalBatchSampler(Sampler[list[Row]]):
     """Global batches, cut into passes, of which this rank takes every `world`-th.
 
-    The passes of a step are the same on any number of ranks if `micro` is given, so that what is
-    computed in a pass, in whatever precision, is the same too. Every global batch is as many passes
-    on every rank, whatever it holds; what has no row left gets one of weight 0.
+    The passes of a step are the same on any number of ranks if `micro` is given, as long as there
+    is one for each, so that what is computed in a pass, in whatever precision, is the same too.
+    Every global batch is as many passes on every rank, whatever it holds; what has no row left gets
+    one of weight 0.
 
     Args:
         lengths: (N,) length of each sample, in any unit.
@@ -72,7 +73,8 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         seed: of the order; the epoch is added to it.
         rank: place of this process.
         world: number of processes.
-        micro: rows of a forward pass; an equal part of the batch for each rank without it.
+        micro: rows of a forward pass, and no more than each rank's equal part of the batch, which
+            they are without it.
         n_texts: how many of the samples, at the end, are text-only.
     """
 
@@ -88,7 +90,7 @@ class GlobalBatchSampler(Sampler[list[Row]]):
     ) -> None:
         self.lengths, self.size, self.seed, self.n_texts = lengths, size, seed, n_texts
         self.rank, self.world = rank, world
-        self.micro = micro
+        self.micro = min(micro, n_blocks(size, world)) if micro else None
         self.passes = passes(size, world, micro)
         self.epoch = 0
         self.skip = 0

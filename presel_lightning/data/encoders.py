@@ -17,7 +17,14 @@ from presel_lightning.data.encoding import Encoded, encode, image_token_id
 from presel_lightning.data.images import FORMATS
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
-from presel_lightning.models.chat import Asked, ChatProcessor, chat_batch, cut, prompt_batch
+from presel_lightning.models.chat import (
+    Asked,
+    Chat,
+    ChatProcessor,
+    chat_batch,
+    cut,
+    prompt_batch,
+)
 from presel_lightning.models.processor import Processor
 from presel_lightning.records import Turn, image_first, image_place
 
@@ -216,17 +223,26 @@ class ChatEncoder:
         return []
 
     def _side(self, parts: list[Part], *, with_question: bool) -> Batch:
-        own = self.processor.own
         chats = [part["chat"] for part in parts]
         try:
-            batch = chat_batch(own, chats, with_question=with_question)
-            return cut(batch, self.max_length, own.image_token_id)
+            return self._cut(chats, with_question=with_question)
         except UserError:
             if not any(image_place(turns) for turns, _ in chats):
                 raise
-        # later images of which one would be cut are shown first
-        first = [{"chat": (image_first(turns), image)} for turns, image in chats]
-        return self._side(first, with_question=with_question)
+        return self._cut([self._with_whole_image(*c) for c in chats], with_question=with_question)
+
+    def _cut(self, chats: Sequence[Chat], *, with_question: bool) -> Batch:
+        own = self.processor.own
+        batch = chat_batch(own, chats, with_question=with_question)
+        return cut(batch, self.max_length, own.image_token_id)
+
+    def _with_whole_image(self, turns: Sequence[Turn], image: Image.Image | None) -> Chat:
+        """A conversation; a later image that would be cut is shown first, whatever is beside it."""
+        try:
+            self._cut([(turns, image)], with_question=True)
+        except UserError:
+            return image_first(turns), image
+        return turns, image
 
 
 def encoder_of(template: str, processor: Processor | ChatProcessor, max_length: int) -> Any:  # noqa: ANN401

@@ -14,11 +14,11 @@ from presel_lightning.functional.threads import map_blocks, single_threaded
 
 _SAMPLE = 10  # rows a centroid that the seeding looks at, but
 _SMALLEST_SAMPLE = 1000
-_SKETCH = 40  # rows a centroid that the swaps look at
+_SKETCH = 25  # rows a centroid that the swaps look at
 _SKETCH_PASSES, _SKETCH_TOL = 20, 1e-3
 _ROUNDS = 16  # most rounds of swaps;
-_WORTH = 0.0015  # they end when one lowers the sum by less than this part of it
-_WIDE = 256  # centroids that a row is compared with at first
+_WORTH = 0.0005  # they end when one lowers the sum by less than this part of it
+_WIDE = 256  # up to this many centroids a row is compared with all of them at first
 
 
 class KMeans(NamedTuple):
@@ -36,7 +36,7 @@ def kmeans(
     *,
     seed: int,
     n_iter: int = 30,
-    tol: float = 1.5e-4,
+    tol: float = 2.5e-4,
     block: int = 1024,
     device: torch.device | str = "cpu",
 ) -> KMeans:
@@ -87,8 +87,9 @@ def kmeans(
         generator = torch.Generator("cpu").manual_seed(seed)
         sample, stands_for = draw(weight, max(_SAMPLE * k, _SMALLEST_SAMPLE), generator)
         seeds, cells = two_levels(features[first[sample]].float(), stands_for, k, generator)
+        wide = 4 * k // len(cells)
         if k <= _WIDE:
-            cells = cells[:1]
+            wide, cells = k, cells[:1]
         start = partial(
             Lloyd.start,
             features.to(device),
@@ -101,7 +102,7 @@ def kmeans(
             place=first[sample].to(device),
             weight=stands_for.to(device),
             centroids=seeds.to(device),
-            near=_WIDE,
+            near=wide,
         )
         before = torch.inf
         for _ in range(_ROUNDS):
@@ -116,7 +117,7 @@ def kmeans(
             place=first.to(device),
             weight=weight.to(device),
             centroids=lloyd.means(),
-            near=_WIDE,
+            near=wide,
         )
         lloyd.near = near
         lloyd.passes(n_iter, tol)

@@ -53,7 +53,7 @@ class Lloyd:
     ) -> "Lloyd":
         """Copy the rows at ``place``, cluster by cluster.
 
-        Each is given to the nearest of the ``near`` centroids next to its cell.
+        Each row is given to the nearest of the ``near`` centroids next to its cell.
         """
         k = len(centroids)
 
@@ -61,7 +61,7 @@ class Lloyd:
             return squared_distances(features[place[start:stop]].float(), cells).argmin(dim=1)
 
         def nearest(first: int, last: int) -> list[tuple[Tensor, ...]]:
-            results = []
+            results: list[tuple[Tensor, ...]] = []
             for start, stop, group in pieces[first:last]:
                 rows, here = features[place[order[start:stop]]].float(), candidates[group]
                 distance, label = squared_distances(rows, centroids[here]).min(dim=1)

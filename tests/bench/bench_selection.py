@@ -4,7 +4,9 @@
 
 Both sides run on one thread and are timed in CPU-seconds; each figure is a ratio, since seconds
 belong to a machine. Features are synthetic: unit vectors around centres that lie around coarser
-centres, of Zipf sizes, with 2 % near-duplicates; `tight` and `diffuse` differ in the spread.
+centres, of Zipf sizes, with 2 % near-duplicates; `tight` and `diffuse` differ in the spread. Four
+kinds without such a structure stand beside them: `isotropic`, `low rank` (twelve dimensions and a
+little noise), `blob` (half of the rows around one centre), `repeated` (half of them copies of a few).
 """
 
 import argparse
@@ -27,6 +29,7 @@ from presel_lightning.selectors.in_task import choose
 from tests.bench.common import Row, keep, resident, timed
 
 SPREAD = {"tight": 0.5, "diffuse": 1.2}
+PLAIN = ("isotropic", "low rank", "blob", "repeated")
 DIM = 768
 POOL = [160_000, 105_000, 85_000, 80_000, 72_000, 50_000, 30_000, 22_000, 15_000, 6_000]
 
@@ -51,6 +54,21 @@ def features(n: int, kind: str, seed: int = 0) -> Tensor:
     copies, originals = torch.randperm(n, generator=generator)[: 2 * (n // 50)].view(2, -1)
     rows[copies] = normalize(rows[originals] + 0.02 * noise(len(originals)), dim=1)
     return rows
+
+
+def plain_features(n: int, kind: str) -> Tensor:
+    """(n, 768) float32 unit vectors without clusters within clusters."""
+    generator = torch.Generator().manual_seed(1)
+    noise = partial(torch.randn, generator=generator)
+    rows = noise(n, DIM)
+    if kind == "low rank":
+        rows = noise(n, 12) @ noise(12, DIM) + 0.05 * rows
+    elif kind == "blob":
+        rows[: n // 2] = noise(1, DIM) + 0.05 * rows[: n // 2]
+    elif kind == "repeated":
+        few = torch.randint(0, max(1, n // 67), (n // 2,), generator=generator)
+        rows[: n // 2] = noise(max(1, n // 67), DIM)[few]
+    return normalize(rows, dim=1)
 
 
 def inertia(rows: Tensor, labels: Tensor) -> float:
@@ -101,7 +119,7 @@ def authors_choice(rows: Tensor, labels: Tensor, budget: int, excluded: Tensor) 
 
 def clustering(n: int, kind: str, seeds: int) -> Row:
     """Their k-means against ours: mean time and mean inertia over the seeds of each side."""
-    rows = features(n, kind)
+    rows = plain_features(n, kind) if kind in PLAIN else features(n, kind)
     theirs = [timed(partial(authors_labels, rows, 12345 + s)) for s in range(seeds)]
     ours = [timed(partial(our_labels, rows, s)) for s in range(2 * seeds)]
     their_inertia = [inertia(rows, labels) for labels, _ in theirs]
@@ -212,6 +230,8 @@ def main() -> None:
         for kind in SPREAD:
             put(clustering(20_000, kind, 2), **at_20k, **same)
             put(stage(20_000, kind), **at_20k, **in_all)
+        for kind in PLAIN:
+            put(clustering(20_000, kind, 2), **at_20k, **same)
         put(growth([10_000, 20_000, 40_000]), exponent="<= 1.3")
         put(pool([20_000, 5_000]))
         if arguments.large:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch.utils.data import Dataset
 
@@ -90,6 +90,7 @@ def test_texts_come_among_the_images() -> None:
 def test_passes_are_the_same_on_any_number_of_ranks(
     n: int, size: int, micro: int, world: int
 ) -> None:
+    assume(micro <= -(-size // world))
     lengths = np.arange(n) % 7
 
     def computed(world: int) -> list[list[tuple[int, float]]]:
@@ -98,6 +99,12 @@ def test_passes_are_the_same_on_any_number_of_ranks(
         return [part for part in passes if part[0][1]]
 
     assert computed(world) == computed(1)
+
+
+def test_every_rank_has_its_part_where_there_are_more_than_passes() -> None:
+    ranks = [GlobalBatchSampler(np.arange(256), 128, 0, rank, 16, micro=16) for rank in range(16)]
+    for sampler in ranks:
+        assert [[weight for _, weight in part] for part in sampler] == [[1.0] * 8] * 2
 
 
 def test_a_batch_is_a_draw_and_its_passes_hold_like_lengths() -> None:

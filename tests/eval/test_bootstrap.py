@@ -13,7 +13,9 @@ RESAMPLES = 20_000
 
 
 def interval(credits: Credits, seed: int = 0) -> tuple[float, float]:
-    return percentile_interval(resampled_scores(credits, seed=seed, resamples=RESAMPLES)[:, 0])
+    drawn = resampled_scores(credits, seed=seed, resamples=RESAMPLES)[:, 0]
+    low, high = percentile_interval(100 * drawn)
+    return low / 100, high / 100
 
 
 @pytest.mark.parametrize("n", [12, 300])

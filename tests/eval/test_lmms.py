@@ -71,6 +71,16 @@ metric_list:
     aggregation: mean
     higher_is_better: true
 """
+GROUP = """\
+group: both
+task:
+  - words
+  - words_too
+aggregate_metric_list:
+  - metric: exact_match
+    aggregation: mean
+    weight_by_size: true
+"""
 BROKEN = WORDS + "process_results: !function judge.fails\n"
 TORN = WORDS + "doc_to_visual: !function judge.torn\n"
 JUDGE = """\
@@ -109,6 +119,8 @@ def tasks(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(table.replace_schema_metadata(meta), folder / "items.parquet")
     generated = YAML.format(name="{name}", data="items.parquet", kind="generate_until")
     (folder / "words.yaml").write_text(generated.format(name="words") + WORDS)
+    (folder / "words_too.yaml").write_text(generated.format(name="words_too") + WORDS)
+    (folder / "both.yaml").write_text(GROUP)
     (folder / "broken.yaml").write_text(generated.format(name="broken") + BROKEN)
     chosen = YAML.format(name="choices", data="items.parquet", kind="multiple_choice")
     (folder / "choices.yaml").write_text(chosen + CHOICES)
@@ -231,6 +243,14 @@ def test_evaluate_on_two_processes(tasks: Path, tmp_path: Path) -> None:
     module.configure_model()
     alone = scored(module, LMMSEval(["words"], str(tasks), batch_size=5))
     assert {**found, "seconds": None} == {**alone, "seconds": None}
+
+
+@needs_lmms
+def test_a_group_has_its_score_and_no_credits(tasks: Path) -> None:
+    module = FineTune("quickstart", tune="none", dtype="float32")
+    module.configure_model()
+    both, words = (scored(module, LMMSEval([name], str(tasks))) for name in ("both", "words"))
+    assert both["score"] == words["score"] and "items" not in both
 
 
 @needs_lmms

@@ -80,6 +80,11 @@ def test_the_image_stays_with_its_question(folder: str) -> None:
         short.batch([{"chat": (turns, picture())}])["input_ids"] for turns in (first, later)
     )
     assert torch.equal(wanted, found), "an image that would be cut is shown first"
+    beside = ((Turn("what?", "a cat"), replace(TURNS[1], image_here=True)), picture())
+    alone = short.batch([{"chat": beside}])["input_ids"][0]
+    batch = short.batch([{"chat": (later, picture())}, {"chat": beside}])["input_ids"]
+    assert torch.equal(batch[0, : place + 1], wanted[0])
+    assert torch.equal(batch[1, : len(alone)], alone), "and no other one of its batch"
 
 
 def test_a_batch_gives_each_sample_its_own_loss(folder: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TextIO
 from presel_lightning.data.conversation import IMAGE
 from presel_lightning.errors import UserError
 from presel_lightning.export.selection.source import Chosen
-from presel_lightning.records import Turn
+from presel_lightning.records import Turn, image_place
 
 WAYS = ("none", "copy", "link")
 IMAGES = "images"
@@ -114,7 +114,9 @@ def write_list(records: Iterable[dict[str, Any]], handle: TextIO) -> None:
 
 
 def questions(turns: Sequence[Turn]) -> list[tuple[str, str]]:
-    r"""Questions and answers, with `<image>\n` before the first question and nowhere else."""
+    r"""Questions and answers, with `<image>\n` before the question that shows it alone."""
     texts = [(turn.question, turn.answer) for turn in turns]
-    first, answer = texts[0]
-    return [(f"{IMAGE}\n{first}" if first else IMAGE, answer), *texts[1:]]
+    place = image_place(turns)
+    question, answer = texts[place]
+    texts[place] = (f"{IMAGE}\n{question}" if question else IMAGE, answer)
+    return texts

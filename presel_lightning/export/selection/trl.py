@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from presel_lightning.export.selection.source import Chosen
 from presel_lightning.export.selection.target import ShardTarget
-from presel_lightning.records import Turn
+from presel_lightning.records import Turn, image_place
 
 TEXT = {"dtype": "string", "_type": "Value"}
 FEATURES = {
@@ -79,22 +79,23 @@ def groups(samples: Iterable[Chosen]) -> Iterator[list[dict[str, Any]]]:
 def row_of(chosen: Chosen) -> dict[str, Any]:
     """One row; the image file as it is, undecoded."""
     sample = chosen.sample
+    place = image_place(sample.turns)
     return {
         "images": [{"bytes": chosen.file.read_bytes(), "path": chosen.file.name}],
         "messages": [
             message
             for number, turn in enumerate(sample.turns)
-            for message in messages(turn, first=number == 0)
+            for message in messages(turn, image=number == place)
         ],
         "uid": sample.uid,
         "task": sample.task,
     }
 
 
-def messages(turn: Turn, *, first: bool) -> Iterator[dict[str, Any]]:
-    """A question and its answer; the image stands before the first question."""
-    asked = [{"type": "image", "text": None}] if first else []
-    if turn.question or not first:
+def messages(turn: Turn, *, image: bool) -> Iterator[dict[str, Any]]:
+    """A question and its answer; the image stands before the question that shows it."""
+    asked = [{"type": "image", "text": None}] if image else []
+    if turn.question or not image:
         asked.append({"type": "text", "text": turn.question})
     yield {"role": "user", "content": asked}
     yield {"role": "assistant", "content": [{"type": "text", "text": turn.answer}]}

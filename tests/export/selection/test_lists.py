@@ -112,6 +112,8 @@ def test_samples_that_share_an_image_copy_it_once(pool_folder: Path, tmp_path: P
     assert len([path for path in (out / "images").rglob("*") if path.is_file()]) == 1
 
 
-def test_the_image_stands_once_before_the_first_question() -> None:
+def test_the_image_stands_once_before_the_question_that_shows_it() -> None:
     assert questions([Turn("", "a"), Turn("b?", "c")]) == [("<image>", "a"), ("b?", "c")]
     assert questions([Turn("q", "a")]) == [("<image>\nq", "a")]
+    later = [Turn("q", "a"), Turn("b?", "c", image_here=True)]
+    assert questions(later) == [("q", "a"), ("<image>\nb?", "c")]

@@ -115,6 +115,6 @@ def test_row_groups_and_files_are_bounded(
 
 
 def test_a_turn_without_a_question_is_the_image_alone() -> None:
-    asked, answered = trl.messages(Turn("", "a cat"), first=True)
+    asked, answered = trl.messages(Turn("", "a cat"), image=True)
     assert asked["content"] == [{"type": "image", "text": None}]
     assert answered["content"] == [{"type": "text", "text": "a cat"}]
