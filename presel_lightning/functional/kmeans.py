@@ -43,10 +43,10 @@ def kmeans(
     r"""Cluster rows so that :math:`\sum_i \lVert x_i - \mu_{l(i)} \rVert^2` is small.
 
     Two-level k-means++ on a sample; on a larger one, rounds of swaps, which move centroids to where
-    they lower the sum most; then passes over all rows in which a row is compared with the
-    centroids near its own only, as many as rows have lately been seen to move among, and goes
-    where it lowers the sum most (Hartigan) rather than to the nearest. Cost grows about as N for
-    clusters of equal size.
+    they lower the sum most, and one more on all rows; then passes over these in which a row is
+    compared with the centroids near its own only, as many as rows have lately been seen to move
+    among, and goes where it lowers the sum most (Hartigan) rather than to the nearest. Cost grows
+    about as N for clusters of equal size.
 
     Equal rows count as one row of higher weight, and rows are taken in the order of a digest of
     their values: labels depend on the *set* of rows and the seed alone. No cluster is ever empty:
@@ -120,6 +120,8 @@ def kmeans(
             near=wide,
         )
         lloyd.near = near
+        lloyd.swap()  # a last round, which sees all rows
+        lloyd.assign()
         lloyd.passes(n_iter, tol)
         labels = torch.empty_like(lloyd.labels)
         labels[lloyd.index] = lloyd.labels

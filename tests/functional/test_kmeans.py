@@ -45,7 +45,7 @@ def test_inertia_is_that_of_scikit_learn_where_half_of_the_rows_repeat() -> None
     features = normalize(torch.cat([copies, torch.randn(3000, 96, generator=generator)]), dim=1)
     ours = [inertia(features, kmeans(features, 60, seed=s).labels) for s in range(3)]
     theirs = [KMeans(60, n_init=1, random_state=s).fit(features.numpy()).inertia_ for s in range(3)]
-    assert np.mean(ours) <= 1.02 * np.mean(theirs)
+    assert np.mean(ours) <= 1.01 * np.mean(theirs)
 
 
 def test_inertia_is_below_that_of_scikit_learn_on_rows_without_structure() -> None:
