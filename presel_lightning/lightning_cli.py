@@ -50,6 +50,7 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
         torch.set_num_threads(config.threads)
     plan = plan_from(parser, config, Path(config.out or f"runs/{folder_of(command, config, name)}"))
     refuse_other(command, plan.out)
+    refuse_inside(plan.out, plan.data.annotations)
     unknown = set(plan.selector.needs) - set(KNOWN)
     if unknown:
         raise UserError(f"selector needs {', '.join(unknown)}; known: {', '.join(KNOWN)}")
@@ -83,6 +84,20 @@ def folder_of(command: str, config: Namespace, name: str) -> str:
     place = place.absolute() if place.is_dir() else place
     run = [place.parent.parent.name] if place.parent.name == "models" else []  # RUN/models/final
     return "-".join(["evaluate", *run, place.name])
+
+
+def refuse_inside(out: Path, annotations: str | list[str] | None) -> None:
+    """Keep a run out of the folders of its images, where its own files would be read as some.
+
+    Raises:
+        UserError: the run folder is one of them, or in one.
+    """
+    for place in [annotations] if isinstance(annotations, str) else annotations or []:
+        if Path(place).is_dir() and out.resolve().is_relative_to(Path(place).resolve()):
+            raise UserError(
+                f"--out {out} lies in data.annotations {place}, whose files are the pool; give "
+                "another folder"
+            )
 
 
 def refuse_other(command: str, out: Path) -> None:

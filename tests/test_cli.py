@@ -227,3 +227,14 @@ def test_runs_and_comparisons_keep_apart(
     assert "holds a comparison" in capfd.readouterr().err
     assert main(["compare", *fit_arguments(pool_folder, finished)[1:]]) == 2
     assert "holds a run" in capfd.readouterr().err
+
+
+def test_a_run_is_kept_out_of_its_images(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    for out in ("photos", "photos/runs/one"):
+        arguments = ["--data.annotations", str(tmp_path / "photos"), "--out", str(tmp_path / out)]
+        assert main(["select", "--config", "photos.yaml", *arguments]) == 2
+        assert "--out" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cats"]
