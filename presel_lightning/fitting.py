@@ -71,7 +71,7 @@ class Fitting(Instructions):
         texts = None if name in UNSCORED else self.data.texts
         return fingerprint(
             {
-                "fit": 1,
+                "fit": 2,
                 "model": self.parts.model(stage).fingerprint(),
                 "trainer": self.parts.trainer_settings(stage),
                 "data": [self.data.template, self.data.max_length, self.data.batch_size],

@@ -148,7 +148,7 @@ class Recipe(SignalStages):
         losses = agree(lambda: self.known_losses(reference))
         key = self.keys["selection"] = fingerprint(
             {
-                "selection": 1,
+                "selection": 2,
                 "method": method,
                 "signals": [losses, self.keys.get("held_out"), self.keys.get("features")],
                 "pool": digest_lines(map(" ".join, zip(pool.uid, pool.task, strict=True))),

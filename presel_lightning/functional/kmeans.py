@@ -66,8 +66,8 @@ def kmeans(
             its products differ in their last bits; one kind always gives the same.
 
     Returns:
-        `KMeans`: labels (N,), centroids (C, D), both on the CPU. Since the search is local and
-        stops early, a few rows may be nearer to another centroid.
+        `KMeans`: labels (N,), centroids (C, D), both on the CPU. As rows go where the sum falls
+        most, and the search stops early, some are nearer to another centroid.
 
     Raises:
         ValueError: No rows, no clusters, or a feature that is not finite.

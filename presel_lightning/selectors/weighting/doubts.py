@@ -60,7 +60,7 @@ def above_one(facts: TaskFacts) -> list[str]:
         return []
     text = (
         f"mean IRS above 1 in {', '.join(found)}: there the answer is harder with its question "
-        "than without, and the task gets little; see docs/budgets.md"
+        "than without, which lowers the task's weight; see docs/budgets.md"
     )
     return [text]
 
