@@ -9,10 +9,10 @@ import pyarrow as pa
 import torch
 from lightning import Trainer
 
-from presel_lightning.callbacks.block_writer import BlockWriter
-from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.functional import instruction_relevance
-from presel_lightning.ranks import agree
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.run.ranks import agree
+from presel_lightning.tasks.block_writer import BlockWriter
 from presel_lightning.tasks.finetune import FineTune
 
 

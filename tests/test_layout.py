@@ -28,9 +28,9 @@ def test_no_second_identity(name: str) -> None:
 
 def test_light_commands_import_no_torch() -> None:
     code = (
-        "import sys; from presel_lightning.cli import main; "
+        "import sys; from presel_lightning.cli.main import main; "
         "assert main(['--help']) == 0; assert main(['report', '--run', 'nowhere']) == 2; "
-        "import presel_lightning.eval.report; "
+        "import presel_lightning.eval.report.report; "
         "assert 'torch' not in sys.modules, 'torch was imported'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
@@ -55,7 +55,7 @@ def test_wheel_holds_configs_and_callbacks(tmp_path: Path) -> None:
     borrowed = [p for p in sys.path if p.endswith("site-packages")]
     (site / "borrowed.pth").write_text("\n".join(borrowed))
     code = (
-        "import presel_lightning.cli as cli, presel_lightning.callbacks as c, pathlib, sys; "
+        "import presel_lightning.cli.configs as cli, presel_lightning.callbacks as c, pathlib, sys; "
         "assert (cli.configs_folder() / 'llava15.yaml').is_file(); assert c.Benchmark; "
         "assert pathlib.Path(cli.__file__).is_relative_to(sys.argv[1]); "
         "from presel_lightning import quickstart; "

@@ -33,21 +33,21 @@ from presel_lightning.check.report import Report, share, size
 from presel_lightning.check.survey import Survey, report_survey, survey
 from presel_lightning.check.tokens import Lengths, report_tokens
 from presel_lightning.console import track
-from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.encoders import Encoder
 from presel_lightning.data.source import PoolSource
-from presel_lightning.datamodule import SelectionDataModule, count_of
 from presel_lightning.errors import UserError
-from presel_lightning.eval.published import full_scores
+from presel_lightning.eval.intervals.published import full_scores
+from presel_lightning.loading.datamodule import SelectionDataModule, count_of
+from presel_lightning.loading.llava_encoder import Encoder
+from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.models import Components, Processor
 from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.models.components import cache_folder
-from presel_lightning.signals import FEATURES
+from presel_lightning.signals.base import FEATURES
 from presel_lightning.tasks import FineTune
 
 if TYPE_CHECKING:
-    from presel_lightning.plan import Parts, Plan
+    from presel_lightning.recipe.plan import Parts, Plan
 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 """Strategies that spread weights and optimiser over the devices."""

@@ -8,34 +8,27 @@ import shutil
 from collections.abc import Mapping, Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import yaml
 
 from presel_lightning.annotators import FromFile, FromPool
 from presel_lightning.compare.cells import FULL, Cell, Grid
-from presel_lightning.compare.jobs import Job, Slots, run_jobs
+from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
 from presel_lightning.compare.join import FEATURES, POOL, REFERENCE, join
 from presel_lightning.console import console, track
-from presel_lightning.datamodule import count_of
 from presel_lightning.errors import InstructionsMissing, PreselError, UserError
-from presel_lightning.eval.comparison import is_scored
-from presel_lightning.eval.comparison_page import print_comparison, write_comparison
-from presel_lightning.ranks import grouped
+from presel_lightning.eval.comparison.cells import is_scored
+from presel_lightning.eval.comparison.page import print_comparison, write_comparison
+from presel_lightning.loading.datamodule import count_of
+from presel_lightning.recipe.recipe import Recipe
+from presel_lightning.run.files import read_json, replacing_folder, write_json, write_text
+from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.ledger import Ledger
+from presel_lightning.run.ranks import grouped
 from presel_lightning.selectors import Selector
-from presel_lightning.signals import FEATURES as FEATURES_SIGNAL
-from presel_lightning.store import (
-    Ledger,
-    fingerprint,
-    read_json,
-    replacing_folder,
-    write_json,
-    write_text,
-)
-
-if TYPE_CHECKING:
-    from presel_lightning.recipe import Recipe
+from presel_lightning.signals.base import FEATURES as FEATURES_SIGNAL
 
 Json = dict[str, Any]
 Failed = list[tuple[Job, int]]
@@ -45,13 +38,18 @@ NOT_OF_A_CELL = ("selectors", "budgets", "seeds", "equal", "workers", "pools", "
 WAITING = 3
 
 
-def compare(recipe: Recipe, grid: Grid) -> None:
+def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
     """Train and score every cell of a grid on one pool; write table and page.
 
     Cells are run folders: each can be looked at, reported and continued alone. What they share is
     made once and linked: the pool and its features, and for each seed the reference split, the
     reference model and its losses. The split is part of every cell, so that all of them hold the
     same instructions before a selector has its say.
+
+    Args:
+        recipe: of the configuration that all cells share.
+        grid: what is compared.
+        main: the program's entry point, for the worker processes.
 
     Raises:
         UserError: the grid cannot be, or the processes were started from outside.
@@ -71,14 +69,14 @@ def compare(recipe: Recipe, grid: Grid) -> None:
     recipe.full = recipe.examine_benchmarks()
     recipe.begin()
     if grid.pools:
-        failed = compare_pools(recipe.out, grid.pools)
+        failed = compare_pools(recipe.out, grid.pools, main)
     else:
-        failed = compare_cells(recipe, grid, selectors)
+        failed = compare_cells(recipe, grid, selectors, main)
     recipe.runner.ledger.update(state="incomplete" if failed else "done")
     stop_if(failed)
 
 
-def compare_pools(out: Path, pools: Sequence[str]) -> Failed:
+def compare_pools(out: Path, pools: Sequence[str], main: Main) -> Failed:
     """The same comparison on one pool after another, and a page over all."""
     config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
     folders = {pool: out / "pools" / re.sub(r"\W+", "_", pool).strip("_") for pool in pools}
@@ -88,7 +86,7 @@ def compare_pools(out: Path, pools: Sequence[str]) -> Failed:
         data = {**config["data"], "annotations": pool}
         write_text(file, yaml.safe_dump({**config, "data": data, "pools": []}, sort_keys=False))
         jobs.append(Job(pool, ["compare", "--config", str(file), "--out", str(folder)]))
-    failed = [(job, code) for job, code in run_jobs(jobs, Slots(1)) if code]
+    failed = [(job, code) for job, code in run_jobs(jobs, Slots(1), main) if code]
     done = [(pool, folder) for pool, folder in folders.items() if (folder / "grid.json").exists()]
     if done:
         write_comparison(out, done)
@@ -96,7 +94,9 @@ def compare_pools(out: Path, pools: Sequence[str]) -> Failed:
     return failed
 
 
-def compare_cells(recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector]) -> Failed:
+def compare_cells(
+    recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector], main: Main
+) -> Failed:
     """Everything that cells share, then the cells, then the page."""
     out, cells = recipe.out, grid.cells()
     needs = {name: selector.needs for name, selector in selectors.items()}
@@ -123,11 +123,11 @@ def compare_cells(recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector])
     write_json(out / "grid.json", {"cells": described, "rests_on": rests_on(recipe, selectors)})
     first = {cell.seed: cell for cell in cells}.values()
     prepared = [prepare(out, cell_config(config, cell, None), wanted) for cell in first]
-    failed = work_off([job for job in prepared if job], slots, "reference splits")
+    failed = work_off([job for job in prepared if job], slots, "reference splits", main)
     if failed:
         return failed
     jobs = [enter(out, cell, cell_config(config, cell, steps)) for cell in cells]
-    failed = work_off([job for job in jobs if job], slots, "cells")
+    failed = work_off([job for job in jobs if job], slots, "cells", main)
     if not any(is_scored(out / "cells" / c.name) for c in cells if c.entry.label != FULL):
         return failed
     recipe.score_untrained()
@@ -264,10 +264,10 @@ def take_answers(own: Path, theirs: Path) -> None:
             shutil.copytree(theirs, folder, dirs_exist_ok=True)
 
 
-def work_off(jobs: list[Job], slots: Slots, what: str) -> Failed:
+def work_off(jobs: list[Job], slots: Slots, what: str, main: Main) -> Failed:
     """Run jobs with a bar; those that did not end well, with their exit codes."""
     failed = []
-    ended = track(run_jobs(jobs, slots), what, len(jobs))
+    ended = track(run_jobs(jobs, slots, main), what, len(jobs))
     for number, (job, code) in enumerate(ended, start=1):
         mark = "[red]✗[/]" if code else "[green]✓[/]"
         console.print(f"{mark} {job.name:<24} {number} of {len(jobs)} {what}")

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from presel_lightning.store import Ledger
+from presel_lightning.run.ledger import Ledger
 
 Made = Mapping[str, Sequence[str]]
 

@@ -23,7 +23,7 @@ from presel_lightning.data.images import OutsideRoot, Resolver, Track, check_ima
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
 from presel_lightning.records import Problem, Turn
-from presel_lightning.store import replacing
+from presel_lightning.run.files import replacing
 
 MANIFEST = pa.schema(
     [

@@ -22,7 +22,7 @@ from presel_lightning.selectors.in_task import Allocation
 from presel_lightning.selectors.weighting import TaskFacts, adjust, weighting_of
 from presel_lightning.selectors.weighting.doubts import doubts_of_irs
 from presel_lightning.selectors.weighting.irs import IRS
-from presel_lightning.signals import FEATURES, HELD_OUT_LOSS, PAIRED_LOSS, Signals
+from presel_lightning.signals.base import FEATURES, HELD_OUT_LOSS, PAIRED_LOSS, Signals
 
 REASONS: dict[Within, tuple[str, str]] = {
     "centrality": ("typical of its cluster", "less typical of its cluster"),

@@ -11,7 +11,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.functional.prism import mean_correlation
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, best_first, budgets_by_size, selection_of
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals.base import FEATURES, Signals
 
 
 class Prism(Selector):

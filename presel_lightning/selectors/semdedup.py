@@ -15,7 +15,7 @@ from presel_lightning.functional.duplicates import similarity_to_earlier
 from presel_lightning.functional.kmeans import kmeans
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, best_first, make_selection
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals.base import FEATURES, Signals
 
 
 class SemDeDup(Selector):

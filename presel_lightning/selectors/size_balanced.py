@@ -9,7 +9,7 @@ from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, budgets_by_size, selection_of
 from presel_lightning.selectors.clustered import choose_in_tasks
 from presel_lightning.selectors.in_cluster import in_cluster
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals.base import FEATURES, Signals
 
 
 class SizeBalanced(Selector):

@@ -14,7 +14,7 @@ from presel_lightning.functional.kmeans import kmeans
 from presel_lightning.functional.typicality import typical_first
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, best_first, budgets_by_size, selection_of
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals.base import FEATURES, Signals
 
 _SMALL = 5  # clusters of no more images come last
 

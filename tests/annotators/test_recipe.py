@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from tests.annotators.server import KEY, ChatServer, Reply, colour, completion, serving
 from tests.conftest import start
 

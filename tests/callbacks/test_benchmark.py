@@ -9,9 +9,9 @@ import pytest
 from lightning import Trainer
 
 from presel_lightning.callbacks import Benchmark
-from presel_lightning.cli import main
-from presel_lightning.eval.annotation_file import AnnotationFile
-from presel_lightning.eval.lmms import LMMSEval
+from presel_lightning.cli.main import main
+from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
+from presel_lightning.eval.benchmarks.lmms import LMMSEval
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments
 

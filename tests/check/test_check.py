@@ -16,10 +16,11 @@ from rich.console import Console
 from presel_lightning import quickstart
 from presel_lightning.check import Report, Throughput, check, examine
 from presel_lightning.check.probe import choose
-from presel_lightning.cli import find_configs, main
+from presel_lightning.cli.configs import find_configs
+from presel_lightning.cli.main import main
+from presel_lightning.cli.training import recipe_from
 from presel_lightning.errors import UserError
-from presel_lightning.lightning_cli import recipe_from
-from presel_lightning.recipe import Recipe
+from presel_lightning.recipe.recipe import Recipe
 from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments
 
 

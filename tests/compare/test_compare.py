@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from presel_lightning.cli import main
-from presel_lightning.eval.comparison import COLUMNS
+from presel_lightning.cli.main import main
+from presel_lightning.eval.comparison.cells import COLUMNS
 from tests.conftest import N_POOL, benchmark_arguments, fit_arguments, start
 
 CELLS = [f"{selector}-0.25-{seed}" for seed in (0, 1) for selector in ("PreSel", "Random")]

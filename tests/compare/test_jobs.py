@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from presel_lightning.cli.main import main
 from presel_lightning.compare.command import stop_if
 from presel_lightning.compare.jobs import Job, Slots, begin, printing_to, run_jobs
 from presel_lightning.errors import InstructionsMissing, PreselError
@@ -26,7 +27,7 @@ def jobs_in(folder: Path) -> list[Job]:
 @pytest.mark.parametrize("slots", [Slots(1), Slots(2), Slots(1, together=True)], ids=str)
 def test_each_job_ends_alone_and_says_so_in_its_log(slots: Slots, tmp_path: Path) -> None:
     jobs = jobs_in(tmp_path)
-    found = {job.name: code for job, code in run_jobs(jobs, slots)}
+    found = {job.name: code for job, code in run_jobs(jobs, slots, main)}
     assert found == {"mistake": 2, "help": 0, "broken": 1}
     logs = {job.name: job.log.read_text() for job in jobs if job.log}
     assert "no run.json there" in logs["mistake"] and "Traceback" not in logs["mistake"]
@@ -43,16 +44,16 @@ class Fatal(Job):
 
 def test_a_killed_worker_is_told_with_its_cure() -> None:
     with pytest.raises(PreselError, match=r"a process was killed, .* give fewer --workers"):
-        list(run_jobs([Fatal("fatal", [])], Slots(1)))
+        list(run_jobs([Fatal("fatal", [])], Slots(1), main))
 
 
 def test_no_jobs_are_no_trouble() -> None:
-    assert list(run_jobs([], Slots(3))) == []
+    assert list(run_jobs([], Slots(3), main)) == []
 
 
 def test_logs_are_added_to(tmp_path: Path) -> None:
     job = Job("help", ["--help"], tmp_path / "log")
-    assert [code for _, code in run_jobs([job, job], Slots(1, together=True))] == [0, 0]
+    assert [code for _, code in run_jobs([job, job], Slots(1, together=True), main)] == [0, 0]
     assert (tmp_path / "log").read_text().count("usage:") == 2
 
 

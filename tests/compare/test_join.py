@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from presel_lightning.compare.join import join, link
-from presel_lightning.store import Ledger, replacing, replacing_folder
+from presel_lightning.run.files import replacing, replacing_folder
+from presel_lightning.run.ledger import Ledger
 
 MADE = {"features": ("signals/features",), "losses": ("signals/losses.txt",), "absent": ("x",)}
 

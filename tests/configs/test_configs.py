@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from presel_lightning.cli import configs_folder, find_configs
+from presel_lightning.cli.configs import configs_folder, find_configs
+from presel_lightning.cli.training import recipe_from
 from presel_lightning.errors import UserError
-from presel_lightning.lightning_cli import recipe_from
-from presel_lightning.lock import leave
+from presel_lightning.run.lock import leave
 
 HAS_DEEPSPEED = find_spec("deepspeed") is not None
 CONFIGS = sorted(configs_folder().glob("*.yaml"))

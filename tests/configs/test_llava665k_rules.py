@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from presel_lightning.cli import configs_folder
+from presel_lightning.cli.configs import configs_folder
 from presel_lightning.data import TaskRule, build_pool, load_pool, source
 
 LLAVA15 = yaml.safe_load((configs_folder() / "llava15.yaml").read_text())

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from presel_lightning.data.conversation import TEMPLATES, Odd, is_text_only, parse
-from presel_lightning.data.encoders import Encoder
+from presel_lightning.data.conversation import Odd, is_text_only, parse
 from presel_lightning.errors import UserError
+from presel_lightning.loading.llava_encoder import Encoder
+from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.models import load_processor
 from presel_lightning.records import Turn, image_first
 

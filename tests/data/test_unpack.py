@@ -21,7 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.data import Pool, build_pool, load_pool, source
 from presel_lightning.data.fields import Packed
 from presel_lightning.data.packages import Package, packed_files

@@ -8,12 +8,12 @@ import pytest
 import torch
 from lightning import Trainer
 
-from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.encoding import encode
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pool import load_pool
-from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.eval.irs import IRSLoop
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.templates import TEMPLATES
+from presel_lightning.loading.tokens import encode
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.tasks import FineTune
 

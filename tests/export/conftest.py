@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 
 
 @pytest.fixture(scope="session")

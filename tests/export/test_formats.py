@@ -31,7 +31,7 @@ from presel_lightning.models import (
     load_processor,
     save_model,
 )
-from presel_lightning.store import read_json, write_json
+from presel_lightning.run.files import read_json, write_json
 from tests.models import tiny
 
 # the keys that PEFT 0.4 (summer of 2023, when LLaVA's code was written) knew of LoRA

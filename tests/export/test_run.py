@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.run import MODELS
 from presel_lightning.export.selection import LEFT_OUT, TARGETS
 
@@ -149,7 +149,7 @@ def test_no_torch_is_imported_for_a_selection(finished: Path, tmp_path: Path) ->
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from presel_lightning.cli import main\n"
+        "from presel_lightning.cli.main import main\n"
         "run, out, *formats = sys.argv[1:]\n"
         "for to in formats:\n"
         "    code = main(['export', '--run', run, '--to', to, '--path', str(Path(out) / to)])\n"

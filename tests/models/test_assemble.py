@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import AutoProcessor, CLIPVisionModel, LlamaForCausalLM
 
-from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.encoding import encode
 from presel_lightning.errors import UserError
+from presel_lightning.loading.templates import TEMPLATES
+from presel_lightning.loading.tokens import encode
 from presel_lightning.models import (
     Components,
     build_llava,

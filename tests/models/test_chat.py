@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from presel_lightning.data.encoders import ChatEncoder
 from presel_lightning.errors import UserError
 from presel_lightning.export.hf import export_hf_merged
+from presel_lightning.loading.chat_encoder import ChatEncoder
 from presel_lightning.models import LoRA, is_projector, load_model, load_processor
 from presel_lightning.models.chat import (
     chat_batch,

@@ -14,17 +14,17 @@ from lightning import Callback, Trainer
 from safetensors.torch import load_file
 
 from presel_lightning.callbacks import Benchmark, StepCheckpoint
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pool import load_pool
-from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.errors import UserError
-from presel_lightning.eval.annotation_file import AnnotationFile
+from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models import LoRA
 from presel_lightning.models.chat import encode_chat
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.quickstart.world import generate
-from presel_lightning.store import read_json
+from presel_lightning.run.files import read_json
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments, start
 from tests.models.tiny_chat import MODELS, write_chat_model

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from presel_lightning.data.encoders import encoder_of
+from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.models import LoRA, is_projector, load_model, processor_of
 from presel_lightning.models.forward import answer_losses
 from presel_lightning.models.llava import trained_state, unwrapped

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Gemma3TextConfig, LlamaConfig, LlavaConfig, MistralConfig
 
-from presel_lightning.data.dataset import PairSet
-from presel_lightning.data.encoders import Encoder, shared_prefix
-from presel_lightning.data.encoding import Encoded, image_token_id
 from presel_lightning.data.pool import load_pool
+from presel_lightning.loading.datasets import PairSet
+from presel_lightning.loading.llava_encoder import Encoder, shared_prefix
+from presel_lightning.loading.tokens import Encoded, image_token_id
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.models.paired import why_not_shared
 from presel_lightning.records import Turn

@@ -15,7 +15,7 @@ from presel_lightning.models import quantization as four_bit
 from presel_lightning.models.forward import answer_losses
 from presel_lightning.models.llava import save_model, unwrapped
 from presel_lightning.models.parts import is_projector
-from presel_lightning.store import fingerprint
+from presel_lightning.run.fingerprint import fingerprint
 from tests.models import tiny
 
 CPU = Quantization(compute_dtype="float32")

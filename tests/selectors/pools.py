@@ -11,7 +11,7 @@ import pyarrow as pa
 from PIL import Image
 
 from presel_lightning.data import Pool, build_pool, load_pool, source
-from presel_lightning.signals import FeatureTable, Signals
+from presel_lightning.signals.base import FeatureTable, Signals
 
 Pair = tuple[Pool, Signals]
 

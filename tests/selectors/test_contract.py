@@ -14,7 +14,7 @@ from presel_lightning import selectors
 from presel_lightning.data import Pool
 from presel_lightning.errors import MissingSignalError
 from presel_lightning.selectors import FromFile, Selector
-from presel_lightning.signals import FEATURES, KNOWN, ON_REFERENCE, Signals
+from presel_lightning.signals.base import FEATURES, KNOWN, ON_REFERENCE, Signals
 from tests.selectors.pools import Case, Pair, make_pair, make_pool, make_signals
 
 MIXED = {"a": 130, "b": 41, "single": 1, "twins": 12}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from tests.conftest import fit_arguments
 
 PAGE = Path(__file__).parents[2] / "docs" / "selectors.md"

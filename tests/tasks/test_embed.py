@@ -13,12 +13,12 @@ from torch.nn.functional import cosine_similarity, normalize
 from transformers import AutoModel, BitImageProcessorPil, CLIPImageProcessorPil
 
 from presel_lightning.callbacks import BlockWriter
-from presel_lightning.data.batches import even_blocks
-from presel_lightning.data.dataset import ImageSet
 from presel_lightning.data.images import open_rgb
-from presel_lightning.datamodule import SelectionDataModule
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.datasets import ImageSet
+from presel_lightning.loading.samplers import even_blocks
 from presel_lightning.models.checkpoint import resolve_checkpoint
-from presel_lightning.models.processor import load_image_processor, load_processor
+from presel_lightning.models.llava_processor import load_image_processor, load_processor
 from presel_lightning.tasks import Embed
 from presel_lightning.tasks.embed import normalised
 

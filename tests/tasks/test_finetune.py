@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning import Trainer
 
-from presel_lightning.datamodule import SelectionDataModule
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models import LoRA
 from presel_lightning.models.llava import PROJECTOR, VISION_TOWER, unwrapped
 from presel_lightning.tasks import FineTune
@@ -159,7 +159,7 @@ def test_generation_answers_each_prompt_as_if_alone(
     data: SelectionDataModule, finished: Path, pool_folder: Path
 ) -> None:
     from presel_lightning.callbacks import Benchmark
-    from presel_lightning.eval.annotation_file import AnnotationFile
+    from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
 
     tuned = FineTune(str(finished / "models" / "full"), tune="none", dtype="float32")
     tuned.configure_model()

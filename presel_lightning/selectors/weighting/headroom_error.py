@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
-from presel_lightning.signals import HELD_OUT_LOSS
+from presel_lightning.signals.base import HELD_OUT_LOSS
 
 
 class HeadroomError(Weighting):

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from presel_lightning.functional import task_weights
 from presel_lightning.selectors.weighting.base import TaskFacts, Weighting, means_and_errors
-from presel_lightning.signals import PAIRED_LOSS
+from presel_lightning.signals.base import PAIRED_LOSS
 
 
 class IRS(Weighting):

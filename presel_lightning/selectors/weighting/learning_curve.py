@@ -9,7 +9,7 @@ from torch import Tensor
 
 from presel_lightning.functional.learning_curve import power_law, spend
 from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
-from presel_lightning.signals import HELD_OUT_LOSS
+from presel_lightning.signals.base import HELD_OUT_LOSS
 
 
 class LearningCurve(Weighting):

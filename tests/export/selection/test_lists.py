@@ -11,7 +11,7 @@ import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.selection.target import questions
 from presel_lightning.records import Turn
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.selection.table import COLUMNS
 
 

@@ -17,7 +17,7 @@ from transformers import (
     LlavaProcessor,
 )
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.selection import trl
 from presel_lightning.models.vicuna import CHAT_TEMPLATE
 from presel_lightning.quickstart import CHECKPOINT

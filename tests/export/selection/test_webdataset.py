@@ -9,7 +9,7 @@ import pytest
 import webdataset
 from PIL import Image
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.selection.webdataset import WebDataset, ending
 
 

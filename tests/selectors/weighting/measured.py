@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from presel_lightning.selectors.weighting import TaskFacts
-from presel_lightning.signals import Signals
+from presel_lightning.signals.base import Signals
 from tests.selectors.pools import Case, make_pool
 
 SIZES = {"easy": 40, "hard": 20, "noisy": 12}

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.functional import allocate
 from presel_lightning.selectors import PreSel
 from presel_lightning.selectors.weighting import WEIGHTINGS, TaskFacts, weighting_of
 from presel_lightning.selectors.weighting.doubts import doubts_of_irs, on_solved_tasks
-from presel_lightning.signals import HELD_OUT_LOSS, PAIRED_LOSS
+from presel_lightning.signals.base import HELD_OUT_LOSS, PAIRED_LOSS
 from tests.conftest import N_POOL, fit_arguments
 from tests.selectors.pools import Pair
 from tests.selectors.weighting.measured import IRS, facts_of

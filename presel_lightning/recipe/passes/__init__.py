@@ -1,0 +1,1 @@
+"""What makes a signal; one file a signal."""
