@@ -29,7 +29,7 @@ from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.templates import AUTO
 from presel_lightning.models.parallel import is_sharded
 from presel_lightning.run.files import read_json, write_json
-from presel_lightning.run.ranks import agree, rank_zero
+from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.tasks.finetune import FineTune
 
 UNCUT = 1 << 30
@@ -132,7 +132,7 @@ class Benchmark(Callback):
 
     def run(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
         """Score a model that lies on the Trainer's device where the file does not; write it."""
-        kept = agree(self.kept)
+        kept = broadcast(self.kept)
         new = [benchmark for benchmark in self.benchmarks if benchmark.name not in kept]
         found = kept | self.score(trainer, module, new)
         self.scores = {benchmark.name: found[benchmark.name] for benchmark in self.benchmarks}

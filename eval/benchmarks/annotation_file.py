@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from presel_lightning.data.annotations import Record, read_records
-from presel_lightning.data.conversation import Odd, image_of, parse
+from presel_lightning.data.conversation import InvalidRecordError, image_of, parse
 from presel_lightning.data.images import Resolver, check_images
 from presel_lightning.data.uid import canonical
 from presel_lightning.errors import UserError
@@ -168,7 +168,7 @@ def _faults(records: list[Record], root: Path) -> list[tuple[int, str]]:
         seen[whole] += 1
         try:
             images[row] = _check(record, repeated=seen[whole] > 1)
-        except Odd as odd:
+        except InvalidRecordError as odd:
             found.append((row, _named(record, odd.problem, str(odd))))
     faulty = check_images(root, sorted(set(images.values())))
     found += [
@@ -183,16 +183,16 @@ def _check(record: Record, *, repeated: bool) -> str:
     """Image of a record that can be asked about.
 
     Raises:
-        Odd: it has no answer, no image, or any problem that a pool would refuse it for.
+        InvalidRecordError: it has no answer, no image, or any problem that a pool would refuse it for.
     """
     turns = parse(record)
     image = image_of(record)
     if not turns:
-        raise Odd("no_answer", "no `conversations`, so there is nothing to score")
+        raise InvalidRecordError("no_answer", "no `conversations`, so there is nothing to score")
     if image is None:
-        raise Odd("no_image", "no `image` key")
+        raise InvalidRecordError("no_image", "no `image` key")
     if repeated:
-        raise Odd("repeated", "repeats an earlier record whole")
+        raise InvalidRecordError("repeated", "repeats an earlier record whole")
     return image
 
 

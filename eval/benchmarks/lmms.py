@@ -26,7 +26,7 @@ from presel_lightning.eval.benchmarks.model_benchmark import (
     share,
 )
 from presel_lightning.run.fingerprint import digest_folder
-from presel_lightning.run.ranks import agree, rank_zero
+from presel_lightning.run.ranks import broadcast, rank_zero
 
 PINNED = "0.7.3"
 """The version whose behaviour `lmms_model` relies on."""
@@ -170,7 +170,7 @@ class LMMSEval(ModelBenchmark):
         """
         require()
         found: dict[str, Found] = {}
-        reasons = agree(self.skipped)
+        reasons = broadcast(self.skipped)
         for target in self.targets():
             if target.name in reasons:
                 continue

@@ -17,11 +17,11 @@ from torch import nn
 
 from presel_lightning.console import track
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
-from presel_lightning.functional.token_loss import all_foretold, sample_losses
+from presel_lightning.functional.token_loss import sample_losses, teacher_forced_match
 from presel_lightning.loading.encoder import SampleEncoder
 from presel_lightning.models.forward import answer_logits, hidden_states, model_inputs
 from presel_lightning.records import Turn
-from presel_lightning.run.ranks import gather, place
+from presel_lightning.run.ranks import gather, rank_and_world
 from presel_lightning.tasks.finetune import FineTune
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ class LiveModel:
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
         size = self.batch_size
         blocks = [order[start : start + size] for start in range(0, len(order), size)]
-        rank, world = place()
+        rank, world = rank_and_world()
         mine = blocks[rank::world]
         answered: list[tuple[int, T]] = []
         wrong: Exception | None = None
@@ -125,7 +125,7 @@ class LiveModel:
             hidden = hidden_states(model, model_inputs(model, batch))  # (B, L, D)
             logits = answer_logits(model, hidden, labels)  # (T, V)
         sums, counts = sample_losses(logits, labels)
-        greedy = all_foretold(logits, labels)
+        greedy = teacher_forced_match(logits, labels)
         return list(zip((sums / counts).tolist(), greedy.bool().tolist(), strict=True))
 
     def _moved(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ from presel_lightning.signals.base import FEATURES
 from presel_lightning.tasks import FineTune
 
 if TYPE_CHECKING:
-    from presel_lightning.recipe.plan import Parts, Plan
+    from presel_lightning.recipe.plan import Plan, StageFactory
 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 """Strategies that spread weights and optimiser over the devices."""
@@ -78,7 +78,7 @@ class Devices(NamedTuple):
 
 def check(
     plan: Plan,
-    parts: Parts,
+    factory: StageFactory,
     console: Console,
     *,
     throughput: Throughput | None = None,
@@ -90,7 +90,7 @@ def check(
 
     Args:
         plan: what the run is asked to do.
-        parts: builds its modules and Trainers.
+        factory: builds its modules and Trainers.
         console: where the screen is shown.
         throughput: samples a second of one GPU; by default the published cost, scaled.
         n_records: conversations to tokenise, drawn by the run's seed.
@@ -116,14 +116,14 @@ def check(
         if found.n_records:
             left_out = examine_images(plan, source, found, n_images, report)
     work = examine_sizes(plan, found, left_out, report)
-    width = examine_encoder(plan, parts, report)
-    module = parts.model("final")
+    width = examine_encoder(plan, factory, report)
+    module = factory.model("final")
     with report.collecting():
         config = read_config(origin_of(module))
         network = measure(module, config)
         report_network(network, module, report)
         lengths = examine_tokens(plan.data, read_processor(module, config), found, report)
-        devices = count_devices(plan, parts, report)
+        devices = count_devices(plan, factory, report)
         examine_memory(plan, devices, network, module, lengths, report)
         if work is not None and source is not None:
             wanted = devices.kind == "cuda" and throughput is None if probing is None else probing
@@ -131,7 +131,7 @@ def check(
             if wanted:
                 measured = examine_probe(plan, source, found, module, devices, report)
             speed, told = choose_speed(throughput, measured, network)
-            examine_cost(parts, work, speed, told, report)
+            examine_cost(factory, work, speed, told, report)
             annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
             needed = disk_bytes(work, network, width, annotations)
             report_disk(needed, plan.out, "run folder", "set --out to another disk", report)
@@ -167,7 +167,7 @@ def examine_images(
 
 def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -> None:
     """Count what will be left out, against the limit at which the run stops."""
-    problems = left_out + found.odd.total() + found.untasked
+    problems = left_out + found.invalid.total() + found.untasked
     limit_of_problems = plan.data.max_problem_fraction
     report.add("images", "records left out in all", share(problems, found.n_records))
     with report.collecting():
@@ -199,7 +199,7 @@ def examine_tokens(
 
 
 def examine_assembly(module: FineTune, needed: float, report: Report) -> None:
-    """Room for the model that is put together of three parts, unless that has been done."""
+    """Room for the model that is put together of three factory, unless that has been done."""
     origin = origin_of(module)
     if isinstance(origin, Components) and not is_assembled(origin):
         cure = "set PRESEL_LIGHTNING_CACHE to another disk"
@@ -296,15 +296,17 @@ def choose_speed(
     return Throughput().scaled(network.total), "published cost by parameters"
 
 
-def examine_cost(parts: Parts, work: Work, speed: Throughput, told: str, report: Report) -> None:
+def examine_cost(
+    factory: StageFactory, work: Work, speed: Throughput, told: str, report: Report
+) -> None:
     """GPU-hours by stage."""
-    epochs = {stage: n_epochs(parts, stage) for stage in ("reference", "final")}
+    epochs = {stage: n_epochs(factory, stage) for stage in ("reference", "final")}
     report_cost(gpu_hours(work, speed, epochs), speed, told, report)
 
 
-def n_epochs(parts: Parts, stage: str) -> float:
+def n_epochs(factory: StageFactory, stage: str) -> float:
     """Epochs of a fit; one where only steps are limited."""
-    told = parts.trainer_settings(stage)["max_epochs"]
+    told = factory.trainer_settings(stage)["max_epochs"]
     return float(told) if str(told).isdigit() else 1.0
 
 
@@ -338,10 +340,10 @@ def examine_memory(
             )
 
 
-def count_devices(plan: Plan, parts: Parts, report: Report) -> Devices:
+def count_devices(plan: Plan, factory: StageFactory, report: Report) -> Devices:
     """The devices of the final fit, as its Trainer sees them here; one if they are not here."""
     try:
-        trainer = parts.trainer("final", plan.out / "logs" / "check")
+        trainer = factory.trainer("final", plan.out / "logs" / "check")
     except (MisconfigurationException, ImportError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         report.notes.append(f"the Trainer cannot be built on this machine: {reason}")
@@ -351,10 +353,10 @@ def count_devices(plan: Plan, parts: Parts, report: Report) -> Devices:
     return Devices(world, shards, trainer.strategy.root_device.type, trainer.precision)
 
 
-def examine_encoder(plan: Plan, parts: Parts, report: Report) -> int:
+def examine_encoder(plan: Plan, factory: StageFactory, report: Report) -> int:
     """Length of an image's features; 0 where none are needed or the encoder cannot be read."""
     with report.collecting():
-        return feature_width(parts.embed()) if FEATURES in plan.selector.needs else 0
+        return feature_width(factory.embed()) if FEATURES in plan.selector.needs else 0
     return 0
 
 

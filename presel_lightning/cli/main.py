@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PreselError as error:
         if debug:
             raise
-        if not error.told:
+        if not error.reported:
             print(f"presel_lightning: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     return 0

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import presel_lightning.eval.benchmarks.offline  # noqa: F401 - a config may name its classes
 from presel_lightning.annotators import Annotator
 from presel_lightning.check import Throughput
-from presel_lightning.cli.parts import told
+from presel_lightning.cli.parts import error_message
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.selectors import Selector
@@ -53,7 +53,9 @@ class RecipeCLI(LightningCLI):
         try:
             super().parse_arguments(parser, args)
         except ArgumentError as error:
-            raise UserError(told(error, parser, args if isinstance(args, list) else [])) from error
+            raise UserError(
+                error_message(error, parser, args if isinstance(args, list) else [])
+            ) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add what belongs to the recipe rather than to model, data or trainer."""
@@ -162,4 +164,4 @@ class RecipeCLI(LightningCLI):
         )
 
     def instantiate_classes(self) -> None:
-        """Nothing here: each stage gets objects of its own, see `ConfigParts`."""
+        """Nothing here: each stage gets objects of its own, see `ConfigStageFactory`."""

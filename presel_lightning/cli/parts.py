@@ -73,8 +73,8 @@ KINDS: dict[str, type] = {
 """What the keys that take a class take."""
 
 
-class ConfigParts:
-    """The recipe's `Parts`, from the parsed configuration.
+class ConfigStageFactory:
+    """The recipe's `StageFactory`, from the parsed configuration.
 
     Args:
         parser: of the command line; it checks overrides like any other option.
@@ -95,7 +95,7 @@ class ConfigParts:
         try:
             merged: Namespace = self.parser.parse_object(changed, namespace=self.config.clone())
         except ArgumentError as error:
-            raise UserError(f"stages.{stage}: {told(error, self.parser)}") from error
+            raise UserError(f"stages.{stage}: {error_message(error, self.parser)}") from error
         return merged
 
     def examine_strategies(self) -> None:
@@ -136,7 +136,7 @@ class ConfigParts:
                 Namespace(selector=config.selector)
             ).selector
         except ArgumentError as error:
-            raise UserError(f"selectors: {told(error, self.parser)}") from error
+            raise UserError(f"selectors: {error_message(error, self.parser)}") from error
         return selector
 
     def embed(self) -> Embed:
@@ -146,7 +146,7 @@ class ConfigParts:
         try:
             config = parser.parse_object({"model": dict(self.config.stages.features.model or {})})
         except ArgumentError as error:
-            raise UserError(f"stages.features: {told(error, parser)}") from error
+            raise UserError(f"stages.features: {error_message(error, parser)}") from error
         embed: Embed = parser.instantiate(config).model
         return embed
 
@@ -200,13 +200,13 @@ def is_watching(part: Namespace | str) -> bool:
     return isinstance(found, type) and issubclass(found, WATCHING)
 
 
-def told(error: ArgumentError, parser: ArgumentParser, words: Sequence[str] = ()) -> str:
+def error_message(error: ArgumentError, parser: ArgumentParser, words: Sequence[str] = ()) -> str:
     """What a parser refuses, in a line; of a config file with its name."""
     known = [*parser.get_defaults().keys(branches=True), "config", "print_config"]
     return origin(str(error), words) + explain(str(error), known, KINDS)
 
 
-def told_within(error: ValueError) -> ValueError:
+def raised_error(error: ValueError) -> ValueError:
     """The error that a class of the configuration raised itself, out of jsonargparse's wrapping."""
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, UserError):

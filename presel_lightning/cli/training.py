@@ -12,7 +12,7 @@ from jsonargparse import ArgumentParser, Namespace
 from presel_lightning.check import check
 from presel_lightning.cli.mistakes import suggest
 from presel_lightning.cli.options import RecipeCLI
-from presel_lightning.cli.parts import ConfigParts, told_within
+from presel_lightning.cli.parts import ConfigStageFactory, raised_error
 from presel_lightning.compare.cells import Grid
 from presel_lightning.compare.command import compare
 from presel_lightning.compare.jobs import Main
@@ -45,7 +45,7 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
         if command == "compare":
             compare(recipe, options["grid"], main)
         elif command == "check":
-            check(recipe.plan, recipe.parts, console, **options)
+            check(recipe.plan, recipe.factory, console, **options)
         else:
             getattr(recipe, command)(**options)
     except OSError as error:
@@ -94,18 +94,18 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
             "trainer.accumulate_grad_batches is counted from data.batch_size (over all devices) and "
             "data.micro_batch_size (a pass of one device); set those"
         )
-    parts = ConfigParts(parser, config)
+    factory = ConfigStageFactory(parser, config)
     if command in ("fit", "select", "compare"):
-        parts.examine_strategies()
+        factory.examine_strategies()
     if command == "compare":  # is one process, whatever its cells are
-        features = parts.merged["features"].trainer
+        features = factory.merged["features"].trainer
         features.devices, features.num_nodes, features.strategy = 1, 1, "auto"
     elif command != "check":
-        join(parts.trainer("losses", plan.out / "logs" / "losses"))
+        join(factory.trainer("losses", plan.out / "logs" / "losses"))
     occupy(plan.out)
     if rank_zero() and command not in ("check", "evaluate"):
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
-    recipe = Recipe(plan, parts)
+    recipe = Recipe(plan, factory)
     return recipe, options_of(command, parser, config)
 
 
@@ -194,7 +194,7 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
     try:
         built = parser.instantiate(Namespace({key: config[key] for key in keys}))
     except ValueError as error:
-        raise told_within(error) from error
+        raise raised_error(error) from error
     return Plan(
         out=out,
         seed=int(config.seed_everything),

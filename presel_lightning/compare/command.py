@@ -26,7 +26,7 @@ from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import read_json, replacing_folder, write_json, write_text
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ledger import Ledger
-from presel_lightning.run.ranks import grouped
+from presel_lightning.run.ranks import is_distributed
 from presel_lightning.selectors import Selector
 from presel_lightning.signals.base import FEATURES as FEATURES_SIGNAL
 
@@ -55,7 +55,7 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
         UserError: the grid cannot be, or the processes were started from outside.
         InstructionsMissing: some cells wait for instructions; all others are done.
     """
-    if grouped() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if is_distributed() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("compare starts its own processes; run it as one, without torchrun or srun")
     if not recipe.plan.benchmarks:
         raise UserError("benchmarks is empty; name what the models are compared on")
@@ -65,7 +65,7 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
             "once; let `fit` or `select` have it written, then give --annotator FromFile "
             "--annotator.init_args.path OUT/annotations/answers.jsonl"
         )
-    selectors = {entry.label: recipe.parts.selector(entry.selector) for entry in grid.entries()}
+    selectors = {entry.label: recipe.factory.selector(entry.selector) for entry in grid.entries()}
     recipe.full = recipe.examine_benchmarks()
     recipe.begin()
     if grid.pools:
@@ -104,7 +104,7 @@ def compare_cells(
     recipe.pool()
     if not can_have_everything(recipe):
         cells = [cell for cell in cells if cell.entry.label != FULL]
-        recipe.runner.tell("[yellow]![/] full left out: not every image has an instruction")
+        recipe.runner.print("[yellow]![/] full left out: not every image has an instruction")
     n = len(recipe.data.pool)
     reference = count_of(recipe.data.reference, n, "data.reference")
     for budget in grid.budgets:
@@ -146,7 +146,9 @@ def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
     """Name what cells rest on beside their configuration and the pool: the content of files."""
     return fingerprint(
         {
-            "models": [recipe.parts.model(stage).fingerprint() for stage in ("reference", "final")],
+            "models": [
+                recipe.factory.model(stage).fingerprint() for stage in ("reference", "final")
+            ],
             "benchmarks": [benchmark.fingerprint() for benchmark in recipe.plan.benchmarks],
             "selectors": {name: selector.fingerprint() for name, selector in selectors.items()},
             "full": recipe.full,
@@ -156,7 +158,7 @@ def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
 
 def what_fits(recipe: Recipe, workers: int | None) -> Slots:
     """Fits side by side: one a GPU, or one for as many cores as torch has threads."""
-    trainer = recipe.parts.trainer("final", recipe.out / "logs" / "compare")
+    trainer = recipe.factory.trainer("final", recipe.out / "logs" / "compare")
     if trainer.world_size > 1:
         return Slots(1, together=True)
     if trainer.strategy.root_device.type == "cuda":
@@ -172,7 +174,7 @@ def steps_of_everything(recipe: Recipe) -> int:
     Raises:
         UserError: the training is not limited by epochs.
     """
-    epochs = recipe.parts.trainer_settings("final")["max_epochs"]
+    epochs = recipe.factory.trainer_settings("final")["max_epochs"]
     if not epochs.isdecimal():
         raise UserError(
             f"equal is steps, and trainer.max_epochs is {epochs}; give the epochs of full data"

@@ -16,7 +16,7 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 
 from presel_lightning.errors import PreselError
-from presel_lightning.run.process_watch import end_with
+from presel_lightning.run.process_watch import exit_with_parent
 
 Arguments = Sequence[str]
 Main = Callable[[Sequence[str]], int]
@@ -92,7 +92,7 @@ def begin(parent: int, devices: Queue[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C the parent alone has a word to say
     if not devices.empty():
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
-    end_with(parent)
+    exit_with_parent(parent)
 
 
 def in_worker(job: Job, main: Main) -> int:

@@ -10,7 +10,7 @@ IMAGE = "<image>"
 ROLES = ("human", "gpt")
 
 
-class Odd(Exception):
+class InvalidRecordError(Exception):
     """A record that cannot be used.
 
     Attributes:
@@ -26,14 +26,16 @@ def image_of(record: dict[str, Any]) -> str | None:
     """Path of a record's image; None where it has no `image` key (null counts as none).
 
     Raises:
-        Odd: it has several images, or something that is no path.
+        InvalidRecordError: it has several images, or something that is no path.
     """
     image = record.get("image")
     if image is None or (isinstance(image, str) and image):
         return image
     if isinstance(image, list):
-        raise Odd("several_images", f"`image` is a list of {len(image)}; give one path")
-    raise Odd("image_not_a_path", f"`image` is {image!r:.80}")
+        raise InvalidRecordError(
+            "several_images", f"`image` is a list of {len(image)}; give one path"
+        )
+    raise InvalidRecordError("image_not_a_path", f"`image` is {image!r:.80}")
 
 
 def is_text_only(record: dict[str, Any]) -> bool:
@@ -42,7 +44,7 @@ def is_text_only(record: dict[str, Any]) -> bool:
         return False
     try:
         return bool(parse(record))
-    except Odd:
+    except InvalidRecordError:
         return False
 
 
@@ -53,17 +55,21 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
     often: the image is shown at the front of the question that held it; of several, the first.
 
     Raises:
-        Odd: the conversation is not one, or does not fit the record's image.
+        InvalidRecordError: the conversation is not one, or does not fit the record's image.
     """
     image = image_of(record)
     entries = record.get("conversations")
     if entries is None:
         return ()
     if not isinstance(entries, list):
-        raise Odd("conversations_not_a_list", f"`conversations` is a {type(entries).__name__}")
+        raise InvalidRecordError(
+            "conversations_not_a_list", f"`conversations` is a {type(entries).__name__}"
+        )
     texts = [_text(entry, number) for number, entry in enumerate(entries, start=1)]
     if len(texts) % 2:
-        raise Odd("turn_without_answer", f"question {len(texts) // 2 + 1} has no answer")
+        raise InvalidRecordError(
+            "turn_without_answer", f"question {len(texts) // 2 + 1} has no answer"
+        )
     questions, answers = texts[::2], texts[1::2]
     _check_answers(answers)
     if texts:
@@ -79,13 +85,17 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
 def _text(entry: object, number: int) -> str:
     """Text of an entry whose role is the one that is due."""
     if not isinstance(entry, dict) or not isinstance(entry.get("value"), str):
-        raise Odd("bad_turn", f"entry {number} is no object with a text `value`")
+        raise InvalidRecordError("bad_turn", f"entry {number} is no object with a text `value`")
     role = entry.get("from")
     if role not in ROLES:
-        raise Odd("unknown_role", f"entry {number} is from {role!r:.40}; known: human, gpt")
+        raise InvalidRecordError(
+            "unknown_role", f"entry {number} is from {role!r:.40}; known: human, gpt"
+        )
     due = ROLES[(number - 1) % 2]
     if role != due:
-        raise Odd("roles_not_alternating", f"entry {number} is from {role}, not {due}")
+        raise InvalidRecordError(
+            "roles_not_alternating", f"entry {number} is from {role}, not {due}"
+        )
     text: str = entry["value"]
     return text
 
@@ -93,17 +103,21 @@ def _text(entry: object, number: int) -> str:
 def _check_answers(answers: list[str]) -> None:
     for number, answer in enumerate(answers, start=1):
         if not answer.strip():
-            raise Odd("empty_answer", f"answer {number} is empty")
+            raise InvalidRecordError("empty_answer", f"answer {number} is empty")
         if IMAGE in answer:
-            raise Odd("image_token_in_answer", f"answer {number} holds {IMAGE}")
+            raise InvalidRecordError("image_token_in_answer", f"answer {number} holds {IMAGE}")
 
 
 def _check_image_tokens(image: str | None, questions: list[str], answers: list[str]) -> None:
     shown = any(IMAGE in question for question in questions)
     if shown and image is None:
-        raise Odd("image_token_without_image", f"{IMAGE} in the text but no `image` key")
+        raise InvalidRecordError(
+            "image_token_without_image", f"{IMAGE} in the text but no `image` key"
+        )
     if image is not None and not shown:
-        raise Odd("image_without_token", f"an `image` key but no {IMAGE} in any question")
+        raise InvalidRecordError(
+            "image_without_token", f"an `image` key but no {IMAGE} in any question"
+        )
 
 
 def without_image_token(question: str) -> str:

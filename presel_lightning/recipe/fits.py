@@ -13,7 +13,7 @@ from presel_lightning.callbacks import SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
 from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.ranks import agree, rank_zero
+from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
 
 UNSCORED = ("reference", "held_out_a", "held_out_b")
@@ -25,7 +25,7 @@ class Fitting(Instructions):
 
     def fit_model(self, name: str, uids: np.ndarray, stage: str) -> None:
         """Tune the pre-instruction checkpoint on some samples, for one arm."""
-        module = self.parts.model(stage)
+        module = self.factory.model(stage)
         module.seed = self.plan.seed
         if module.tune == "none":
             raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
@@ -42,13 +42,15 @@ class Fitting(Instructions):
                 SaveModel(folder),
                 *([] if name in UNSCORED else [scorer]),
             ]
-            trainer = self.parts.trainer(stage, self.out / "logs" / name, callbacks)
+            trainer = self.factory.trainer(stage, self.out / "logs" / name, callbacks)
             passes = trainer.accumulate_grad_batches = self.data.passes(trainer.world_size)
             # Lightning counts passes: with another number of them a fit begins again
             checkpoints = self.out / "work" / f"fit-{name}-{key}-{passes}"
             saver.dirpath = str(checkpoints)
             start = time.perf_counter()
-            trainer.fit(module, datamodule=self.data, ckpt_path=agree(lambda: newest(checkpoints)))
+            trainer.fit(
+                module, datamodule=self.data, ckpt_path=broadcast(lambda: newest(checkpoints))
+            )
             took = time.perf_counter() - start - scorer.seconds()
             if rank_zero():
                 for leftover in (self.out / "work").glob(f"fit-{name}-*"):
@@ -72,8 +74,8 @@ class Fitting(Instructions):
         return fingerprint(
             {
                 "fit": 2,
-                "model": self.parts.model(stage).fingerprint(),
-                "trainer": self.parts.trainer_settings(stage),
+                "model": self.factory.model(stage).fingerprint(),
+                "trainer": self.factory.trainer_settings(stage),
                 "data": [self.data.template, self.data.max_length, self.data.batch_size],
                 "seed": self.plan.seed,
                 "records": self.records_digest(uids),

@@ -14,7 +14,7 @@ from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.files import write_text
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
-from presel_lightning.run.ranks import agree
+from presel_lightning.run.ranks import broadcast
 from presel_lightning.run.stages import Facts
 
 
@@ -32,7 +32,7 @@ class Instructions(Scoring):
         pool = self.data.pool
         if annotator is not None and annotator.hides:
             pool = pool.hidden()
-        if given := agree(lambda: read_answers(self.answers)):
+        if given := broadcast(lambda: read_answers(self.answers)):
             pool = pool.answered(given)
         self.data.pool = pool
 
@@ -83,7 +83,7 @@ class Instructions(Scoring):
             raise InstructionsMissing(self.told(len(missing), len(uids), what, path))
 
         if len(missing):
-            agree(wait)
+            broadcast(wait)
 
     def told(self, missing: int, of: int, what: str, path: Path) -> str:
         """What a person has to do now, and what it costs."""
@@ -130,9 +130,9 @@ class Instructions(Scoring):
             asked = self.requests(wanted, what)
             left = [r for r in asked if not pool.has_instruction[pool.rows([r.uid])[0]]]
             if left and (cost := annotator.estimate(left, self.answers)) is not None:
-                self.runner.tell(f"  {len(left)} instructions to write, about {cost:,.2f}")
+                self.runner.print(f"  {len(left)} instructions to write, about {cost:,.2f}")
             answers = annotator.annotate(asked, self.answers, pool)
-            self.tell_answers(answers, what)
+            self.print_answers(answers, what)
             self.runner.ledger.record(
                 "annotations",
                 status="done",
@@ -143,20 +143,20 @@ class Instructions(Scoring):
             )
 
         start = time.perf_counter()
-        agree(work)
+        broadcast(work)
         self.use_answers()
         return True
 
-    def tell_answers(self, answers: Answers, what: str) -> None:
+    def print_answers(self, answers: Answers, what: str) -> None:
         """Say what came in."""
         cost = "" if answers.cost is None else f", {answers.cost:,.4f} paid so far"
-        self.runner.tell(
+        self.runner.print(
             f"[green]✓[/] {'answers':<12} {len(answers.conversations)} of the {what}{cost}"
         )
         for note in answers.notes:
-            self.runner.tell(f"  {note}")
+            self.runner.print(f"  {note}")
         if answers.problems:
-            self.runner.tell(
+            self.runner.print(
                 f"[yellow]![/] {len(answers.problems)} answers could not be used: "
                 f"{self.answers / 'problems.csv'}"
             )

@@ -19,7 +19,7 @@ from presel_lightning.tasks import Embed, FineTune
 Arm = Literal["full", "random", "untrained"]
 
 
-class Parts(Protocol):
+class StageFactory(Protocol):
     """Builds what a stage needs, afresh, from the configuration and the stage's overrides."""
 
     def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:

@@ -22,7 +22,7 @@ from presel_lightning.loading.datamodule import count_of
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.passes.base import SignalStages
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
-from presel_lightning.run.ranks import agree, rank_zero
+from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
 from presel_lightning.selectors import Random
 
@@ -67,7 +67,7 @@ class Recipe(SignalStages):
             self.runner.ledger.update(state="selected", counts=self.counts())
             problems = self.runner.ledger.stage("pool")["problems"]
             left_out = f"; left out: {self.out / 'problems.csv'}" if problems else ""
-            self.runner.tell(f"selected: {self.out / 'selection' / 'selected.json'}{left_out}")
+            self.runner.print(f"selected: {self.out / 'selection' / 'selected.json'}{left_out}")
         return selected
 
     def prepare(self, signals: Sequence[str]) -> None:
@@ -126,7 +126,7 @@ class Recipe(SignalStages):
         uids = np.empty(0, dtype=object)
         if data.always_reference or data.needs_reference(self.plan.selector):
             seed = self.plan.seed
-            earlier = agree(lambda: self.rounds.reference(pool, seed)) if data.extend else []
+            earlier = broadcast(lambda: self.rounds.reference(pool, seed)) if data.extend else []
             uids = data.split_reference(seed, earlier)
         data.pool = pool.with_reference(uids)
         self.write_reference(uids)
@@ -139,8 +139,8 @@ class Recipe(SignalStages):
         method = fingerprint([plan.selector_spec, plan.selector.fingerprint(), plan.seed])
         earlier: list[str] = []
         if self.data.extend:
-            earlier = agree(lambda: self.rounds.selected(pool, method, budget))
-        losses = agree(lambda: self.known_losses(reference))
+            earlier = broadcast(lambda: self.rounds.selected(pool, method, budget))
+        losses = broadcast(lambda: self.known_losses(reference))
         key = self.keys["selection"] = fingerprint(
             {
                 "selection": 2,
@@ -168,7 +168,7 @@ class Recipe(SignalStages):
 
         self.runner.stage("selection", key, files, work)
         for warning in self.runner.ledger.stage("selection").get("warnings", []):
-            self.runner.tell(f"[yellow]![/] {escape(warning)}")
+            self.runner.print(f"[yellow]![/] {escape(warning)}")
 
     def fit_baselines(self) -> dict[str, Path | None]:
         """Train the arms that stand beside the final one, as far as their instructions exist."""
@@ -188,7 +188,7 @@ class Recipe(SignalStages):
                 left_out[arm] = (
                     f"{missing} of its {len(candidates[arm])} images have no instruction"
                 )
-                self.runner.tell(f"[yellow]![/] {arm:<12} left out: {left_out[arm]}")
+                self.runner.print(f"[yellow]![/] {arm:<12} left out: {left_out[arm]}")
                 continue
             self.fit_model(arm, candidates[arm], stage="final")
             arms[arm] = self.out / "models" / arm
@@ -202,7 +202,7 @@ class Recipe(SignalStages):
             return
         self.runner.ledger.update(state="done", counts=self.counts())
         write_report(self.out, self.data.pool.image_root)
-        log_report(self.parts.loggers(), self.out, self.data.pool.image_root)
+        log_report(self.factory.loggers(), self.out, self.data.pool.image_root)
         print_summary(self.out)
 
     def counts(self) -> dict[str, int]:

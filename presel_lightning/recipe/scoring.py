@@ -9,11 +9,11 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.intervals.published import full_scores
 from presel_lightning.eval.intervals.relative import benchmark_table
 from presel_lightning.models import describe_checkpoint
-from presel_lightning.recipe.plan import Parts, Plan
+from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.rounds import Rounds
 from presel_lightning.run.files import read_json, write_json
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.ranks import agree, rank_zero
+from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, Runner, devices_of
 from presel_lightning.signals.base import Signals
 from presel_lightning.tasks import FineTune
@@ -24,11 +24,11 @@ class Scoring:
 
     Args:
         plan: what the run is asked to do.
-        parts: builds what a stage needs.
+        factory: builds what a stage needs.
     """
 
-    def __init__(self, plan: Plan, parts: Parts) -> None:
-        self.plan, self.parts = plan, parts
+    def __init__(self, plan: Plan, factory: StageFactory) -> None:
+        self.plan, self.factory = plan, factory
         self.out, self.data = plan.out, plan.data
         self.runner = Runner(plan.out)
         self.signals = Signals(plan.out / "signals")
@@ -45,7 +45,7 @@ class Scoring:
         def work() -> Facts:
             used: Facts = {}
             for arm, scorer in scorers.items():
-                if not agree(scorer.done):
+                if not broadcast(scorer.done):
                     used = self.score(arms[arm], scorer)
             if rank_zero():
                 scores = {arm: read_json(scorer.path) for arm, scorer in scorers.items()}  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ class Scoring:
         key = fingerprint(
             {"arms": {arm: scorer.key for arm, scorer in scorers.items()}, "full": self.full}
         )
-        if not agree(lambda: all(scorer.done() for scorer in scorers.values())) and rank_zero():
+        if not broadcast(lambda: all(scorer.done() for scorer in scorers.values())) and rank_zero():
             self.runner.ledger.record("benchmarks", status="again")  # what failed before
         self.runner.stage("benchmarks", key, [self.out / "benchmark.json"], work, together=True)
 
@@ -73,7 +73,7 @@ class Scoring:
 
     def key_of_untrained(self) -> str:
         """Name the pre-instruction model, however it would be tuned."""
-        facts = self.parts.model("final").fingerprint()
+        facts = self.factory.model("final").fingerprint()
         return fingerprint([facts[name] for name in ("checkpoint", "quantization", "dtype")])
 
     def scorer(self, arm: str) -> Benchmark:
@@ -93,8 +93,8 @@ class Scoring:
             checkpoint: folder or hub id; None for the pre-instruction model.
             scorer: the benchmarks.
         """
-        trainer = self.parts.trainer("final", self.out / "logs" / "benchmarks")
-        untrained = self.parts.model("final", tune="none")
+        trainer = self.factory.trainer("final", self.out / "logs" / "benchmarks")
+        untrained = self.factory.model("final", tune="none")
         module = untrained if checkpoint is None else self.trained("final", checkpoint)
         module.configure_model()
         scorer.run(trainer, module.to(trainer.strategy.root_device))
@@ -102,7 +102,7 @@ class Scoring:
 
     def trained(self, stage: str, checkpoint: str | Path) -> FineTune:
         """A module that only looks at a model."""
-        return self.parts.model(stage, checkpoint=str(checkpoint), components=None, tune="none")
+        return self.factory.model(stage, checkpoint=str(checkpoint), components=None, tune="none")
 
     def examine_benchmarks(self) -> dict[str, float] | None:
         """Read what the arms will be scored on and compared with before anything is trained.
@@ -119,7 +119,7 @@ class Scoring:
             return None
         full = full_scores(self.plan.full_scores)
         if names and not full.keys() & set(names):
-            self.runner.tell(
+            self.runner.print(
                 f"[yellow]![/] full_scores {self.plan.full_scores} has none of the benchmarks "
                 f"{', '.join(names)}: no relative performance; its names are {', '.join(full)}"
             )
@@ -136,5 +136,5 @@ class Scoring:
         for benchmark, found in scorer.scores.items():
             score = "no score" if found["score"] is None else f"{found['score']:.2f}"
             tasks = ", ".join(f"{task} {value:.1f}" for task, value in found["tasks"].items())
-            self.runner.tell(f"{benchmark}: [bold]{score}[/] ({tasks})")
-        self.runner.tell(f"scores: {scorer.path}")
+            self.runner.print(f"{benchmark}: [bold]{score}[/] ({tasks})")
+        self.runner.print(f"scores: {scorer.path}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from presel_lightning.errors import UserError
-from presel_lightning.run.ranks import agree, rank_zero
+from presel_lightning.run.ranks import broadcast, rank_zero
 
 
 def occupy(out: Path) -> None:
@@ -17,7 +17,7 @@ def occupy(out: Path) -> None:
     Raises:
         UserError: it cannot be made, or another process works in it.
     """
-    agree(lambda: enter(out) if rank_zero() else None)
+    broadcast(lambda: enter(out) if rank_zero() else None)
 
 
 def enter(out: Path) -> None:

@@ -7,7 +7,7 @@ import threading
 import time
 
 
-def end_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """Watch a parent from now on; leave nothing running behind one that was killed."""
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 

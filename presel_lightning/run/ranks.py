@@ -18,13 +18,13 @@ from lightning.pytorch.strategies.launchers.subprocess_script import _Subprocess
 from lightning.pytorch.utilities import rank_zero_only
 
 from presel_lightning.errors import PreselError
-from presel_lightning.run.process_watch import end_with
+from presel_lightning.run.process_watch import exit_with_parent
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(days=7)
+COLLECTIVE_TIMEOUT = timedelta(days=7)
 """How long the others wait while the first process decodes images or has answers written."""
-SIGHT = 60.0
+FILESYSTEM_TIMEOUT = 60.0
 """Seconds until a file that one machine has written is seen by all others."""
 
 
@@ -35,17 +35,17 @@ def join(trainer: Trainer) -> None:
     joined.
     """
     launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher) or grouped():
+    if not isinstance(launcher, _SubprocessScriptLauncher) or is_distributed():
         return
     environment = launcher.cluster_environment
     if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
-        end_with(os.getppid())
+        exit_with_parent(os.getppid())
     logging.getLogger(_ChildProcessObserver.__module__).setLevel(logging.INFO)  # who was killed
     launcher.launch(trainer.strategy.setup_environment)
-    meet()
+    barrier()
 
 
-def grouped() -> bool:
+def is_distributed() -> bool:
     """Whether there are several processes."""
     return dist.is_available() and dist.is_initialized()
 
@@ -55,51 +55,51 @@ def rank_zero() -> bool:
     return bool(getattr(rank_zero_only, "rank", 0) == 0)
 
 
-def place() -> tuple[int, int]:
+def rank_and_world() -> tuple[int, int]:
     """This process's rank and the number of processes."""
-    return (dist.get_rank(), dist.get_world_size()) if grouped() else (0, 1)
+    return (dist.get_rank(), dist.get_world_size()) if is_distributed() else (0, 1)
 
 
-def agree(decide: Callable[[], T]) -> T:
+def broadcast(decide: Callable[[], T]) -> T:
     """Let the first process decide or work for all; the others wait, and fail if it fails.
 
     Raises:
         PreselError: what the first process raised, or it has ended.
     """
-    if not grouped():
+    if not is_distributed():
         return decide()
-    told: list[Any] = [None, None]  # the result; exit code and message of a failure
+    outcome: list[Any] = [None, None]  # the result; exit code and message of a failure
     failure: PreselError | None = None
     if rank_zero():
         try:
-            told[0] = decide()
+            outcome[0] = decide()
         except PreselError as error:
-            failure, told[1] = error, (error.exit_code, str(error))
-    talk(dist.broadcast_object_list, told, src=0)
-    if told[1] is not None:
-        raise failure or PreselError.with_code(*told[1], told=True)
-    result: T = told[0]
+            failure, outcome[1] = error, (error.exit_code, str(error))
+    _collective(dist.broadcast_object_list, outcome, src=0)
+    if outcome[1] is not None:
+        raise failure or PreselError.with_code(*outcome[1], reported=True)
+    result: T = outcome[0]
     return result
 
 
 def gather(rows: list[T]) -> list[T]:
     """The rows of all processes, in the order of their ranks, on every process."""
-    if not grouped():
+    if not is_distributed():
         return rows
     parts: list[list[T]] = [[] for _ in range(dist.get_world_size())]
-    talk(dist.all_gather_object, parts, rows)
+    _collective(dist.all_gather_object, parts, rows)
     return [row for part in parts for row in part]
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until every process is here."""
     gather([])
 
 
-def talk(say: Callable[..., None], *what: Any, **how: Any) -> None:  # noqa: ANN401 - see `dist`
+def _collective(say: Callable[..., None], *what: Any, **how: Any) -> None:  # noqa: ANN401 - see `dist`
     """Exchange objects, however long it takes, and tell at once that another process has ended."""
     try:
-        say(*what, **how, group=line())
+        say(*what, **how, group=gloo_group())
     except RuntimeError as error:
         raise PreselError(
             "another process of this run has ended; what it printed tells why. The same command "
@@ -108,19 +108,19 @@ def talk(say: Callable[..., None], *what: Any, **how: Any) -> None:  # noqa: ANN
 
 
 @cache
-def line() -> dist.ProcessGroup | None:
+def gloo_group() -> dist.ProcessGroup | None:
     """All processes, over gloo: it sees that one has died where NCCL waits for half an hour."""
-    group: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=PATIENCE)
+    group: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
     return group
 
 
-def until(seen: Callable[[], bool], what: object) -> None:
+def wait_for(seen: Callable[[], bool], what: object) -> None:
     """Wait for what another process has written; a shared disk may show it late.
 
     Raises:
         PreselError: it does not appear.
     """
-    end = time.monotonic() + SIGHT
+    end = time.monotonic() + FILESYSTEM_TIMEOUT
     while not seen():
         if time.monotonic() > end:
             raise PreselError(

@@ -14,7 +14,7 @@ from lightning import Trainer
 
 from presel_lightning.console import console, seconds
 from presel_lightning.run.ledger import Ledger
-from presel_lightning.run.ranks import agree, grouped, meet, rank_zero, until
+from presel_lightning.run.ranks import barrier, broadcast, is_distributed, rank_zero, wait_for
 
 Facts = dict[str, Any]
 
@@ -54,7 +54,7 @@ class Runner:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.ledger = Ledger(out / "run.json")
-        self._told: set[str] = set()
+        self._printed: set[str] = set()
 
     def stage(
         self,
@@ -78,13 +78,13 @@ class Runner:
         def done() -> bool:
             return self.ledger.is_done(name, key, artifacts)
 
-        key, there = agree(lambda: (key, done()))
+        key, there = broadcast(lambda: (key, done()))
         if there:
-            self._tell_stage(name, f"[dim]·[/] {name:<12} [dim]reused[/]")
+            self._print_stage(name, f"[dim]·[/] {name:<12} [dim]reused[/]")
         else:
-            self.do(name, key, artifacts, work if together else lambda: agree(work))
-        if grouped():
-            until(done, self.out)
+            self.do(name, key, artifacts, work if together else lambda: broadcast(work))
+        if is_distributed():
+            wait_for(done, self.out)
 
     def do(self, name: str, key: str, artifacts: Sequence[Path], work: Callable[[], Facts]) -> None:
         """Do a stage, and write down at its end that it is done."""
@@ -106,19 +106,19 @@ class Runner:
             told = ", ".join(
                 f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if k not in SILENT
             )
-            self._tell_stage(name, f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
-        meet()
+            self._print_stage(name, f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
+        barrier()
 
     def _relative(self, artifacts: Sequence[Path]) -> str:
         return artifacts[0].relative_to(self.out).as_posix() if artifacts else ""
 
-    def _tell_stage(self, name: str, line: str) -> None:
+    def _print_stage(self, name: str, line: str) -> None:
         """Print a stage's line once: the split is written again when its answers are there."""
-        if name not in self._told:
-            self.tell(line)
-        self._told.add(name)
+        if name not in self._printed:
+            self.print(line)
+        self._printed.add(name)
 
-    def tell(self, line: str) -> None:
+    def print(self, line: str) -> None:
         """Print one line, once for all processes."""
         if rank_zero():
             console.print(line, soft_wrap=True)

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 
 from presel_lightning.loading.samplers import Blocks
 from presel_lightning.run.files import replacing
-from presel_lightning.run.ranks import agree, meet, rank_zero, until
+from presel_lightning.run.ranks import barrier, broadcast, rank_zero, wait_for
 
 if TYPE_CHECKING:
     from presel_lightning.loading.datamodule import SelectionDataModule
@@ -45,15 +45,15 @@ class BlockWriter(BasePredictionWriter):
 
     def fill(self, trainer: Trainer, module: LightningModule, data: SelectionDataModule) -> None:
         """Compute the blocks that are missing, each process its own, until the first has all."""
-        pending = agree(self.pending)
+        pending = broadcast(self.pending)
         if not pending:
             return
         trainer.callbacks.append(self)  # type: ignore[attr-defined]
         data.serve(pending)
         trainer.predict(module, datamodule=data, return_predictions=False)
-        meet()
+        barrier()
         if rank_zero():
-            until(lambda: not self.pending(), self.folder)
+            wait_for(lambda: not self.pending(), self.folder)
 
     def write_on_batch_end(
         self,

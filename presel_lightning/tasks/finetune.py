@@ -17,7 +17,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from presel_lightning.console import console
 from presel_lightning.errors import UserError
-from presel_lightning.functional.token_loss import all_foretold, sample_losses
+from presel_lightning.functional.token_loss import sample_losses, teacher_forced_match
 from presel_lightning.loading.encoder import SIDES
 from presel_lightning.models import (
     Components,
@@ -224,7 +224,7 @@ class FineTune(LightningModule):
             "loss_with_question": with_sum / n_tokens,
             "loss_without_question": without_sum / n_without,
             "n_tokens": n_tokens,
-            "correct": all_foretold(logits[0], labels[0]),
+            "correct": teacher_forced_match(logits[0], labels[0]),
         }
 
     def prefix_to_share(self, agreed: int) -> int:

@@ -32,7 +32,7 @@ def recipe_of(pool_folder: Path, out: Path, *more: str) -> Recipe:
 def look(recipe: Recipe, **options: Any) -> tuple[Report, str]:
     """The report, and what was on the screen."""
     console = Console(file=io.StringIO(), width=120)
-    report = check(recipe.plan, recipe.parts, console, **options)
+    report = check(recipe.plan, recipe.factory, console, **options)
     return report, console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -76,7 +76,7 @@ def test_a_sound_run_is_told_truly(pool_folder: Path, tmp_path: Path) -> None:
     assert {what for what, _ in report.facts["tasks"]} == set(SIZES)
     assert "reference 9, budget 32" in figure(report, "selection", "PreSel")
     assert figure(report, "benchmarks", "tiny").startswith("16")
-    module = recipe.parts.model("final")
+    module = recipe.factory.model("final")
     module.configure_model()
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
     assert f"{trained / 1e6:,.1f} M" in figure(report, "model", "trained (lora)")
@@ -87,7 +87,7 @@ def test_lengths_are_those_of_the_training_set(pool_folder: Path, tmp_path: Path
     report, _ = look(recipe)
     recipe.pool()
     data = recipe.plan.data
-    encoder = data.encoder(recipe.parts.model("final").processor)
+    encoder = data.encoder(recipe.factory.model("final").processor)
     one_more = replace(encoder, max_length=31)
     turns = [data.pool.sample(row).turns for row in range(len(data.pool))]
     cut = sum(len(one_more(each).input_ids) == 31 for each in turns)

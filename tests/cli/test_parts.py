@@ -19,7 +19,7 @@ def settings(out: Path, *more: str) -> dict[str, Any]:
     """What a fit's fingerprint holds of the Trainer."""
     recipe, _ = recipe_from("fit", ["--out", str(out), *more], "run")
     leave()
-    return recipe.parts.trainer_settings("final")
+    return recipe.factory.trainer_settings("final")
 
 
 def test_a_fit_is_named_by_callbacks_and_plugins_that_may_change_it(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from presel_lightning.data.conversation import Odd, is_text_only, parse
+from presel_lightning.data.conversation import InvalidRecordError, is_text_only, parse
 from presel_lightning.errors import UserError
 from presel_lightning.loading.llava_encoder import Encoder
 from presel_lightning.loading.templates import TEMPLATES
@@ -113,7 +113,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("record", "problem"), FAULTS)
 def test_faults(record: dict[str, Any], problem: str) -> None:
-    with pytest.raises(Odd) as odd:
+    with pytest.raises(InvalidRecordError) as odd:
         parse(record)
     assert odd.value.problem == problem and str(odd.value)
     assert not is_text_only(record)

@@ -14,7 +14,7 @@ from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.models.llava_processor import load_image_processor
 from presel_lightning.recipe.fits import UNSCORED, Fitting
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
-from presel_lightning.run.ranks import agree, rank_zero
+from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
 from presel_lightning.signals.base import (
     FEATURES,
@@ -51,7 +51,7 @@ class SignalStages(Fitting):
         key = self.keys["losses"] = self.key_of_losses(reference)
 
         def work() -> Facts:
-            trainer = self.parts.trainer("losses", self.out / "logs" / "losses")
+            trainer = self.factory.trainer("losses", self.out / "logs" / "losses")
             loop = IRSLoop(self.out / "work" / f"losses-{key}-{self.blocks}")
             table = loop.run(trainer, model, self.data, reference)
             if rank_zero():
@@ -67,7 +67,7 @@ class SignalStages(Fitting):
     def key_of_losses(self, reference: np.ndarray) -> str:
         """Name the paired losses by the reference fit and what they are computed in."""
         fit = self.key_of_fit("reference", reference, stage="reference")
-        how = self.how(self.parts.model("losses", tune="none"))
+        how = self.how(self.factory.model("losses", tune="none"))
         return fingerprint({"losses": 1, "model": fit, "how": how})
 
     def known_losses(self, reference: np.ndarray) -> str | None:
@@ -92,7 +92,7 @@ class SignalStages(Fitting):
         halves = halves_of(self.data.pool, reference, self.plan.seed)
         for name, half in zip(UNSCORED[1:], halves, strict=True):
             self.fit_model(name, half, stage="final")
-        start = self.parts.model("losses", tune="none")
+        start = self.factory.model("losses", tune="none")
         key = self.keys["held_out"] = fingerprint(
             {
                 "held_out": 1,
@@ -111,7 +111,7 @@ class SignalStages(Fitting):
             tables = []
             for number, (model, uids) in enumerate(zip(models, parts, strict=True)):
                 folder = self.out / "work" / f"held-out-{key}-{number}-{self.blocks}"
-                trainer = self.parts.trainer("losses", self.out / "logs" / "held_out")
+                trainer = self.factory.trainer("losses", self.out / "logs" / "held_out")
                 tables.append(IRSLoop(folder).run(trainer, model, self.data, uids))
             if rank_zero():
                 self.signals.write_held_out_loss(*tables)
@@ -123,7 +123,7 @@ class SignalStages(Fitting):
 
     def features(self) -> None:
         """Embed every distinct image once; what lies there of an earlier round is used again."""
-        module, pool = self.parts.embed(), self.data.pool
+        module, pool = self.factory.embed(), self.data.pool
         images, first, place = np.unique(pool.image, return_index=True, return_inverse=True)
         sizes = pool.image_bytes[first]
         encoder = fingerprint([module.fingerprint(), self.precision("features")])
@@ -133,7 +133,7 @@ class SignalStages(Fitting):
         )
 
         def work() -> Facts:
-            known = agree(lambda: self.signals.known_features(encoder, images, sizes))
+            known = broadcast(lambda: self.signals.known_features(encoder, images, sizes))
             new = np.flatnonzero(known < 0)
             # what is known may change between two starts, and the blocks with it
             blocks = f"{self.data.block_size}-{digest_lines(images[new])}"
@@ -142,7 +142,7 @@ class SignalStages(Fitting):
             writer = BlockWriter(
                 folder, self.data.show(paths, load_image_processor(module.checkpoint))
             )
-            trainer = self.parts.trainer("features", self.out / "logs" / "features")
+            trainer = self.factory.trainer("features", self.out / "logs" / "features")
             writer.fill(trainer, module, self.data)
             if rank_zero():
                 embedded = writer.merge()["features"] if len(new) else np.empty((0, 0))
@@ -174,7 +174,7 @@ class SignalStages(Fitting):
 
     def precision(self, stage: str) -> str:
         """What a pass of a stage computes in."""
-        return str(self.parts.trainer_settings(stage)["precision"])
+        return str(self.factory.trainer_settings(stage)["precision"])
 
 
 def halves_of(pool: Pool, reference: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
