@@ -24,7 +24,7 @@ from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import write_text
 from presel_lightning.run.lock import leave, occupy
 from presel_lightning.run.ranks import join, rank_zero
-from presel_lightning.signals.base import KNOWN
+from presel_lightning.signals import Signal
 from presel_lightning.tasks import FineTune
 
 
@@ -86,9 +86,11 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     plan = plan_from(parser, config, Path(config.out or f"runs/{folder_of(command, config, name)}"))
     refuse_other(command, plan.out)
     refuse_inside(plan.out, plan.data.annotations)
-    unknown = set(plan.selector.needs) - set(KNOWN)
+    unknown = set(plan.selector.needs) - set(Signal.known)
     if unknown:
-        raise UserError(f"selector needs {', '.join(unknown)}; known: {', '.join(KNOWN)}")
+        raise UserError(
+            f"selector needs {', '.join(unknown)}; known: {', '.join(sorted(Signal.known))}"
+        )
     if config.trainer.accumulate_grad_batches != 1:
         raise UserError(
             "trainer.accumulate_grad_batches is counted from data.batch_size (over all devices) and "

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from presel_lightning.data.pool import Pool
 from presel_lightning.records import Selection
 from presel_lightning.run.files import replacing
+from presel_lightning.run.fingerprint import digest_lines
 
 
 def write_llava(path: Path, pool: Pool, uids: np.ndarray) -> None:
@@ -101,3 +102,12 @@ def read_selected(out: Path) -> np.ndarray:
     uids = np.asarray(table["uid"].to_pylist(), dtype=object)
     selected: np.ndarray = uids[table["selected"].to_numpy(zero_copy_only=False)]
     return selected
+
+
+def records_digest(pool: Pool, uids: np.ndarray) -> str:
+    """Name samples by what a fit sees of them: uid, size of the image file, conversation."""
+    rows = np.sort(pool.rows(uids))
+    return digest_lines(
+        f"{pool.uid[row]} {pool.image_bytes[row]} {pool.turns_digest[row].tobytes().hex()}"
+        for row in rows
+    )

@@ -6,18 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presel_lightning.check.cost import (
-    PUBLISHED_PARAMETERS,
-    Throughput,
-    Work,
-    disk_bytes,
-    gpu_hours,
-    gpu_memory,
-)
+from presel_lightning.check.cost import disk_bytes, gpu_hours, gpu_memory
 from presel_lightning.check.network import Network
 from presel_lightning.check.report import share, size
+from presel_lightning.recipe.passes.base import PUBLISHED_PARAMETERS, Throughput, Work
 
-ONE_EPOCH = {"reference": 1.0, "final": 1.0}
+NEEDS = ("features", "paired_loss")
 LLAVA665K = Work(31_230, 624_610, {"final": 93_692, "full": 665_298}, 624_610)
 # LLaVA-1.5-7B in bf16 with LoRA of rank 128 (319.8 M) and its projector (21.0 M)
 LLAVA15 = Network(7_063_000_000, 340_800_000, 14.1e9, 4096, 32, 32_064)
@@ -26,7 +20,7 @@ LLAVA15 = Network(7_063_000_000, 340_800_000, 14.1e9, 4096, 32, 32_064)
 def test_published_cost_comes_back() -> None:
     """Source: PreSel's cost table: selection 9.0, fit 11.0, full 76.0 GPU-hours."""
     speed = Throughput().scaled(int(PUBLISHED_PARAMETERS))
-    hours = gpu_hours(LLAVA665K, speed, ONE_EPOCH)
+    hours = gpu_hours(LLAVA665K, speed, NEEDS)
     selection = hours["reference"] + hours["losses"] + hours["features"]
     assert selection == pytest.approx(9.0, abs=0.2)
     assert hours["final"] == pytest.approx(11.0, abs=0.3)
@@ -41,7 +35,7 @@ def test_twice_the_model_takes_twice_the_time() -> None:
 
 
 def test_stages_without_samples_cost_nothing() -> None:
-    hours = gpu_hours(Work(0, 0, {"final": 100}, 100), Throughput(), ONE_EPOCH)
+    hours = gpu_hours(Work(0, 0, {"final": 100}, 100), Throughput(), NEEDS)
     assert list(hours) == ["final"]
 
 

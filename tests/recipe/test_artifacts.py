@@ -11,7 +11,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.data import Pool, load_pool
 from presel_lightning.recipe.artifacts import write_selection
 from presel_lightning.selectors import Random
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli.main import main
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments
 
 

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from presel_lightning.cli.main import main
-from presel_lightning.recipe.passes.base import SignalStages
+from presel_lightning.recipe.passes.base import Pass
 from presel_lightning.run.ledger import Ledger
 from tests.conftest import fit_arguments
 from tests.run.test_torchrun import free_port
@@ -113,7 +113,7 @@ def test_a_pass_of_which_every_block_is_there_is_merged_once(
 ) -> None:
     """Killed between the last block and the end of the stage, and then started as two."""
     with monkeypatch.context() as patch:
-        patch.setattr(SignalStages, "clear", lambda self, pattern: None)
+        patch.setattr(Pass, "clear", lambda self, pattern: None)
         assert main(select(pool_folder, tuned)) == 0
     forget(tuned)
     logs = [tmp_path / f"log-{number}" for number in range(2)]

@@ -14,7 +14,7 @@ from presel_lightning import selectors
 from presel_lightning.data import Pool
 from presel_lightning.errors import MissingSignalError
 from presel_lightning.selectors import FromFile, Selector
-from presel_lightning.signals.base import FEATURES, KNOWN, ON_REFERENCE, Signals
+from presel_lightning.signals import Features, Signal, Signals
 from tests.selectors.pools import Case, Pair, make_pair, make_pool, make_signals
 
 MIXED = {"a": 130, "b": 41, "single": 1, "twins": 12}
@@ -59,7 +59,7 @@ def meetings() -> list[tuple[type[Selector], str]]:
         (kind, name)
         for kind in concrete()
         for name, case in CASES.items()
-        if case.reference or not ON_REFERENCE.intersection(kind.needs)
+        if case.reference or not any(Signal.known[need].on_reference for need in kind.needs)
     ]
 
 
@@ -139,7 +139,7 @@ class TestContract:
     ) -> None:
         """Of images that are all alike a task gives the first by uid, whatever it gives of it."""
         pool, signals = pairs["copies"]
-        if FEATURES not in kind.needs:
+        if Features.name not in kind.needs:
             return  # does not look at images
         chosen = build(kind, tmp_path, pool, 20).select(pool, signals, 20, seed=0)
         for task, count in chosen.budgets.items():
@@ -162,11 +162,11 @@ class TestContract:
     ) -> None:
         pool, _ = pairs["mixed"]
         signals = make_signals(tmp_path / "signals", CASES["mixed"], pool)
-        for name in set(KNOWN) - set(kind.needs):
+        for name in set(Signal.known) - set(kind.needs):
             take_away(signals, name)
         chosen = build(kind, tmp_path, pool, 10).select(pool, signals, 10, seed=0)
         assert len(chosen.uids) == 10
 
     def test_says_what_it_is_and_needs(self, kind: type[Selector]) -> None:
         assert kind.__doc__ and kind.__doc__.strip()
-        assert set(kind.needs) <= set(KNOWN)
+        assert set(kind.needs) <= set(Signal.known)

@@ -8,7 +8,7 @@ import pytest
 from presel_lightning.data import Pool, load_pool
 from presel_lightning.errors import UserError
 from presel_lightning.selectors import FromFile
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 
 
 @pytest.fixture

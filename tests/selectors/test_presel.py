@@ -18,7 +18,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.functional import kmeans, official_task_budgets
 from presel_lightning.functional.faiss_kmeans import faiss_kmeans
 from presel_lightning.selectors import PreSel, select_in_task
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments, start
 
 

@@ -17,7 +17,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.data import Pool, load_pool
 from presel_lightning.loading.datasets import PairSet
 from presel_lightning.loading.encoders import encoder_of
-from presel_lightning.recipe.passes.base import halves_of
+from presel_lightning.recipe.passes.held_out_loss import halves_of
 from presel_lightning.tasks import FineTune
 from tests.conftest import fit_arguments
 

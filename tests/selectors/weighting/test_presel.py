@@ -16,7 +16,7 @@ from presel_lightning.functional import allocate
 from presel_lightning.selectors import PreSel
 from presel_lightning.selectors.weighting import WEIGHTINGS, TaskFacts, weighting_of
 from presel_lightning.selectors.weighting.doubts import doubts_of_irs, on_solved_tasks
-from presel_lightning.signals.base import HELD_OUT_LOSS, PAIRED_LOSS
+from presel_lightning.signals import HeldOutLoss, PairedLoss
 from tests.conftest import N_POOL, fit_arguments
 from tests.selectors.pools import Pair
 from tests.selectors.weighting.measured import IRS, facts_of
@@ -40,10 +40,10 @@ def test_budgets_are_the_rules_shares(name: str, pair: Pair) -> None:
 def test_signals_are_those_of_the_rule() -> None:
     for name, rule in WEIGHTINGS.items():
         assert set(rule.needs) < set(PreSel(weighting=name).needs)
-    assert PAIRED_LOSS not in PreSel(weighting="headroom").needs
-    assert HELD_OUT_LOSS not in PreSel(weighting="size").needs
-    assert PreSel(weighting="size", cap_flat=True).needs.count(HELD_OUT_LOSS) == 1
-    assert PreSel(weighting="headroom", cap_flat=True).needs.count(HELD_OUT_LOSS) == 1
+    assert PairedLoss.name not in PreSel(weighting="headroom").needs
+    assert HeldOutLoss.name not in PreSel(weighting="size").needs
+    assert PreSel(weighting="size", cap_flat=True).needs.count(HeldOutLoss.name) == 1
+    assert PreSel(weighting="headroom", cap_flat=True).needs.count(HeldOutLoss.name) == 1
 
 
 def test_floor_and_priors_change_the_budgets(pair: Pair) -> None:
@@ -70,7 +70,7 @@ def test_random_images_of_a_task_are_the_same_under_every_rule(pair: Pair) -> No
 
 def test_every_irs_above_one_is_named(tmp_path: Path) -> None:
     facts = facts_of(tmp_path, irs={**IRS, "noisy": [1.4, 1.0], "hard": [0.9, 1.1]})
-    facts.signals.held_out_loss_path.unlink()
+    facts.signals.of(HeldOutLoss).path.unlink()
     few, text = doubts_of_irs(facts, torch.ones(3))
     assert "hard, noisy rests on fewer than 4" in few
     assert "above 1 in noisy (1.20): " in text and "hard (" not in text
