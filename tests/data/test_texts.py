@@ -31,7 +31,7 @@ def where(folder: Path, records: list[dict[str, Any]], **options: Any) -> PoolSo
 SAID = [talk("Hi", "Hello there", id="1"), talk("2 + 2?", "4", "Sure?", "Yes"), talk("a", "b")]
 
 
-def test_texts_lie_beside_the_pool(tmp_path: Path) -> None:
+def test_build_pool_stores_text_only_records_separately(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     shown = talk("<image>\nWhat?", "A dog", image="a.png", task="vqa")
     faulty = [talk("Hi", " ", id="empty"), talk("Hi", id="half"), {"id": "nothing"}]
@@ -52,7 +52,7 @@ def test_texts_lie_beside_the_pool(tmp_path: Path) -> None:
         assert texts.n_words[row] == sum(len(f"{t.question} {t.answer}".split()) for t in each)
 
 
-def test_half_a_character_is_left_out_and_listed(tmp_path: Path) -> None:
+def test_build_pool_lone_surrogate_is_listed_and_skipped(tmp_path: Path) -> None:
     """No text file can hold one, but other readers than JSON's may hand one out."""
     kept = where(tmp_path, [])
     for text_only, problems in ((False, {}), (True, {"not_unicode": 1})):
@@ -64,7 +64,7 @@ def test_half_a_character_is_left_out_and_listed(tmp_path: Path) -> None:
     assert len(Texts(tmp_path / "True")) == 1
 
 
-def test_order_of_rows_does_not_matter_and_content_does(tmp_path: Path) -> None:
+def test_texts_digest_depends_on_content_not_row_order(tmp_path: Path) -> None:
     found = []
     many = [talk(f"question {n}", f"answer {n}") for n in range(BATCH + 3)]
     changed = [*many[:-1], talk("question", "another")]
@@ -80,12 +80,12 @@ def test_order_of_rows_does_not_matter_and_content_does(tmp_path: Path) -> None:
     assert copy.turns(5) == one.turns(5) and np.array_equal(copy.n_words, one.n_words)
 
 
-def test_none_are_no_fault(tmp_path: Path) -> None:
+def test_texts_of_a_pool_without_text_only_are_empty(tmp_path: Path) -> None:
     build_pool(where(tmp_path, []), tmp_path / "out")
     assert len(Texts(tmp_path / "out")) == 0
 
 
-def test_the_pool_is_built_again_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_source_fingerprint_changes_with_text_only(tmp_path: Path) -> None:
     asked = where(tmp_path, SAID)
     path = str(asked.files[0][1])
     assert source(path).fingerprint() != asked.fingerprint()
