@@ -86,7 +86,7 @@ def made_alike(out: Path, finished: Path) -> bool:
 @pytest.mark.parametrize(
     ("rank", "moment"), [(1, "losses-*/block-*.npz"), (0, "features-*/block-*5.npz")]
 )
-def test_the_other_ends_too_and_the_next_start_makes_the_same(
+def test_killed_rank_ends_group_and_restart_matches(
     rank: int, moment: str, finished: Path, tuned: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     arguments = [*select(pool_folder, tuned), *TWO]
@@ -104,7 +104,7 @@ def test_the_other_ends_too_and_the_next_start_makes_the_same(
 
 
 @pytest.mark.slow
-def test_a_pass_of_which_every_block_is_there_is_merged_once(
+def test_restart_with_all_blocks_written_merges_them_once(
     finished: Path,
     tuned: Path,
     pool_folder: Path,
@@ -123,9 +123,7 @@ def test_a_pass_of_which_every_block_is_there_is_merged_once(
 
 
 @pytest.mark.slow
-def test_a_folder_that_is_worked_in_is_refused_on_every_rank(
-    pool_folder: Path, tmp_path: Path
-) -> None:
+def test_locked_run_folder_exits_with_2_on_every_rank(pool_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     out.mkdir()
     with FileLock(out / ".lock"):

@@ -35,7 +35,7 @@ def select(pool: Path, out: Path, *more: str) -> int:
 
 
 @pytest.mark.parametrize("selector", ["PreSel", "SizeBalanced", "KCenter", "Random"])
-def test_a_larger_budget_extends_the_selection(
+def test_select_larger_budget_extends_the_selection(
     selector: str, pool_folder: Path, tmp_path: Path
 ) -> None:
     rounds = []
@@ -51,7 +51,7 @@ def test_a_larger_budget_extends_the_selection(
     assert (tmp_path / "run" / "selection" / "selection.parquet").read_bytes() == before
 
 
-def test_what_was_chosen_once_comes_back_after_a_lower_budget(
+def test_select_restores_earlier_selection_after_lower_budget(
     pool_folder: Path, tmp_path: Path
 ) -> None:
     out, rounds = tmp_path / "run", []
@@ -68,7 +68,9 @@ def test_what_was_chosen_once_comes_back_after_a_lower_budget(
     assert (out / "selection" / "selection.parquet").read_bytes() == before
 
 
-def test_a_new_choice_on_demand(pool_folder: Path, tmp_path: Path) -> None:
+def test_select_with_extend_false_ignores_earlier_selections(
+    pool_folder: Path, tmp_path: Path
+) -> None:
     small = ["--data.budget", "0.15", "--selector", "Random"]
     large = ["--data.budget", "0.45", "--selector", "Random", "--data.extend", "false"]
     assert select(pool_folder, tmp_path / "run", *small) == 0
@@ -77,7 +79,7 @@ def test_a_new_choice_on_demand(pool_folder: Path, tmp_path: Path) -> None:
     assert chosen(tmp_path / "run") == chosen(tmp_path / "fresh")
 
 
-def test_new_images_join_without_embedding_the_old(pool_folder: Path, tmp_path: Path) -> None:
+def test_select_new_images_reuse_the_old_features(pool_folder: Path, tmp_path: Path) -> None:
     records = json.loads((pool_folder / "train.json").read_text())
     part = tmp_path / "pool"
     shutil.copytree(pool_folder, part)
@@ -104,7 +106,7 @@ def features(out: Path) -> dict[str, np.ndarray]:
     return dict(zip(uids.tolist(), np.load(folder / "features.npy"), strict=True))
 
 
-def test_blocks_of_a_pass_that_was_given_up_are_not_taken_for_others(
+def test_stale_feature_blocks_are_not_reused(
     pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = json.loads((pool_folder / "train.json").read_text())
@@ -145,7 +147,7 @@ def photographs(pool_folder: Path, tmp_path: Path) -> tuple[Path, list[dict[str,
     return folder, answers
 
 
-def test_two_stops_and_no_image_asked_for_twice(
+def test_fit_from_file_requests_each_image_once(
     photographs: tuple[Path, list[dict[str, Any]]],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -191,7 +193,7 @@ def test_two_stops_and_no_image_asked_for_twice(
     assert ledger(out)["reference"]["fingerprint"] == before["reference"]["fingerprint"]
 
 
-def test_from_pool_reveals_only_what_was_chosen(pool_folder: Path, tmp_path: Path) -> None:
+def test_from_pool_reveals_only_selected_samples(pool_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert (
         main(fit_arguments(pool_folder, out, "--annotator", "FromPool", "--baselines", "random"))
@@ -211,7 +213,7 @@ def test_from_pool_reveals_only_what_was_chosen(pool_folder: Path, tmp_path: Pat
         assert same[0].read_bytes() == same[1].read_bytes()
 
 
-def test_from_pool_with_a_file_hides_what_the_pool_itself_holds(
+def test_from_pool_with_annotations_hides_the_pools_own_text(
     pool_folder: Path, tmp_path: Path
 ) -> None:
     out, file = tmp_path / "run", str(pool_folder / "train.json")
