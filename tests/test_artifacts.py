@@ -22,7 +22,7 @@ def pool(finished: Path, pool_folder: Path) -> Pool:
 
 
 def tasks(pool: Pool, out: Path, irs: dict[str, np.ndarray]) -> dict[str, dict[str, str]]:
-    """`tasks.csv` of a draw, by task."""
+    """`tasks.csv` of a random selection, by task."""
     selection = Random().select(pool, Signals(out / "signals"), 20, seed=0)
     write_selection(out, pool, selection, irs)
     with (out / "selection" / "tasks.csv").open(newline="") as handle:

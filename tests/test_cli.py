@@ -143,7 +143,7 @@ def test_select_without_answers_exits_with_3_and_one_line(
     assert main(command) == 3
     said = capfd.readouterr()
     assert f"{answers}, which does not exist yet" in said.err and said.err.count("\n") == 1
-    assert said.out.count("split") == 2  # the stage, and what the answers are of
+    assert said.out.count("split") == 2  # the stage, and the images to annotate
     first = json.loads((tmp_path / "run/selection/requests.jsonl").read_text().split("\n")[0])
     answers.write_text(f"image,question,answer\n{first['image']},What?,A shape.\n")
     assert main(command) == 3

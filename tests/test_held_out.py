@@ -1,4 +1,4 @@
-"""Cross-fitting on the reference split: nobody is scored by a model that was tuned on it."""
+"""Cross-fitting on the reference split: no sample is scored by a model tuned on it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def stages(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def predicted(checkpoint: str | Path, pool: Pool, uids: np.ndarray) -> Rows:
-    """What a model says of each sample by itself, without Trainer, blocks or padding."""
+    """Losses and correctness of each sample alone, without Trainer, blocks or padding."""
     module = FineTune(checkpoint=str(checkpoint), tune="none", dtype="float32")
     module.configure_model()
     module.eval()

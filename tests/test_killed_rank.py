@@ -1,4 +1,4 @@
-"""One of two processes is killed; they are started as srun starts them, with nobody to end both."""
+"""One of two ranks is killed; they are started as by srun, without a launcher that ends both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pending = BlockWriter.pending
 BlockWriter.pending = lambda self: (time.sleep(3), pending(self))[1]
 sys.exit(main())
 """
-"""A process that looks for blocks when the first has done with them."""
+"""A process that lists the blocks after the first has merged them."""
 TWO = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
 
 
@@ -60,12 +60,12 @@ def ranks(
 def tuned(finished: Path, tmp_path: Path) -> Path:
     """A run folder that has its reference model, and no signals yet."""
     out = shutil.copytree(finished, tmp_path / "run")
-    forget(out)
+    delete_signals(out)
     return out
 
 
-def forget(out: Path) -> None:
-    """Take the signals of a run away."""
+def delete_signals(out: Path) -> None:
+    """Delete the signals of a run."""
     shutil.rmtree(out / "signals")
     ledger = Ledger(out / "run.json")
     for stage in ("losses", "features", "selection"):
@@ -115,7 +115,7 @@ def test_restart_with_all_blocks_written_merges_them_once(
     with monkeypatch.context() as patch:
         patch.setattr(SignalStages, "clear", lambda self, pattern: None)
         assert main(select(pool_folder, tuned)) == 0
-    forget(tuned)
+    delete_signals(tuned)
     logs = [tmp_path / f"log-{number}" for number in range(2)]
     started = ranks([*select(pool_folder, tuned), *TWO], logs, late=True)
     assert [process.wait() for process in started] == [0, 0], logs[1].read_text()

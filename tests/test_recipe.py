@@ -1,4 +1,4 @@
-"""The whole recipe, through the product's door."""
+"""The whole recipe, through the command line."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_fit_without_instructions_exits_with_3_and_requests_them(
 def test_fit_killed_in_any_stage_resumes_with_equal_results(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL at moments told by the files of the run, so that they land inside stages."""
+    """SIGKILL as soon as given files of the run exist, so that it lands inside stages."""
     out, log = tmp_path / "run", tmp_path / "log"
     arguments = fit_arguments(pool_folder, out, "--checkpoint_every", "1", "--baselines")
     moments = [

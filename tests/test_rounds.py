@@ -16,7 +16,7 @@ from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments
 
 
-def chosen(out: Path) -> set[str]:
+def selected_uids(out: Path) -> set[str]:
     table = pq.read_table(out / "selection" / "selection.parquet")
     return set(table.filter(table["selected"])["uid"].to_pylist())
 
@@ -42,7 +42,7 @@ def test_select_larger_budget_extends_the_selection(
     for budget in ("0.15", "0.3", "0.45"):
         more = ["--selector", selector, "--data.budget", budget]
         assert select(pool_folder, tmp_path / "run", *more) == 0
-        rounds.append(chosen(tmp_path / "run"))
+        rounds.append(selected_uids(tmp_path / "run"))
     assert [len(found) for found in rounds] == [20, 39, 58]
     assert rounds[0] < rounds[1] < rounds[2]
     # the same command again changes nothing
@@ -58,9 +58,9 @@ def test_select_restores_earlier_selection_after_lower_budget(
     for budget in ("0.15", "0.3", "0.05", "0.3", "0.4"):
         more = ["--selector", "TypiClust", "--data.budget", budget]
         assert select(pool_folder, out, *more) == 0
-        rounds.append(chosen(out))
+        rounds.append(selected_uids(out))
     first, larger, lower, again, last = rounds
-    assert not lower <= larger  # as a small budget chooses for itself
+    assert not lower <= larger  # a smaller budget selects independently
     assert first < larger == again
     assert larger | lower <= last
     before = (out / "selection" / "selection.parquet").read_bytes()
@@ -76,7 +76,7 @@ def test_select_with_extend_false_ignores_earlier_selections(
     assert select(pool_folder, tmp_path / "run", *small) == 0
     assert select(pool_folder, tmp_path / "run", *large) == 0
     assert select(pool_folder, tmp_path / "fresh", *large) == 0
-    assert chosen(tmp_path / "run") == chosen(tmp_path / "fresh")
+    assert selected_uids(tmp_path / "run") == selected_uids(tmp_path / "fresh")
 
 
 def test_select_new_images_reuse_the_old_features(pool_folder: Path, tmp_path: Path) -> None:
@@ -88,13 +88,13 @@ def test_select_new_images_reuse_the_old_features(pool_folder: Path, tmp_path: P
     fraction = ["--data.reference", "0.08", "--data.budget", "0.3"]
     assert select(part, out, *fraction) == 0
     first, old = reference(out), features(out)
-    selected = chosen(out)
+    selected = selected_uids(out)
     assert ledger(out)["features"].get("reused") is None
     (part / "train.json").write_text(json.dumps(records))
     assert select(part, out, *fraction) == 0
     assert ledger(out)["features"]["reused"] == 100
     assert first < reference(out)
-    assert selected <= chosen(out)
+    assert selected <= selected_uids(out)
     new = features(out)
     assert len(new) == len(records)
     assert all(np.array_equal(new[uid], old[uid]) for uid in old)
@@ -182,7 +182,7 @@ def test_fit_from_file_requests_each_image_once(
     reference_records = json.loads((out / "reference.json").read_text())
     assert all(record["conversations"] for record in reference_records)
     assert set(json.loads((out / "run.json").read_text())["arms_left_out"]) == {"random", "full"}
-    # an answer that is mended is trained on anew
+    # a corrected answer reruns the fit
     lines = file.read_text().splitlines()
     mended = json.loads(lines[-1])
     mended["conversations"][1]["value"] = "something else"
@@ -201,7 +201,7 @@ def test_from_pool_reveals_only_selected_samples(pool_folder: Path, tmp_path: Pa
     )
     log = (out / "annotations" / "access.jsonl").read_text().splitlines()
     seen = [json.loads(line)["uid"] for line in log]
-    assert len(seen) == len(set(seen)) and set(seen) == chosen(out)
+    assert len(seen) == len(set(seen)) and set(seen) == selected_uids(out)
     why = [json.loads(line)["why"] for line in log]
     assert why[:9] == ["reference split"] * 9
     assert set(why[9:]) == {"selection: typical of its cluster"}
@@ -220,4 +220,6 @@ def test_from_pool_with_annotations_hides_the_pools_own_text(
     hidden = ["--annotator", "FromPool", "--annotator.init_args.annotations", file]
     assert select(pool_folder, out, "--selector", "Random", *hidden) == 0
     log = (out / "annotations" / "access.jsonl").read_text().splitlines()
-    assert {json.loads(line)["uid"] for line in log} == chosen(out) and len(log) == len(chosen(out))
+    assert {json.loads(line)["uid"] for line in log} == selected_uids(out) and len(log) == len(
+        selected_uids(out)
+    )

@@ -1,4 +1,4 @@
-"""Several processes, in subprocesses of their own: the same choice and, nearly, the same weights."""
+"""Several processes, in subprocesses: the same selection and, nearly, the same weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STRATEGIES = {
 
 @pytest.fixture(scope="module")
 def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart's model with one tensor for words that are read and words that are told."""
+    """The quickstart's model with tied input and output embeddings."""
     folder = tmp_path_factory.mktemp("tied") / "checkpoint"
     model: Any = load_model("quickstart", dtype="float32")
     model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = True

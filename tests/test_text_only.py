@@ -1,4 +1,4 @@
-"""Text-only records in the fits of a run, through the product's door and one by one."""
+"""Text-only records in the fits of a run, through the command line and one by one."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_text_only_records_are_in_the_final_fit(fitted_run: Path) -> None:
     assert before["final"]["steps"] == 3 and "text_only" not in before["final"]
     assert after["final"]["steps"] == 4 and after["final"]["text_only"] == N_TEXTS
     assert "faulty,,,empty_answer" in (fitted_run / "problems.csv").read_text()
-    # the pool is read again; the choice is what it was, and is not made anew
+    # the pool is read again; the selection is unchanged and not recomputed
     assert {name for name in after if after[name] != before[name]} == {
         "pool",
         "final",

@@ -190,7 +190,7 @@ def test_max_cost_is_never_exceeded(make: Make, tmp_path: Path) -> None:
 
 
 def test_requests_waiting_at_max_cost_use_updated_cost_bound(make: Make, tmp_path: Path) -> None:
-    """Before the first reply one request may cost 28; a reply tells that it is 3.5 at most."""
+    """Before the first reply one request may cost 28; a reply lowers the bound to 3.5."""
     requests, names = make(20)
     dear = {"price_per_million_input_tokens": 1000.0, "price_per_million_output_tokens": 2000.0}
     with serving(seconds=0.02) as server:

@@ -21,7 +21,7 @@ def read(path: Path) -> Any:
 
 
 def fail(path: Path, name: str) -> None:
-    """Let a scores file say that a benchmark failed."""
+    """Mark a benchmark as failed in a scores file."""
     found = read(path)
     found["benchmarks"][name] = {"score": None, "tasks": {}, "n": 0, "reasons": {name: "asleep"}}
     path.write_text(json.dumps(found))

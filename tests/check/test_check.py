@@ -1,4 +1,4 @@
-"""Each thing that will fail later is named before it does; what is said of a sound run is true."""
+"""`check` names each later failure in advance, and its figures of a valid run are correct."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def recipe_of(pool_folder: Path, out: Path, *more: str) -> Recipe:
     return recipe_from("fit", words, name)[0]
 
 
-def look(recipe: Recipe, **options: Any) -> tuple[Report, str]:
+def run_check(recipe: Recipe, **options: Any) -> tuple[Report, str]:
     """The report, and what was on the screen."""
     console = Console(file=io.StringIO(), width=120)
     report = check(recipe.plan, recipe.parts, console, **options)
@@ -41,7 +41,7 @@ def figure(report: Report, section: str, what: str) -> str:
 
 def refused(recipe: Recipe) -> str:
     with pytest.raises(UserError) as error:
-        look(recipe)
+        run_check(recipe)
     assert error.value.exit_code == 2 and "\n" not in str(error.value)
     return str(error.value)
 
@@ -70,7 +70,7 @@ def test_check_valid_run_reports_its_figures_and_writes_nothing(
     out = tmp_path / "run"
     recipe = recipe_of(pool_folder, out, *benchmark_arguments(pool_folder))
     before = sorted(out.rglob("*"))
-    report, screen = look(recipe)
+    report, screen = run_check(recipe)
     assert not report.failures and "nothing found" in screen
     assert sorted(out.rglob("*")) == before, "a check writes nothing"
     assert figure(report, "records", "with image and task") == str(N_POOL)
@@ -85,7 +85,7 @@ def test_check_valid_run_reports_its_figures_and_writes_nothing(
 
 def test_check_token_lengths_match_the_training_encoder(pool_folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(pool_folder, tmp_path, "--data.max_length", "30")
-    report, _ = look(recipe)
+    report, _ = run_check(recipe)
     recipe.pool()
     data = recipe.plan.data
     encoder = data.encoder(recipe.parts.model("final").processor)
@@ -188,7 +188,7 @@ def test_check_few_invalid_images_are_reported_without_failure(
     first, second = (folder / record["image"] for record in records_of(folder)[:2])
     first.write_bytes(b"not a picture")
     Image.new("RGB", (8, 8)).save(second, "GIF")  # a GIF under another name can be read
-    report, _ = look(recipe_of(folder, tmp_path / "run"))
+    report, _ = run_check(recipe_of(folder, tmp_path / "run"))
     assert figure(report, "images", "left out: not_an_image in images/").startswith("1 ")
     assert figure(report, "images", "records left out in all").startswith("1 ")
 
@@ -205,7 +205,7 @@ def test_check_truncated_images_are_found_by_decoding_a_sample(
     assert f"26 of {N_POOL} records would be left out" in error and "max_problem_fraction" in error
     monkeypatch.setattr(examine, "DECODED", 60)
     recipe = recipe_of(folder, tmp_path / "run2", "--data.max_problem_fraction", "0.9")
-    report, _ = look(recipe)
+    report, _ = run_check(recipe)
     assert figure(report, "images", "decoded").startswith(f"60 of {N_POOL};")
     broken = int(figure(report, "images", "left out: truncated in images/").split()[0])
     assert 3 < broken < 30 and any(f"{broken} of 60 images" in note for note in report.notes)
@@ -234,7 +234,9 @@ def test_check_counts_text_only_and_unannotated_records(pool_folder: Path, tmp_p
         del records[3]["conversations"]
         return records
 
-    report, screen = look(recipe_of(pool_folder, tmp_path, *rewrite(pool_folder, tmp_path, change)))
+    report, screen = run_check(
+        recipe_of(pool_folder, tmp_path, *rewrite(pool_folder, tmp_path, change))
+    )
     assert figure(report, "records", "text only, kept apart") == "3"
     assert figure(report, "records", "no instruction yet").startswith("1 ")
     assert "exit code 3" in screen
@@ -250,7 +252,7 @@ def test_check_text_only_training_adds_hours_and_tokens(pool_folder: Path, tmp_p
     options = [*rewrite(pool_folder, tmp_path, change), "--baselines", "random"]
     speed = Throughput(32 / 3600, 9 / 3600, 130 / 3600)
     without, with_them = (
-        look(
+        run_check(
             recipe_of(pool_folder, tmp_path / on, *options, "--data.text_only", on),
             throughput=speed,
         )[0]
@@ -302,7 +304,7 @@ def test_check_images_outside_task_folders_are_reported(pool_folder: Path, tmp_p
 
 def test_check_sample_depends_only_on_the_seed(pool_folder: Path, tmp_path: Path) -> None:
     reports = [
-        look(recipe_of(pool_folder, tmp_path / str(n)), n_records=20, n_images=10)[0].facts
+        run_check(recipe_of(pool_folder, tmp_path / str(n)), n_records=20, n_images=10)[0].facts
         for n in range(2)
     ]
     assert reports[0]["tokens"] == reports[1]["tokens"]
@@ -311,7 +313,7 @@ def test_check_sample_depends_only_on_the_seed(pool_folder: Path, tmp_path: Path
 
 def test_check_given_throughput_determines_gpu_hours(pool_folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(pool_folder, tmp_path, "--baselines", "random")
-    report, _ = look(recipe, throughput=Throughput(32 / 3600, 9 / 3600, 130 / 3600))
+    report, _ = run_check(recipe, throughput=Throughput(32 / 3600, 9 / 3600, 130 / 3600))
     hours = [figure(report, "GPU-hours", stage) for stage in ("final", "losses", "features")]
     assert hours == ["1.00"] * 3
 
@@ -322,7 +324,7 @@ def test_probe_on_cpu_measures_the_rate_and_check_uses_it(
     out = tmp_path / "run"
     recipe = recipe_of(pool_folder, out, "--baselines", "random", "--trainer.accelerator", "cpu")
     before = sorted(out.rglob("*"))
-    report, screen = look(recipe, probing=True)
+    report, screen = run_check(recipe, probing=True)
     rate = float(figure(report, "probe", "CPU").split()[0])
     passed = f"{recipe.plan.data.batch_size} a pass, 20 steps"
     assert rate > 0 and passed in figure(report, "probe", "CPU")
@@ -333,16 +335,16 @@ def test_probe_on_cpu_measures_the_rate_and_check_uses_it(
 
 def test_probe_without_gpu_is_skipped(pool_folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(pool_folder, tmp_path, "--trainer.accelerator", "cpu")
-    report, _ = look(recipe)
+    report, _ = run_check(recipe)
     assert "probe" not in report.facts and not report.notes
 
 
 def test_probe_without_instructions_reports_the_reason(pool_folder: Path, tmp_path: Path) -> None:
-    def forget(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def drop_conversations(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{k: v for k, v in r.items() if k != "conversations"} for r in records]
 
-    options = rewrite(pool_folder, tmp_path, forget)
-    report, _ = look(recipe_of(pool_folder, tmp_path / "run", *options), probing=True)
+    options = rewrite(pool_folder, tmp_path, drop_conversations)
+    report, _ = run_check(recipe_of(pool_folder, tmp_path / "run", *options), probing=True)
     assert "probe" not in report.facts
     assert any("no steps were tried: no record has an instruction" in n for n in report.notes)
 

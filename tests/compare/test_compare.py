@@ -1,4 +1,4 @@
-"""A comparison through the product's door."""
+"""A comparison through the command line."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def reference(folder: Path) -> set[str]:
     return {record["uid"] for record in json.loads((folder / "reference.json").read_text())}
 
 
-def chosen(folder: Path) -> set[str]:
+def selected_uids(folder: Path) -> set[str]:
     table = pq.read_table(folder / "selection" / "selection.parquet").to_pylist()
     return {row["uid"] for row in table if row["selected"]}
 
@@ -91,8 +91,8 @@ def test_cells_of_one_seed_share_the_reference_split(compared: Path) -> None:
         folder = compared / "cells" / name
         seed = name.split("-")[-1]
         splits.setdefault(seed, reference(folder))
-        assert reference(folder) == splits[seed] <= chosen(folder)
-        assert len(chosen(folder)) == (N_POOL if name.startswith("full") else BUDGET)
+        assert reference(folder) == splits[seed] <= selected_uids(folder)
+        assert len(selected_uids(folder)) == (N_POOL if name.startswith("full") else BUDGET)
     assert len(splits["0"]) == len(splits["1"]) == REFERENCE and splits["0"] != splits["1"]
 
 
@@ -191,7 +191,7 @@ def test_killed_compare_leaves_no_process_and_resumes(
     )
     assert found == expected
     for name in CELLS:
-        assert chosen(out / "cells" / name) == chosen(compared / "cells" / name)
+        assert selected_uids(out / "cells" / name) == selected_uids(compared / "cells" / name)
 
 
 BROKEN = '''

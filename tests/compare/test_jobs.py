@@ -13,7 +13,7 @@ from presel_lightning.errors import InstructionsMissing, PreselError
 
 
 def jobs_in(folder: Path) -> list[Job]:
-    """One that is the user's mistake, one that ends well, one that nobody foresaw."""
+    """A user mistake, a success and an unexpected error."""
     (folder / "bad").mkdir()
     (folder / "bad" / "run.json").write_text("no JSON")
     return [
@@ -35,7 +35,7 @@ def test_run_jobs_each_job_has_its_own_exit_code_and_log(slots: Slots, tmp_path:
 
 
 class Fatal(Job):
-    """Kills the process that it is handed to."""
+    """Kills the process that unpickles it."""
 
     def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
         return os._exit, (9,)

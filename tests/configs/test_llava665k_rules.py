@@ -1,4 +1,4 @@
-"""The ten tasks of LLaVA-665K, told from records in the form that each of its sources has."""
+"""The ten tasks of LLaVA-665K, matched from records in the format of each of its sources."""
 
 from __future__ import annotations
 

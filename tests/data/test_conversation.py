@@ -20,7 +20,7 @@ SYSTEM = (
 TURNS = (Turn("What?", "A dog"), Turn("Sure?", "yes"))
 
 
-def talk(*texts: str, **more: Any) -> dict[str, Any]:
+def record_of(*texts: str, **more: Any) -> dict[str, Any]:
     roles = ("human", "gpt")
     entries = [{"from": roles[i % 2], "value": text} for i, text in enumerate(texts)]
     return {"image": "a.jpg", "conversations": entries, **more}
@@ -35,11 +35,11 @@ def entry(role: str, value: Any) -> dict[str, Any]:
     ["<image>\nWhat?", "What?\n<image>", "<image> <image>What?", "<image>\n\n What? <image>"],
 )
 def test_parse_removes_the_image_token_at_any_position(question: str) -> None:
-    assert parse(talk(question, "A dog", "Sure?", "yes")) == TURNS
+    assert parse(record_of(question, "A dog", "Sure?", "yes")) == TURNS
 
 
 def test_parse_keeps_the_image_in_its_own_turn() -> None:
-    turns = parse(talk("What? ", "A dog", "Sure <image> ?", "yes", "<image>", "no"))
+    turns = parse(record_of("What? ", "A dog", "Sure <image> ?", "yes", "<image>", "no"))
     assert [turn.image_here for turn in turns] == [False, True, False]
     rendered = TEMPLATES["vicuna_bare"].render(turns, with_question=True)
     assert rendered.text.count("<image>") == 1 and "USER: <image>\nSure  ? ASS" in rendered.text
@@ -68,7 +68,7 @@ def test_render_places_the_image_like_llava_preprocess(
 ) -> None:
     place %= len(texts)
     texts[place] = form.format(*[texts[place]] * 2)
-    turns = parse(talk(*[text for question in texts for text in (question, "A")]))
+    turns = parse(record_of(*[text for question in texts for text in (question, "A")]))
     rendered = TEMPLATES["vicuna_bare"].render(turns, with_question=True)
     written = "".join(
         " ".join(part for part in ("USER:", question, "ASSISTANT: A</s>") if part)
@@ -83,30 +83,36 @@ def test_parse_record_without_instruction_returns_no_turns(record: dict[str, Any
 
 
 def test_is_text_only_record_without_image_is_true() -> None:
-    record = talk("Hi", "Hello")
+    record = record_of("Hi", "Hello")
     del record["image"]
     assert is_text_only(record) and parse(record) == (Turn("Hi", "Hello"),)
 
 
 FAULTS = [
-    (talk(conversations="hi"), "conversations_not_a_list"),
-    (talk(conversations={}), "conversations_not_a_list"),
-    (talk("<image>Q"), "turn_without_answer"),
-    (talk("<image>Q", "A", "Q"), "turn_without_answer"),
-    (talk("<image>Q", ""), "empty_answer"),
-    (talk("<image>Q", "A", "Q", " \n"), "empty_answer"),
-    (talk("Q", "A"), "image_without_token"),
-    (talk("Q", "<image>A"), "image_token_in_answer"),
-    (talk("<image>Q", "A", image=None), "image_token_without_image"),
-    (talk("<image>Q", "A", image=["a", "b"]), "several_images"),
-    (talk("<image>Q", "A", image=5), "image_not_a_path"),
-    (talk("<image>Q", "A", image=""), "image_not_a_path"),
-    (talk(conversations=["hi"]), "bad_turn"),
-    (talk(conversations=[entry("human", None), entry("gpt", "A")]), "bad_turn"),
-    (talk(conversations=[entry("human", "<image>"), entry("human", "A")]), "roles_not_alternating"),
-    (talk(conversations=[entry("gpt", "A"), entry("human", "<image>")]), "roles_not_alternating"),
+    (record_of(conversations="hi"), "conversations_not_a_list"),
+    (record_of(conversations={}), "conversations_not_a_list"),
+    (record_of("<image>Q"), "turn_without_answer"),
+    (record_of("<image>Q", "A", "Q"), "turn_without_answer"),
+    (record_of("<image>Q", ""), "empty_answer"),
+    (record_of("<image>Q", "A", "Q", " \n"), "empty_answer"),
+    (record_of("Q", "A"), "image_without_token"),
+    (record_of("Q", "<image>A"), "image_token_in_answer"),
+    (record_of("<image>Q", "A", image=None), "image_token_without_image"),
+    (record_of("<image>Q", "A", image=["a", "b"]), "several_images"),
+    (record_of("<image>Q", "A", image=5), "image_not_a_path"),
+    (record_of("<image>Q", "A", image=""), "image_not_a_path"),
+    (record_of(conversations=["hi"]), "bad_turn"),
+    (record_of(conversations=[entry("human", None), entry("gpt", "A")]), "bad_turn"),
+    (
+        record_of(conversations=[entry("human", "<image>"), entry("human", "A")]),
+        "roles_not_alternating",
+    ),
+    (
+        record_of(conversations=[entry("gpt", "A"), entry("human", "<image>")]),
+        "roles_not_alternating",
+    ),
     *(
-        (talk(conversations=[entry("human", "<image>"), entry(role, "A")]), "unknown_role")
+        (record_of(conversations=[entry("human", "<image>"), entry(role, "A")]), "unknown_role")
         for role in ("assistant", "user", "system", "GPT")
     ),
 ]

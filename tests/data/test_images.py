@@ -144,11 +144,11 @@ def test_check_images_cache_is_valid_until_a_file_changes(
     }
     looked: list[str] = []
 
-    def look(path: Path, max_pixels: int, verify: images.Verify) -> tuple[str, str] | None:
+    def counted_check(path: Path, max_pixels: int, verify: images.Verify) -> tuple[str, str] | None:
         looked.append(path.name)
         return check_image(path, max_pixels, verify)
 
-    monkeypatch.setattr(images, "check_image", look)
+    monkeypatch.setattr(images, "check_image", counted_check)
     assert check_images(tmp_path, names, cache=cache) == first
     assert looked == ["none.jpg"]  # a missing file may come any time
     save(tmp_path / "cut.jpg")

@@ -16,7 +16,7 @@ from presel_lightning.data.texts import Texts
 from presel_lightning.records import Turn
 
 
-def talk(*texts: str, **more: Any) -> dict[str, Any]:
+def record_of(*texts: str, **more: Any) -> dict[str, Any]:
     roles = ("human", "gpt")
     turns = [{"from": roles[i % 2], "value": text} for i, text in enumerate(texts)]
     return {"conversations": turns, **more}
@@ -28,13 +28,17 @@ def where(folder: Path, records: list[dict[str, Any]], **options: Any) -> PoolSo
     return source(str(path), text_only=True, **options)
 
 
-SAID = [talk("Hi", "Hello there", id="1"), talk("2 + 2?", "4", "Sure?", "Yes"), talk("a", "b")]
+SAID = [
+    record_of("Hi", "Hello there", id="1"),
+    record_of("2 + 2?", "4", "Sure?", "Yes"),
+    record_of("a", "b"),
+]
 
 
 def test_build_pool_stores_text_only_records_separately(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    shown = talk("<image>\nWhat?", "A dog", image="a.png", task="vqa")
-    faulty = [talk("Hi", " ", id="empty"), talk("Hi", id="half"), {"id": "nothing"}]
+    shown = record_of("<image>\nWhat?", "A dog", image="a.png", task="vqa")
+    faulty = [record_of("Hi", " ", id="empty"), record_of("Hi", id="half"), {"id": "nothing"}]
     counts = build_pool(where(tmp_path, [SAID[0], shown, *SAID[1:], *faulty]), tmp_path / "out")
     assert (counts.pool, counts.text_only, counts.problems) == (1, 3, 3)
     with (tmp_path / "out" / "problems.csv").open() as handle:
@@ -57,7 +61,7 @@ def test_build_pool_lone_surrogate_is_listed_and_skipped(tmp_path: Path) -> None
     kept = where(tmp_path, [])
     for text_only, problems in ((False, {}), (True, {"not_unicode": 1})):
         odd = PoolSource(kept.files, kept.image_root, text_only=text_only)
-        stream = [(talk("Hi", "Hello"), None), (talk("Hi", "\ud800"), None)]
+        stream = [(record_of("Hi", "Hello"), None), (record_of("Hi", "\ud800"), None)]
         object.__setattr__(odd, "records", lambda stream=stream: iter(stream))
         counts = build_pool(odd, tmp_path / str(text_only))
         assert counts.by_problem == problems and counts.text_only == 2 - len(problems)
@@ -66,8 +70,8 @@ def test_build_pool_lone_surrogate_is_listed_and_skipped(tmp_path: Path) -> None
 
 def test_texts_digest_depends_on_content_not_row_order(tmp_path: Path) -> None:
     found = []
-    many = [talk(f"question {n}", f"answer {n}") for n in range(BATCH + 3)]
-    changed = [*many[:-1], talk("question", "another")]
+    many = [record_of(f"question {n}", f"answer {n}") for n in range(BATCH + 3)]
+    changed = [*many[:-1], record_of("question", "another")]
     for number, rows in enumerate((many, random.Random(0).sample(many, len(many)), changed)):
         build_pool(where(tmp_path, rows), tmp_path / str(number))
         found.append(Texts(tmp_path / str(number)))

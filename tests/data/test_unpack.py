@@ -104,7 +104,7 @@ def test_unpack_dataset_keeps_image_bytes_tasks_and_ids(
     assert pool.image[rows].tolist() == [f"pets/00000/{i:08d}{e}" for i, e in enumerate(endings)]
     assert pool.task[rows].tolist() == ["cat", "dog", "cat", "dog", "cat"]
     assert pool.id[rows].tolist() == list("01234")
-    for number, row in enumerate(rows):  # not encoded anew
+    for number, row in enumerate(rows):  # not re-encoded
         assert pool.image_path(row).read_bytes() == picture(number, ("PNG", "JPEG")[number % 2])
 
 
@@ -177,7 +177,7 @@ def test_unpack_several_splits_error_names_them(tmp_path: Path) -> None:
 
 
 def test_unpack_task_files_of_equal_split_names_are_separate(tmp_path: Path) -> None:
-    """Two splits of one name, each a task; no column tells it."""
+    """Two splits of one name, each a task, without a task column."""
     for name in ("pets", "cars"):
         dataset(2).remove_columns("label").save_to_disk(tmp_path / name / "train")
     files = {name: str(tmp_path / name / "train") for name in ("pets", "cars")}

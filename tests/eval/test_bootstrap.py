@@ -78,7 +78,7 @@ def test_bootstrap_resamples_images_as_scipy_cluster_bootstrap() -> None:
 
 
 def test_bootstrap_weighted_credits_match_sklearn_f1() -> None:
-    """F1 in two categories that share their images, of two models on the same draws."""
+    """F1 in two categories that share their images, of two models on the same resamples."""
     rng = np.random.default_rng(0)
     n = 50
     true = rng.uniform(size=(2, n)) < 0.5

@@ -29,7 +29,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_grid(out: Path, scores: dict[str, list[float | None]], benchmark: str = "shapes") -> None:
-    """The files of cells that `read_cells` looks at; None for a cell that has not ended."""
+    """The files of cells that `read_cells` reads; None for an unfinished cell."""
     grid = []
     for selector, values in scores.items():
         for seed, score in enumerate(values):

@@ -24,7 +24,7 @@ def test_price_sums_instructions_and_gpu_hours() -> None:
         "gpu_hours": 9.0,
         "total": 59.0,
     }
-    assert price(arm("random", 2.0), spent)["total"] == 56.0  # it need not be chosen
+    assert price(arm("random", 2.0), spent)["total"] == 56.0  # random needs no selection
 
 
 def test_price_without_prices_or_gpu_is_none() -> None:

@@ -257,7 +257,7 @@ def test_lmms_group_has_a_score_without_credits(tasks: Path) -> None:
 
 @needs_lmms
 def test_lmms_choices_match_one_by_one_scoring(pool: Path, tasks: Path) -> None:
-    """One choice, one pass, transformers' own loss; and our own scorer on what was chosen."""
+    """One choice, one pass, transformers' own loss; and our own scorer on the selected choice."""
     from tests.eval.lmms_fit import BATCH
 
     module = FineTune("quickstart", tune="none", dtype="float32")

@@ -43,7 +43,7 @@ def rows() -> list[dict[str, Any]]:
 
 
 def lead_of(a: np.ndarray, b: np.ndarray) -> float:
-    """Final minus random in percent of full, for drawn rows of both benchmarks."""
+    """Final minus random in percent of full, for resampled rows of both benchmarks."""
     drawn = {"a": a, "b": b}
     means = {arm: {n: x[n][drawn[n]].mean() for n in N} for arm, x in RIGHT.items()}
     ratios = [(means["final"][n] - means["random"][n]) / means["full"][n] for n in N]
@@ -68,13 +68,13 @@ def test_relative_difference_interval_matches_scipy() -> None:
     final = arms[0]
     low, high = final["relative_interval"]
     assert low < np.mean(list(final["of_full"].values())) < high
-    # in pairs the difference is told better than each of both arms
+    # the paired interval is narrower than those of both arms
     assert lead["high"] - lead["low"] < 2 * (high - low)
     assert arms[2]["relative_interval"] is None  # full data is the yardstick
 
 
 def test_relative_interval_resamples_each_benchmark_separately() -> None:
-    """The same items under two names leave less open than under one: their draws are their own."""
+    """The same items under two names give a narrower interval: each is resampled by itself."""
     found = details()
     for arm in found.values():
         arm["benchmarks"]["b"] = arm["benchmarks"]["a"]

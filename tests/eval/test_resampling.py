@@ -48,7 +48,7 @@ def test_intervals_skip_items_inconsistent_with_the_score() -> None:
 
 
 def test_paired_intervals_use_each_arms_own_weights() -> None:
-    """As F1 has them: another answer, another weight. Drawn by hand: two images, four draws."""
+    """F1 weights depend on the answer. Enumerated by hand: two images, four resamples."""
     # final: 2 of 2 + 1, random: 0 of 1 + 2; one image twice gives 1 - 0, the other 0 - 0
     final = {**scored([1.0, 0.0], None, 200 / 3)["benchmarks"]["b"], "item_weights": [2.0, 1.0]}
     random = {**scored([0.0, 0.0], None, 0.0)["benchmarks"]["b"], "item_weights": [1.0, 2.0]}

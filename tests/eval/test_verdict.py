@@ -1,4 +1,4 @@
-"""What is said of the figures of a run."""
+"""The verdict on the figures of a run."""
 
 from __future__ import annotations
 

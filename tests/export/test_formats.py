@@ -1,4 +1,4 @@
-"""Every format is read back by somebody else's means and gives the same logits."""
+"""Every format, read back by another library, gives the same logits."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def command(run: Path, to: str, path: Path, *more: str) -> list[str]:
 
 @pytest.fixture
 def lossy(finished: Path, pool_folder: Path, tmp_path: Path) -> tuple[Path, list[str]]:
-    """A copy of the images without two of the chosen ones; uids of these."""
+    """A copy of the images without two selected ones; uids of these."""
     records = json.loads((finished / "selection" / "selected.json").read_text())
     root = tmp_path / "images_now"
     shutil.copytree(pool_folder, root)

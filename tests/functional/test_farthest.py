@@ -24,7 +24,7 @@ def pools(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 def literal(
     rows: Tensor, count: int, chosen: Tensor, first: int
 ) -> tuple[list[int], dict[int, float]]:
-    """Every distance anew at every pick."""
+    """Recompute every distance at every pick."""
     vectors = normalize(rows.double(), dim=1).numpy()
     cosine = np.round(vectors @ vectors.T, 10)
     centers = np.flatnonzero(chosen.numpy()).tolist()

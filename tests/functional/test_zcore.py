@@ -12,7 +12,7 @@ from presel_lightning.functional import draw_points, zcore
 
 
 def literal(rows: Tensor, points: tuple[Tensor, Tensor], neighbors: int) -> np.ndarray:
-    """Every row at every point, in the order of the draws."""
+    """Every row at every sampled point, in sampling order."""
     x = rows.numpy()
     score = np.zeros(len(x))
     for dims, place in zip(points[0].numpy(), points[1].numpy().astype(np.float32), strict=True):

@@ -86,7 +86,7 @@ def test_text_batch_losses_equal_the_plain_model(model: Any, encoder: Any) -> No
 
 
 def test_text_batch_calls_the_same_modules_as_an_image_batch(model: Any, encoder: Any) -> None:
-    """Processes that hold a part of each weight meet in the same order, whatever they look at."""
+    """Ranks with sharded weights run the same collectives, with or without images."""
     names = {module: name for name, module in unwrapped(model).named_modules()}
     entered: list[str] = []
     hooks = [m.register_forward_pre_hook(lambda m, _: entered.append(names[m])) for m in names]

@@ -53,8 +53,8 @@ def concrete() -> list[type[Selector]]:
     ]
 
 
-def meetings() -> list[tuple[type[Selector], str]]:
-    """Each selector with each case that it can meet: some signals want a reference split."""
+def selector_cases() -> list[tuple[type[Selector], str]]:
+    """Each selector with each case that it supports: some signals need a reference split."""
     return [
         (kind, name)
         for kind in concrete()
@@ -75,7 +75,9 @@ def take_away(signals: Signals, name: str) -> None:
     path.rename(path.with_name(f"no {name}"))
 
 
-@pytest.mark.parametrize(("kind", "case"), meetings(), ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize(
+    ("kind", "case"), selector_cases(), ids=lambda v: getattr(v, "__name__", v)
+)
 @pytest.mark.parametrize("budget", [0, 1, 30, "everything", "more"])
 def test_selector_meets_the_budget_and_skips_the_reference(
     kind: type[Selector], case: str, budget: int | str, pairs: dict[str, Pair], tmp_path: Path
@@ -142,7 +144,7 @@ class TestContract:
         """Of images that are all alike a task gives the first by uid, whatever it gives of it."""
         pool, signals = pairs["copies"]
         if FEATURES not in kind.needs:
-            return  # does not look at images
+            return  # does not read images
         chosen = build(kind, tmp_path, pool, 20).select(pool, signals, 20, seed=0)
         for task, count in chosen.budgets.items():
             rows = pool.task_rows(task)

@@ -1,4 +1,4 @@
-"""The page on selectors does what it says."""
+"""The examples on the selectors page work."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def typicality(rows: np.ndarray, k: int) -> np.ndarray:
 
 @pytest.mark.parametrize("budget", [4, 30, 70])
 def test_typiclust_matches_a_literal_loop(budget: int, pair: Pair) -> None:
-    """A turn at a time, the typicality of what is left anew at each."""
+    """One pick at a time, recomputing the typicality of the remaining rows."""
     pool, signals = pair
     chosen = TypiClust(max_clusters=6, neighbors=4).select(*pair, budget, seed=1)
     expected: set[str] = set()

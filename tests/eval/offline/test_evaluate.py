@@ -1,4 +1,4 @@
-"""Through the front door, with the shipped model."""
+"""`evaluate` from the command line, with the shipped model."""
 
 from __future__ import annotations
 

@@ -35,10 +35,10 @@ def test_textvqa_without_ocr_asks_the_bare_question(textvqa: Path) -> None:
 
 
 def test_textvqa_score_matches_a_hand_computation(textvqa: Path) -> None:
-    # ten of ten; three of ten agree: 3 x 2/3 + 7 x 1 over ten; the possessive is set apart alike
+    # ten of ten; three of ten match: 3 x 2/3 + 7 x 1 over ten; the possessive is set apart alike
     score = TextVQA(str(textvqa)).score(["Dakota.", "10:10", "dog's bowl"])
     assert score.score == pytest.approx(100 * (1 + 0.9 + 1) / 3) and score.n == 3
-    # two people said ten, which is 10
+    # two annotators answered ten, which is 10
     assert TextVQA(str(textvqa)).score(["x", "10", "x"]).score == pytest.approx(100 * 0.6 / 3)
 
 

@@ -1,4 +1,4 @@
-"""The table and DataComp's array: every chosen sample, annotated or not."""
+"""The table and DataComp's array: every selected sample, annotated or not."""
 
 from __future__ import annotations
 

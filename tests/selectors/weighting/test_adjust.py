@@ -78,7 +78,7 @@ def test_adjust_cap_flat_limits_a_flat_task_to_its_size(
     plain, capped = (adjust(tensor(*weights), facts, cap_flat=flag) for flag in (False, True))
     limit = SIZES["noisy"] / sum(SIZES.values())  # the only one whose loss does not fall
     learns = plain[:2].sum()
-    if learns == 0:  # nobody could take over by a share
+    if learns == 0:  # no learning task could take the remainder
         assert capped.tolist() == pytest.approx([s / sum(SIZES.values()) for s in SIZES.values()])
         return
     assert capped[2].item() == pytest.approx(min(plain[2].item(), limit))
