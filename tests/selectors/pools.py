@@ -18,7 +18,7 @@ Pair = tuple[Pool, Signals]
 
 
 class Case(NamedTuple):
-    """A pool that a selector may meet."""
+    """A pool to test a selector on."""
 
     sizes: dict[str, int]
     reference: int = 9
