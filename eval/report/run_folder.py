@@ -183,19 +183,11 @@ def read_losses(path: Path) -> list[Json]:
     table = pq.read_table(path, columns=["task", *pair])
     finite = pc.and_(pc.is_finite(table[pair[0]]), pc.is_finite(table[pair[1]]))
     table = table.filter(finite)
-    means = table.group_by("task").aggregate(
-        [(pair[0], "mean"), (pair[1], "mean"), ([], "count_all")]
-    )
-    rows = [
-        {
-            "task": row["task"],
-            "samples": row["count_all"],
-            "with_question": row[f"{pair[0]}_mean"],
-            "without_question": row[f"{pair[1]}_mean"],
-        }
-        for row in means.to_pylist()
-    ]
-    return sorted(rows, key=lambda row: str(row["task"]))
+    figures = [([], "count_all"), *((name, "mean") for name in pair)]
+    means = table.group_by("task").aggregate(figures).sort_by("task")
+    names = ["task", "samples", "with_question", "without_question"]
+    rows: list[Json] = means.rename_columns(names).to_pylist()
+    return rows
 
 
 def read_scores(path: Path) -> Json | None:
