@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 import yaml
 
 from presel_lightning.annotators import FromFile, FromPool
-from presel_lightning.compare.cells import FULL, Cell, Grid
+from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
 from presel_lightning.compare.join import POOL, SPLIT, join
 from presel_lightning.console import console, track
@@ -35,7 +36,7 @@ Json = dict[str, Any]
 Failed = list[tuple[Job, int]]
 """Jobs that did not end well, with their exit codes."""
 
-NOT_OF_A_CELL = ("selectors", "budgets", "seeds", "equal", "workers", "pools", "out")
+NOT_OF_A_CELL = (*(key.name for key in fields(GridKeys)), "out")
 WAITING = 3
 
 
