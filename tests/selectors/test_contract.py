@@ -71,7 +71,7 @@ def build(kind: type[Selector], folder: Path, pool: Pool, budget: int) -> Select
 
 
 def take_away(signals: Signals, name: str) -> None:
-    path: Path = getattr(signals, f"{name}_path")
+    path = signals.of(Signal.known[name]).path
     path.rename(path.with_name(f"no {name}"))
 
 
