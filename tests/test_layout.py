@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import shutil
 import subprocess
@@ -64,3 +65,31 @@ def test_wheel_contains_configs_and_callbacks(tmp_path: Path) -> None:
     subprocess.run([python, "-I", "-c", code, str(environment)], check=True, cwd=tmp_path)
     for name in ("eval", "callbacks"):
         assert not (site / name).exists()
+
+
+def test_package_root_holds_only_what_everything_shares() -> None:
+    """`strategies` is the former place of `DeepSpeed`, which people's configs name."""
+    modules = {path.stem for path in (ROOT / "presel_lightning").glob("*.py")}
+    shared = {"__init__", "__main__", "records", "errors", "console"}
+    assert modules == shared | {"strategies"}
+
+
+def test_every_package_says_what_is_in_it() -> None:
+    for init in sorted((ROOT / "presel_lightning").rglob("__init__.py")):
+        assert ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))), init
+
+
+def test_tests_lie_in_folders_of_the_package() -> None:
+    others = {"bench", "configs", "shared"}
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("*.py")}
+    for folder in folders - {Path()}:
+        package = ROOT / "presel_lightning" / folder
+        assert folder.parts[0] in others or package.is_dir(), f"tests/{folder} mirrors no package"
+
+
+@pytest.mark.parametrize(
+    ("former", "name"), [("eval.annotation_file", "AnnotationFile"), ("strategies", "DeepSpeed")]
+)
+def test_former_import_paths_lead_to_the_same_class(former: str, name: str) -> None:
+    module = importlib.import_module(f"presel_lightning.{former}")
+    assert getattr(module, name).__module__ != module.__name__
