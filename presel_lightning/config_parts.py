@@ -128,7 +128,7 @@ class ConfigParts:
         """A selector of its class path and arguments.
 
         Raises:
-            UserError: there is no such class, or it takes no such argument.
+            UserError: there is no such class, it takes no such argument, or refuses what it is given.
         """
         try:
             config = self.parser.parse_object({"selector": spec}, namespace=self.config.clone())
@@ -137,6 +137,8 @@ class ConfigParts:
             ).selector
         except ArgumentError as error:
             raise UserError(f"selectors: {told(error, self.parser)}") from error
+        except ValueError as error:
+            raise told_within(error) from error
         return selector
 
     def embed(self) -> Embed:
