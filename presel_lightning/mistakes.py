@@ -231,11 +231,13 @@ def given_in(message: str) -> str:
 
 def known_classes(base: type) -> list[str]:
     """Names of the concrete classes of a kind that have been imported."""
-    found = set(base.__subclasses__())
-    while more := {c for child in found for c in child.__subclasses__()} - found:
-        found |= more
-    names = (c.__name__ for c in found if not inspect.isabstract(c))
+    names = (c.__name__ for c in _subclasses(base) if not inspect.isabstract(c))
     return sorted(name for name in names if not name.startswith("_"))
+
+
+def _subclasses(base: type) -> set[type]:
+    children: list[type] = base.__subclasses__()
+    return {*children, *(found for child in children for found in _subclasses(child))}
 
 
 def _last(path: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ import torch
 from presel_lightning import selectors
 from presel_lightning.data import Pool
 from presel_lightning.errors import MissingSignalError
-from presel_lightning.selectors import FromFile, Selector
+from presel_lightning.selectors import FromFile, Selector, SemDeDup
 from presel_lightning.signals import FEATURES, KNOWN, ON_REFERENCE, Signals
 from tests.selectors.pools import Case, Pair, make_pair, make_pool, make_signals
 
@@ -96,14 +95,11 @@ def test_the_budget_is_met_and_the_reference_left_alone(
     assert np.isfinite(chosen.score[~pool.reference].astype(float)).all()
 
 
-@pytest.mark.parametrize("kind", concrete(), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("budget", [1, 40, 150])
-def test_clusters_of_one_image(kind: type[Selector], budget: int, pairs: dict[str, Pair]) -> None:
-    if "images_per_cluster" not in inspect.signature(kind).parameters:
-        return  # has no clusters, or as many as it gives images: above
+def test_clusters_of_one_image(budget: int, pairs: dict[str, Pair]) -> None:
+    """Of the rules inside a task: test_parts.py."""
     pool, signals = pairs["mixed"]
-    options: dict[str, Any] = {"images_per_cluster": 1}
-    chosen = kind(**options).select(pool, signals, budget, seed=0)
+    chosen = SemDeDup(images_per_cluster=1).select(pool, signals, budget, seed=0)
     assert len(chosen.uids) == budget == len(set(chosen.uids))
     assert not pool.reference[pool.rows(chosen.uids)].any()
 
