@@ -73,8 +73,10 @@ MISTAKES = {
         "choose of irs, size",
     ),
     "short name with options": (
-        ["--selector.init_args.weighting", "headroom"]
-        + ["--selector.init_args.weighting.init_args.shrink", "true"],
+        [
+            "--selector.init_args.weighting=headroom",
+            "--selector.init_args.weighting.init_args.shrink=true",
+        ],
         "did you mean Headroom?",
     ),
     "wrong option of a part of a selector": (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from presel_lightning.cli import find_configs
 from presel_lightning.errors import UserError
 from presel_lightning.lightning_cli import recipe_from
 from presel_lightning.lock import leave
+from presel_lightning.plan import Parts
 from presel_lightning.recipe import Recipe
 from presel_lightning.selectors import PreSel, Selector, SizeBalanced
 from presel_lightning.selectors.weighting import IRS, WEIGHTINGS, Headroom, Uniform
@@ -22,7 +22,6 @@ from tests.conftest import fit_arguments
 WEIGHTING, INSIDE = "--selector.init_args.weighting", "--selector.init_args.within"
 OPTIONS: list[tuple[list[str], Selector]] = [
     ([WEIGHTING, "uniform"], PreSel(Uniform())),
-    ([WEIGHTING, "Uniform"], PreSel(Uniform())),
     (
         [f"{WEIGHTING}.class_path", "Headroom", f"{WEIGHTING}.init_args.shrink", "true"],
         PreSel(Headroom(shrink=True)),
@@ -31,7 +30,6 @@ OPTIONS: list[tuple[list[str], Selector]] = [
     # an option of the default
     ([f"{WEIGHTING}.init_args.temperature", "0.2"], PreSel(IRS(temperature=0.2))),
     ([f"{WEIGHTING}.init_args.priors.shape", "2"], PreSel(IRS(priors={"shape": 2.0}))),
-    ([INSIDE, "nc"], PreSel()),
     ([INSIDE, "coverage"], PreSel(within=Coverage())),
     (
         [f"{INSIDE}.init_args.images_per_cluster", "7"],
@@ -69,32 +67,51 @@ def recipe(pool_folder: Path, out: Path, *more: str) -> Recipe:
     return found
 
 
+@pytest.fixture(scope="module")
+def parts(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    """What a `compare` builds the selectors of its list from."""
+    return recipe(pool_folder, tmp_path_factory.mktemp("parts") / "run").parts
+
+
 def same(one: Selector, other: Selector) -> bool:
     """Whether two selectors select by the same parts with the same options."""
     return type(one) is type(other) and one.fingerprint() == other.fingerprint()
 
 
-@pytest.mark.parametrize(("options", "expected"), OPTIONS, ids=lambda v: " ".join(v)[:60])
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    OPTIONS,
+    ids=lambda v: " ".join(v) if isinstance(v, list) else type(v).__name__,
+)
 def test_nested_option_on_the_command_line_reaches_the_selector(
     options: list[str], expected: Selector, pool_folder: Path, tmp_path: Path
 ) -> None:
     found = recipe(pool_folder, tmp_path / "run", *options)
     assert same(found.plan.selector, expected)
     assert found.plan.selector.needs == expected.needs
-    # what was resolved says the same again
+
+
+def test_resolved_config_gives_the_same_selector_again(pool_folder: Path, tmp_path: Path) -> None:
+    options = [WEIGHTING, "headroom", INSIDE, "RandomOrder"]
+    options += [f"{INSIDE}.init_args.images_per_cluster", "1000"]
+    found = recipe(pool_folder, tmp_path / "run", *options)
     again = recipe(pool_folder, tmp_path / "again", "--config", str(tmp_path / "run/config.yaml"))
-    assert same(again.plan.selector, expected)
+    assert same(again.plan.selector, PreSel(Headroom(), RandomOrder(images_per_cluster=1000)))
     assert again.plan.selector_spec == found.plan.selector_spec
 
 
-@pytest.mark.parametrize(("spec", "expected"), SPECS, ids=lambda v: json.dumps(v)[:60])
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    SPECS,
+    ids=lambda v: str(v)[:60] if isinstance(v, dict) else type(v).__name__,
+)
 def test_nested_class_in_yaml_and_in_a_list_of_compare_is_the_same(
-    spec: dict[str, Any], expected: Selector, pool_folder: Path, tmp_path: Path
+    spec: dict[str, Any], expected: Selector, pool_folder: Path, tmp_path: Path, parts: Parts
 ) -> None:
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"selector": spec}))
     found = recipe(pool_folder, tmp_path / "run", "--config", str(tmp_path / "own.yaml"))
     assert same(found.plan.selector, expected)
-    assert same(recipe(pool_folder, tmp_path / "other").parts.selector(spec), expected)
+    assert same(parts.selector(spec), expected)
 
 
 @pytest.mark.parametrize(
@@ -112,23 +129,22 @@ def test_nested_class_in_yaml_and_in_a_list_of_compare_is_the_same(
     ids=str,
 )
 def test_wrong_name_in_a_list_of_compare_is_answered_with_the_right_ones(
-    options: dict[str, Any], message: str, pool_folder: Path, tmp_path: Path
+    options: dict[str, Any], message: str, parts: Parts
 ) -> None:
-    parts = recipe(pool_folder, tmp_path / "run").parts
     with pytest.raises(UserError) as refused:
         parts.selector({"class_path": "PreSel", "init_args": options})
     assert message in str(refused.value) and "\n" not in str(refused.value)
 
 
 OLD = {
-    "temperature": "0.1",
-    "shrink": "true",
-    "floor": "0.1",
-    "priors": "{shape: 2}",
-    "cap_flat": "true",
-    "near_duplicates": "0.9",
-    "images_per_cluster": "5",
-    "neighbors": "3",
+    "temperature": 0.1,
+    "shrink": True,
+    "floor": 0.1,
+    "priors": {"shape": 2.0},
+    "cap_flat": True,
+    "near_duplicates": 0.9,
+    "images_per_cluster": 5,
+    "neighbors": 3,
     "backend": "torch",
     "device": "cpu",
 }
@@ -136,22 +152,26 @@ OLD = {
 
 @pytest.mark.parametrize("option", OLD)
 def test_argument_of_an_earlier_version_is_answered_with_its_new_place(
-    option: str, pool_folder: Path, tmp_path: Path
+    option: str, parts: Parts
 ) -> None:
     """And the new place takes it."""
     with pytest.raises(UserError) as refused:
-        recipe(pool_folder, tmp_path / "run", f"--selector.init_args.{option}", OLD[option])
-    old, _, new = str(refused.value).partition(" is now ")
-    assert old.removeprefix("selectors: ") == f"selector.init_args.{option}"
-    found = recipe(pool_folder, tmp_path / "run", f"--{new}", OLD[option])
-    assert isinstance(found.plan.selector, PreSel)
+        parts.selector({"class_path": "PreSel", "init_args": {option: OLD[option]}})
+    old, _, new = str(refused.value).removeprefix("selectors: selector.").partition(" is now ")
+    assert old == f"init_args.{option}"
+    spec: Any = OLD[option]
+    for key in reversed(new.removeprefix("selector.").split(".")):
+        spec = {key: spec}
+    found = parts.selector({"class_path": "PreSel", **spec})
+    assert isinstance(found, PreSel)
+    part = found.weighting if ".weighting." in new else found.within
+    assert vars(part)[option] == OLD[option]
 
 
 def test_config_of_an_earlier_version_is_answered_with_all_new_places(
     pool_folder: Path, tmp_path: Path
 ) -> None:
-    old = {name: yaml.safe_load(value) for name, value in OLD.items()}
-    config = {"selector": {"class_path": "PreSel", "init_args": {"weighting": "irs", **old}}}
+    config = {"selector": {"class_path": "PreSel", "init_args": {"weighting": "irs", **OLD}}}
     (tmp_path / "old.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(UserError) as refused:
         recipe(pool_folder, tmp_path / "run", "--config", str(tmp_path / "old.yaml"))
