@@ -40,9 +40,22 @@ TYPES = {"int": "a whole number", "float": "a number", "NoneType": "null"}
 """A Python type as a person says it."""
 
 NO_CLASS = re.compile(
-    r"dot import path string: (\S+)|class_path '(\S+)':\s*No module|not correspond to a subclass"
+    r"dot import path string: (\S+)|class_path '(\S+)':\s*No module|but (\S+) is abstract|"
+    r"not correspond to a subclass"
 )
 """Where a class was named that is none, or of another kind."""
+
+NO_ARGUMENT = re.compile(
+    r"class_path '(\S+)':\s*(?:Option '(.*?)' is not accepted|unrecognized arguments: --([\w.]+))"
+)
+"""Where a class was given an argument that it does not take."""
+
+NESTED = re.compile(
+    r"class_path '\S+':\s*(Parser key \"(\w+)\":\s*Does not validate against any of the Union subtypes\s*"
+    r"Subtypes: \[<class '([\w.]+)'>.*)",
+    re.DOTALL,
+)
+"""Where an argument of a class takes a class itself: the message about it, its name and base class."""
 
 
 def suggest(word: str, names: Sequence[str]) -> str:
@@ -151,27 +164,35 @@ def _unknown(word: str, what: str, known: Sequence[str]) -> str:
 
 
 def _wrong_value(key: str, message: str, base: type | None) -> str:
-    if found := re.search(r"class_path '(\S+)':\s*Option '(.*?)' is not accepted", message):
-        return _wrong_argument(key, found[1], found[2])
+    found = NESTED.search(message)
+    part = locate(found[3]) if found else None
+    if found and isinstance(part, type) and inspect.isabstract(part):
+        return _wrong_value(f"{key}.init_args.{found[2]}", found[1], part)
+    if found := NO_ARGUMENT.search(message):
+        return _wrong_argument(key, found[1], found[2] or found[3], message)
     if found := re.search(r"class_path '(\S+)':\s*the following .* required: (.*)", message):
         needed = found[2].split(", ")
         cure = " ".join(f"--{key}.init_args.{argument} VALUE" for argument in needed)
         return f"{key} {_last(found[1])} needs {' and '.join(needed)}: {cure}"
     if found := NO_CLASS.search(message):
-        return _wrong_class(key, found[1] or found[2] or given_in(message), base)
+        return _wrong_class(key, found[1] or found[2] or found[3] or given_in(message), base)
     if "Unable to load config" in message:
         return f"{key} takes a file of its keys, or single ones, as --{key}.KEY VALUE"
     inner = message[message.rindex('Parser key "') :]
     name = inner.split('"')[1]
-    if name == key:
+    if name in (key, _last(key)):
         return _wrong_type(key, inner, base)
     return _wrong_type(f"{key}.init_args.{name}" if base else f"{key}.{name}", inner, None)
 
 
-def _wrong_argument(key: str, class_path: str, option: str) -> str:
-    found = locate(class_path)
+def _wrong_argument(key: str, class_path: str, option: str, message: str) -> str:
+    found, name = locate(class_path), option.partition(".")[0]
+    moved: Mapping[str, str] = getattr(found, "moved", {})
+    if name in moved:  # and what else was given of an earlier version
+        old = [known for known in moved if known == name or f"'{known}': " in message]
+        return "; ".join(f"{key}.init_args.{k} is now {key}.init_args.{moved[k]}" for k in old)
     takes = list(inspect.signature(found).parameters) if callable(found) else []
-    near = suggest(option.partition(".")[0], [*takes, "init_args"])
+    near = suggest(name, [*takes, "init_args"])
     return f"{key} {_last(class_path)} has no {option!r}; it takes {', '.join(takes)}{near}"
 
 
@@ -210,11 +231,13 @@ def given_in(message: str) -> str:
 
 def known_classes(base: type) -> list[str]:
     """Names of the concrete classes of a kind that have been imported."""
-    found: set[type] = set(base.__subclasses__())
-    for child in list(found):
-        found |= set(child.__subclasses__())
-    names = (c.__name__ for c in found if not inspect.isabstract(c))
+    names = (c.__name__ for c in _subclasses(base) if not inspect.isabstract(c))
     return sorted(name for name in names if not name.startswith("_"))
+
+
+def _subclasses(base: type) -> set[type]:
+    children: list[type] = base.__subclasses__()
+    return {*children, *(found for child in children for found in _subclasses(child))}
 
 
 def _last(path: str) -> str:

@@ -128,7 +128,7 @@ class ConfigStageFactory:
         """A selector of its class path and arguments.
 
         Raises:
-            UserError: there is no such class, or it takes no such argument.
+            UserError: there is no such class, it takes no such argument, or refuses what it is given.
         """
         try:
             config = self.parser.parse_object({"selector": spec}, namespace=self.config.clone())
@@ -137,6 +137,8 @@ class ConfigStageFactory:
             ).selector
         except ArgumentError as error:
             raise UserError(f"selectors: {error_message(error, self.parser)}") from error
+        except ValueError as error:
+            raise raised_error(error) from error
         return selector
 
     def embed(self) -> Embed:

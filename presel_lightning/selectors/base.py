@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from presel_lightning.data.pool import Pool
 from presel_lightning.functional.allocation import allocate
 from presel_lightning.records import Selection
+from presel_lightning.selectors.part import Part
 from presel_lightning.signals import Signals
 
 
@@ -23,9 +24,16 @@ class Selector(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     """Signals that must lie on disk; the recipe makes only these."""
 
+    moved: ClassVar[Mapping[str, str]] = {}
+    """Where an argument of an earlier version is now, for the error message."""
+
     def fingerprint(self) -> object:
-        """What the choice rests on beside class, arguments and signals: the content of a file."""
-        return None
+        """What the selection rests on beside class, arguments and signals.
+
+        By default its nested parts; a selector that reads a file returns the content.
+        """
+        parts = {k: v.fingerprint() for k, v in vars(self).items() if isinstance(v, Part)}
+        return parts or None
 
     @abstractmethod
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:

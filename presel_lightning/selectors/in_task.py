@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from presel_lightning.functional.allocation import allocate
-from presel_lightning.functional.centrality import members_by_label
-from presel_lightning.selectors.in_cluster import Order, in_cluster
+from presel_lightning.functional.centrality import members_by_label, nearest_similarity
 
 Allocation = Literal["exact", "floor", "official"]
+
+Order = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""From the features (n, D) of a cluster to the order (n,) of its rows and their scores (n,)."""
 
 
 class InTask(NamedTuple):
@@ -38,6 +40,21 @@ def select_in_task(
     return choose(features, labels, budget, excluded, allocation).rows
 
 
+def most_central_first(features: Tensor, neighbors: int = 5) -> tuple[Tensor, Tensor]:
+    """Order the rows (n, D) of a cluster by falling Neighbor Centrality, and return it beside.
+
+    Scores that agree to 1e-12 tie, and a tie goes to the earlier row.
+
+    Args:
+        features: (n, D) of the rows that are not excluded.
+        neighbors: k of the Neighbor Centrality.
+
+    Source: PreSel Eq. 7.
+    """
+    score = nearest_similarity(features, neighbors)
+    return score.round(decimals=12).argsort(descending=True, stable=True), score
+
+
 def choose(
     features: Tensor,
     labels: Tensor,
@@ -45,7 +62,7 @@ def choose(
     excluded: Tensor,
     allocation: Allocation = "exact",
     *,
-    order: Order | None = None,
+    order: Order = most_central_first,
 ) -> InTask:
     r"""Spread a task's budget over its clusters, then take the most typical images of each.
 
@@ -71,7 +88,6 @@ def choose(
     Source: PreSel Eq. 6-7.
     """
     _check(features, labels, budget, excluded, allocation)
-    order = order or in_cluster()
     available = (~excluded).nonzero()[:, 0]  # (A,)
     score = torch.full((len(labels),), torch.nan, dtype=torch.float64)
     rank = torch.full((len(labels),), -1)

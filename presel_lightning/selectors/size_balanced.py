@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, budgets_by_size, selection_of
-from presel_lightning.selectors.clustered import choose_in_tasks
-from presel_lightning.selectors.in_cluster import in_cluster
+from presel_lightning.selectors.within import Within, select_in_tasks, within_of
 from presel_lightning.signals import Features, Signals
 
 
@@ -23,8 +23,12 @@ class SizeBalanced(Selector):
     Budget: per task, in proportion to its images.
 
     Args:
-        images_per_cluster: a task of n images gets max(1, n // this) clusters.
-        neighbors: k of the Neighbor Centrality.
+        within: how images are selected inside a task: a class with its options, or the short name
+            of one with its defaults: `centrality` (the paper), `coverage`, `random`; see
+            docs/selection.md.
+
+    Raises:
+        UserError: no such rule.
 
     Source: Safaei et al., "Filter Images First, Generate Instructions Later", Eq. 6-7; their
     scripts hold a size-balanced budget that is switched off. Shares are rounded by largest
@@ -32,28 +36,28 @@ class SizeBalanced(Selector):
     """
 
     needs: ClassVar[tuple[str, ...]] = (Features.name,)
+    moved: ClassVar[Mapping[str, str]] = {
+        "images_per_cluster": "within.init_args.images_per_cluster",
+        "neighbors": "within.init_args.neighbors",
+    }
 
-    def __init__(self, images_per_cluster: int = 100, neighbors: int = 5) -> None:
-        self.images_per_cluster = images_per_cluster
-        self.neighbors = neighbors
+    # a class name, so that one of its options can be given alone
+    def __init__(self, within: Within | str = "NeighborCentrality") -> None:
+        self.within = within_of(within)
+        self.needs = self.within.needs  # type: ignore[misc]
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Cluster each task and take its most typical images."""
-        picked = choose_in_tasks(
-            pool,
-            signals,
-            budgets_by_size(pool, budget),
-            images_per_cluster=self.images_per_cluster,
-            order=in_cluster(neighbors=self.neighbors),
-            seed=seed,
+        """Select inside each task."""
+        found = select_in_tasks(
+            pool, signals, budgets_by_size(pool, budget), self.within, seed=seed
         )
         return selection_of(
             pool,
-            picked.rows,
-            picked.score,
-            picked.rank,
-            reason="typical of its cluster",
-            otherwise="less typical of its cluster",
-            cluster=picked.cluster,
+            found.rows,
+            found.score,
+            found.rank,
+            reason=self.within.reason,
+            otherwise=self.within.otherwise,
+            cluster=found.cluster,
             task_weights={t: len(pool.task_rows(t)) / len(pool) for t in pool.tasks},
         )

@@ -37,8 +37,8 @@ MISTAKES = {
     "wrong choice": (["--model.tune", "lorra"], "give lora, full or none; did you mean lora?"),
     "wrong value or null": (["--trainer.max_epochs", "x"], "give a whole number or null"),
     "wrong value in a class": (
-        ["--selector.init_args.temperature", "x"],
-        "selector.init_args.temperature: 'x' will not do; give a number or null",
+        ["--selector.init_args.weighting.init_args.temperature", "x"],
+        "selector.init_args.weighting.init_args.temperature: 'x' will not do; give a number or null",
     ),
     "wrong part of a section": (["--model.quantization", "{bits: 8}"], "model.quantization.bits: "),
     "value for a section": (["--model", "llava"], "--model.KEY VALUE"),
@@ -71,6 +71,29 @@ MISTAKES = {
     "what a selector itself refuses": (
         ["--selector.init_args.weighting", "headrom"],
         "choose of irs, size",
+    ),
+    "short name with options": (
+        [
+            "--selector.init_args.weighting=headroom",
+            "--selector.init_args.weighting.init_args.shrink=true",
+        ],
+        "did you mean Headroom?",
+    ),
+    "wrong option of a part of a selector": (
+        ["--selector.init_args.within.init_args.neighbours", "3"],
+        "selector.init_args.within NeighborCentrality has no 'neighbours'; it takes neighbors",
+    ),
+    "abstract class": (
+        ["--selector.init_args.within.class_path", "InClusters"],
+        "'InClusters' is no Within; known: Coverage, NeighborCentrality",
+    ),
+    "argument of an earlier version": (
+        ["--selector.init_args.temperature", "0.1"],
+        "selector.init_args.temperature is now selector.init_args.weighting.init_args.temperature",
+    ),
+    "nested argument of an earlier version": (
+        ["--selector.init_args.priors.shape", "2"],
+        "selector.init_args.priors is now selector.init_args.weighting.init_args.priors",
     ),
     "missing checkpoint": (["--model.checkpoint", "/nowhere/model"], "model.checkpoint"),
 }

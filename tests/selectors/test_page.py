@@ -1,4 +1,4 @@
-"""The examples on the selectors page work."""
+"""The pages on selectors do what they say."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import pytest
 from presel_lightning.cli.main import main
 from tests.conftest import fit_arguments
 
-PAGE = Path(__file__).parents[2] / "docs" / "selectors.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def block(language: str) -> str:
-    """The code block of a language in the part on adding a selector."""
-    part = PAGE.read_text(encoding="utf-8").split("\n## Add a selector\n")[1]
+def block(language: str, page: str = "selectors.md", title: str = "Add a selector") -> str:
+    """The code block of a language in one part of a page."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    part = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
     found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", part, re.MULTILINE | re.DOTALL)
     assert len(found) == 1
     return textwrap.dedent(found[0][1])
@@ -36,6 +37,26 @@ def test_documented_selector_runs_from_file_and_config(
     chosen = [row["score"] for row in rows if row["selected"]]
     left = [row["score"] for row in rows if not row["selected"]]
     assert len(chosen) == round(0.25 * len(rows)) and min(chosen) >= max(left)
+
+
+def test_new_rule_inside_a_task_is_a_file_and_its_name(
+    pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_rule.py").write_text(
+        block("python", "selection.md", "Add a rule inside a task")
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    out = tmp_path / "run"
+    options = ["--selector", "SizeBalanced", "--selector.init_args.within", "my_rule.LeastCentral"]
+    assert main(["select", *fit_arguments(pool_folder, out, *options)[1:]]) == 0
+    rows = pq.read_table(out / "selection" / "selection.parquet").to_pylist()
+    chosen = [row for row in rows if row["selected"]]
+    assert len(chosen) == round(0.25 * len(rows))
+    for task in {row["task"] for row in rows}:  # each is one cluster
+        taken = [row["score"] for row in chosen if row["task"] == task]
+        left = [row["score"] for row in rows if row["task"] == task and not row["selected"]]
+        assert min(taken) >= max(left) - 1e-12
+    assert {row["reason"] for row in chosen} == {"unlike its cluster"}
 
 
 @pytest.mark.parametrize("name", ["SizeBalanced", "ZCore"])

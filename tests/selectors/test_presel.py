@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,11 @@ import torch
 from scipy.special import softmax
 
 from presel_lightning.data import Pool, load_pool
-from presel_lightning.errors import UserError
 from presel_lightning.functional import kmeans, official_task_budgets
 from presel_lightning.functional.faiss_kmeans import faiss_kmeans
 from presel_lightning.selectors import PreSel, select_in_task
+from presel_lightning.selectors.weighting import IRS
+from presel_lightning.selectors.within import NeighborCentrality
 from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments, start
 
@@ -44,7 +44,7 @@ def test_presel_task_weights_match_the_paper(pool: Pool, signals: Signals, finis
 
 def test_presel_equals_its_documented_steps(pool: Pool, signals: Signals) -> None:
     """The selector is its parts, called by hand for each task."""
-    method = PreSel(allocation="official", images_per_cluster=15)
+    method = PreSel(allocation="official", within=NeighborCentrality(images_per_cluster=15))
     chosen = method.select(pool, signals, 24, seed=2)
     weights = torch.tensor(list(chosen.task_weights.values()))
     sizes = torch.tensor([int((~pool.reference[pool.task_rows(t)]).sum()) for t in pool.tasks])
@@ -63,13 +63,14 @@ def test_presel_equals_its_documented_steps(pool: Pool, signals: Signals) -> Non
 def test_presel_floor_is_within_budget_and_exact_meets_it(
     budget: int, pool: Pool, signals: Signals
 ) -> None:
-    floor = PreSel(allocation="floor", images_per_cluster=10).select(pool, signals, budget, seed=0)
-    exact = PreSel(allocation="exact", images_per_cluster=10).select(pool, signals, budget, seed=0)
+    within = NeighborCentrality(images_per_cluster=10)
+    floor = PreSel(allocation="floor", within=within).select(pool, signals, budget, seed=0)
+    exact = PreSel(allocation="exact", within=within).select(pool, signals, budget, seed=0)
     assert len(floor.uids) <= budget == len(exact.uids)
 
 
 def test_presel_low_temperature_favors_the_most_relevant_task(pool: Pool, signals: Signals) -> None:
-    sharp = PreSel(temperature=0.05).select(pool, signals, 20, seed=0).task_weights
+    sharp = PreSel(IRS(temperature=0.05)).select(pool, signals, 20, seed=0).task_weights
     plain = PreSel().select(pool, signals, 20, seed=0).task_weights
     best = max(plain, key=plain.__getitem__)
     assert sharp[best] > plain[best]
@@ -78,7 +79,8 @@ def test_presel_low_temperature_favors_the_most_relevant_task(pool: Pool, signal
 @pytest.mark.parametrize("seed", [0, 1])
 def test_presel_faiss_backend_uses_faiss_clusters(pool: Pool, signals: Signals, seed: int) -> None:
     pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
-    chosen = PreSel(backend="faiss", images_per_cluster=10).select(pool, signals, 24, seed=seed)
+    within = NeighborCentrality(images_per_cluster=10, backend="faiss")
+    chosen = PreSel(within=within).select(pool, signals, 24, seed=seed)
     for task in pool.tasks:
         rows = pool.task_rows(task)
         features = torch.from_numpy(signals.features(pool, rows))
@@ -87,25 +89,16 @@ def test_presel_faiss_backend_uses_faiss_clusters(pool: Pool, signals: Signals, 
     assert len(chosen.uids) == 24
 
 
-def test_presel_missing_backend_or_device_raises_user_error(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(UserError, match=r"presel-lightning\[faiss\]"):
-        PreSel(backend="faiss")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="device"):
-        PreSel(device="cuda")
-    assert PreSel(device="auto").fingerprint() == PreSel().fingerprint() == "cpu"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert PreSel(device="auto").fingerprint() == "cuda"
-
-
 def select(annotations: Path, finished: Path, out: Path, *more: str) -> bytes:
     """`selection.parquet` of the finished run with several clusters a task; all else is reused."""
     shutil.copytree(finished, out)
     arguments = ["select", *fit_arguments(annotations, out, "--baselines", *more)[1:]]
-    arguments += ["--selector", "PreSel", "--selector.init_args.images_per_cluster", "5"]
+    arguments += [
+        "--selector",
+        "PreSel",
+        "--selector.init_args.within.init_args.images_per_cluster",
+    ]
+    arguments.append("5")
     log = out / "log"
     assert start(arguments, log).wait() == 0, log.read_text()
     assert {"reference", "losses", "features"} <= reused(log)

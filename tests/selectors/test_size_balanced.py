@@ -6,6 +6,7 @@ import torch
 
 from presel_lightning.functional import kmeans, neighbor_centrality
 from presel_lightning.selectors import PreSel, SizeBalanced
+from presel_lightning.selectors.within import NeighborCentrality
 from tests.selectors.pools import Pair
 
 
@@ -21,7 +22,9 @@ def largest_remainder(sizes: list[int], total: int) -> list[int]:
 @pytest.mark.parametrize("budget", [9, 31])
 def test_size_balanced_matches_equations_6_and_7(budget: int, pair: Pair) -> None:
     pool, signals = pair
-    chosen = SizeBalanced(images_per_cluster=12, neighbors=3).select(*pair, budget, seed=4)
+    chosen = SizeBalanced(NeighborCentrality(images_per_cluster=12, neighbors=3)).select(
+        *pair, budget, seed=4
+    )
     shares = largest_remainder([len(pool.task_rows(task)) for task in pool.tasks], budget)
     assert list(chosen.budgets.values()) == shares
     expected: set[str] = set()
@@ -40,8 +43,9 @@ def test_size_balanced_matches_equations_6_and_7(budget: int, pair: Pair) -> Non
 
 
 def test_size_balanced_differs_from_presel_only_in_shares(pair: Pair) -> None:
-    ours = SizeBalanced(images_per_cluster=12).select(*pair, 20, seed=0)
-    theirs = PreSel(images_per_cluster=12).select(*pair, 20, seed=0)
+    within = NeighborCentrality(images_per_cluster=12)
+    ours = SizeBalanced(within).select(*pair, 20, seed=0)
+    theirs = PreSel(within=within).select(*pair, 20, seed=0)
     np.testing.assert_array_equal(ours.score, theirs.score)
     np.testing.assert_array_equal(ours.cluster, theirs.cluster)
     np.testing.assert_array_equal(ours.rank, theirs.rank)

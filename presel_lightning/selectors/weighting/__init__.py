@@ -1,7 +1,12 @@
 """Rules that divide a budget among tasks; one file each."""
 
-from presel_lightning.errors import UserError
-from presel_lightning.selectors.weighting.base import TaskFacts, Weighting, adjust
+from presel_lightning.selectors.part import part_of
+from presel_lightning.selectors.weighting.base import (
+    MeasuredWeighting,
+    TaskFacts,
+    Weighting,
+    adjust,
+)
 from presel_lightning.selectors.weighting.headroom import Headroom
 from presel_lightning.selectors.weighting.headroom_error import HeadroomError
 from presel_lightning.selectors.weighting.irs import IRS
@@ -19,18 +24,30 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
     "headroom_error": HeadroomError,
     "learning_curve": LearningCurve,
 }
-"""Rules by the name that a configuration gives them."""
+"""Rules by the short name that a configuration may give them."""
 
 
-def weighting_of(name: str) -> type[Weighting]:
-    """Find a rule by its name.
+def weighting_of(given: Weighting | str) -> Weighting:
+    """Return a rule as it is, or the one of a short name with its default options.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none of that name.
     """
-    if name not in WEIGHTINGS:
-        raise UserError(f"weighting {name!r} is unknown; choose of {', '.join(WEIGHTINGS)}")
-    return WEIGHTINGS[name]
+    return part_of(given, "weighting", WEIGHTINGS)
 
 
-__all__ = ["WEIGHTINGS", "TaskFacts", "Weighting", "adjust", "weighting_of"]
+__all__ = [
+    "IRS",
+    "WEIGHTINGS",
+    "Headroom",
+    "HeadroomError",
+    "LearningCurve",
+    "MeasuredWeighting",
+    "Size",
+    "SqrtSize",
+    "TaskFacts",
+    "Uniform",
+    "Weighting",
+    "adjust",
+    "weighting_of",
+]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +13,8 @@ from torch import Tensor
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.functional.shrinkage import shrink_to_mean
-from presel_lightning.signals import Signals
+from presel_lightning.selectors.part import Part
+from presel_lightning.signals import HeldOutLoss, Signals
 
 
 class TaskFacts:
@@ -79,18 +79,25 @@ def means_and_errors(groups: list[np.ndarray]) -> tuple[Tensor, Tensor]:
     return torch.tensor(means, dtype=torch.float64), torch.tensor(errors, dtype=torch.float64)
 
 
-class Weighting(ABC):
+class Weighting(Part):
     """Say how a budget is divided among tasks.
 
     Args:
-        shrink: draw what was measured of each task towards the mean of all, by its standard error.
+        floor: no task gets less than this part of the mean weight, such as 0.15.
+        priors: factor of a task's weight, {task: factor}; 1 where a task is not named.
+        cap_flat: a task whose held-out loss training does not lower gets no more than its share of
+            the pool. It makes the held-out losses.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Signals that must lie on disk."""
-
-    def __init__(self, shrink: bool = False) -> None:
-        self.shrink = shrink
+    def __init__(
+        self,
+        floor: float = 0.0,
+        priors: dict[str, float] | None = None,
+        cap_flat: bool = False,
+    ) -> None:
+        self.floor, self.priors, self.cap_flat = floor, priors, cap_flat
+        if cap_flat:
+            self.needs = tuple(dict.fromkeys([*self.needs, HeldOutLoss.name]))
 
     @abstractmethod
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
@@ -100,6 +107,42 @@ class Weighting(ABC):
             facts: what is known of the tasks.
             budget: samples to divide, beside the reference split.
         """
+
+    def shares(self, facts: TaskFacts, budget: int) -> Tensor:
+        """Part of the budget that each task gets, (M,) float64 that sums to 1; see `adjust`."""
+        return adjust(
+            self.weights(facts, budget),
+            facts,
+            floor=self.floor,
+            priors=self.priors,
+            cap_flat=self.cap_flat,
+        )
+
+    def warnings(self, facts: TaskFacts, shares: Tensor) -> list[str]:
+        """Sentences about shares (M,) that a user should know, for the screen and the report."""
+        return []
+
+
+class MeasuredWeighting(Weighting):
+    """A weighting that rests on what was measured of the reference samples of each task.
+
+    Args:
+        shrink: draw what was measured of each task towards the mean of all, by its standard error.
+        floor: no task gets less than this part of the mean weight, such as 0.15.
+        priors: factor of a task's weight, {task: factor}; 1 where a task is not named.
+        cap_flat: a task whose held-out loss training does not lower gets no more than its share of
+            the pool. It makes the held-out losses.
+    """
+
+    def __init__(
+        self,
+        shrink: bool = False,
+        floor: float = 0.0,
+        priors: dict[str, float] | None = None,
+        cap_flat: bool = False,
+    ) -> None:
+        super().__init__(floor, priors, cap_flat)
+        self.shrink = shrink
 
     def settled(self, mean: Tensor, error: Tensor) -> Tensor:
         """What was measured of each task, drawn towards the mean of all if that is asked for."""
@@ -149,7 +192,9 @@ def factors(tasks: tuple[str, ...], priors: Mapping[str, float]) -> Tensor:
         priors.get(task, 1.0) for task in tasks
     ):  # fmt: skip
         what = f"{unknown[0]!r} is no task of the pool" if unknown else "factors must be above 0"
-        raise UserError(f"selector.init_args.priors: {what}; tasks are {', '.join(tasks)}")
+        raise UserError(
+            f"selector.init_args.weighting.init_args.priors: {what}; tasks are {', '.join(tasks)}"
+        )
     return torch.tensor([priors.get(task, 1.0) for task in tasks], dtype=torch.float64)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
-from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
+from presel_lightning.selectors.weighting.base import MeasuredWeighting, TaskFacts
 from presel_lightning.signals import HeldOutLoss
 
 
-class Headroom(Weighting):
+class Headroom(MeasuredWeighting):
     r""":math:`w_t \propto H_t`, the mean held-out loss L(R|Q,I) of the task's reference samples.
 
     Each half of the reference split is scored by a model that was tuned on the other half, so no
@@ -20,7 +18,7 @@ class Headroom(Weighting):
     at `cap_flat`, `priors` and `headroom_error` (docs/budgets.md).
     """
 
-    needs: ClassVar[tuple[str, ...]] = (HeldOutLoss.name,)
+    needs = (HeldOutLoss.name,)
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
         """Mean held-out loss of each task, nats a token."""

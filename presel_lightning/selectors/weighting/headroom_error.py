@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
+from presel_lightning.selectors.weighting.base import MeasuredWeighting, TaskFacts
 from presel_lightning.signals import HeldOutLoss
 
 
-class HeadroomError(Weighting):
+class HeadroomError(MeasuredWeighting):
     r""":math:`w_t \propto (\text{wrong}_t + 1/2) / (m_t + 1)`, the held-out share of wrong answers.
 
     An answer of :math:`m_t` reference samples is wrong if a model that was tuned on the other half
@@ -20,7 +18,7 @@ class HeadroomError(Weighting):
     Errors compare across tasks, losses do not; the half sample keeps a solved task from nothing.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (HeldOutLoss.name,)
+    needs = (HeldOutLoss.name,)
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
         """Smoothed error of each task."""

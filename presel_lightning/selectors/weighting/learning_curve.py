@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
 from presel_lightning.functional.learning_curve import power_law, spend
-from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
+from presel_lightning.selectors.weighting.base import MeasuredWeighting, TaskFacts
 from presel_lightning.signals import HeldOutLoss
 
 
-class LearningCurve(Weighting):
+class LearningCurve(MeasuredWeighting):
     r"""Spend on :math:`L_t(n) = L_t(0) \, (1 + n)^{-a_t}`, one sample at a time.
 
     :math:`a_t = \mathrm{clip}(\log(L_t(0) / H_t) / \log(1 + m_t / 2), 0, 2)`, from the loss of the
@@ -20,7 +18,7 @@ class LearningCurve(Weighting):
     samples. Every sample goes to the task with the largest :math:`L_t(n) - L_t(n + 1)`.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (HeldOutLoss.name,)
+    needs = (HeldOutLoss.name,)
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
         """Samples that each task is given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,22 @@ import torch
 from presel_lightning.cli.main import main
 from presel_lightning.functional import allocate
 from presel_lightning.selectors import PreSel
-from presel_lightning.selectors.weighting import WEIGHTINGS, TaskFacts, weighting_of
+from presel_lightning.selectors.weighting import (
+    IRS,
+    WEIGHTINGS,
+    Headroom,
+    Size,
+    TaskFacts,
+    Uniform,
+    weighting_of,
+)
 from presel_lightning.selectors.weighting.doubts import doubts_of_irs, on_solved_tasks
+from presel_lightning.selectors.within import RandomOrder
 from presel_lightning.signals import HeldOutLoss, PairedLoss
 from tests.conftest import N_POOL, fit_arguments
 from tests.selectors.pools import Pair
-from tests.selectors.weighting.measured import IRS, facts_of
+from tests.selectors.weighting import measured
+from tests.selectors.weighting.measured import facts_of
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
@@ -27,7 +38,7 @@ def test_presel_budgets_match_the_weighting_rule(name: str, pair: Pair) -> None:
     pool, signals = pair
     chosen = PreSel(weighting=name, within="random").select(pool, signals, 40, seed=0)
     facts = TaskFacts(pool, signals)
-    weights = weighting_of(name)().weights(facts, 40)
+    weights = weighting_of(name).weights(facts, 40)
     free = (facts.sizes - facts.reference).long()
     expected = allocate(weights, free, 40).tolist()
     assert list(chosen.budgets.values()) == expected
@@ -42,16 +53,16 @@ def test_presel_needs_the_signals_of_the_weighting_rule() -> None:
         assert set(rule.needs) < set(PreSel(weighting=name).needs)
     assert PairedLoss.name not in PreSel(weighting="headroom").needs
     assert HeldOutLoss.name not in PreSel(weighting="size").needs
-    assert PreSel(weighting="size", cap_flat=True).needs.count(HeldOutLoss.name) == 1
-    assert PreSel(weighting="headroom", cap_flat=True).needs.count(HeldOutLoss.name) == 1
+    assert PreSel(Size(cap_flat=True)).needs.count(HeldOutLoss.name) == 1
+    assert PreSel(Headroom(cap_flat=True)).needs.count(HeldOutLoss.name) == 1
 
 
 def test_presel_floor_and_priors_change_the_budgets(pair: Pair) -> None:
     pool, signals = pair
-    none = PreSel(weighting="uniform", priors={"twins": 0}).select(pool, signals, 40, seed=0)
+    none = PreSel(Uniform(priors={"twins": 0})).select(pool, signals, 40, seed=0)
     assert none.budgets["twins"] == 0 and len(none.uids) == 40
     paper = PreSel().select(pool, signals, 40, seed=0)
-    even = PreSel(floor=1.0).select(pool, signals, 40, seed=0)
+    even = PreSel(IRS(floor=1.0)).select(pool, signals, 40, seed=0)
     assert min(even.task_weights.values()) > min(paper.task_weights.values())
 
 
@@ -60,7 +71,7 @@ def test_presel_random_samples_are_nested_across_rules(pair: Pair) -> None:
     pool, signals = pair
     kept = {}
     for name in ("size", "uniform"):
-        method = PreSel(weighting=name, within="random", images_per_cluster=1000)
+        method = PreSel(name, RandomOrder(images_per_cluster=1000))
         kept[name] = set(method.select(pool, signals, 40, seed=3).uids)
     for task in pool.tasks:
         own = set(pool.uid[pool.task_rows(task)])
@@ -69,7 +80,7 @@ def test_presel_random_samples_are_nested_across_rules(pair: Pair) -> None:
 
 
 def test_doubts_of_irs_name_tasks_with_irs_above_one(tmp_path: Path) -> None:
-    facts = facts_of(tmp_path, irs={**IRS, "noisy": [1.4, 1.0], "hard": [0.9, 1.1]})
+    facts = facts_of(tmp_path, irs={**measured.IRS, "noisy": [1.4, 1.0], "hard": [0.9, 1.1]})
     facts.signals.of(HeldOutLoss).path.unlink()
     few, text = doubts_of_irs(facts, torch.ones(3))
     assert "hard, noisy rests on fewer than 4" in few
@@ -78,7 +89,7 @@ def test_doubts_of_irs_name_tasks_with_irs_above_one(tmp_path: Path) -> None:
 
 def test_on_solved_tasks_warns_only_with_matching_held_out(tmp_path: Path) -> None:
     right = {"easy": [1, 1, 1, 1], "hard": [0, 0], "noisy": [0, 1]}  # easy: .5 / 5
-    facts = facts_of(tmp_path, correct=right, irs={**IRS, "noisy": [0.5, 0.5]})
+    facts = facts_of(tmp_path, correct=right, irs={**measured.IRS, "noisy": [0.5, 0.5]})
     assert on_solved_tasks(facts, torch.tensor([0.5, 0.3, 0.2])) == []
     (text,) = on_solved_tasks(facts, torch.tensor([0.6, 0.2, 0.2]))
     assert text in doubts_of_irs(facts, torch.tensor([0.6, 0.2, 0.2]))
@@ -100,12 +111,14 @@ def test_presel_selection_meta_holds_the_warnings(pair: Pair) -> None:
 def test_select_runs_with_every_weighting_rule(
     finished: Path, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Over one run folder: the two halves are fitted for the first rule that needs them."""
+    """Over one run folder: the two halves are fitted for the first weighting that needs them."""
+    rules = cycle(["centrality", "Coverage", "RandomOrder"])
     out = tmp_path / "run"
     shutil.copytree(finished, out)
     for name in WEIGHTINGS:
         arguments = ["select", *fit_arguments(pool_folder, out)[1:], "--baselines"]
         arguments += ["--selector", "PreSel", "--selector.init_args.weighting", name]
+        arguments += ["--selector.init_args.within", next(rules)]
         assert main([*arguments, "--data.always_reference", "true"]) == 0, name
         run = json.loads((out / "run.json").read_text())
         assert run["counts"]["trained_on"] == round(0.25 * N_POOL)

@@ -9,10 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from presel_lightning.errors import UserError
-from presel_lightning.selectors import PreSel
-from presel_lightning.selectors.weighting import WEIGHTINGS, TaskFacts, weighting_of
-from presel_lightning.selectors.weighting.irs import IRS
+from presel_lightning.selectors.weighting import (
+    IRS,
+    WEIGHTINGS,
+    Headroom,
+    MeasuredWeighting,
+    TaskFacts,
+    weighting_of,
+)
 from tests.selectors.weighting import measured
 from tests.selectors.weighting.measured import CORRECT, HELD_OUT, SIZES, START, TASKS, facts_of
 
@@ -27,7 +31,7 @@ def shares(values: list[float]) -> list[float]:
 
 
 def of(name: str, facts: TaskFacts, budget: int = 9) -> list[float]:
-    return shares(weighting_of(name)().weights(facts, budget).tolist())
+    return shares(weighting_of(name).weights(facts, budget).tolist())
 
 
 def test_task_facts_match_pool_and_held_out_losses(facts: TaskFacts) -> None:
@@ -91,7 +95,7 @@ def test_learning_curve_rule_matches_a_greedy_loop(budget: int, facts: TaskFacts
             free = SIZES[task] - len(START[task]) - given[i]
             gains.append(starts[i] * (1 + n) ** -slopes[i] - after if free else -math.inf)
         given[gains.index(max(gains))] += 1
-    found = weighting_of("learning_curve")().weights(facts, budget)
+    found = weighting_of("learning_curve").weights(facts, budget)
     assert found.dtype == torch.float64 and found.tolist() == given
 
 
@@ -99,31 +103,28 @@ def test_shrink_pulls_noisy_weights_to_the_mean(tmp_path: Path) -> None:
     loose = {"easy": [0.0, 2.0, 0.1, 1.9], "hard": [0.2, 3.0], "noisy": [0.1, 2.6]}
     facts = facts_of(tmp_path, held_out=loose)
     plain = WEIGHTINGS["headroom"]().weights(facts, 9)
-    drawn = WEIGHTINGS["headroom"](shrink=True).weights(facts, 9)
+    drawn = Headroom(shrink=True).weights(facts, 9)
     assert drawn.std() < 0.01 * plain.std()  # the errors are larger than the differences
     assert drawn.mean().item() == pytest.approx(plain.mean().item())
-    assert WEIGHTINGS["size"](shrink=True).weights(facts, 9).tolist() == [40, 20, 12]
 
 
 def test_headroom_task_without_finite_loss_is_nan(tmp_path: Path) -> None:
     broken = {**HELD_OUT, "hard": [math.nan, math.inf]}
     facts = facts_of(tmp_path, held_out=broken)
-    found = weighting_of("headroom")().weights(facts, 9)
+    found = weighting_of("headroom").weights(facts, 9)
     assert found.isnan().tolist() == [False, True, False]
-    chosen = PreSel(weighting="headroom").adjust(found, facts).tolist()
+    chosen = weighting_of("headroom").shares(facts, 9).tolist()
     easy, noisy = (sum(HELD_OUT[task]) / len(HELD_OUT[task]) for task in ("easy", "noisy"))
     assert chosen == pytest.approx(shares([easy, (easy + noisy) / 2, noisy]))
-    assert weighting_of("learning_curve")().weights(facts, 9).isfinite().all()
+    assert weighting_of("learning_curve").weights(facts, 9).isfinite().all()
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
 def test_weighting_rules_are_never_negative(name: str, facts: TaskFacts) -> None:
-    for shrink in (False, True):
-        weights = WEIGHTINGS[name](shrink).weights(facts, 20)
+    rules = [WEIGHTINGS[name]()]
+    if isinstance(rules[0], MeasuredWeighting):
+        rules.append(type(rules[0])(shrink=True))
+    for rule in rules:
+        weights = rule.weights(facts, 20)
         assert weights.shape == (3,) and weights.dtype == torch.float64
         assert (weights >= 0).all() and weights.sum() > 0
-
-
-def test_unknown_weighting_rule_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"'irrs' is unknown; choose of irs, size, sqrt_size"):
-        PreSel(weighting="irrs")

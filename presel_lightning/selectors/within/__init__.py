@@ -1,0 +1,38 @@
+"""Rules that select inside one task; one file each."""
+
+from presel_lightning.selectors.part import part_of
+from presel_lightning.selectors.within.base import Selected, Within, select_in_tasks
+from presel_lightning.selectors.within.clusters import InClusters
+from presel_lightning.selectors.within.coverage import Coverage
+from presel_lightning.selectors.within.neighbor_centrality import NeighborCentrality
+from presel_lightning.selectors.within.random_order import RandomOrder
+
+WITHIN: dict[str, type[Within]] = {
+    "centrality": NeighborCentrality,
+    "nc": NeighborCentrality,
+    "coverage": Coverage,
+    "random": RandomOrder,
+}
+"""Rules by the short name that a configuration may give them."""
+
+
+def within_of(given: Within | str) -> Within:
+    """Return a rule as it is, or the one of a short name with its default options.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    return part_of(given, "within", WITHIN)
+
+
+__all__ = [
+    "WITHIN",
+    "Coverage",
+    "InClusters",
+    "NeighborCentrality",
+    "RandomOrder",
+    "Selected",
+    "Within",
+    "select_in_tasks",
+    "within_of",
+]

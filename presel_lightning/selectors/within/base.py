@@ -1,0 +1,106 @@
+"""The interface of a rule that selects inside one task, and the loop over the tasks of a pool."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from presel_lightning.data.pool import Pool
+from presel_lightning.selectors.in_task import Allocation
+from presel_lightning.selectors.part import Part
+from presel_lightning.signals import Features, Signals
+
+
+class Selected(NamedTuple):
+    """What a rule selects of one task of n images."""
+
+    rows: Tensor
+    """(b,) int64, the selected row numbers, ascending."""
+    score: Tensor
+    """(n,) float64, higher is better; NaN in the reference split."""
+    cluster: Tensor
+    """(n,) int64 cluster of each row; -1 where the rule has none."""
+    rank: Tensor
+    """(n,) int64 place in its cluster or task, from 0; -1 in the reference split."""
+
+
+class Within(Part):
+    """Select images inside one task."""
+
+    needs = (Features.name,)
+    reason: ClassVar[str] = "among the best of its task"
+    """Why an image was selected."""
+    otherwise: ClassVar[str] = "not among the best of its task"
+    """Why an image was not selected."""
+
+    @abstractmethod
+    def select(
+        self,
+        features: Tensor,
+        budget: float,
+        excluded: Tensor,
+        allocation: Allocation = "exact",
+        *,
+        seed: int,
+    ) -> Selected:
+        """Select `budget` rows of a task, or all that are available where these are fewer.
+
+        Args:
+            features: (n, D) of the task's images, the reference split included, in the order of uid.
+            budget: rows to select, whole; only with ``"floor"`` a fraction of a row.
+            excluded: (n,) bool, rows of the reference split, which are never selected.
+            allocation: how the budget is rounded where a rule spreads it over clusters.
+            seed: of every random draw.
+        """
+
+
+class SelectedInTasks(NamedTuple):
+    """Result of `select_in_tasks`; rows are those of the pool."""
+
+    rows: np.ndarray
+    """(b,) the selected row numbers, task after task."""
+    score: np.ndarray
+    """(N,) score by the rule; NaN in the reference split."""
+    cluster: np.ndarray
+    """(N,) cluster inside the sample's task."""
+    rank: np.ndarray
+    """(N,) place in its cluster or task, from 0; -1 in the reference split."""
+
+
+def select_in_tasks(
+    pool: Pool,
+    signals: Signals,
+    budgets: Sequence[float],
+    within: Within,
+    *,
+    seed: int,
+    allocation: Allocation = "exact",
+) -> SelectedInTasks:
+    """Select inside each task by the same rule; one task's features are held at a time.
+
+    Args:
+        pool: every sample.
+        signals: features.
+        budgets: (M,) samples that each task gets, in the order of `pool.tasks`.
+        within: the rule.
+        seed: of every random draw.
+        allocation: how a task's budget is rounded over its clusters.
+    """
+    score = np.full(len(pool), np.nan)
+    cluster = np.full(len(pool), -1, dtype=np.int64)
+    rank = np.full(len(pool), -1, dtype=np.int64)
+    selected: list[np.ndarray] = []
+    for task, budget in zip(pool.tasks, budgets, strict=True):
+        rows = pool.task_rows(task)
+        features = torch.from_numpy(signals.features(pool, rows))  # (n, D)
+        excluded = torch.from_numpy(pool.reference[rows])
+        found = within.select(features, budget, excluded, allocation, seed=seed)
+        score[rows], cluster[rows] = found.score.numpy(), found.cluster.numpy()
+        rank[rows] = found.rank.numpy()
+        selected.append(rows[found.rows.numpy()])
+    return SelectedInTasks(np.concatenate(selected), score, cluster, rank)

@@ -1,0 +1,130 @@
+"""What rules share that cut a task into clusters and take the first images of each."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from presel_lightning.errors import UserError
+from presel_lightning.functional import KMeans, kmeans
+from presel_lightning.functional.duplicates import similarity_to_earlier
+from presel_lightning.functional.faiss_kmeans import faiss_kmeans, require_faiss
+from presel_lightning.selectors.in_task import Allocation, Order, choose
+from presel_lightning.selectors.within.base import Selected, Within
+
+Backend = Literal["torch", "faiss"]
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class InClusters(Within):
+    """Cut a task into clusters by k-means, and take the first images of each.
+
+    A task of n images, the reference split included, is cut into max(1, n // images_per_cluster)
+    clusters; each gives in proportion to its available images, in the order of the rule.
+
+    Args:
+        images_per_cluster: a task of n images gets max(1, n // this) clusters.
+        near_duplicates: cosine similarity above which an image counts as a repetition of another
+            of its cluster and is taken last, such as 0.98.
+        backend: of the clustering; `faiss` wants the extra of that name and runs on the CPU.
+        device: where the `torch` backend clusters: `cpu`, `cuda`, or `auto` for a GPU if there is
+            one. Each kind of device gives the same choice on every machine; the two may differ.
+
+    Raises:
+        UserError: faiss or a GPU is asked for, and not there; or both.
+
+    Source: PreSel, Eq. 6.
+    """
+
+    def __init__(
+        self,
+        images_per_cluster: int = 100,
+        near_duplicates: float | None = None,
+        backend: Backend = "torch",
+        device: Device = "cpu",
+    ) -> None:
+        if backend == "faiss":
+            require_faiss()
+            if device != "cpu":
+                raise UserError(
+                    "selector.init_args.within: backend faiss runs on the CPU; set device to cpu, or "
+                    "backend to torch"
+                )
+        self.images_per_cluster = images_per_cluster
+        self.near_duplicates = near_duplicates
+        self.backend = backend
+        self.device = device_of(device)
+
+    @abstractmethod
+    def order(self, features: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        """Order the available images of one cluster.
+
+        Args:
+            features: (n, D) in the order of uid, without near duplicates.
+            seed: of every random draw.
+
+        Returns:
+            (n,) row numbers, those to take first in front; (n,) float64 scores of the rows.
+        """
+
+    def select(
+        self,
+        features: Tensor,
+        budget: float,
+        excluded: Tensor,
+        allocation: Allocation = "exact",
+        *,
+        seed: int,
+    ) -> Selected:
+        """Cluster the task and take the first images of each cluster; see `in_task.choose`."""
+        labels = self.cluster(features, seed).labels
+        order: Order = partial(self.order, seed=seed)
+        if self.near_duplicates is not None:
+            order = repetitions_last(order, self.near_duplicates)
+        picked = choose(features, labels, budget, excluded, allocation, order=order)
+        return Selected(picked.rows, picked.score, labels, picked.rank)
+
+    def cluster(self, features: Tensor, seed: int) -> KMeans:
+        """Labels and centroids of a task's images, (n, D)."""
+        n_clusters = max(1, len(features) // self.images_per_cluster)
+        if self.backend == "faiss":
+            return faiss_kmeans(features, n_clusters, seed=seed)
+        return kmeans(features, n_clusters, seed=seed, device=self.device)
+
+
+def repetitions_last(order: Order, similarity: float) -> Order:
+    """The same order with repetitions at its end, by uid, with score -1.
+
+    Args:
+        order: of the images that repeat no other.
+        similarity: an image whose cosine similarity to an earlier one of the cluster is above this
+            is a repetition, and nobody's neighbor.
+    """
+
+    def ordered(features: Tensor) -> tuple[Tensor, Tensor]:
+        repeated = similarity_to_earlier(features) > similarity  # (n,)
+        first, last = (~repeated).nonzero()[:, 0], repeated.nonzero()[:, 0]
+        score = torch.full((len(features),), -1.0, dtype=torch.float64)
+        best, score[first] = order(features[first])
+        return torch.cat([first[best], last]), score
+
+    return ordered
+
+
+def device_of(name: Device) -> str:
+    """What a name of a device stands for here.
+
+    Raises:
+        UserError: there is no GPU.
+    """
+    found = torch.cuda.is_available()
+    if name == "cuda" and not found:
+        raise UserError(
+            "selector.init_args.within.init_args.device is cuda, and there is none; set it to cpu or "
+            "auto"
+        )
+    return name if name != "auto" else "cuda" if found else "cpu"

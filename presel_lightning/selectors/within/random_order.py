@@ -1,0 +1,26 @@
+"""Any images of a cluster: the baseline of the other rules."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from presel_lightning.selectors.in_task import most_central_first
+from presel_lightning.selectors.within.clusters import InClusters
+
+
+class RandomOrder(InClusters):
+    """Take the images of a cluster in random order; the score is their Neighbor Centrality.
+
+    With one cluster a task, a larger budget adds to what a smaller one takes, so that weightings
+    are compared on the same images.
+    """
+
+    reason = "drawn from its cluster"
+    otherwise = "not drawn from its cluster"
+
+    def order(self, features: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
+        """A random permutation by seed."""
+        generator = torch.Generator().manual_seed(seed)
+        _, score = most_central_first(features)
+        return torch.randperm(len(features), generator=generator), score
