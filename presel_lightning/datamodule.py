@@ -25,7 +25,7 @@ from presel_lightning.data.batches import (
 from presel_lightning.data.conversation import AUTO, TEMPLATES
 from presel_lightning.data.dataset import ImageSet, PairSet, TrainSet
 from presel_lightning.data.encoders import encoder_of
-from presel_lightning.data.images import MAX_PIXELS
+from presel_lightning.data.images import LIMIT, MAX_PIXELS
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
@@ -90,7 +90,7 @@ class SelectionDataModule(LightningDataModule):
         num_workers: processes that decode images, for each device.
         verify: `full` decodes every image once before anything is drawn, `header` looks at
             headers only.
-        max_pixels: images with more are left out.
+        max_pixels: images with more are left out; Pillow opens up to 178,956,970.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -145,6 +145,11 @@ class SelectionDataModule(LightningDataModule):
                 raise UserError(
                     f"{key} is {size}; give a fraction 0 < x <= 1 or a whole number from 2"
                 )
+        if max_pixels > LIMIT:
+            raise UserError(
+                f"data.max_pixels is {max_pixels}, and Pillow opens images of up to {LIMIT} pixels; "
+                "give no more, and shrink larger images"
+            )
         if template not in (known := [AUTO, *TEMPLATES]):
             raise UserError(f"data.template {template!r} is unknown; choose of {known}")
 
@@ -261,7 +266,7 @@ class SelectionDataModule(LightningDataModule):
     ) -> None:
         """Serve these samples to the next fit, and text-only records beside them."""
         rows = np.sort(self.pool.rows(uids))
-        dataset = TrainSet(self.pool, rows, self.encoder(processor), texts)
+        dataset = TrainSet(self.pool, rows, self.encoder(processor), texts, self.max_pixels)
         lengths, n_texts = self.pool.n_words[rows], 0
         if texts is not None:
             lengths, n_texts = np.concatenate([lengths, texts.n_words]), len(texts)
@@ -277,14 +282,14 @@ class SelectionDataModule(LightningDataModule):
     def pair_up(self, uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare these samples, with and without question, for the next prediction."""
         rows = np.sort(self.pool.rows(uids))
-        pairs = PairSet(self.pool, rows, self.encoder(processor))
+        pairs = PairSet(self.pool, rows, self.encoder(processor), max_pixels=self.max_pixels)
         self._shown = pairs
         self._blocks = token_blocks(pairs.lengths(), self.block_tokens, self.block_size)
         return self._blocks
 
     def show(self, paths: list[Path], image_processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare images for the next prediction."""
-        self._shown = ImageSet(paths, image_processor)
+        self._shown = ImageSet(paths, image_processor, self.max_pixels)
         self._blocks = even_blocks(len(paths), self.block_size)
         return self._blocks
 
