@@ -84,6 +84,8 @@ class SelectionDataModule(LightningDataModule):
         batch_size: samples of a training step, over all devices.
         micro_batch_size: samples of a forward pass, on each device; the step is accumulated from
             as many passes as it takes. All of a device's part of the batch without it.
+        eval_batch_size: items of a benchmark that are answered at a time, on each device; halved by
+            itself where memory runs out. A benchmark's own `batch_size` goes first.
         block_size: samples of a block of a loss or feature pass; what a killed pass may lose.
         block_tokens: tokens of a block of a loss pass, image and padding included; on a device
             with little memory give less. Blocks of long samples hold fewer than `block_size`.
@@ -110,6 +112,7 @@ class SelectionDataModule(LightningDataModule):
         max_length: int = 2048,
         batch_size: int = 128,
         micro_batch_size: int | None = None,
+        eval_batch_size: int = 64,
         block_size: int = 32,
         block_tokens: int = 8192,
         num_workers: int = 4,
@@ -128,6 +131,7 @@ class SelectionDataModule(LightningDataModule):
         self.text_only = text_only
         self.template, self.max_length = template, max_length
         self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
+        self.eval_batch_size = eval_batch_size
         self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
         self.verify, self.max_pixels = verify, max_pixels
@@ -145,6 +149,8 @@ class SelectionDataModule(LightningDataModule):
                 raise UserError(
                     f"{key} is {size}; give a fraction 0 < x <= 1 or a whole number from 2"
                 )
+        if eval_batch_size < 1:
+            raise UserError(f"data.eval_batch_size is {eval_batch_size}; give 1 or more")
         if max_pixels > LIMIT:
             raise UserError(
                 f"data.max_pixels is {max_pixels}, and Pillow opens images of up to {LIMIT} pixels; "

@@ -62,12 +62,15 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     parts = ConfigParts(parser, config)
     if command in ("fit", "select", "compare"):
         parts.examine_strategies()
+    elif command != "check":  # which lists it with all else
+        parts.examine_launchers()
     if command == "compare":  # is one process, whatever its cells are
         features = parts.merged["features"].trainer
         features.devices, features.num_nodes, features.strategy = 1, 1, "auto"
     elif command != "check":
         join(parts.trainer("losses", plan.out / "logs" / "losses"))
-    occupy(plan.out)
+    if command != "check":  # which writes nothing
+        occupy(plan.out)
     if rank_zero() and command not in ("check", "evaluate"):
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
     recipe = Recipe(plan, parts)

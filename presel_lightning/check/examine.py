@@ -119,6 +119,8 @@ def check(
     width = examine_encoder(plan, parts, report)
     module = parts.model("final")
     with report.collecting():
+        parts.examine_strategies()
+    with report.collecting():
         config = read_config(origin_of(module))
         network = measure(module, config)
         report_network(network, module, report)
