@@ -227,7 +227,7 @@ class Recipe(SignalStages):
         }
 
     def check(self, **options: Any) -> None:  # noqa: ANN401 - see `check`
-        """Examine everything that a run leans on, without training."""
+        """Examine everything that a run leans on; nothing stays on disk of it."""
         from presel_lightning.check import check
 
         check(self.plan, self.parts, console, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from presel_lightning.check.network import Network
@@ -56,11 +56,12 @@ class Work:
     """How many samples each stage gets.
 
     Attributes:
-        reference: of the reference split; 0 where the selector needs none.
+        reference: of the reference fit and its losses; 0 where the selector needs none.
         images: distinct images to embed; 0 where the selector needs no features.
         arms: samples of each fit after the selection, by arm.
         pool: all samples.
         texts: text-only records, in each of these fits.
+        held_out: of the reference split where held-out losses are made of its halves; else 0.
     """
 
     reference: int
@@ -68,10 +69,44 @@ class Work:
     arms: dict[str, int]
     pool: int
     texts: int = 0
+    held_out: int = 0
+
+    @property
+    def split(self) -> int:
+        """Samples of the reference split."""
+        return max(self.reference, self.held_out)
+
+    @property
+    def fits(self) -> int:
+        """How many models are trained and saved."""
+        return len(self.arms) + bool(self.reference) + 2 * bool(self.held_out)
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What a device holds while a model answers a benchmark.
+
+    Attributes:
+        name: of the benchmark.
+        batch: items at a time.
+        prompt: tokens of the longest prompt, image included.
+        answer: tokens that an answer may have.
+        width: bytes of a number in the KV cache.
+    """
+
+    name: str
+    batch: int
+    prompt: int
+    answer: int
+    width: int
 
 
 def gpu_hours(work: Work, speed: Throughput, epochs: dict[str, float]) -> dict[str, float]:
     """GPU-hours of each stage.
+
+    Held-out losses take a fit on each half of the reference split, by the final recipe without
+    text-only records, and three passes: the pre-instruction model over all of it, each of the two
+    models over the half that the other was tuned on.
 
     Args:
         work: samples by stage.
@@ -81,6 +116,9 @@ def gpu_hours(work: Work, speed: Throughput, epochs: dict[str, float]) -> dict[s
     seconds = {
         "reference": work.reference * epochs["reference"] / speed.training,
         "losses": work.reference / speed.losses,
+        "held_out_a": (work.held_out + 1) // 2 * epochs["final"] / speed.training,
+        "held_out_b": work.held_out // 2 * epochs["final"] / speed.training,
+        "held_out": 2 * work.held_out / speed.losses,
         "features": work.images / speed.features,
     }
     seconds |= {
@@ -135,6 +173,51 @@ def gpu_memory(
     return held + activations + per_device * answer * network.vocabulary * LOGIT_BYTES
 
 
+def cache_bytes(network: Network, asked: Answering) -> float:
+    r"""Bytes of the KV cache at the last token of the answers.
+
+    .. math:: B \,(L_{prompt} + L_{answer}) \cdot 2 \, n_{layers} \, n_{kv\,heads} \, d_{head}
+              \cdot \mathrm{width}
+    """
+    return asked.batch * (asked.prompt + asked.answer) * network.cached * asked.width
+
+
+def answering_memory(network: Network, asked: Answering, shards: int = 1) -> float:
+    """Bytes that one GPU needs while a model answers a batch.
+
+    Weights; what a fit that has just ended still holds (gradients and optimiser), unless it was
+    spread over devices: then the saved model is loaded whole; the KV cache; and the inside of one
+    layer while the prompts are read.
+
+    Args:
+        network: the model.
+        asked: the batch.
+        shards: devices that the fit spreads weights and optimiser over.
+    """
+    held = network.frozen_bytes + network.trained * (ADAM_BYTES if shards == 1 else 4)
+    return held + asked.batch * bytes_an_item(network, asked)
+
+
+def bytes_an_item(network: Network, asked: Answering) -> float:
+    """Bytes that each item of a batch adds."""
+    inside = asked.prompt * network.hidden * LAYER_BYTES
+    return inside + cache_bytes(network, asked) / asked.batch
+
+
+def fitting_items(network: Network, asked: Answering, shards: int, there: float) -> int:
+    """How many items fit into the memory of a GPU at a time, 0 where none does.
+
+    Args:
+        network: the model.
+        asked: a batch of them.
+        shards: see `answering_memory`.
+        there: bytes of the GPU.
+    """
+    alone = answering_memory(network, replace(asked, batch=1), shards)
+    each = bytes_an_item(network, asked)
+    return max(0, int((there - alone + each) // each))
+
+
 def disk_bytes(work: Work, network: Network, feature_width: int, annotations: int) -> float:
     """Bytes that the run folder grows to.
 
@@ -142,9 +225,8 @@ def disk_bytes(work: Work, network: Network, feature_width: int, annotations: in
     as LLaVA JSON; the model of each fit, and one training checkpoint with AdamW's moments.
     """
     features = 4 * feature_width * (work.images + (work.pool if work.images else 0))
-    listed = (work.reference * 2 + work.arms["final"]) / max(1, work.pool)
-    fits = len(work.arms) + bool(work.reference)
-    models = network.trained * (4 * fits + 12)
+    listed = (work.split * 2 + work.arms["final"]) / max(1, work.pool)
+    models = network.trained * (4 * work.fits + 12)
     return features + annotations * (1 + listed) + models
 
 

@@ -66,6 +66,9 @@ class SampleEncoder(Protocol):
     def prompts(self, asked: Sequence[Asked]) -> Batch:
         """Inputs to be continued with an answer; left padding."""
 
+    def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
+        """Tokens of a prompt that ends in the question of the last turn; nothing is decoded."""
+
     def stop_ids(self) -> list[int]:
         """Tokens that end an answer."""
 
@@ -146,6 +149,12 @@ class Encoder:
             "pixel_values": torch.stack([p.pixels(image) for _, _, image in asked if image]),
         }
 
+    def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
+        """An image takes as many places whatever its size."""
+        template, p = TEMPLATES[self.template], self.processor
+        text = template.prompt(turns[:-1], turns[-1].question)
+        return len(encode(text, p.tokenizer, p.n_image_tokens).input_ids)
+
     def stop_ids(self) -> list[int]:
         """The template's mark, where the tokenizer has it as one token."""
         found = self.processor.tokenizer(TEMPLATES[self.template].stop, add_special_tokens=False)
@@ -217,6 +226,10 @@ class ChatEncoder:
             (history, without_image_token(question), image) for history, question, image in asked
         ]
         return prompt_batch(self.processor.own, plain)
+
+    def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
+        """The places of an image of this size, and the text with an empty answer."""
+        return places_of(self.processor, size_of(image)) + n_tokens(self.processor, turns, True)
 
     def stop_ids(self) -> list[int]:
         """None but the model's own."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from presel_lightning.errors import PreselError
@@ -14,6 +14,7 @@ TOO_MUCH = 1 << 50
 """Bytes that no machine has."""
 
 
+@settings(max_examples=30)  # an attempt that fails collects garbage, which takes time
 @given(n=st.integers(0, 40), asked=st.integers(1, 50), limit=st.integers(1, 50))
 def test_batch_size_any_limit_gives_every_answer_in_order(n: int, asked: int, limit: int) -> None:
     sizes: list[int] = []
