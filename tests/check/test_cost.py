@@ -8,9 +8,13 @@ from hypothesis import strategies as st
 
 from presel_lightning.check.cost import (
     PUBLISHED_PARAMETERS,
+    Answering,
     Throughput,
     Work,
+    answering_memory,
+    cache_bytes,
     disk_bytes,
+    fitting_items,
     gpu_hours,
     gpu_memory,
 )
@@ -20,7 +24,7 @@ from presel_lightning.check.report import share, size
 ONE_EPOCH = {"reference": 1.0, "final": 1.0}
 LLAVA665K = Work(31_230, 624_610, {"final": 93_692, "full": 665_298}, 624_610)
 # LLaVA-1.5-7B in bf16 with LoRA of rank 128 (319.8 M) and its projector (21.0 M)
-LLAVA15 = Network(7_063_000_000, 340_800_000, 14.1e9, 4096, 32, 32_064)
+LLAVA15 = Network(7_063_000_000, 340_800_000, 14.1e9, 4096, 32, 32_064, 2 * 32 * 4096)
 
 
 def test_published_cost_comes_back() -> None:
@@ -43,6 +47,47 @@ def test_twice_the_model_takes_twice_the_time() -> None:
 def test_stages_without_samples_cost_nothing() -> None:
     hours = gpu_hours(Work(0, 0, {"final": 100}, 100), Throughput(), ONE_EPOCH)
     assert list(hours) == ["final"]
+
+
+def test_gpu_hours_held_out_losses_take_two_fits_and_three_passes() -> None:
+    """Nine samples: halves of five and four by the final recipe, each sample scored twice."""
+    speed = Throughput(training=1 / 3600, losses=1 / 3600, features=1 / 3600)
+    work = Work(0, 0, {"final": 100}, 100, texts=7, held_out=9)
+    epochs = {"reference": 5.0, "final": 2.0}
+    assert gpu_hours(work, speed, epochs) == pytest.approx(
+        {"held_out_a": 10, "held_out_b": 8, "held_out": 18, "final": 214}
+    )
+
+
+def test_disk_counts_models_of_both_halves() -> None:
+    network = replace(LLAVA15, trained=1000)
+    without, with_them = Work(0, 0, {"final": 15}, 100), Work(0, 0, {"final": 15}, 100, held_out=5)
+    more = disk_bytes(with_them, network, 768, 1000) - disk_bytes(without, network, 768, 1000)
+    assert more == 2 * 4 * 1000 + 1000 * 10 / 100  # two models; the split is listed twice
+
+
+def test_cache_of_64_answers_of_a_7b_is_21_gb() -> None:
+    """576 places of an image, a short question, 32 tokens of an answer, in 16 bits."""
+    asked = Answering("VQA", 64, 608, 32, 2)
+    assert cache_bytes(LLAVA15, asked) == pytest.approx(21.5e9, rel=0.01)
+    assert answering_memory(LLAVA15, asked) > 14.1e9 + 16 * 340.8e6 + 21e9
+
+
+@given(
+    prompt=st.integers(1, 4096),
+    answer=st.integers(0, 1024),
+    there=st.floats(1e9, 1e12),
+    shards=st.sampled_from([1, 8]),
+)
+def test_fitting_items_is_the_largest_batch_that_fits(
+    prompt: int, answer: int, there: float, shards: int
+) -> None:
+    asked = Answering("VQA", 64, prompt, answer, 2)
+    n = fitting_items(LLAVA15, asked, shards, there)
+    if n:
+        assert answering_memory(LLAVA15, replace(asked, batch=n), shards) <= there * (1 + 1e-9)
+    more = answering_memory(LLAVA15, replace(asked, batch=n + 1), shards)
+    assert more > there * (1 - 1e-9)
 
 
 def test_memory_of_the_published_recipe() -> None:
