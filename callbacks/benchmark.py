@@ -18,6 +18,7 @@ from presel_lightning.console import console
 from presel_lightning.data.images import open_rgb
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
+from presel_lightning.eval.benchmarks.batch_size import BatchSize
 from presel_lightning.eval.benchmarks.model_benchmark import (
     LiveModel,
     ModelBenchmark,
@@ -46,7 +47,7 @@ class Benchmark(Callback):
         template: conversation template of the prompts, the one that the model was tuned with.
         path: file for the scores (JSON); none is written without it.
         key: name of the model and benchmarks, kept in the file; see `done`.
-        batch_size: items answered at a time, on each device.
+        batch_size: items answered at a time, on each device; halved where memory runs out.
         every_n_steps: also score every so many steps of a fit, to the Trainer's loggers.
     """
 
@@ -61,6 +62,8 @@ class Benchmark(Callback):
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise UserError(f"Benchmark.every_n_steps is {every_n_steps}; give 1 or more, or null")
+        if batch_size < 1:
+            raise UserError(f"Benchmark.batch_size is {batch_size}; give 1 or more")
         self.benchmarks = benchmarks
         self.template = template
         self.path = path
@@ -186,7 +189,7 @@ class Benchmark(Callback):
             module,
             self.encoder(module.processor),
             trainer.precision_plugin.forward_context,
-            getattr(benchmark, "batch_size", None) or self.batch_size,
+            BatchSize(getattr(benchmark, "batch_size", None) or self.batch_size),
             folder,
         )
 

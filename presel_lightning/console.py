@@ -98,3 +98,13 @@ def quiet() -> None:
     transformers_logging.disable_progress_bar()
     for message in HUSHED:
         warnings.filterwarnings("ignore", message)
+    ignore_image_warnings()
+
+
+def ignore_image_warnings() -> None:
+    """Silence what Pillow says of files that it reads all the same, for the whole process.
+
+    Called when a process starts: filters are shared by its threads, so they are set once and never
+    back. What cannot be read is a problem of the pool, and is listed there.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -17,6 +17,7 @@ from torch import nn
 
 from presel_lightning.console import track
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
+from presel_lightning.eval.benchmarks.batch_size import BatchSize
 from presel_lightning.functional.token_loss import sample_losses, teacher_forced_match
 from presel_lightning.loading.encoder import SampleEncoder
 from presel_lightning.models.forward import answer_logits, hidden_states, model_inputs
@@ -61,14 +62,14 @@ class LiveModel:
         module: in eval mode, on its device.
         encoder: of the module.
         context: the precision that it computes in.
-        batch_size: items at a time, on each device.
+        batch_size: items at a time, on each device; it shrinks where they do not fit.
         folder: where a benchmark may leave files.
     """
 
     module: FineTune
     encoder: SampleEncoder
     context: Callable[[], AbstractContextManager[Any]]
-    batch_size: int
+    batch_size: BatchSize
     folder: Path
 
     def spread(
@@ -76,7 +77,8 @@ class LiveModel:
     ) -> list[T]:
         """Answer items in blocks, each process its own ones; all answers on every process.
 
-        The blocks are the same on any number of processes, and so is what a block is padded to.
+        The blocks are the same on any number of processes, and so is what a block is padded to. One
+        that does not fit into a process's memory is answered there in parts.
 
         Args:
             lengths: (n,) of the questions: like ones are asked together, so that little is padded.
@@ -87,7 +89,7 @@ class LiveModel:
             SharedFailure: `answer` failed on some process.
         """
         order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        size = self.batch_size
+        size = self.batch_size.asked
         blocks = [order[start : start + size] for start in range(0, len(order), size)]
         rank, world = rank_and_world()
         mine = blocks[rank::world]
@@ -95,7 +97,7 @@ class LiveModel:
         wrong: Exception | None = None
         try:
             for block in track(mine, what, len(mine)):
-                answered += zip(block, answer(block), strict=True)
+                answered += zip(block, self.batch_size.run(block, answer), strict=True)
         except Exception as error:  # noqa: BLE001 - all processes are told of it
             wrong = error
         try:

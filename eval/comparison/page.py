@@ -11,12 +11,14 @@ from rich.text import Text
 
 from presel_lightning.console import console
 from presel_lightning.eval.comparison.cells import (
+    BASELINE,
     RELATIVE,
     add_relative,
     analyse,
     read_cells,
     write_rows,
 )
+from presel_lightning.eval.comparison.latex import tabular
 from presel_lightning.eval.intervals.published import full_scores, published_rows
 from presel_lightning.eval.report.charts import Chart, intervals
 from presel_lightning.eval.report.page import page
@@ -40,6 +42,13 @@ def write_comparison(out: Path, pools: Sequence[tuple[str, Path]] = ()) -> Path:
     found = {
         **analyse(cells),
         "folders": {name: str(folder.relative_to(out)) for name, folder in parts},
+        "selectors": sorted(
+            {
+                cell["selector"]
+                for _, place in parts
+                for cell in read_json(place / "grid.json")["cells"]
+            }
+        ),
     }
     found["published"] = published_rows(source, found["benchmarks"])
     found["verdict"] = verdict(found)
@@ -67,11 +76,30 @@ def verdict(found: Json) -> list[str]:
             )
             lines.append(f"{sentence(row, found['measure'])} ({where}).")
     if not lines:
-        return ["Without Random among the selectors no difference can be told from chance."]
+        return [why_no_difference(found)]
     if seeds < 5:
         many = "One seed tells" if seeds == 1 else f"{seeds} seeds tell"
         lines.append(f"{many} little: differences must be large to be told from chance.")
     return lines
+
+
+def why_no_difference(found: Json) -> str:
+    """Why nothing can be said about the methods, and what would change that."""
+    rows = [row for part in found["parts"] for row in part["rows"]]
+    methods = {row["selector"] for row in rows} - {"full", "untrained"}
+    if BASELINE not in methods:
+        if BASELINE in found.get("selectors", ()):
+            return f"{BASELINE} has no score, so no difference can be told from chance."
+        return f"Without {BASELINE} among the selectors no difference can be told from chance."
+    if methods == {BASELINE}:
+        return f"{BASELINE} alone has scores; there is nothing to compare with it."
+    if found["measure"] == RELATIVE and not any(row[RELATIVE] for row in rows):
+        return (
+            f"No difference to {BASELINE}: several benchmarks are compared by relative performance, "
+            "and that needs the scores of full data. Let full data be trained here, or give "
+            "full_scores with the names of these benchmarks."
+        )
+    return f"{BASELINE} and the other selectors have no seed in common that has a score."
 
 
 def sentence(row: Json, measure: str) -> str:
@@ -154,32 +182,9 @@ def markdown(part: Json, found: Json) -> str:
 
 
 def latex(part: Json, found: Json) -> str:
-    """The table for a paper, with booktabs' rules."""
-    head = ["Method", "Instructions", *found["benchmarks"], r"Rel. (\%)"]
-    body = [
-        " & ".join(escape(cell).replace("±", r"$\pm$") for cell in cells) + r" \\"
-        for cells in table_rows(part, found)
-    ]
-    return "\n".join(
-        [
-            f"% {heading(part)}",
-            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
-            r"\toprule",
-            " & ".join([*map(escape, head[:-1]), head[-1]]) + r" \\",
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-        ]
-    )
-
-
-def escape(text: str) -> str:
-    """Make a text safe for LaTeX."""
-    for letter in "&%$#_{}":
-        text = text.replace(letter, "\\" + letter)
-    return text
+    """The table for a paper."""
+    head = ["Method", "Instructions", *found["benchmarks"], "Rel. (%)"]
+    return tabular(heading(part), head, table_rows(part, found))
 
 
 def print_comparison(out: Path) -> None:

@@ -188,6 +188,8 @@ class Asking:
             url = image_url(request.path, *self.service.image)
         except OSError as error:
             return _problem(request, "unreadable", str(error.strerror or type(error).__name__))
+        except UserError as error:
+            return _problem(request, "oversized", str(error))
         body = {**self.service.body, "messages": messages(request.prompt, url)}
         number = 1
         while (attempt := self._try(client, request, body, number)) is not None:

@@ -14,7 +14,7 @@ from PIL import Image
 from presel_lightning.annotators.journal import Conversation
 from presel_lightning.annotators.matching import check, from_turns
 from presel_lightning.data.conversation import InvalidRecordError
-from presel_lightning.data.images import open_rgb
+from presel_lightning.data.images import LIMIT, open_rgb
 from presel_lightning.records import Turn
 
 FORM = (
@@ -72,7 +72,7 @@ class Usage:
 
 def image_url(path: Path, max_side: int, quality: int) -> str:
     """An image as a data URL: JPEG, made smaller where its longer side is over `max_side` pixels."""
-    image = open_rgb(path)
+    image = open_rgb(path, LIMIT)  # data.max_pixels has been applied to the pool
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from presel_lightning.check.network import Network
@@ -20,16 +20,34 @@ LOGIT_BYTES = 10
 """Of a logit: in 16 bits, in fp32 for the loss, and the gradient of that."""
 
 
-def gpu_hours(work: Work, speed: Throughput, needs: Iterable[str]) -> dict[str, float]:
+@dataclass(frozen=True)
+class Answering:
+    """What a device holds while a model answers a benchmark.
+
+    Attributes:
+        name: of the benchmark.
+        batch: items at a time.
+        prompt: tokens of the longest prompt, image included.
+        answer: tokens that an answer may have.
+        width: bytes of a number in the KV cache.
+    """
+
+    name: str
+    batch: int
+    prompt: int
+    answer: int
+    width: int
+
+
+def gpu_hours(work: Work, speed: Throughput) -> dict[str, float]:
     """GPU-hours of each stage.
 
     Args:
         work: samples by stage.
         speed: samples a second of one GPU.
-        needs: signals that the selector asks for.
     """
     seconds: dict[str, float] = {}
-    for name in needs:
+    for name in work.needs:
         seconds |= Pass.known[name].estimate(work, speed)
     seconds |= {
         arm: (n + work.texts) * work.epochs["final"] / speed.training
@@ -84,6 +102,51 @@ def gpu_memory(
     return held + activations + per_device * answer * network.vocabulary * LOGIT_BYTES
 
 
+def cache_bytes(network: Network, asked: Answering) -> float:
+    r"""Bytes of the KV cache at the last token of the answers.
+
+    .. math:: B \,(L_{prompt} + L_{answer}) \cdot 2 \, n_{layers} \, n_{kv\,heads} \, d_{head}
+              \cdot \mathrm{width}
+    """
+    return asked.batch * (asked.prompt + asked.answer) * network.cached * asked.width
+
+
+def answering_memory(network: Network, asked: Answering, shards: int = 1) -> float:
+    """Bytes that one GPU needs while a model answers a batch.
+
+    Weights; what a fit that has just ended still holds (gradients and optimiser), unless it was
+    spread over devices: then the saved model is loaded whole; the KV cache; and the inside of one
+    layer while the prompts are read.
+
+    Args:
+        network: the model.
+        asked: the batch.
+        shards: devices that the fit spreads weights and optimiser over.
+    """
+    held = network.frozen_bytes + network.trained * (ADAM_BYTES if shards == 1 else 4)
+    return held + asked.batch * bytes_an_item(network, asked)
+
+
+def bytes_an_item(network: Network, asked: Answering) -> float:
+    """Bytes that each item of a batch adds."""
+    inside = asked.prompt * network.hidden * LAYER_BYTES
+    return inside + cache_bytes(network, asked) / asked.batch
+
+
+def fitting_items(network: Network, asked: Answering, shards: int, there: float) -> int:
+    """How many items fit into the memory of a GPU at a time, 0 where none does.
+
+    Args:
+        network: the model.
+        asked: a batch of them.
+        shards: see `answering_memory`.
+        there: bytes of the GPU.
+    """
+    alone = answering_memory(network, replace(asked, batch=1), shards)
+    each = bytes_an_item(network, asked)
+    return max(0, int((there - alone + each) // each))
+
+
 def disk_bytes(work: Work, network: Network, feature_width: int, annotations: int) -> float:
     """Bytes that the run folder grows to.
 
@@ -92,8 +155,7 @@ def disk_bytes(work: Work, network: Network, feature_width: int, annotations: in
     """
     features = 4 * feature_width * (work.images + (work.pool if work.images else 0))
     listed = (work.reference * 2 + work.arms["final"]) / max(1, work.pool)
-    fits = len(work.arms) + bool(work.reference)
-    models = network.trained * (4 * fits + 12)
+    models = network.trained * (4 * (len(work.arms) + work.signal_fits) + 12)
     return features + annotations * (1 + listed) + models
 
 

@@ -1,7 +1,8 @@
-"""The check itself: every part of a run looked at in its turn, nothing trained, nothing written."""
+"""The check itself: every part of a run looked at in its turn, and nothing kept of it."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +12,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from rich.console import Console
 
+from presel_lightning.check.benchmarks import (
+    Reader,
+    cached_width,
+    examine_answers,
+    examine_benchmarks,
+)
 from presel_lightning.check.cost import disk_bytes, gpu_hours, gpu_memory, report_cost, report_disk
 from presel_lightning.check.network import (
     Network,
@@ -23,21 +30,22 @@ from presel_lightning.check.origin import origin_of, read_config, read_processor
 from presel_lightning.check.pictures import look_at, lost_share, report_decoded, report_images
 from presel_lightning.check.probe import Measured, Pass, probe, report_probe
 from presel_lightning.check.report import Report, share, size
+from presel_lightning.check.sizes import examine_sizes
 from presel_lightning.check.survey import Survey, report_survey, survey
 from presel_lightning.check.tokens import Lengths, report_tokens
 from presel_lightning.console import track
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
-from presel_lightning.eval.intervals.published import full_scores
-from presel_lightning.loading.datamodule import SelectionDataModule, count_of
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.llava_encoder import Encoder
 from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.models import Components, Processor
 from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.models.components import cache_folder
-from presel_lightning.recipe.passes.base import Throughput, Work
+from presel_lightning.recipe.passes.base import Throughput
 from presel_lightning.recipe.plan import Plan, StageFactory
+from presel_lightning.run.files import keeping_nothing
 from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
 
@@ -68,6 +76,7 @@ class Devices(NamedTuple):
         return Pass(min(share, data.micro_batch_size or share), self.kind, self.precision)
 
 
+@keeping_nothing()
 def check(
     plan: Plan,
     factory: StageFactory,
@@ -78,7 +87,12 @@ def check(
     n_images: int | None = None,
     probing: bool | None = None,
 ) -> Report:
-    """Examine what a run needs before any GPU second, and show it on one screen.
+    """Examine what a run needs before any of its stages, and show it on one screen.
+
+    Nothing is written that stays: what has to be on disk to be looked at (packed images, a shipped
+    pool, the steps of a probe) lies in a temporary folder that goes at the end, and is taken from
+    the run folder or the user's cache where it has been made already. Files of the hub go to the
+    hub's own cache. No weights are loaded and nothing is trained, but by a probe.
 
     Args:
         plan: what the run is asked to do.
@@ -88,7 +102,8 @@ def check(
         n_records: conversations to tokenise, drawn by the run's seed.
         n_images: images whose headers are read, drawn by the run's seed; all by default.
         probing: train some steps on one device and measure them; by default where the fit is to
-            run on a GPU and no throughput is stated.
+            run on a GPU, no throughput is stated, and the model has been put together of its parts
+            (or needs not be). True puts it together first, once, in the user's cache.
 
     Raises:
         UserError: something will fail later; the message lists all of it.
@@ -96,6 +111,8 @@ def check(
     report = Report()
     source: PoolSource | None = None
     found, left_out = Survey(), 0
+    with report.collecting():
+        examine_out(plan.out)
     with report.collecting():
         source = plan.data.source(plan.out)
     if source is None:  # it stopped at its first fault
@@ -109,31 +126,53 @@ def check(
             left_out = examine_images(plan, source, found, n_images, report)
     work = examine_sizes(plan, found, left_out, report)
     width = examine_encoder(plan, factory, report)
+    with report.collecting():
+        factory.examine_strategies()
+    benchmarks = examine_benchmarks(plan, report)
     module = factory.model("final")
     with report.collecting():
         config = read_config(origin_of(module))
         network = measure(module, config)
         report_network(network, module, report)
-        lengths = examine_tokens(plan.data, read_processor(module, config), found, report)
+        processor = read_processor(module, config)
+        lengths = examine_tokens(plan.data, processor, found, report)
         devices = count_devices(plan, factory, report)
         examine_memory(plan, devices, network, module, lengths, report)
+        bytes_each = cached_width(devices.precision, module.dtype_name, config)
+        reader = Reader(plan.data, processor, bytes_each)
+        examine_answers(benchmarks, reader, network, devices.shards, report)
         if work is not None and source is not None:
-            wanted = devices.kind == "cuda" and throughput is None if probing is None else probing
             measured = None
-            if wanted:
-                measured = examine_probe(plan, source, found, module, devices, report)
-            speed, source_of_speed = choose_speed(throughput, measured, network)
+            if is_probing(probing, devices, throughput):
+                measured = examine_probe(plan, source, found, module, devices, probing, report)
+            speed, speed_source = choose_speed(throughput, measured, network)
             work = replace(work, epochs={s: n_epochs(factory, s) for s in ("reference", "final")})
-            hours = gpu_hours(work, speed, plan.selector.needs)
-            report_cost(hours, speed, source_of_speed, report)
+            report_cost(gpu_hours(work, speed), speed, speed_source, report)
             annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
             needed = disk_bytes(work, network, width, annotations)
             report_disk(needed, plan.out, "run folder", "set --out to another disk", report)
         examine_assembly(module, network.total * dtype_width("auto", config), report)
-    examine_benchmarks(plan, report)
     report.show(console)
     report.stop()
     return report
+
+
+def examine_out(out: Path) -> None:
+    """See that the run folder can be made or written, without doing so.
+
+    Raises:
+        UserError: it cannot.
+    """
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"--out {out}: {there} is a file; give a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"--out {out}: cannot be written ({there} is not yours to write in)")
+
+
+def is_probing(asked: bool | None, devices: Devices, stated: Throughput | None) -> bool:
+    """Whether steps are to be tried: as asked, else where there is a GPU to tell something of."""
+    return devices.kind == "cuda" and stated is None if asked is None else asked
 
 
 def examine_root(data: SelectionDataModule) -> None:
@@ -192,62 +231,17 @@ def examine_tokens(
     return Lengths(data.max_length, data.max_length)
 
 
+def is_in_parts(module: FineTune) -> bool:
+    """Whether the model has yet to be put together of its published parts."""
+    origin = origin_of(module)
+    return isinstance(origin, Components) and not is_assembled(origin)
+
+
 def examine_assembly(module: FineTune, needed: float, report: Report) -> None:
     """Room for the model that is put together of three factory, unless that has been done."""
-    origin = origin_of(module)
-    if isinstance(origin, Components) and not is_assembled(origin):
+    if is_in_parts(module):
         cure = "set PRESEL_LIGHTNING_CACHE to another disk"
         report_disk(needed, cache_folder(), "model cache", cure, report)
-
-
-def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> Work | None:
-    """How many samples every stage gets, checked as the recipe will."""
-    n, data = found.n_samples - left_out, plan.data
-    if n <= 0:
-        return None
-    with report.collecting():
-        budget = count_of(data.budget, n, "data.budget")
-        reference = 0
-        if data.needs_reference(plan.selector):
-            reference = count_of(data.reference, n, "data.reference")
-            require_reference(data, reference, budget, len(found.tasks))
-        arms = {"final": budget}
-        if not found.without_instruction:
-            arms |= {
-                arm: {"random": budget, "full": n}[arm]
-                for arm in plan.baselines
-                if arm != "untrained"
-            }
-        else:
-            report.notes.append(
-                f"{found.without_instruction:,} images have no instruction yet: the run stops with "
-                "exit code 3 and lists those that are to be annotated"
-            )
-        counts = (
-            f"{n:,} samples, {len(found.tasks)} tasks: reference {reference:,}, budget {budget:,}"
-        )
-        report.add("selection", type(plan.selector).__name__, counts)
-        images = len(found.images) if Features.name in plan.selector.needs else 0
-        return Work(reference, images, arms, n, found.text_only if data.text_only else 0)
-    return None
-
-
-def require_reference(data: SelectionDataModule, reference: int, budget: int, tasks: int) -> None:
-    """See that the reference split fits into the budget and reaches every task.
-
-    Raises:
-        UserError: it does not.
-    """
-    if budget < reference:
-        raise UserError(
-            f"data.budget is {data.budget} ({budget} samples), less than data.reference "
-            f"{data.reference} ({reference}); raise the budget or lower the reference"
-        )
-    if reference < tasks:
-        raise UserError(
-            f"data.reference is {data.reference} ({reference} samples) for {tasks} tasks; every "
-            f"task needs one: set it to {tasks} or more"
-        )
 
 
 def examine_probe(
@@ -256,6 +250,7 @@ def examine_probe(
     found: Survey,
     module: FineTune,
     devices: Devices,
+    asked: bool | None,
     report: Report,
 ) -> Measured | None:
     """Train some steps, unless something keeps the fit from being tried on one device."""
@@ -268,6 +263,8 @@ def examine_probe(
         reason = "the fit's Trainer cannot be tried on one device"
     elif module.tune == "none":
         reason = "nothing is trained"
+    elif not asked and is_in_parts(module):
+        reason = "the model's parts are put together by the first run, or by --probe true"
     if reason is not None:
         report.notes.append(f"no steps were tried: {reason}")
         return None
@@ -344,13 +341,3 @@ def examine_encoder(plan: Plan, factory: StageFactory, report: Report) -> int:
     with report.collecting():
         return feature_width(factory.embed()) if Features.name in plan.selector.needs else 0
     return 0
-
-
-def examine_benchmarks(plan: Plan, report: Report) -> None:
-    """See that every benchmark and the full-data scores can be read."""
-    for benchmark in plan.benchmarks:
-        with report.collecting():
-            report.add("benchmarks", benchmark.name, benchmark.examine())
-    with report.collecting():
-        if plan.full_scores:
-            full_scores(plan.full_scores)

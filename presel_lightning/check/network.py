@@ -32,6 +32,7 @@ class Network:
         hidden: width of the language model.
         layers: of the language model.
         vocabulary: tokens that the head tells apart.
+        cached: numbers that the KV cache keeps of a token, over all layers.
     """
 
     total: int
@@ -40,6 +41,7 @@ class Network:
     hidden: int
     layers: int
     vocabulary: int
+    cached: int = 0
 
 
 def measure(module: FineTune, config: Any) -> Network:  # noqa: ANN401 - one class a model
@@ -74,7 +76,15 @@ def measure(module: FineTune, config: Any) -> Network:  # noqa: ANN401 - one cla
         hidden=text.hidden_size,
         layers=text.num_hidden_layers,
         vocabulary=text.vocab_size,
+        cached=numbers_cached(text),
     )
+
+
+def numbers_cached(text: Any) -> int:  # noqa: ANN401 - transformers has one class a model
+    """Keys and values that a language model keeps of a token, over all its layers."""
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    return int(2 * text.num_hidden_layers * heads * width)
 
 
 def n_linear(model: Any) -> int:  # noqa: ANN401 - transformers' auto class

@@ -23,6 +23,7 @@ ELSEWHERE = {
     "gpus": "trainer.devices",
     "train_batch_size": "data.batch_size",
     "per_device_train_batch_size": "data.micro_batch_size",
+    "per_device_eval_batch_size": "data.eval_batch_size",
     "gradient_accumulation_steps": "data.micro_batch_size",
     "lora_rank": "model.lora.r",
     "lora_r": "model.lora.r",

@@ -32,7 +32,12 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.selectors import Selector
 from presel_lightning.tasks import Embed, FineTune
-from presel_lightning.tasks.strategies import examine_strategy, is_cutting, our_strategy
+from presel_lightning.tasks.strategies import (
+    examine_launcher,
+    examine_strategy,
+    is_cutting,
+    our_strategy,
+)
 
 DEFINING = (
     "max_epochs",
@@ -100,6 +105,7 @@ class ConfigStageFactory:
 
     def examine_strategies(self) -> None:
         """See that all stages run on the same processes, and that every fit suits its strategy."""
+        self.examine_launchers()
         for stage, merged in self.merged.items():
             for key in ("devices", "num_nodes"):
                 if merged.trainer[key] != self.config.trainer[key]:
@@ -110,6 +116,11 @@ class ConfigStageFactory:
                     )
         for stage in ("reference", "final"):
             examine_strategy(stage, self.merged[stage].trainer, self.merged[stage].model)
+
+    def examine_launchers(self) -> None:
+        """See that no stage starts processes that the rest of the recipe has no part in."""
+        for stage, merged in self.merged.items():
+            examine_launcher(stage, merged.trainer)
 
     def build(self, stage: str, key: str, **overrides: Any) -> Any:  # noqa: ANN401
         """Instantiate one part of a stage's configuration."""

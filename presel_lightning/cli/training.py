@@ -103,12 +103,15 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     factory = ConfigStageFactory(parser, config)
     if command in ("fit", "select", "compare"):
         factory.examine_strategies()
+    elif command != "check":  # which lists it with all else
+        factory.examine_launchers()
     if command == "compare":  # is one process, whatever its cells are
         features = factory.merged["features"].trainer
         features.devices, features.num_nodes, features.strategy = 1, 1, "auto"
     elif command != "check":
         join(factory.trainer("losses", plan.out / "logs" / "losses"))
-    occupy(plan.out)
+    if command != "check":  # which writes nothing
+        occupy(plan.out)
     if rank_zero() and command not in ("check", "evaluate"):
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
     recipe = Recipe(plan, factory)

@@ -22,6 +22,9 @@ Arguments = Sequence[str]
 Main = Callable[[Sequence[str]], int]
 """Entry point of a program: its arguments to its exit code; pickled by reference."""
 
+ARRIVAL = 60.0
+"""Seconds within which a worker's GPU number reaches it."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -64,9 +67,9 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Jo
             yield job, in_process(job)
         return
     context = get_context("spawn")
-    devices: Queue[str] = context.Queue()
+    devices: Queue[str] | None = context.Queue() if slots.devices else None
     for device in slots.devices:
-        devices.put(device)
+        devices.put(device)  # type: ignore[union-attr]
     with ProcessPoolExecutor(
         min(slots.workers, max(1, len(jobs))), context, begin, (os.getpid(), devices)
     ) as workers:
@@ -87,11 +90,20 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Jo
             workers.shutdown(wait=True, cancel_futures=True)
 
 
-def begin(parent: int, devices: Queue[str]) -> None:
-    """Prepare a worker: its GPU, and an end with its parent's."""
+def begin(parent: int, devices: Queue[str] | None) -> None:
+    """Prepare a worker: its GPU, and an end with its parent's.
+
+    Args:
+        parent: process id of the parent.
+        devices: a GPU number for each worker; None on a CPU. Whether the queue is empty cannot be
+            asked reliably, so a worker waits for the number that is on its way.
+
+    Raises:
+        Empty: no number came.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C the parent alone has a word to say
-    if not devices.empty():
-        os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
+    if devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices.get(timeout=ARRIVAL)
     exit_with_parent(parent)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -16,12 +15,16 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from PIL import Image, UnidentifiedImageError
 
+from presel_lightning.console import ignore_image_warnings
 from presel_lightning.data.image_memory import Found, Memory, fact_of, open_memory
 from presel_lightning.errors import UserError
 
 Verify = Literal["full", "header"]
 
-MAX_PIXELS = 178_956_970 // 2
+LIMIT = 178_956_970
+"""Pixels that Pillow opens at most; its limit is one variable of the process, so it is left alone."""
+
+MAX_PIXELS = LIMIT // 2
 """Pixels from which on Pillow itself warns of a decompression bomb."""
 
 MAX_PROPORTION = 200
@@ -106,7 +109,7 @@ def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full
     if (problem := _check_file(path)) is not None:
         return problem
     try:
-        with _quiet(), Image.open(path, formats=FORMATS) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if (problem := _check_size(*image.size, max_pixels)) is not None:
                 return problem
             if verify == "full":
@@ -115,6 +118,8 @@ def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full
                     image.convert("RGB")
     except UnidentifiedImageError:
         return "not_an_image", f"none of {', '.join(FORMATS)}"
+    except Image.DecompressionBombError as error:
+        return "oversized", str(error)
     except Exception as error:  # noqa: BLE001 - decoders raise whatever they like on broken data
         kind = "truncated" if "truncated" in str(error).lower() else "unreadable"
         return kind, f"{type(error).__name__}: {error}".replace(str(path), path.name)[:200]
@@ -136,33 +141,44 @@ def _check_file(path: Path) -> Found | None:
 
 def _check_size(width: int, height: int, max_pixels: int) -> Found | None:
     """Whether an image, and the square that it is padded to, can be held."""
+    if width * height <= max_pixels and max(width, height) > MAX_PROPORTION * min(width, height):
+        return "elongated", f"{width}x{height} is longer than {MAX_PROPORTION}:1"
+    return _check_pixels(width, height, max_pixels)
+
+
+def _check_pixels(width: int, height: int, max_pixels: int) -> Found | None:
+    """Whether an image, or the square that it is padded to, has too many pixels."""
     side, limit = max(width, height), SQUARE * max_pixels
     if width * height > max_pixels:
         return "oversized", f"{width}x{height} is over {max_pixels} pixels"
-    if side > MAX_PROPORTION * min(width, height):
-        return "elongated", f"{width}x{height} is longer than {MAX_PROPORTION}:1"
     if side * side > limit:
         return "oversized", f"the square around {width}x{height} is over {limit} pixels"
     return None
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Switch Pillow's own limit and warnings off: ours is checked before anything is decoded."""
-    limit = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
+def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decode an image of the pool as LLaVA does: first frame, plain conversion to RGB.
+
+    Nothing is decoded of a file whose header names too many pixels. No state of the process is
+    changed, so any number of threads may call it.
+
+    Args:
+        path: image file.
+        max_pixels: limit on width times height; four times as many on the square around it.
+
+    Raises:
+        UserError: the image is over the limit.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
-def open_rgb(path: Path) -> Image.Image:
-    """Decode an image of the pool as LLaVA does: first frame, plain conversion to RGB."""
-    with _quiet(), Image.open(path, formats=FORMATS) as image:
-        return image.convert("RGB")
+        with Image.open(path, formats=FORMATS) as image:
+            problem = _check_pixels(*image.size, max_pixels)
+            if problem is None:
+                return image.convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise UserError(f"image {path}: {error} Shrink it") from error
+    raise UserError(
+        f"image {path}: {problem[1]}; shrink it, or raise data.max_pixels ({LIMIT} at most)"
+    )
 
 
 def check_images(
@@ -233,7 +249,11 @@ def _mapper(workers: int, relatives: Sequence[str]) -> Iterator[Callable[..., It
     if workers <= 1 or len(relatives) < FEW:
         yield map
         return
-    context = get_context("spawn")
-    silent = (signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C they end without a word
-    with ProcessPoolExecutor(workers, context, signal.signal, silent) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
         yield partial(pool.map, chunksize=16)
+
+
+def _begin() -> None:
+    """Prepare a process that looks at images: silent on Ctrl-C and about odd files."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    ignore_image_warnings()

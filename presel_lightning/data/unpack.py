@@ -17,7 +17,7 @@ from presel_lightning.data.fields import Packed, lost
 from presel_lightning.data.images import Track
 from presel_lightning.data.packages import Package
 from presel_lightning.errors import UserError
-from presel_lightning.run.files import read_json, write_json
+from presel_lightning.run.files import read_json, scratch, write_json
 from presel_lightning.run.fingerprint import digest_lines
 
 RECORDS, IMAGES, ORIGIN = "records.jsonl", "images", "origin.json"
@@ -38,21 +38,27 @@ def unpack(packages: Sequence[Package], folder: Path, track: Track | None = None
 
     The digest is that of the names, sizes and times of change of the packed files: while they stay
     as they are, what was unpacked is used again. It appears under its name when it is whole; an
-    unpacking that was killed begins anew. What was unpacked before from other files is removed.
+    unpacking that was killed begins anew. What was unpacked before from other files is removed. A
+    command that keeps nothing (`store.keeping_nothing`) unpacks to a folder that goes with it.
 
     Raises:
         UserError: a package is not what it seems to be.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lines = [line for package in packages for line in package.facts()]
     target = folder / digest_lines(["1", *lines])
+    if (temporary := scratch()) is not None:
+        if target.exists():
+            return target
+        folder, target = temporary / "unpacked", temporary / "unpacked" / target.name
+    folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         if not target.exists():
             try:
                 _make(packages, target, track)
             except OSError as error:
+                cure = "set TMPDIR to another disk" if temporary else "choose --out"
                 raise UserError(
-                    f"cannot unpack to {folder}: {error.strerror}; make room, or choose --out"
+                    f"cannot unpack to {folder}: {error.strerror}; make room, or {cure}"
                 ) from error
         write_json(target / ORIGIN, [str(package.path) for package in packages])
         for other in folder.iterdir():

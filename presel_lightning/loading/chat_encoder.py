@@ -81,6 +81,10 @@ class ChatEncoder:
         ]
         return prompt_batch(self.processor.own, plain)
 
+    def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
+        """The places of an image of this size, and the text with an empty answer."""
+        return places_of(self.processor, size_of(image)) + n_tokens(self.processor, turns, True)
+
     def stop_ids(self) -> list[int]:
         """None but the model's own."""
         return []

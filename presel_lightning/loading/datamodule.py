@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from presel_lightning import quickstart
 from presel_lightning.console import track
-from presel_lightning.data.images import MAX_PIXELS
+from presel_lightning.data.images import LIMIT, MAX_PIXELS
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
@@ -84,13 +84,15 @@ class SelectionDataModule(LightningDataModule):
         batch_size: samples of a training step, over all devices.
         micro_batch_size: samples of a forward pass, on each device; the step is accumulated from
             as many passes as it takes. All of a device's part of the batch without it.
+        eval_batch_size: items of a benchmark that are answered at a time, on each device; halved by
+            itself where memory runs out. A benchmark's own `batch_size` goes first.
         block_size: samples of a block of a loss or feature pass; what a killed pass may lose.
         block_tokens: tokens of a block of a loss pass, image and padding included; on a device
             with little memory give less. Blocks of long samples hold fewer than `block_size`.
         num_workers: processes that decode images, for each device.
         verify: `full` decodes every image once before anything is drawn, `header` looks at
             headers only.
-        max_pixels: images with more are left out.
+        max_pixels: images with more are left out; Pillow opens up to 178,956,970.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -110,6 +112,7 @@ class SelectionDataModule(LightningDataModule):
         max_length: int = 2048,
         batch_size: int = 128,
         micro_batch_size: int | None = None,
+        eval_batch_size: int = 64,
         block_size: int = 32,
         block_tokens: int = 8192,
         num_workers: int = 4,
@@ -128,6 +131,7 @@ class SelectionDataModule(LightningDataModule):
         self.text_only = text_only
         self.template, self.max_length = template, max_length
         self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
+        self.eval_batch_size = eval_batch_size
         self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
         self.verify, self.max_pixels = verify, max_pixels
@@ -145,6 +149,13 @@ class SelectionDataModule(LightningDataModule):
                 raise UserError(
                     f"{key} is {size}; give a fraction 0 < x <= 1 or a whole number from 2"
                 )
+        if eval_batch_size < 1:
+            raise UserError(f"data.eval_batch_size is {eval_batch_size}; give 1 or more")
+        if max_pixels > LIMIT:
+            raise UserError(
+                f"data.max_pixels is {max_pixels}, and Pillow opens images of up to {LIMIT} pixels; "
+                "give no more, and shrink larger images"
+            )
         if template not in (known := [AUTO, *TEMPLATES]):
             raise UserError(f"data.template {template!r} is unknown; choose of {known}")
 
@@ -261,7 +272,7 @@ class SelectionDataModule(LightningDataModule):
     ) -> None:
         """Serve these samples to the next fit, and text-only records beside them."""
         rows = np.sort(self.pool.rows(uids))
-        dataset = TrainSet(self.pool, rows, self.encoder(processor), texts)
+        dataset = TrainSet(self.pool, rows, self.encoder(processor), texts, self.max_pixels)
         lengths, n_texts = self.pool.n_words[rows], 0
         if texts is not None:
             lengths, n_texts = np.concatenate([lengths, texts.n_words]), len(texts)
@@ -277,14 +288,14 @@ class SelectionDataModule(LightningDataModule):
     def pair_up(self, uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare these samples, with and without question, for the next prediction."""
         rows = np.sort(self.pool.rows(uids))
-        pairs = PairSet(self.pool, rows, self.encoder(processor))
+        pairs = PairSet(self.pool, rows, self.encoder(processor), max_pixels=self.max_pixels)
         self._shown = pairs
         self._blocks = token_blocks(pairs.lengths(), self.block_tokens, self.block_size)
         return self._blocks
 
     def show(self, paths: list[Path], image_processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare images for the next prediction."""
-        self._shown = ImageSet(paths, image_processor)
+        self._shown = ImageSet(paths, image_processor, self.max_pixels)
         self._blocks = even_blocks(len(paths), self.block_size)
         return self._blocks
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from presel_lightning.data.images import open_rgb
+from presel_lightning.data.images import MAX_PIXELS, open_rgb
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.texts import Texts
 from presel_lightning.loading.encoder import SampleEncoder
@@ -26,6 +26,7 @@ class TrainSet(Dataset[dict[str, Any]]):
         rows: (N,) which of them.
         encoder: of the model that is trained.
         texts: text-only records, which come after these.
+        max_pixels: limit on an image, that of the pool.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class TrainSet(Dataset[dict[str, Any]]):
         rows: np.ndarray,
         encoder: SampleEncoder,
         texts: Texts | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.pool, self.rows, self.encoder, self.texts = pool, rows, encoder, texts
+        self.max_pixels = max_pixels
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -48,7 +51,7 @@ class TrainSet(Dataset[dict[str, Any]]):
             turns = self.texts.turns(index - len(self.rows))
             return {**self.encoder.sample(turns, None), "weight": weight}
         row = int(self.rows[index])
-        image = open_rgb(self.pool.image_path(row))
+        image = open_rgb(self.pool.image_path(row), self.max_pixels)
         return {**self.encoder.sample(self.pool.sample(row).turns, image), "weight": weight}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -73,7 +76,7 @@ class PairSet(TrainSet):
         """One image, decoded once, with both inputs."""
         index, _ = place
         row = int(self.rows[index])
-        image = open_rgb(self.pool.image_path(row))
+        image = open_rgb(self.pool.image_path(row), self.max_pixels)
         return {"index": index, **self.encoder.pair(self.pool.sample(row).turns, image)}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -87,10 +90,17 @@ class ImageSet(Dataset[dict[str, Any]]):
     Args:
         paths: (U,) distinct image files.
         image_processor: of the encoder.
+        max_pixels: limit on an image, that of the pool.
     """
 
-    def __init__(self, paths: Sequence[Path], image_processor: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        image_processor: Any,  # noqa: ANN401 - transformers has one class a model
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self.paths, self.image_processor = paths, image_processor
+        self.max_pixels = max_pixels
 
     def __len__(self) -> int:
         """Number of images."""
@@ -100,7 +110,7 @@ class ImageSet(Dataset[dict[str, Any]]):
         """One image, resized and cropped: (3, H, W), uint8."""
         index, _ = place
         crop = self.image_processor(
-            images=open_rgb(self.paths[index]),
+            images=open_rgb(self.paths[index], self.max_pixels),
             do_rescale=False,
             do_normalize=False,
             return_tensors="pt",

@@ -58,5 +58,8 @@ class SampleEncoder(Protocol):
     def prompts(self, asked: Sequence[Asked]) -> Batch:
         """Inputs to be continued with an answer; left padding."""
 
+    def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
+        """Tokens of a prompt that ends in the question of the last turn; nothing is decoded."""
+
     def stop_ids(self) -> list[int]:
         """Tokens that end an answer."""

@@ -98,6 +98,12 @@ class Encoder:
             "pixel_values": torch.stack([p.pixels(image) for _, _, image in asked if image]),
         }
 
+    def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
+        """An image takes as many places whatever its size."""
+        template, p = TEMPLATES[self.template], self.processor
+        text = template.prompt(turns[:-1], turns[-1].question)
+        return len(encode(text, p.tokenizer, p.n_image_tokens).input_ids)
+
     def stop_ids(self) -> list[int]:
         """The template's mark, where the tokenizer has it as one token."""
         found = self.processor.tokenizer(TEMPLATES[self.template].stop, add_special_tokens=False)

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from presel_lightning.errors import UserError
-from presel_lightning.run.files import user_cache
+from presel_lightning.run.files import scratch, user_cache
 
 _HERE = Path(__file__).parent
 
@@ -30,7 +30,8 @@ def pool(folder: Path | None = None, name: str = NAME) -> Path:
 
     It lies in the user's cache (`$PRESEL_LIGHTNING_CACHE`, else `$XDG_CACHE_HOME/presel_lightning`,
     else `~/.cache/presel_lightning`) under a name that follows the generator's code, or in `folder`
-    where the cache cannot be written.
+    where the cache cannot be written. A command that keeps nothing (`store.keeping_nothing`) uses
+    one that lies there, and else makes one that goes with it.
 
     Raises:
         UserError: If neither place can be written, or no pool has this name.
@@ -41,6 +42,9 @@ def pool(folder: Path | None = None, name: str = NAME) -> Path:
     kind_of(kind)
     place_name = "-".join(filter(None, [NAME, kind, _generator_hash()]))
     places = [user_cache()] if folder is None else [user_cache(), folder]
+    if (temporary := scratch()) is not None:
+        made = [place for place in places if (place / place_name / "train.json").exists()]
+        places = made or [temporary]
     for place in places:
         try:
             return _made(place / place_name, kind)

@@ -37,6 +37,9 @@ class StageFactory(Protocol):
     def embed(self) -> Embed:
         """The module of the feature stage."""
 
+    def examine_strategies(self) -> None:
+        """See that every stage's strategy can do its work."""
+
     def loggers(self) -> list[Logger]:
         """The loggers that the configuration names, if any."""
 

@@ -77,6 +77,7 @@ class Scoring:
             self.data.template,
             self.out / "work" / "scores" / f"{arm}.json",
             fingerprint([self.keys[arm], what, self.data.template]),
+            self.data.eval_batch_size,
         )
 
     def score(self, checkpoint: str | Path | None, scorer: Benchmark) -> Facts:

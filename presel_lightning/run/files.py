@@ -7,7 +7,9 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 
@@ -15,6 +17,28 @@ def user_cache() -> Path:
     """What is made once for all runs: `$PRESEL_LIGHTNING_CACHE`, or a folder in the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("PRESEL_LIGHTNING_CACHE") or f"{home}/presel_lightning").expanduser()
+
+
+_SCRATCH: ContextVar[Path | None] = ContextVar("scratch", default=None)
+
+
+def scratch() -> Path | None:
+    """Where a command that keeps nothing makes what it does not find; None for all others."""
+    return _SCRATCH.get()
+
+
+@contextmanager
+def keeping_nothing() -> Iterator[None]:
+    """Have what is usually made once (unpacked images, shipped pools) made in a temporary folder.
+
+    What lies in the run folder or in the user's cache already is used from there.
+    """
+    with TemporaryDirectory(prefix="presel_lightning-") as name:
+        token = _SCRATCH.set(Path(name))
+        try:
+            yield
+        finally:
+            _SCRATCH.reset(token)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,6 +17,9 @@ PREFIX = "deepspeed_stage_"
 STAGES = ("1", "2", "2_offload", "3", "3_offload")
 """What may follow the prefix, as in Lightning."""
 
+STARTED_BY_TRAINER = ("spawn", "fork", "notebook")
+"""Parts of the names of Lightning's strategies that start processes for one call of the Trainer."""
+
 
 class FSDP2(ModelParallelStrategy):
     """Parameters cut over all devices, each of which has data of its own."""
@@ -132,6 +135,33 @@ def our_strategy(strategy: Any) -> Any:  # noqa: ANN401 - Lightning's union
     stage = int(kind[0])
     offload = kind.endswith("_offload")
     return DeepSpeed(stage, offload_optimizer=offload, offload_parameters=offload and stage == 3)
+
+
+def examine_launcher(stage: str, trainer: Any) -> None:  # noqa: ANN401 - a namespace
+    """See that a stage's processes are those that the command was started with.
+
+    Each process runs the whole recipe, so that all of them agree on what is next. `ddp_spawn`,
+    `ddp_fork` and `ddp_notebook` start processes for one call of the Trainer alone: what they fit
+    ends with them, and the recipe would save the model as it was before.
+
+    Args:
+        stage: of the recipe, for the message.
+        trainer: its Trainer's options.
+
+    Raises:
+        UserError: the strategy starts its processes so.
+    """
+    strategy = trainer.strategy
+    name = strategy if isinstance(strategy, str) else getattr(strategy, "class_path", "")
+    options = getattr(strategy, "init_args", None) or {}
+    method = options.get("start_method", "popen")
+    if method != "popen" or any(f"_{kind}" in str(name) for kind in STARTED_BY_TRAINER):
+        how = f" (start_method {method})" if method != "popen" else ""
+        raise UserError(
+            f"stage {stage}: trainer.strategy {name}{how} starts processes for each fit alone, and "
+            "what they have fitted ends with them; set trainer.strategy to ddp, which starts the "
+            "same number of whole processes"
+        )
 
 
 def examine_strategy(stage: str, trainer: Any, model: Any) -> None:  # noqa: ANN401 - namespaces

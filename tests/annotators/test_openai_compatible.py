@@ -18,6 +18,7 @@ from presel_lightning.errors import UserError
 from tests.annotators.conftest import Make
 from tests.annotators.names import PoolNames
 from tests.annotators.server import KEY, USAGE, ChatServer, Reply, completion, good, serving
+from tests.data.test_images import header_only
 
 PRICES = {"price_per_million_input_tokens": 2.0, "price_per_million_output_tokens": 10.0}
 COST = (USAGE["prompt_tokens"] * 2.0 + USAGE["completion_tokens"] * 10.0) / 1e6
@@ -114,6 +115,17 @@ def test_failed_replies_are_retried_then_listed_as_problems(make: Make, tmp_path
     assert spent(out) == pytest.approx((5 + 1 + 3 + 3 + 1 + 3 + 1) * COST)
     listed = list(csv.DictReader((out / "problems.csv").open()))
     assert [row["uid"] for row in listed] == [problem.uid for problem in answers.problems]
+
+
+def test_image_that_grew_over_the_limit_is_listed_and_others_are_asked(
+    make: Make, tmp_path: Path
+) -> None:
+    requests, names = make(3)
+    header_only(requests[1].path, 20_000, 20_000)
+    with serving() as server:
+        answers = annotator(server).annotate(requests, tmp_path / "out", names)
+    assert problems(answers) == {requests[1].path.name: "oversized"}
+    assert len(answers.conversations) == 2 and len(server.asked) == 2
 
 
 def test_slow_reply_times_out_and_is_requested_again(make: Make, tmp_path: Path) -> None:

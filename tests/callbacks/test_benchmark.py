@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning import Trainer
 
 from presel_lightning.callbacks import Benchmark
+from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.main import main
+from presel_lightning.cli.training import recipe_from
 from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
 from presel_lightning.eval.benchmarks.lmms import LMMSEval
+from presel_lightning.run.lock import leave
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments
 
@@ -65,6 +69,62 @@ def test_benchmark_with_a_score_is_not_scored_again(pool_folder: Path, tmp_path:
     assert after["second"]["items"] == before["second"]["items"]
     scorer.key = "another model"
     assert not scorer.done() and scorer.kept() == {}
+
+
+class Cramped(FineTune):
+    """Has room for three prompts: the allocator refuses what more of them ask for."""
+
+    tried: list[int]
+
+    def generate(self, batch: dict[str, Any], *args: Any, **options: Any) -> list[str]:
+        rows = len(batch["input_ids"])
+        self.tried.append(rows)
+        if rows > 3:
+            torch.empty(1 << 50, dtype=torch.uint8)
+        return super().generate(batch, *args, **options)
+
+
+def test_answers_are_the_same_whatever_the_batch_and_memory(
+    pool_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    benchmark = AnnotationFile(str(pool_folder / "test.json"), max_new_tokens=8)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
+    module = Cramped("quickstart", tune="none", dtype="float32")
+    module.configure_model()
+    answers = {}
+    for size in (1, 3, 5, 64):
+        module.tried = []
+        scorer = Benchmark([benchmark], batch_size=size)
+        live = scorer.live(trainer, module, benchmark, Path())
+        answers[size] = scorer.answers(benchmark, live)
+        n = len(benchmark.items())
+        assert sum(rows for rows in module.tried if rows <= 3) == n == len(answers[size])
+    assert answers[1] == answers[3] == answers[5] == answers[64]
+    assert module.tried[:3] == [16, 8, 4] and max(module.tried[3:]) <= 2
+    told = capsys.readouterr().out
+    assert "16 benchmark items at a time do not fit" in told and "data.eval_batch_size" in told
+
+
+def test_eval_batch_size_reaches_every_benchmark_but_those_with_their_own(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    words, name = find_configs(fit_arguments(pool_folder, tmp_path)[1:])
+    recipe, _ = recipe_from("fit", [*words, "--data.eval_batch_size", "5"], name)
+    leave()
+    recipe.keys["final"] = "k"
+    scorer, trainer = recipe.scoring.scorer("final"), Trainer(accelerator="cpu", logger=False)
+    module = FineTune("quickstart")
+    for benchmark, size in ((LMMSEval(["POPE"]), 5), (LMMSEval(["POPE"], batch_size=2), 2)):
+        assert scorer.live(trainer, module, benchmark, tmp_path).batch_size.asked == size
+
+
+@pytest.mark.parametrize("key", ["data.eval_batch_size", "per_device_eval_batch_size"])
+def test_eval_batch_size_that_means_nothing_is_refused(
+    key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", "quickstart.yaml", f"--{key}", "0", "--out", str(tmp_path / "run")]
+    assert main(["fit", *words]) == 2
+    assert "data.eval_batch_size" in capsys.readouterr().err
 
 
 def test_benchmark_skipped_without_key_is_not_retried(

@@ -319,6 +319,52 @@ def test_check_given_throughput_determines_gpu_hours(pool_folder: Path, tmp_path
     assert hours == ["1.00"] * 3
 
 
+@pytest.mark.parametrize(
+    ("options", "stages"),
+    [
+        (["weighting", "headroom"], {"held_out_a", "held_out_b", "held_out"}),
+        (["weighting.init_args.cap_flat", "true"], {"reference", "losses", "held_out_a", "held_out_b", "held_out"}),
+        (["weighting", "size"], set()),
+    ],
+)
+def test_signals_that_the_weighting_needs_are_priced(
+    options: list[str], stages: set[str], pool_folder: Path, tmp_path: Path
+) -> None:
+    key, value = options
+    more = [f"--selector.init_args.{key}", value, "--baselines", "random"]
+    recipe = recipe_of(pool_folder, tmp_path, *more)
+    report, _ = run_check(recipe, throughput=Throughput(32 / 3600, 9 / 3600, 130 / 3600))
+    hours = dict(report.facts["GPU-hours"])
+    assert hours.keys() - {"in all", "at samples/s"} == {"features", "final", "random"} | stages
+    expected = {"held_out_a": "0.16", "held_out_b": "0.12", "held_out": "2.00", "losses": "1.00"}
+    assert {stage: hours[stage] for stage in stages - {"reference"}} == {
+        stage: expected[stage] for stage in stages - {"reference"}
+    }
+
+
+def test_reference_of_one_sample_is_too_small_for_held_out_losses(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    one = ["--data.task_rules", "[{task: all}]", "--data.reference", "0.001"]
+    more = [*one, "--selector.init_args.weighting", "headroom"]
+    assert "two halves" in refused(recipe_of(pool_folder, tmp_path, *more))
+
+
+def test_memory_of_answers_is_that_of_the_benchmark_that_takes_most(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    path = pool_folder / "test.json"
+    benchmarks = ", ".join(
+        f"{{class_path: AnnotationFile, init_args: {{path: {path}, name: {name}, limit: {limit}}}}}"
+        for name, limit in (("few", 2), ("many", 16))
+    )
+    more = ["--benchmarks", f"[{benchmarks}]", "--data.eval_batch_size", "8"]
+    report, _ = run_check(recipe_of(pool_folder, tmp_path, *more))
+    (line,) = [what for what, _ in report.facts["memory"] if "answered" in what]
+    assert line.startswith("many: 8 x (")
+    assert "KV cache" in figure(report, "memory", line)
+
+
 def test_probe_on_cpu_measures_the_rate_and_check_uses_it(
     pool_folder: Path, tmp_path: Path
 ) -> None:

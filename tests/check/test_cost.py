@@ -6,21 +6,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presel_lightning.check.cost import disk_bytes, gpu_hours, gpu_memory
+from presel_lightning.check.cost import (
+    Answering,
+    answering_memory,
+    cache_bytes,
+    disk_bytes,
+    fitting_items,
+    gpu_hours,
+    gpu_memory,
+)
 from presel_lightning.check.network import Network
 from presel_lightning.check.report import share, size
 from presel_lightning.recipe.passes.base import PUBLISHED_PARAMETERS, Throughput, Work
 
 NEEDS = ("features", "paired_loss")
-LLAVA665K = Work(31_230, 624_610, {"final": 93_692, "full": 665_298}, 624_610)
+LLAVA665K = Work(31_230, 624_610, {"final": 93_692, "full": 665_298}, 624_610, needs=NEEDS)
 # LLaVA-1.5-7B in bf16 with LoRA of rank 128 (319.8 M) and its projector (21.0 M)
-LLAVA15 = Network(7_063_000_000, 340_800_000, 14.1e9, 4096, 32, 32_064)
+LLAVA15 = Network(7_063_000_000, 340_800_000, 14.1e9, 4096, 32, 32_064, 2 * 32 * 4096)
 
 
 def test_gpu_hours_match_the_published_cost() -> None:
     """Source: PreSel's cost table: selection 9.0, fit 11.0, full 76.0 GPU-hours."""
     speed = Throughput().scaled(int(PUBLISHED_PARAMETERS))
-    hours = gpu_hours(LLAVA665K, speed, NEEDS)
+    hours = gpu_hours(LLAVA665K, speed)
     selection = hours["reference"] + hours["losses"] + hours["features"]
     assert selection == pytest.approx(9.0, abs=0.2)
     assert hours["final"] == pytest.approx(11.0, abs=0.3)
@@ -35,8 +43,50 @@ def test_throughput_of_doubled_model_is_halved() -> None:
 
 
 def test_gpu_hours_omit_stages_without_samples() -> None:
-    hours = gpu_hours(Work(0, 0, {"final": 100}, 100), Throughput(), NEEDS)
+    hours = gpu_hours(Work(0, 0, {"final": 100}, 100), Throughput())
     assert list(hours) == ["final"]
+
+
+def test_gpu_hours_held_out_losses_take_two_fits_and_three_passes() -> None:
+    """Nine samples: halves of five and four by the final recipe, each sample scored twice."""
+    speed = Throughput(training=1 / 3600, losses=1 / 3600, features=1 / 3600)
+    epochs = {"reference": 5.0, "final": 2.0}
+    work = Work(9, 0, {"final": 100}, 100, 7, ("held_out_loss",), epochs)
+    assert gpu_hours(work, speed) == pytest.approx(
+        {"held_out_a": 10, "held_out_b": 8, "held_out": 18, "final": 214}
+    )
+
+
+def test_disk_counts_models_of_both_halves() -> None:
+    network = replace(LLAVA15, trained=1000)
+    without = Work(0, 0, {"final": 15}, 100)
+    with_them = replace(without, reference=5, needs=("held_out_loss",))
+    more = disk_bytes(with_them, network, 768, 1000) - disk_bytes(without, network, 768, 1000)
+    assert more == 2 * 4 * 1000 + 1000 * 10 / 100  # two models; the split is listed twice
+
+
+def test_cache_of_64_answers_of_a_7b_is_21_gb() -> None:
+    """576 places of an image, a short question, 32 tokens of an answer, in 16 bits."""
+    asked = Answering("VQA", 64, 608, 32, 2)
+    assert cache_bytes(LLAVA15, asked) == pytest.approx(21.5e9, rel=0.01)
+    assert answering_memory(LLAVA15, asked) > 14.1e9 + 16 * 340.8e6 + 21e9
+
+
+@given(
+    prompt=st.integers(1, 4096),
+    answer=st.integers(0, 1024),
+    there=st.floats(1e9, 1e12),
+    shards=st.sampled_from([1, 8]),
+)
+def test_fitting_items_is_the_largest_batch_that_fits(
+    prompt: int, answer: int, there: float, shards: int
+) -> None:
+    asked = Answering("VQA", 64, prompt, answer, 2)
+    n = fitting_items(LLAVA15, asked, shards, there)
+    if n:
+        assert answering_memory(LLAVA15, replace(asked, batch=n), shards) <= there * (1 + 1e-9)
+    more = answering_memory(LLAVA15, replace(asked, batch=n + 1), shards)
+    assert more > there * (1 - 1e-9)
 
 
 def test_gpu_memory_matches_the_published_recipe() -> None:

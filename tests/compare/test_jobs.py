@@ -4,10 +4,13 @@ import os
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
+from queue import Empty
+from threading import Timer
 
 import pytest
 
 from presel_lightning.cli.main import main
+from presel_lightning.compare import jobs
 from presel_lightning.compare.command import stop_if
 from presel_lightning.compare.jobs import Job, Slots, begin, printing_to, run_jobs
 from presel_lightning.errors import InstructionsMissing, PreselError
@@ -24,7 +27,9 @@ def jobs_in(folder: Path) -> list[Job]:
     ]
 
 
-@pytest.mark.parametrize("slots", [Slots(1), Slots(2), Slots(1, together=True)], ids=str)
+@pytest.mark.parametrize(
+    "slots", [Slots(1), Slots(2, ("2", "5")), Slots(1, together=True)], ids=str
+)
 def test_run_jobs_each_job_has_its_own_exit_code_and_log(slots: Slots, tmp_path: Path) -> None:
     jobs = jobs_in(tmp_path)
     found = {job.name: code for job, code in run_jobs(jobs, slots, main)}
@@ -68,18 +73,27 @@ def test_printing_to_captures_file_descriptor_output(
     assert capfd.readouterr().out == "seen again\n"
 
 
-def test_workers_get_distinct_cuda_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_waits_for_device_that_arrives_late(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     devices = get_context("spawn").Queue()
-    for device in ("2", "5"):
-        devices.put(device)
     taken = []
-    for _ in range(2):
-        while devices.empty():
-            pass  # the queue is filled by a thread
+    for device in ("2", "5"):
+        Timer(0.2, devices.put, [device]).start()
         begin(os.getppid(), devices)
         taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert taken == ["2", "5"]
+
+
+def test_worker_without_devices_keeps_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    begin(os.getppid(), None)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
+
+
+def test_worker_no_device_left_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "ARRIVAL", 0.1)
+    with pytest.raises(Empty):
+        begin(os.getppid(), get_context("spawn").Queue())
 
 
 def test_stop_if_raises_the_worst_exit_code(tmp_path: Path) -> None:

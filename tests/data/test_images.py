@@ -1,25 +1,29 @@
 from __future__ import annotations
 
 import os
+import struct
+import subprocess
+import sys
 import warnings
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from threading import Barrier
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from presel_lightning.data import images
-from presel_lightning.data.images import (
-    OutsideRoot,
-    check_image,
-    check_images,
-    open_rgb,
-    resolve,
-)
+from presel_lightning.data.images import OutsideRoot, check_image, check_images, open_rgb, resolve
+from presel_lightning.errors import UserError
 
 T = TypeVar("T")
+
+LIMIT = 178_956_970
+"""Pixels that Pillow opens at most, as its documentation says."""
 
 
 def save(path: Path, size: tuple[int, int] = (64, 48), mode: str = "RGB") -> Path:
@@ -119,16 +123,98 @@ def test_open_rgb_converts_every_mode_to_rgb(tmp_path: Path, name: str, mode: st
     assert image.mode == "RGB" and image.size == (64, 48)
 
 
-def test_pillow_pixel_limit_is_restored_without_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def header_only(path: Path, width: int, height: int) -> Path:
+    """A PNG whose header names a size, and which holds no pixel."""
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + size
+    crc = struct.pack(">I", zlib.crc32(chunk))
+    begun = struct.pack(">I", 100) + b"IDAT"
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(size)) + chunk + crc + begun)
+    return path
+
+
+class Watched(type(Path())):  # type: ignore[misc]
+    """A path that notes Pillow's limit and the warning filters whenever it is opened."""
+
+    seen: ClassVar[list[object]] = []
+
+    def __fspath__(self) -> str:
+        self.seen.append((Image.MAX_IMAGE_PIXELS, list(warnings.filters)))
+        return str(super().__fspath__())
+
+
+@pytest.mark.parametrize("read", [check_image, open_rgb])
+def test_reading_image_leaves_process_state_alone(
+    read: Callable[[Path], object], tmp_path: Path
 ) -> None:
+    path = Watched(save(tmp_path / "a.png"))
+    before = (Image.MAX_IMAGE_PIXELS, list(warnings.filters))
+    Watched.seen.clear()
+    read(path)
+    assert Watched.seen and all(state == before for state in Watched.seen)
+
+
+def test_reading_images_in_threads_keeps_pixel_limit_and_filters(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", (8, 8))
+    before = (Image.MAX_IMAGE_PIXELS, list(warnings.filters))
+    together = Barrier(8)
+
+    def read(_: int) -> None:
+        together.wait()
+        for _ in range(50):
+            open_rgb(path)
+            assert check_image(path) is None
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(read, range(8)))
+    assert (Image.MAX_IMAGE_PIXELS, list(warnings.filters)) == before
+
+
+@pytest.mark.parametrize("max_pixels", [64 * 48 - 1, 64 * 64 // 4 - 1], ids=["itself", "square"])
+def test_open_rgb_over_limit_is_refused(max_pixels: int, tmp_path: Path) -> None:
     path = save(tmp_path / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert check_image(path) is None
-        open_rgb(path)
-    assert Image.MAX_IMAGE_PIXELS == 100
+    with pytest.raises(UserError, match=rf"{path}: .*64x48 is over .*; .* data\.max_pixels"):
+        open_rgb(path, max_pixels)
+    assert open_rgb(path, 64 * 48).size == (64, 48)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_open_rgb_reads_header_before_pixels(tmp_path: Path) -> None:
+    """The file holds no pixel at all: an attempt to decode it would say so."""
+    large, legal = header_only(tmp_path / "a.png", 9500, 9500), tmp_path / "b.png"
+    with pytest.raises(UserError, match="9500x9500 is over 89478485 pixels"):
+        open_rgb(large)
+    assert check_image(large) == ("oversized", "9500x9500 is over 89478485 pixels")
+    with pytest.raises(OSError, match=r"truncated|cannot load|broken"):
+        open_rgb(header_only(legal, 90, 90))
+
+
+def test_image_over_pillows_own_limit_is_oversized(tmp_path: Path) -> None:
+    path = header_only(tmp_path / "a.png", 20_000, 20_000)
+    problem, detail = check_image(path, max_pixels=LIMIT) or ("", "")
+    assert problem == "oversized" and "400000000 pixels" in detail
+    with pytest.raises(UserError, match="400000000 pixels"):
+        open_rgb(path, LIMIT)
+
+
+def test_ignored_image_warnings_are_those_of_pillow(tmp_path: Path) -> None:
+    """Between the limits Pillow warns, and a pool may well allow such an image."""
+    path = header_only(tmp_path / "a.png", 10_000, 10_000)
+    code = (
+        "import sys, warnings; from pathlib import Path\n"
+        "from presel_lightning.console import ignore_image_warnings\n"
+        "from presel_lightning.data.images import check_image\n"
+        "if sys.argv[2] == 'ignored': ignore_image_warnings()\n"
+        "warnings.warn('ours')\n"
+        "print(check_image(Path(sys.argv[1]), 178956970, 'header'))\n"
+    )
+    said = {}
+    for how in ("ignored", "shown"):
+        words = [sys.executable, "-c", code, str(path), how]
+        found = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert found.stdout == "None\n" and "ours" in found.stderr
+        said[how] = "DecompressionBombWarning" in found.stderr
+    assert said == {"ignored": False, "shown": True}
 
 
 def test_check_images_cache_is_valid_until_a_file_changes(

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning import Trainer
+from PIL import Image
 
 from presel_lightning.data import load_pool
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule, count_of
+from presel_lightning.tasks import FineTune
 from tests.conftest import SIZES
 
 
@@ -35,3 +38,33 @@ def test_split_reference_is_proportional_to_task_sizes(finished: Path, pool_fold
     assert all(abs(counts[task] - 0.2 * size) < 1 for task, size in SIZES.items())
     assert data.split_reference(0).tolist() == drawn.tolist()
     assert data.split_reference(1).tolist() != drawn.tolist()
+
+
+def test_max_pixels_over_what_pillow_opens_is_refused() -> None:
+    with pytest.raises(UserError, match=r"data\.max_pixels is 178956971, .* 178956970"):
+        SelectionDataModule(max_pixels=178_956_971)
+
+
+def test_image_that_grew_over_max_pixels_ends_the_pass(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    """The pool was read with it small."""
+    data = SelectionDataModule(str(pool_folder / "train.json"), num_workers=0, max_pixels=10_000)
+    data.pool = load_pool(finished, pool_folder)
+    data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    processor = FineTune("quickstart").processor
+    uids = data.pool.uid[:1]
+    data.pool.image_root = tmp_path
+    image = data.pool.image_path(0)
+    image.parent.mkdir()
+    for side, legal in ((100, True), (101, False)):
+        Image.new("RGB", (side, side)).save(image)
+        data.train_on(uids, processor, seed=0)
+        data.pair_up(uids, processor)
+        data.serve([0])
+        for loader in (data.train_dataloader(), data.predict_dataloader()):
+            if legal:
+                assert next(iter(loader))
+                continue
+            with pytest.raises(UserError, match=r"101x101 is over 10000 pixels.*data\.max_pixels"):
+                next(iter(loader))

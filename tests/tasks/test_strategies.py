@@ -23,6 +23,40 @@ STRATEGIES = {
 }
 
 
+FORKING = "{class_path: lightning.pytorch.strategies.DDPStrategy, init_args: {start_method: fork}}"
+SPAWNING = [
+    ("fit", "ddp_spawn"),
+    ("select", "ddp_fork"),
+    ("compare", "ddp_notebook"),
+    ("evaluate", "ddp_spawn_find_unused_parameters_true"),
+    ("fit", FORKING),
+    ("check", "ddp_spawn"),
+]
+
+
+@pytest.mark.parametrize(("command", "strategy"), SPAWNING)
+def test_strategy_that_spawns_is_refused_with_its_cure(
+    command: str, strategy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    words = ["--config", "quickstart.yaml", "--trainer.strategy", strategy, "--out", str(out)]
+    more = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--checkpoint", "quickstart"]
+    assert main([command, *words, *more]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "set trainer.strategy to ddp" in error
+    named = "DDPStrategy (start_method fork)" if strategy == FORKING else strategy
+    assert f"{named} starts processes" in error
+    assert not out.exists()
+
+
+def test_stage_that_alone_spawns_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["--stages.losses.trainer", "{strategy: ddp_spawn}"]
+    assert main(["fit", "--config", "quickstart.yaml", *own, "--out", str(tmp_path / "run")]) == 2
+    assert "stage losses: trainer.strategy ddp_spawn" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The quickstart's model with tied input and output embeddings."""

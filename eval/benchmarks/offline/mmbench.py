@@ -21,8 +21,7 @@ from presel_lightning.eval.benchmarks.offline.base import (
     Question,
     mean_credit,
 )
-from presel_lightning.models.components import cache_folder
-from presel_lightning.run.files import replacing
+from presel_lightning.run.files import replacing, scratch, user_cache
 
 SHIFT = 1_000_000
 """Rows whose index agrees modulo this are one question in several orders of its options."""
@@ -79,8 +78,8 @@ class MMBench(OfflineBenchmark):
         return [self.language]
 
     def root(self) -> Path:
-        """Where the images are put."""
-        return cache_folder().with_name("mmbench")
+        """Where the images are put: the user's cache, unless nothing is to be kept."""
+        return (scratch() or user_cache()) / "mmbench"
 
     def read(self) -> list[Question]:
         """All rotations of all questions, in the order of the file."""

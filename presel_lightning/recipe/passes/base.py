@@ -55,10 +55,11 @@ class Work:
 
     Attributes:
         reference: of the reference split; 0 where the selector needs none.
-        images: distinct images of the pool.
+        images: distinct images to embed; 0 where the selector needs no features.
         arms: samples of each fit after the selection, by arm.
         pool: all samples.
         texts: text-only records, in each of these fits.
+        needs: signals that the selector asks for.
         epochs: of the stages `reference` and `final`.
     """
 
@@ -67,7 +68,14 @@ class Work:
     arms: dict[str, int]
     pool: int
     texts: int = 0
+    needs: tuple[str, ...] = ()
     epochs: dict[str, float] = field(default_factory=lambda: {"reference": 1.0, "final": 1.0})
+
+    @property
+    def signal_fits(self) -> int:
+        """Models that are trained and saved for the signals alone."""
+        files = [f for name in self.needs for f in Signal.known[name].artifacts.values()]
+        return sum(file.startswith("models/") for kept in files for file in kept)
 
 
 class Pass(ABC):

@@ -210,6 +210,21 @@ def test_comparison_without_random_draws_no_conclusion() -> None:
     ]
 
 
+def test_verdict_several_benchmarks_without_full_data_names_what_is_missing() -> None:
+    scores = {"Random": (40.0, 30.0), "A": (44.0, 31.0)}
+    cells = [cell(name, s, {"b": b, "c": c}) for name, (b, c) in scores.items() for s in range(3)]
+    (text,) = analysed(cells)["verdict"]
+    assert "relative performance" in text and "full_scores" in text and "Without" not in text
+    known = analysed(cells, {"b": 50.0, "c": 60.0})["verdict"]
+    assert "points of relative performance against Random" in known[0]
+
+
+def test_verdict_no_shared_seed_or_no_other_method_is_told_apart() -> None:
+    apart = [cell("Random", 0, {"b": 40.0}), cell("A", 1, {"b": 44.0})]
+    assert "no seed in common" in analysed(apart)["verdict"][0]
+    assert "nothing to compare" in analysed(cells_of({"Random": RANDOM}))["verdict"][0]
+
+
 def test_sentence_names_points_of_relative_performance() -> None:
     row = {"selector": "A", "mean": 2.0, "low": 1.0, "high": 3.0, "holm": 0.001}
     assert "points of relative performance" in sentence(row, "relative")
@@ -227,6 +242,13 @@ def test_markdown_and_latex_tables_are_well_formed() -> None:
     rows = [line for line in paper.splitlines() if line.endswith(r"\\")]
     assert all(len(re.findall(r"(?<!\\)&", row)) == 3 for row in rows)
     assert paper.count(r"\begin{tabular}{lrrr}") == 1
+
+
+def test_latex_escapes_names_of_benchmarks() -> None:
+    found = analysed([cell("Random", 0, {r"a^b~c\d": 40.0}), cell("A", 0, {r"a^b~c\d": 44.0})])
+    head = latex(found["parts"][0], found).splitlines()[3]
+    printed = r"a\textasciicircum{}b\textasciitilde{}c\textbackslash{}d"
+    assert head == rf"Method & Instructions & {printed} & Rel. (\%) \\"
 
 
 def test_plus_minus_formats_mean_and_deviation() -> None:

@@ -169,6 +169,13 @@ def test_comparison_of_several_pools_is_one_page(tmp_path: Path) -> None:
             assert (cell_folder / "benchmark.json").exists()
 
 
+def test_verdict_failed_random_is_not_called_absent(tmp_path: Path) -> None:
+    write_grid(tmp_path, {"Random": [None, None], "A": [44.0, 47.0]})
+    write_comparison(tmp_path)
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["verdict"] == ["Random has no score, so no difference can be told from chance."]
+
+
 def test_comparison_shows_published_rows(tmp_path: Path) -> None:
     write_grid(tmp_path, {"Random": [70.0], "A": [75.0]}, benchmark="VQAv2")
     run = {"stages": {}, "full_scores": "published:llava665k"}

@@ -1,0 +1,52 @@
+"""Tables for a paper: text made safe for LaTeX, rows between booktabs' rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+ESCAPES = str.maketrans(
+    {
+        **{letter: rf"\{letter}" for letter in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        # other glyphs in LaTeX's default font encoding
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        # an argument of `\\` where a row begins with it
+        "[": "{[}",
+        "*": "{*}",
+        "±": r"$\pm$",
+    }
+)
+"""What a character becomes; each is looked up once, so no escape is escaped again."""
+
+
+def escape(text: str) -> str:
+    """Make a text safe inside a LaTeX table; line breaks become spaces."""
+    return " ".join(text.split()).translate(ESCAPES)
+
+
+def tabular(comment: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table with booktabs' rules; the first column is text, the others are numbers.
+
+    Args:
+        comment: stands above the table, for whoever reads the source.
+        head: plain text of each column's head.
+        rows: plain text of the cells.
+    """
+    lines = [" & ".join(map(escape, cells)) + r" \\" for cells in (head, *rows)]
+    return "\n".join(
+        [
+            f"% {' '.join(comment.split())}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )

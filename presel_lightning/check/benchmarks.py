@@ -1,0 +1,129 @@
+"""What models are scored on, and the memory that their answers take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from presel_lightning.check.cost import Answering, answering_memory, cache_bytes, fitting_items
+from presel_lightning.check.network import Network, dtype_width
+from presel_lightning.check.report import Report, size
+from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item
+from presel_lightning.eval.intervals.published import full_scores
+from presel_lightning.loading.encoders import encoder_of
+from presel_lightning.models import Processor
+from presel_lightning.models.chat import ChatProcessor
+from presel_lightning.records import Turn
+
+if TYPE_CHECKING:
+    from presel_lightning.loading.datamodule import SelectionDataModule
+    from presel_lightning.recipe.plan import Plan
+
+UNCUT = 1 << 30
+"""A length that nothing reaches."""
+COUNTED = 16
+"""Items whose tokens are counted: those with the longest text."""
+QUESTION = 128
+"""Tokens of a question that cannot be read before it is asked."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the model reads what it is asked.
+
+    Attributes:
+        data: of the run.
+        processor: of the model.
+        width: bytes of a number in the KV cache.
+    """
+
+    data: SelectionDataModule
+    processor: Processor | ChatProcessor
+    width: int
+
+    def answering(self, benchmark: BenchmarkTask) -> Answering:
+        """What a benchmark has a device hold at a time."""
+        items = benchmark.items()
+        own: int | None = getattr(benchmark, "batch_size", None)
+        batch = own or self.data.eval_batch_size
+        return Answering(
+            benchmark.name,
+            min(batch, len(items)) if items else batch,
+            self._longest(items),
+            benchmark.max_new_tokens,
+            self.width,
+        )
+
+    def _longest(self, items: list[Item]) -> int:
+        """Tokens of the longest prompt; a guess where a benchmark makes its prompts as it asks."""
+        if not items:
+            if isinstance(self.processor, Processor):
+                return self.processor.n_image_tokens + QUESTION
+            return self.data.max_length
+        encoder = encoder_of(self.data.template, self.processor, UNCUT)
+        longest = sorted(items, key=lambda item: -len(text_of(item)))[:COUNTED]
+        lengths: list[int] = [
+            encoder.prompt_length([*item.history, Turn(item.question, "a")], item.image)
+            for item in longest
+        ]
+        return max(lengths)
+
+
+def text_of(item: Item) -> str:
+    """Everything that is written in the prompt of an item."""
+    return "".join(turn.question + turn.answer for turn in item.history) + item.question
+
+
+def cached_width(precision: Any, dtype: str, config: Any) -> int:  # noqa: ANN401
+    """Bytes of a number in the KV cache.
+
+    Args:
+        precision: of the Trainer.
+        dtype: of the frozen weights, which it is computed in where the Trainer leaves them alone.
+        config: of the model.
+    """
+    return 2 if "16" in str(precision) else dtype_width(dtype, config)
+
+
+def examine_benchmarks(plan: Plan, report: Report) -> list[BenchmarkTask]:
+    """See that every benchmark and the full-data scores can be read; those that can."""
+    sound = []
+    for benchmark in plan.benchmarks:
+        with report.collecting():
+            report.add("benchmarks", benchmark.name, benchmark.examine())
+            sound.append(benchmark)
+    with report.collecting():
+        if plan.full_scores:
+            full_scores(plan.full_scores)
+    return sound
+
+
+def examine_answers(
+    benchmarks: list[BenchmarkTask], reader: Reader, network: Network, shards: int, report: Report
+) -> None:
+    """Memory of one GPU while it answers, for the benchmark that takes most of it.
+
+    Args:
+        benchmarks: those that can be read.
+        reader: how the model reads them.
+        network: the model.
+        shards: devices that a fit spreads weights over; it is whole where it answers.
+        report: takes it down.
+    """
+    found = [reader.answering(benchmark) for benchmark in benchmarks]
+    if not found:
+        return
+    most = max(found, key=lambda each: answering_memory(network, each, shards))
+    needed, cache = answering_memory(network, most, shards), cache_bytes(network, most)
+    what = f"{most.name}: {most.batch} x ({most.prompt:,} + {most.answer:,}) tokens answered"
+    report.add("memory", what, f"about {size(needed)} a device, KV cache {size(cache)} of it")
+    if torch.cuda.is_available():
+        there = torch.cuda.get_device_properties(0).total_memory
+        if (fitting := fitting_items(network, most, shards, there)) < most.batch:
+            report.notes.append(
+                f"answers to {most.name} need about {size(needed)} a device and there are "
+                f"{size(there)}: batches will be halved until they fit; data.eval_batch_size "
+                f"{max(1, fitting)} may do at once"
+            )

@@ -1,0 +1,85 @@
+"""How many samples every stage gets, checked as the recipe will."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from presel_lightning.check.report import Report
+from presel_lightning.check.survey import Survey
+from presel_lightning.errors import UserError
+from presel_lightning.loading.datamodule import SelectionDataModule, count_of
+from presel_lightning.recipe.passes.base import Work
+from presel_lightning.signals import Features, HeldOutLoss
+
+if TYPE_CHECKING:
+    from presel_lightning.recipe.plan import Plan
+
+
+def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> Work | None:
+    """How many samples every stage gets; None where that cannot be told."""
+    n, data, needs = found.n_samples - left_out, plan.data, plan.selector.needs
+    if n <= 0:
+        return None
+    with report.collecting():
+        budget = count_of(data.budget, n, "data.budget")
+        split = reference_split(plan, n, budget, len(found.tasks))
+        counts = f"{n:,} samples, {len(found.tasks)} tasks: reference {split:,}, budget {budget:,}"
+        report.add("selection", type(plan.selector).__name__, counts)
+        return Work(
+            reference=split,
+            images=len(found.images) if Features.name in needs else 0,
+            arms=arms_of(plan, found, n, budget, report),
+            pool=n,
+            texts=found.text_only if data.text_only else 0,
+            needs=tuple(needs),
+        )
+    return None
+
+
+def reference_split(plan: Plan, n: int, budget: int, tasks: int) -> int:
+    """Samples of the reference split; 0 where the selector has none.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    if not plan.data.needs_reference(plan.selector):
+        return 0
+    split = count_of(plan.data.reference, n, "data.reference")
+    require_reference(plan.data, split, budget, tasks)
+    if HeldOutLoss.name in plan.selector.needs and split < 2:
+        raise UserError(
+            f"data.reference is {plan.data.reference} ({split} sample), and held-out losses are "
+            "made of two halves; raise it"
+        )
+    return split
+
+
+def arms_of(plan: Plan, found: Survey, n: int, budget: int, report: Report) -> dict[str, int]:
+    """Samples of each fit after the selection."""
+    if not found.without_instruction:
+        sizes = {"random": budget, "full": n}
+        trained = [arm for arm in plan.baselines if arm != "untrained"]
+        return {"final": budget} | {arm: sizes[arm] for arm in trained}
+    report.notes.append(
+        f"{found.without_instruction:,} images have no instruction yet: the run stops with "
+        "exit code 3 and lists those that are to be annotated"
+    )
+    return {"final": budget}
+
+
+def require_reference(data: SelectionDataModule, reference: int, budget: int, tasks: int) -> None:
+    """See that the reference split fits into the budget and reaches every task.
+
+    Raises:
+        UserError: it does not.
+    """
+    if budget < reference:
+        raise UserError(
+            f"data.budget is {data.budget} ({budget} samples), less than data.reference "
+            f"{data.reference} ({reference}); raise the budget or lower the reference"
+        )
+    if reference < tasks:
+        raise UserError(
+            f"data.reference is {data.reference} ({reference} samples) for {tasks} tasks; every "
+            f"task needs one: set it to {tasks} or more"
+        )
