@@ -26,6 +26,7 @@ class TrainSet(Dataset[dict[str, Any]]):
         rows: (N,) which of them.
         encoder: of the model that is trained.
         texts: text-only records, which come after these.
+        weights: (N,) weight of each row in the loss; 1 where not given, as of every text.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class TrainSet(Dataset[dict[str, Any]]):
         rows: np.ndarray,
         encoder: SampleEncoder,
         texts: Texts | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.pool, self.rows, self.encoder, self.texts = pool, rows, encoder, texts
+        self.weights = np.ones(len(rows)) if weights is None else weights
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -47,7 +50,7 @@ class TrainSet(Dataset[dict[str, Any]]):
         if self.texts is not None and index >= len(self.rows):
             turns = self.texts.turns(index - len(self.rows))
             return {**self.encoder.sample(turns, None), "weight": weight}
-        row = int(self.rows[index])
+        row, weight = int(self.rows[index]), weight * float(self.weights[index])
         image = open_rgb(self.pool.image_path(row))
         return {**self.encoder.sample(self.pool.sample(row).turns, image), "weight": weight}
 

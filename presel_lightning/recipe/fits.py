@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from lightning import Callback, seed_everything
 
 from presel_lightning.callbacks import SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
+from presel_lightning.recipe.artifacts import weights_digest
 from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
@@ -23,19 +25,34 @@ UNSCORED = ("reference", "held_out_a", "held_out_b")
 class Fitting(Instructions):
     """What a recipe needs to tune the pre-instruction checkpoint on some samples."""
 
-    def fit_model(self, name: str, uids: np.ndarray, stage: str) -> None:
-        """Tune the pre-instruction checkpoint on some samples, for one arm."""
+    def fit_model(
+        self,
+        name: str,
+        uids: np.ndarray,
+        stage: str,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """Tune the pre-instruction checkpoint on some samples, for one arm.
+
+        Args:
+            name: of the arm.
+            uids: the samples.
+            stage: whose model and trainer it takes.
+            weights: training weights other than 1, by uid.
+        """
         module = self.factory.model(stage)
         module.seed = self.plan.seed
         if module.tune == "none":
             raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
         folder = self.out / "models" / name
         texts = None if name in UNSCORED else self.data.texts
-        key = self.keys[name] = self.key_of_fit(name, uids, stage)
+        key = self.keys[name] = self.key_of_fit(name, uids, stage, weights)
 
         def work() -> Facts:
             seed_everything(self.plan.seed, verbose=False)
-            self.data.train_on(uids, module.processor, seed=self.plan.seed, texts=texts)
+            self.data.train_on(
+                uids, module.processor, seed=self.plan.seed, texts=texts, weights=weights
+            )
             scorer = self.scorer(name)
             callbacks: list[Callback] = [
                 saver := StepCheckpoint(every_n_train_steps=self.plan.checkpoint_every),
@@ -60,6 +77,7 @@ class Fitting(Instructions):
                 "samples": len(uids),
                 "instructions": len(uids),
                 **({"text_only": len(texts)} if texts else {}),
+                **({"weights": self.data.weights} if weights else {}),
                 **devices_of(trainer),
                 "steps": trainer.global_step,
                 "fit_seconds": round(took, 3),
@@ -68,8 +86,15 @@ class Fitting(Instructions):
 
         self.runner.stage(name, key, [folder], work, together=True)
 
-    def key_of_fit(self, name: str, uids: np.ndarray, stage: str) -> str:
-        """Name a fit by all that its result depends on."""
+    def key_of_fit(
+        self,
+        name: str,
+        uids: np.ndarray,
+        stage: str,
+        weights: Mapping[str, float] | None = None,
+    ) -> str:
+        """Name a fit by all that its result depends on; see `fit_model`."""
+        weighted = [self.data.weights, weights_digest(weights)] if weights else None
         texts = None if name in UNSCORED else self.data.texts
         return fingerprint(
             {
@@ -80,6 +105,7 @@ class Fitting(Instructions):
                 "seed": self.plan.seed,
                 "records": self.records_digest(uids),
                 **({"texts": texts.digest()} if texts else {}),
+                **({"weights": weighted} if weighted else {}),
             }
         )
 

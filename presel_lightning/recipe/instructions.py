@@ -59,6 +59,7 @@ class Instructions(Scoring):
         pool = self.data.pool
         missing = uids[~pool.has_instruction[pool.rows(uids)]]
         path = self.out / "selection" / "requests.jsonl"
+        weights = artifacts.read_weights(self.out) if what == "selection" else {}
 
         def work() -> Facts:
             lines = [
@@ -66,11 +67,14 @@ class Instructions(Scoring):
             ]
             write_text(path, "".join(f"{line}\n" for line in lines))
             if what == "selection":
-                artifacts.write_llava(self.out / "selection" / "selected.json", pool, uids)
+                selected = self.out / "selection" / "selected.json"
+                artifacts.write_llava(selected, pool, uids, weights)
             return {"samples": len(uids), "missing": len(missing)}
 
         if what == "selection" or len(missing):
-            key = fingerprint({"instructions": what, "records": self.records_digest(uids)})
+            named = {"weights": artifacts.weights_digest(weights)} if weights else {}
+            records = self.records_digest(uids)
+            key = fingerprint({"instructions": what, "records": records, **named})
             selected = self.out / "selection" / "selected.json"
             files = [path, *([selected] if what == "selection" else [])]
             self.runner.stage("instructions", key, files, work)

@@ -50,7 +50,8 @@ class Recipe(SignalStages):
         """Select, train on the selection, train the baselines, score all, report."""
         self.full = self.examine_benchmarks()
         selected = self.select()
-        self.fit_model("final", selected, stage="final")
+        weights = artifacts.read_weights(self.out)
+        self.fit_model("final", selected, stage="final", weights=weights)
         self.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
         self.report()
 
@@ -143,7 +144,7 @@ class Recipe(SignalStages):
         losses = broadcast(lambda: self.known_losses(reference))
         key = self.keys["selection"] = fingerprint(
             {
-                "selection": 2,
+                "selection": 3,
                 "method": method,
                 "signals": [losses, self.keys.get("held_out"), self.keys.get("features")],
                 "pool": digest_lines(map(" ".join, zip(pool.uid, pool.task, strict=True))),
