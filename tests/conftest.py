@@ -1,4 +1,4 @@
-"""A small pool and one finished run of it, shared by the tests that look at runs."""
+"""A small pool and one finished run of it, shared by the tests that read runs."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def finished(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def scores(out: Path) -> dict[str, dict[str, float]]:
-    """What `benchmark.json` says."""
+    """Content of `benchmark.json`."""
     table: dict[str, dict[str, float]] = json.loads((out / "benchmark.json").read_text())
     return table
 

@@ -15,18 +15,18 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("name", ["callbacks", "eval", "configs"])
-def test_links_lead_to_the_root(name: str) -> None:
+def test_package_links_point_to_the_root_folders(name: str) -> None:
     link = ROOT / "presel_lightning" / name
     assert link.is_symlink() and link.resolve() == ROOT / name
 
 
 @pytest.mark.parametrize("name", ["callbacks", "eval"])
-def test_no_second_identity(name: str) -> None:
+def test_root_folders_are_not_importable_as_top_level(name: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=f"import presel_lightning.{name}"):
         importlib.import_module(name)
 
 
-def test_light_commands_import_no_torch() -> None:
+def test_light_commands_do_not_import_torch() -> None:
     code = (
         "import sys; from presel_lightning.cli.main import main; "
         "assert main(['--help']) == 0; assert main(['report', '--run', 'nowhere']) == 2; "
@@ -36,7 +36,7 @@ def test_light_commands_import_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
 
-def test_wheel_holds_configs_and_callbacks(tmp_path: Path) -> None:
+def test_wheel_contains_configs_and_callbacks(tmp_path: Path) -> None:
     """Built and installed in an empty environment that borrows the dependencies of this one."""
     tree = tmp_path / "tree"  # a build leaves traces, and takes up those of an older one
     unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "runs", "tests")

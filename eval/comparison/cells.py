@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from presel_lightning.eval.intervals.relative import relative_performance
 from presel_lightning.eval.intervals.seeds import holm, mean_sd, overlap, paired_difference
 from presel_lightning.run.files import read_json, replacing
+from presel_lightning.signals import Signal
 
 Json = dict[str, Any]
 Row = dict[str, Any]
@@ -31,9 +32,6 @@ COLUMNS = (
 )
 BASELINE = "Random"
 RELATIVE = "relative"
-OF_SIGNALS = {"features": ("features",), "paired_loss": ("reference", "losses")}
-OF_SIGNALS["held_out_loss"] = ("held_out_a", "held_out_b", "held_out")
-"""Stages that make a signal; what they take belongs to the cost of choosing."""
 
 
 def read_cells(out: Path, pool: str = "") -> list[Json]:
@@ -64,7 +62,7 @@ def read_cell(out: Path, cell: Json) -> Json | None:
     tasks = read_json(folder / "work" / "scores" / "final.json")["benchmarks"]
     table = pq.read_table(folder / "selection" / "selection.parquet", columns=["uid", "selected"])
     chosen = table.filter(table["selected"])["uid"].to_pylist()
-    needed = [stage for need in cell["needs"] for stage in OF_SIGNALS[need]]
+    needed = [stage for need in cell["needs"] for stage in Signal.known[need].artifacts]
     took = [stages.get(stage, {}).get("seconds", 0.0) for stage in ["selection", *needed]]
     return {
         "name": cell["name"],

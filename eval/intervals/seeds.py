@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from statistics import fmean, stdev
 from typing import NamedTuple
 
 from scipy import stats
@@ -26,10 +26,7 @@ class Difference(NamedTuple):
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean, and standard deviation over n - 1 (None for a single value)."""
-    mean = math.fsum(values) / len(values)
-    if len(values) < 2:
-        return mean, None
-    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1))
+    return fmean(values), stdev(values) if len(values) > 1 else None
 
 
 def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Difference:
@@ -51,10 +48,9 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Differe
     largest = max(map(abs, [*ours, *theirs]))
     if deviation is None or deviation <= ROUNDING * largest:
         return Difference(mean, None, None, None, n)
-    error = deviation / math.sqrt(n)
-    reach = float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, n - 1))
-    return Difference(mean, mean - reach, mean + reach, p, n)
+    test = stats.ttest_rel(ours, theirs)
+    low, high = test.confidence_interval(CONFIDENCE)
+    return Difference(mean, float(low), float(high), float(test.pvalue), n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from presel_lightning.signals.base import made_by
+
 Json = dict[str, Any]
 
-CHOOSING = ("reference", "losses", "held_out_a", "held_out_b", "held_out", "features", "selection")
-"""Stages that a random choice does without."""
+
+def selecting() -> list[str]:
+    """Stages that a random selection does without: those that make signals, and the selection."""
+    return [*made_by(on_reference=True), *made_by(on_reference=False), "selection"]
 
 
 def gpu_hours(stage: Json) -> float | None:
@@ -20,7 +24,7 @@ def gpu_hours(stage: Json) -> float | None:
 def cost(run: Json) -> Json:
     """What choosing cost beside the fits, as far as the stages were run here, and the prices."""
     stages = run.get("stages", {})
-    choosing = [stages[name] for name in CHOOSING if "seconds" in stages.get(name, {})]
+    choosing = [stages[name] for name in selecting() if "seconds" in stages.get(name, {})]
     hours = [spent for stage in choosing if (spent := gpu_hours(stage)) is not None]
     return {
         "choosing_seconds": sum(stage["seconds"] for stage in choosing) if choosing else None,

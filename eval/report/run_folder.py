@@ -22,21 +22,13 @@ from presel_lightning.eval.report.curves import read_curves
 from presel_lightning.eval.report.gallery import read_gallery
 from presel_lightning.eval.report.samples import read_samples
 from presel_lightning.run.files import read_json
+from presel_lightning.signals import PairedLoss
+from presel_lightning.signals.base import made_by
 
-STAGES = (
-    "pool",
-    "split",
-    "reference",
-    "losses",
-    "features",
-    "selection",
-    "instructions",
-    "final",
-    "random",
-    "full",
-    "benchmarks",
-    "report",
-)
+BEFORE = ("pool", "split")
+"""Stages that come before those of the signals, in their order."""
+AFTER = ("selection", "instructions", "final", "random", "full", "benchmarks", "report")
+"""Stages that come after them."""
 FIRST = 20
 """Problems shown one by one; the rest are counted."""
 BINS = 24
@@ -91,7 +83,7 @@ def read_run(out: Path) -> Json:
         "test_items": test_items(details),
         "task_scores": task_scores(details),
         "tasks": tasks,
-        "losses": read_losses(out / "signals" / "paired_loss.parquet"),
+        "losses": read_losses(PairedLoss(out / "signals").path),
         "score_histogram": read_scores(out / "selection" / "selection.parquet"),
         "maps": read_maps(out, samples, seed) if samples else [],
         "gallery": read_gallery(out, samples) if samples else None,
@@ -158,8 +150,10 @@ def task_scores(details: dict[str, Json]) -> dict[str, dict[str, dict[str, float
 
 def timeline(stages: Json, spent: Json) -> list[Json]:
     """The stages in the order of the recipe, each with its name, GPU-hours and their cost."""
-    order = [name for name in STAGES if name in stages] + [n for n in stages if n not in STAGES]
-    return [{"stage": name, **stages[name], **stage_cost(stages[name], spent)} for name in order]
+    of_signals = [*made_by(on_reference=True), *made_by(on_reference=False)]
+    order = dict.fromkeys([*BEFORE, *of_signals, *AFTER, *stages])
+    known = [name for name in order if name in stages]
+    return [{"stage": name, **stages[name], **stage_cost(stages[name], spent)} for name in known]
 
 
 def read_full_scores(source: str | None) -> dict[str, float] | None:
@@ -189,19 +183,11 @@ def read_losses(path: Path) -> list[Json]:
     table = pq.read_table(path, columns=["task", *pair])
     finite = pc.and_(pc.is_finite(table[pair[0]]), pc.is_finite(table[pair[1]]))
     table = table.filter(finite)
-    means = table.group_by("task").aggregate(
-        [(pair[0], "mean"), (pair[1], "mean"), ([], "count_all")]
-    )
-    rows = [
-        {
-            "task": row["task"],
-            "samples": row["count_all"],
-            "with_question": row[f"{pair[0]}_mean"],
-            "without_question": row[f"{pair[1]}_mean"],
-        }
-        for row in means.to_pylist()
-    ]
-    return sorted(rows, key=lambda row: str(row["task"]))
+    figures = [([], "count_all"), *((name, "mean") for name in pair)]
+    means = table.group_by("task").aggregate(figures).sort_by("task")
+    names = ["task", "samples", "with_question", "without_question"]
+    rows: list[Json] = means.rename_columns(names).to_pylist()
+    return rows
 
 
 def read_scores(path: Path) -> Json | None:

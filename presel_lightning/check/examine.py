@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from rich.console import Console
 
-from presel_lightning.check.cost import (
-    Throughput,
-    Work,
-    disk_bytes,
-    gpu_hours,
-    gpu_memory,
-    report_cost,
-    report_disk,
-)
+from presel_lightning.check.cost import disk_bytes, gpu_hours, gpu_memory, report_cost, report_disk
 from presel_lightning.check.network import (
     Network,
     dtype_width,
@@ -43,11 +36,10 @@ from presel_lightning.models import Components, Processor
 from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.models.components import cache_folder
-from presel_lightning.signals.base import FEATURES
+from presel_lightning.recipe.passes.base import Throughput, Work
+from presel_lightning.recipe.plan import Plan, StageFactory
+from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
-
-if TYPE_CHECKING:
-    from presel_lightning.recipe.plan import Plan, StageFactory
 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 """Strategies that spread weights and optimiser over the devices."""
@@ -130,8 +122,10 @@ def check(
             measured = None
             if wanted:
                 measured = examine_probe(plan, source, found, module, devices, report)
-            speed, told = choose_speed(throughput, measured, network)
-            examine_cost(factory, work, speed, told, report)
+            speed, source_of_speed = choose_speed(throughput, measured, network)
+            work = replace(work, epochs={s: n_epochs(factory, s) for s in ("reference", "final")})
+            hours = gpu_hours(work, speed, plan.selector.needs)
+            report_cost(hours, speed, source_of_speed, report)
             annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
             needed = disk_bytes(work, network, width, annotations)
             report_disk(needed, plan.out, "run folder", "set --out to another disk", report)
@@ -233,7 +227,7 @@ def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> W
             f"{n:,} samples, {len(found.tasks)} tasks: reference {reference:,}, budget {budget:,}"
         )
         report.add("selection", type(plan.selector).__name__, counts)
-        images = len(found.images) if FEATURES in plan.selector.needs else 0
+        images = len(found.images) if Features.name in plan.selector.needs else 0
         return Work(reference, images, arms, n, found.text_only if data.text_only else 0)
     return None
 
@@ -296,18 +290,10 @@ def choose_speed(
     return Throughput().scaled(network.total), "published cost by parameters"
 
 
-def examine_cost(
-    factory: StageFactory, work: Work, speed: Throughput, told: str, report: Report
-) -> None:
-    """GPU-hours by stage."""
-    epochs = {stage: n_epochs(factory, stage) for stage in ("reference", "final")}
-    report_cost(gpu_hours(work, speed, epochs), speed, told, report)
-
-
 def n_epochs(factory: StageFactory, stage: str) -> float:
     """Epochs of a fit; one where only steps are limited."""
-    told = factory.trainer_settings(stage)["max_epochs"]
-    return float(told) if str(told).isdigit() else 1.0
+    epochs = str(factory.trainer_settings(stage)["max_epochs"])
+    return float(epochs) if epochs.isdigit() else 1.0
 
 
 def examine_memory(
@@ -356,7 +342,7 @@ def count_devices(plan: Plan, factory: StageFactory, report: Report) -> Devices:
 def examine_encoder(plan: Plan, factory: StageFactory, report: Report) -> int:
     """Length of an image's features; 0 where none are needed or the encoder cannot be read."""
     with report.collecting():
-        return feature_width(factory.embed()) if FEATURES in plan.selector.needs else 0
+        return feature_width(factory.embed()) if Features.name in plan.selector.needs else 0
     return 0
 
 

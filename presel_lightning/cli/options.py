@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from docstring_parser import parse_from_object
 from jsonargparse import ArgumentError
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -12,8 +13,10 @@ import presel_lightning.eval.benchmarks.offline  # noqa: F401 - a config may nam
 from presel_lightning.annotators import Annotator
 from presel_lightning.check import Throughput
 from presel_lightning.cli.parts import error_message
+from presel_lightning.compare.cells import GridKeys
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
+from presel_lightning.recipe.plan import RunKeys
 from presel_lightning.selectors import Selector
 
 
@@ -41,6 +44,46 @@ class Stages:
     """The fit on the selection, and on the baselines' samples."""
 
 
+@dataclass(kw_only=True)
+class CommandKeys:
+    """Keys of the command itself."""
+
+    out: str | None = None
+    """run folder"""
+    threads: int | None = None
+    """CPU threads of torch, each process"""
+    checkpoint: str | None = None
+    """`evaluate` only: what to score"""
+    throughput: Throughput | None = None
+    """`check` only: samples a second that GPU-hours are estimated from"""
+    check_records: int = 2000
+    """`check` only: records to tokenise"""
+    check_images: int | None = None
+    """`check` only: images whose headers are read; all by default"""
+    probe: Literal["auto"] | bool = "auto"
+    """`check` only: train some steps and measure them; auto: where there is a GPU"""
+    signals: list[str] = field(default_factory=list)
+    """`prepare` only: signals to make"""
+
+
+def add_keys(parser: LightningArgumentParser, keys: type) -> None:
+    """Add the fields of a dataclass as keys with their types, defaults and attribute docstrings.
+
+    A list takes several words after one option, `--seeds 0 1 2`, and YAML.
+    """
+    hints, default = get_type_hints(keys), keys()
+    for described in parse_from_object(keys).params:
+        name, hint = described.arg_name, hints[described.arg_name]
+        several: dict[str, Any] = {"nargs": "*"} if get_origin(hint) is list else {}
+        parser.add_argument(
+            f"--{name}",
+            type=get_args(hint)[0] if several else hint,
+            default=getattr(default, name),
+            help=" ".join((described.description or "").split()),
+            **several,
+        )
+
+
 class RecipeCLI(LightningCLI):
     """One parser for every training command, so that a config is valid for all of them."""
 
@@ -66,102 +109,11 @@ class RecipeCLI(LightningCLI):
             Annotator, "annotator", required=False, help="writes the instructions that are missing"
         )
         parser.add_argument(
-            "--price_per_instruction",
-            type=float | None,
-            default=None,
-            help="what an instruction costs, to tell what those that are missing would, and the run",
-        )
-        parser.add_argument(
-            "--price_per_gpu_hour",
-            type=float | None,
-            default=None,
-            help="what an hour of a GPU costs, to tell in the report what the run did",
-        )
-        parser.add_argument("--stages", type=Stages, default=Stages(), help="overrides by stage")
-        parser.add_argument(
-            "--baselines",
-            type=str,
-            nargs="*",
-            default=[],
-            help="arms beside: full random untrained",
-        )
-        parser.add_argument(
             "--benchmarks", type=list[BenchmarkTask], default=[], help="what every arm is scored on"
         )
-        parser.add_argument(
-            "--full_scores",
-            type=str | None,
-            default=None,
-            help="scores of full-data tuning: a benchmark.json, or published:llava665k",
-        )
-        parser.add_argument("--out", type=str | None, default=None, help="run folder")
-        self.add_comparison(parser)
-        parser.add_argument(
-            "--threads", type=int | None, default=None, help="CPU threads of torch, each process"
-        )
-        parser.add_argument(
-            "--checkpoint_every", type=int, default=100, help="steps between checkpoints of a fit"
-        )
-        parser.add_argument(
-            "--throughput",
-            type=Throughput | None,
-            default=None,
-            help="`check` only: samples a second that GPU-hours are estimated from",
-        )
-        parser.add_argument(
-            "--check_records", type=int, default=2000, help="`check` only: records to tokenise"
-        )
-        parser.add_argument(
-            "--check_images", type=int | None, default=None, help="`check` only: images to look at"
-        )
-        parser.add_argument(
-            "--probe",
-            type=Literal["auto"] | bool,
-            default="auto",
-            help="`check` only: train some steps and measure them; auto: where there is a GPU",
-        )
-        parser.add_argument(
-            "--checkpoint", type=str | None, default=None, help="`evaluate` only: what to score"
-        )
-
-    def add_comparison(self, parser: LightningArgumentParser) -> None:
-        """Add what `compare` varies."""
-        parser.add_argument(
-            "--selectors",
-            type=str | dict[str, Any],
-            nargs="*",
-            default=["PreSel", "Random"],
-            help="`compare`: names, or {class_path, init_args, label}",
-        )
-        parser.add_argument(
-            "--budgets",
-            type=int | float,
-            nargs="*",
-            default=[],
-            help="`compare`: values of data.budget; that one where none is given",
-        )
-        parser.add_argument(
-            "--seeds", type=int, nargs="*", default=[0, 1, 2], help="`compare`: seeds of each cell"
-        )
-        parser.add_argument(
-            "--pools",
-            type=str,
-            nargs="*",
-            default=[],
-            help="`compare`: values of data.annotations; that one where none is given",
-        )
-        parser.add_argument(
-            "--equal",
-            type=Literal["epochs", "steps"],
-            default="epochs",
-            help="`compare`: train all cells for the same epochs, or for full data's steps",
-        )
-        parser.add_argument(
-            "--workers", type=int | None, default=None, help="`compare`: fits side by side"
-        )
-        parser.add_argument(
-            "--signals", type=str, nargs="*", default=[], help="`prepare`: what to make"
-        )
+        parser.add_argument("--stages", type=Stages, default=Stages(), help="overrides by stage")
+        for keys in (RunKeys, GridKeys, CommandKeys):
+            add_keys(parser, keys)
 
     def instantiate_classes(self) -> None:
         """Nothing here: each stage gets objects of its own, see `ConfigStageFactory`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 import yaml
@@ -13,19 +14,22 @@ from presel_lightning.check import check
 from presel_lightning.cli.mistakes import suggest
 from presel_lightning.cli.options import RecipeCLI
 from presel_lightning.cli.parts import ConfigStageFactory, raised_error
-from presel_lightning.compare.cells import Grid
+from presel_lightning.compare.cells import Grid, GridKeys
 from presel_lightning.compare.command import compare
 from presel_lightning.compare.jobs import Main
 from presel_lightning.console import console
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
-from presel_lightning.recipe.plan import Arm, Plan
+from presel_lightning.recipe.plan import Arm, Plan, RunKeys
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import write_text
 from presel_lightning.run.lock import leave, occupy
 from presel_lightning.run.ranks import join, rank_zero
-from presel_lightning.signals.base import KNOWN
+from presel_lightning.signals import Signal
 from presel_lightning.tasks import FineTune
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def run(command: str, arguments: list[str], name: str, main: Main) -> None:
@@ -86,9 +90,11 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     plan = plan_from(parser, config, Path(config.out or f"runs/{folder_of(command, config, name)}"))
     refuse_other(command, plan.out)
     refuse_inside(plan.out, plan.data.annotations)
-    unknown = set(plan.selector.needs) - set(KNOWN)
+    unknown = set(plan.selector.needs) - set(Signal.known)
     if unknown:
-        raise UserError(f"selector needs {', '.join(unknown)}; known: {', '.join(KNOWN)}")
+        raise UserError(
+            f"selector needs {', '.join(unknown)}; known: {', '.join(sorted(Signal.known))}"
+        )
     if config.trainer.accumulate_grad_batches != 1:
         raise UserError(
             "trainer.accumulate_grad_batches is counted from data.batch_size (over all devices) and "
@@ -164,15 +170,8 @@ def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[
     if command == "prepare":
         return {"signals": config.signals}
     if command == "compare":
-        grid = Grid(
-            selectors=config.selectors,
-            budgets=config.budgets or [config.data.budget],
-            seeds=config.seeds,
-            equal=config.equal,
-            workers=config.workers,
-            pools=config.pools,
-            full=not config.full_scores,
-        )
+        given = {**keys_of(config, GridKeys), "budgets": config.budgets or [config.data.budget]}
+        grid = Grid(**given, full=not config.full_scores)
         return {"grid": grid}
     if command != "evaluate":
         return {}
@@ -196,16 +195,17 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
     except ValueError as error:
         raise raised_error(error) from error
     return Plan(
+        **{**keys_of(config, RunKeys), "baselines": baselines},
         out=out,
         seed=int(config.seed_everything),
         data=built.data,
         selector=built.selector,
         selector_spec=yaml.safe_load(parser.dump(config))["selector"],
-        baselines=baselines,
         benchmarks=built.benchmarks,
-        full_scores=config.full_scores,
-        checkpoint_every=config.checkpoint_every,
         annotator=built.get("annotator"),
-        price_per_instruction=config.price_per_instruction,
-        price_per_gpu_hour=config.price_per_gpu_hour,
     )
+
+
+def keys_of(config: Namespace, keys: type[DataclassInstance]) -> dict[str, Any]:
+    """Values of the keys that a dataclass declares."""
+    return {key.name: config[key.name] for key in fields(keys)}

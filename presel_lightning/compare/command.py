@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import torch
 import yaml
 
 from presel_lightning.annotators import FromFile, FromPool
-from presel_lightning.compare.cells import FULL, Cell, Grid
+from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
-from presel_lightning.compare.join import FEATURES, POOL, REFERENCE, join
+from presel_lightning.compare.join import POOL, SPLIT, join
 from presel_lightning.console import console, track
 from presel_lightning.errors import InstructionsMissing, PreselError, UserError
 from presel_lightning.eval.comparison.cells import is_scored
@@ -28,13 +29,14 @@ from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ledger import Ledger
 from presel_lightning.run.ranks import is_distributed
 from presel_lightning.selectors import Selector
-from presel_lightning.signals.base import FEATURES as FEATURES_SIGNAL
+from presel_lightning.signals import Signal
+from presel_lightning.signals.base import made_by
 
 Json = dict[str, Any]
 Failed = list[tuple[Job, int]]
 """Jobs that did not end well, with their exit codes."""
 
-NOT_OF_A_CELL = ("selectors", "budgets", "seeds", "equal", "workers", "pools", "out")
+NOT_OF_A_CELL = (*(key.name for key in fields(GridKeys)), "out")
 WAITING = 3
 
 
@@ -66,7 +68,7 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
             "--annotator.init_args.path OUT/annotations/answers.jsonl"
         )
     selectors = {entry.label: recipe.factory.selector(entry.selector) for entry in grid.entries()}
-    recipe.full = recipe.examine_benchmarks()
+    recipe.scoring.examine()
     recipe.begin()
     if grid.pools:
         failed = compare_pools(recipe.out, grid.pools, main)
@@ -105,7 +107,8 @@ def compare_cells(
     if not can_have_everything(recipe):
         cells = [cell for cell in cells if cell.entry.label != FULL]
         recipe.runner.print("[yellow]![/] full left out: not every image has an instruction")
-    n = len(recipe.data.pool)
+    pool = recipe.data.pool
+    n = len(pool)
     reference = count_of(recipe.data.reference, n, "data.reference")
     for budget in grid.budgets:
         if (count := count_of(budget, n, "budgets")) < reference:
@@ -114,8 +117,8 @@ def compare_cells(
                 f"{recipe.data.reference} ({reference}), which every cell holds; raise the budget "
                 "or lower the reference"
             )
-    if FEATURES_SIGNAL in wanted:
-        recipe.features()
+    shared = [name for name in wanted if not Signal.known[name].on_reference]
+    recipe.make_signals(shared, pool.uid[:0])
     slots = what_fits(recipe, grid.workers)
     config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
     steps = steps_of_everything(recipe) if grid.equal == "steps" else None
@@ -130,7 +133,7 @@ def compare_cells(
     failed = work_off([job for job in jobs if job], slots, "cells", main)
     if not any(is_scored(out / "cells" / c.name) for c in cells if c.entry.label != FULL):
         return failed
-    recipe.score_untrained()
+    recipe.scoring.score_untrained()
     write_comparison(out)
     print_comparison(out)
     return failed
@@ -151,7 +154,7 @@ def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
             ],
             "benchmarks": [benchmark.fingerprint() for benchmark in recipe.plan.benchmarks],
             "selectors": {name: selector.fingerprint() for name, selector in selectors.items()},
-            "full": recipe.full,
+            "full": recipe.scoring.full,
         }
     )
 
@@ -220,7 +223,7 @@ def prepare(out: Path, config: Json, needs: list[str]) -> Job | None:
     folder = out / "references" / str(config["seed_everything"])
     # the largest budget there is: the split must fit into it, whatever a cell asks for
     config = {**config, "data": {**config["data"], "budget": 1.0}}
-    signals = [need for need in needs if need != FEATURES_SIGNAL]
+    signals = [need for need in needs if Signal.known[need].on_reference]
     return job_of(folder, out, "prepare", config, ["--signals", *signals] if signals else [])
 
 
@@ -241,9 +244,9 @@ def job_of(
     """Set up a run folder over what others have made; None where it is finished already."""
     ledger = Ledger(folder / "run.json")
     before = {name: stage.get("fingerprint") for name, stage in ledger.read()["stages"].items()}
-    taken = join(folder, out, {**POOL, **FEATURES})
+    taken = join(folder, out, {**POOL, **made_by(on_reference=False)})
     if reference is not None:
-        taken |= join(folder, reference, REFERENCE)
+        taken |= join(folder, reference, {**SPLIT, **made_by(on_reference=True)})
         take_answers(folder / "annotations", reference / "annotations")
     origin = read_json(out / "grid.json")["rests_on"]
     text = f"{yaml.safe_dump(config, sort_keys=False)}# rests on {origin}\n"

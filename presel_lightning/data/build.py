@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -229,15 +229,13 @@ def _number_all(keys: pa.ChunkedArray, path: Path) -> tuple[list[int], np.ndarra
 
     Records of one (task, image, id) are numbered in the order of their canonical JSON.
     """
-    counted = pc.value_counts(keys)
-    several = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for row in _rows_in(keys, several):
-        groups[keys[row].as_py()].append(row)
+    groups = pa.table({"key": keys, "row": np.arange(len(keys))}).group_by("key", use_threads=False)
+    counted = groups.aggregate([("row", "list"), ("row", "count")])
+    several = counted.filter(pc.field("row_count") > 1)
     occurrence = [0] * len(keys)
     repeats = np.zeros(len(keys), dtype=bool)
     with RecordReader(path) as records:
-        for rows in groups.values():
+        for rows in several["row_list"].to_pylist():
             texts = {row: canonical(records[row]) for row in rows}
             number: dict[str, int] = {}
             for row in sorted(rows, key=texts.__getitem__):

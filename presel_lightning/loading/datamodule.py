@@ -34,7 +34,7 @@ from presel_lightning.loading.samplers import (
 from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, check_weights, extended
-from presel_lightning.signals.base import ON_REFERENCE, Signals
+from presel_lightning.signals import Signal, Signals
 
 Size = int | float
 
@@ -248,7 +248,7 @@ class SelectionDataModule(LightningDataModule):
     @staticmethod
     def needs_reference(selector: Selector) -> bool:
         """Whether a selector leans on a model that was tuned on a reference split."""
-        return bool(ON_REFERENCE & set(selector.needs))
+        return any(Signal.known[need].on_reference for need in selector.needs)
 
     # ---------------------------------------------------------------- what the loaders serve
 

@@ -133,3 +133,12 @@ def read_selected(out: Path) -> np.ndarray:
     uids = np.asarray(table["uid"].to_pylist(), dtype=object)
     selected: np.ndarray = uids[table["selected"].to_numpy(zero_copy_only=False)]
     return selected
+
+
+def records_digest(pool: Pool, uids: np.ndarray) -> str:
+    """Name samples by what a fit sees of them: uid, size of the image file, conversation."""
+    rows = np.sort(pool.rows(uids))
+    return digest_lines(
+        f"{pool.uid[row]} {pool.image_bytes[row]} {pool.turns_digest[row].tobytes().hex()}"
+        for row in rows
+    )

@@ -1,4 +1,4 @@
-"""The fit of one arm: the same module for the reference and for what was chosen."""
+"""The fit of one arm: the same module for the reference and for what was selected."""
 
 from __future__ import annotations
 
@@ -12,98 +12,110 @@ from lightning import Callback, seed_everything
 
 from presel_lightning.callbacks import SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
-from presel_lightning.recipe.artifacts import weights_digest
-from presel_lightning.recipe.instructions import Instructions
+from presel_lightning.recipe.artifacts import records_digest, weights_digest
+from presel_lightning.recipe.context import Context
+from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
 
-UNSCORED = ("reference", "held_out_a", "held_out_b")
-"""Models that choose rather than compete."""
 
+class Fits:
+    """Tunes the pre-instruction checkpoint on some samples, once for each arm.
 
-class Fitting(Instructions):
-    """What a recipe needs to tune the pre-instruction checkpoint on some samples."""
+    Args:
+        context: of the run.
+        scoring: scores an arm at the end of its fit.
+    """
 
-    def fit_model(
+    def __init__(self, context: Context, scoring: Scoring) -> None:
+        self.context, self.scoring = context, scoring
+
+    def run(
         self,
         name: str,
         uids: np.ndarray,
+        *,
         stage: str,
+        is_arm: bool,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        """Tune the pre-instruction checkpoint on some samples, for one arm.
+        """Tune the pre-instruction checkpoint on some samples.
 
         Args:
-            name: of the arm.
+            name: of the model, which is that of its stage and its folder.
             uids: the samples.
-            stage: whose model and trainer it takes.
+            stage: whose overrides apply, `reference` or `final`.
+            is_arm: whether the model competes: it is scored, and trained on text-only records too.
+                A model that makes a signal is not.
             weights: training weights other than 1, by uid.
+
+        Raises:
+            UserError: nothing is to be trained.
         """
-        module = self.factory.model(stage)
-        module.seed = self.plan.seed
+        plan, data, factory = self.context.plan, self.context.data, self.context.factory
+        module = factory.model(stage)
+        module.seed = plan.seed
         if module.tune == "none":
             raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
-        folder = self.out / "models" / name
-        texts = None if name in UNSCORED else self.data.texts
-        key = self.keys[name] = self.key_of_fit(name, uids, stage, weights)
+        folder, work_folder = self.context.out / "models" / name, self.context.out / "work"
+        texts = data.texts if is_arm else None
+        key = self.context.keys[name] = self.key(uids, stage=stage, is_arm=is_arm, weights=weights)
 
         def work() -> Facts:
-            seed_everything(self.plan.seed, verbose=False)
-            self.data.train_on(
-                uids, module.processor, seed=self.plan.seed, texts=texts, weights=weights
-            )
-            scorer = self.scorer(name)
+            seed_everything(plan.seed, verbose=False)
+            data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
+            scorer = self.scoring.scorer(name)
             callbacks: list[Callback] = [
-                saver := StepCheckpoint(every_n_train_steps=self.plan.checkpoint_every),
+                saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
                 SaveModel(folder),
-                *([] if name in UNSCORED else [scorer]),
+                *([scorer] if is_arm else []),
             ]
-            trainer = self.factory.trainer(stage, self.out / "logs" / name, callbacks)
-            passes = trainer.accumulate_grad_batches = self.data.passes(trainer.world_size)
+            trainer = factory.trainer(stage, self.context.out / "logs" / name, callbacks)
+            passes = trainer.accumulate_grad_batches = data.passes(trainer.world_size)
             # Lightning counts passes: with another number of them a fit begins again
-            checkpoints = self.out / "work" / f"fit-{name}-{key}-{passes}"
+            checkpoints = work_folder / f"fit-{name}-{key}-{passes}"
             saver.dirpath = str(checkpoints)
             start = time.perf_counter()
-            trainer.fit(
-                module, datamodule=self.data, ckpt_path=broadcast(lambda: newest(checkpoints))
-            )
+            trainer.fit(module, datamodule=data, ckpt_path=broadcast(lambda: newest(checkpoints)))
             took = time.perf_counter() - start - scorer.seconds()
             if rank_zero():
-                for leftover in (self.out / "work").glob(f"fit-{name}-*"):
+                for leftover in work_folder.glob(f"fit-{name}-*"):
                     shutil.rmtree(leftover, ignore_errors=True)
             loss = trainer.callback_metrics.get("train_loss")
             return {
                 "samples": len(uids),
                 "instructions": len(uids),
                 **({"text_only": len(texts)} if texts else {}),
-                **({"weights": self.data.weights} if weights else {}),
+                **({"weights": data.weights} if weights else {}),
                 **devices_of(trainer),
                 "steps": trainer.global_step,
                 "fit_seconds": round(took, 3),
                 **({} if loss is None else {"loss_last": round(float(loss), 4)}),
             }
 
-        self.runner.stage(name, key, [folder], work, together=True)
+        self.context.runner.stage(name, key, [folder], work, together=True)
 
-    def key_of_fit(
+    def key(
         self,
-        name: str,
         uids: np.ndarray,
+        *,
         stage: str,
+        is_arm: bool,
         weights: Mapping[str, float] | None = None,
     ) -> str:
-        """Name a fit by all that its result depends on; see `fit_model`."""
-        weighted = [self.data.weights, weights_digest(weights)] if weights else None
-        texts = None if name in UNSCORED else self.data.texts
+        """Name a fit by all that its result depends on; see `run`."""
+        data = self.context.data
+        texts = data.texts if is_arm else None
+        weighted = [data.weights, weights_digest(weights)] if weights else None
         return fingerprint(
             {
                 "fit": 2,
-                "model": self.factory.model(stage).fingerprint(),
-                "trainer": self.factory.trainer_settings(stage),
-                "data": [self.data.template, self.data.max_length, self.data.batch_size],
-                "seed": self.plan.seed,
-                "records": self.records_digest(uids),
+                "model": self.context.factory.model(stage).fingerprint(),
+                "trainer": self.context.factory.trainer_settings(stage),
+                "data": [data.template, data.max_length, data.batch_size],
+                "seed": self.context.plan.seed,
+                "records": records_digest(data.pool, uids),
                 **({"texts": texts.digest()} if texts else {}),
                 **({"weights": weighted} if weighted else {}),
             }

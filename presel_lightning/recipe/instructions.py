@@ -11,15 +11,24 @@ import numpy as np
 from presel_lightning.annotators import Answers, Request, read_answers, requests_for
 from presel_lightning.errors import InstructionsMissing
 from presel_lightning.recipe import artifacts
-from presel_lightning.recipe.scoring import Scoring
+from presel_lightning.recipe.artifacts import records_digest
+from presel_lightning.recipe.context import Context
 from presel_lightning.run.files import write_text
-from presel_lightning.run.fingerprint import digest_lines, fingerprint
+from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import broadcast
 from presel_lightning.run.stages import Facts
 
 
-class Instructions(Scoring):
-    """What a recipe needs to have chosen images annotated."""
+class Instructions:
+    """Has selected images annotated, and writes them down for any trainer.
+
+    Args:
+        context: of the run.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.plan = context, context.plan
+        self.out, self.data, self.runner = context.out, context.data, context.runner
 
     @property
     def answers(self) -> Path:
@@ -42,13 +51,13 @@ class Instructions(Scoring):
 
         def work() -> Facts:
             artifacts.write_llava(self.out / "reference.json", pool, uids)
-            self.rounds.draw(self.plan.seed, uids)
+            self.context.rounds.draw(self.plan.seed, uids)
             return {"samples": len(uids), "seed": self.plan.seed}
 
-        key = fingerprint({"split": 1, "records": self.records_digest(uids)})
+        key = fingerprint({"split": 1, "records": records_digest(pool, uids)})
         self.runner.stage("split", key, [self.out / "reference.json"], work)
 
-    def require_instructions(self, uids: np.ndarray, what: str) -> None:
+    def require(self, uids: np.ndarray, what: str) -> None:
         """Write what is chosen for any trainer, and what is missing for an annotator.
 
         Raises:
@@ -73,7 +82,7 @@ class Instructions(Scoring):
 
         if what == "selection" or len(missing):
             named = {"weights": artifacts.weights_digest(weights)} if weights else {}
-            records = self.records_digest(uids)
+            records = records_digest(pool, uids)
             key = fingerprint({"instructions": what, "records": records, **named})
             selected = self.out / "selection" / "selected.json"
             files = [path, *([selected] if what == "selection" else [])]
@@ -84,13 +93,13 @@ class Instructions(Scoring):
             if what != "selection":  # a choice that lies there is of another configuration
                 for name in ("selection.parquet", "tasks.csv", "selected.json"):
                     (self.out / "selection" / name).unlink(missing_ok=True)
-            raise InstructionsMissing(self.told(len(missing), len(uids), what, path))
+            raise InstructionsMissing(self.waiting_message(len(missing), len(uids), what, path))
 
         if len(missing):
             broadcast(wait)
 
-    def told(self, missing: int, of: int, what: str, path: Path) -> str:
-        """What a person has to do now, and what it costs."""
+    def waiting_message(self, missing: int, of: int, what: str, path: Path) -> str:
+        """What a person has to do now, and what it costs, in one line."""
         price = self.plan.price_per_instruction
         cost = "" if price is None else f" (at {price:,.2f} each: {price * missing:,.2f})"
         cure = (
@@ -164,12 +173,3 @@ class Instructions(Scoring):
                 f"[yellow]![/] {len(answers.problems)} answers could not be used: "
                 f"{self.answers / 'problems.csv'}"
             )
-
-    def records_digest(self, uids: np.ndarray) -> str:
-        """Name samples by what a fit sees of them: uid, size of the image file, conversation."""
-        pool = self.data.pool
-        rows = np.sort(pool.rows(uids))
-        return digest_lines(
-            f"{pool.uid[row]} {pool.image_bytes[row]} {pool.turns_digest[row].tobytes().hex()}"
-            for row in rows
-        )

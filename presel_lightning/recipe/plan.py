@@ -1,4 +1,4 @@
-"""What a run is asked to do, and how it gets the parts of a stage."""
+"""What a run is asked to do, and what builds the objects of a stage."""
 
 from __future__ import annotations
 
@@ -41,24 +41,35 @@ class StageFactory(Protocol):
         """The loggers that the configuration names, if any."""
 
 
-@dataclass
-class Plan:
+@dataclass(kw_only=True)
+class RunKeys:
+    """Top-level keys of a config that every run has; each is an option of the command line too."""
+
+    baselines: list[str] = field(default_factory=list)
+    """arms set beside the final one: full random untrained"""
+    full_scores: str | None = None
+    """scores of full-data tuning, where no `full` arm is trained: a benchmark.json, or
+    published:llava665k"""
+    checkpoint_every: int = 100
+    """steps between checkpoints of a fit"""
+    price_per_instruction: float | None = None
+    """price of one instruction: of those that are missing, and in the report"""
+    price_per_gpu_hour: float | None = None
+    """price of an hour of one GPU, for the report"""
+
+
+@dataclass(kw_only=True)
+class Plan(RunKeys):
     """What a run is asked to do.
 
     Attributes:
         out: run folder.
         seed: of every random draw.
-        data: the pool and its parts.
+        data: the pool and its splits.
         selector: the method.
         selector_spec: class path and arguments of the method, for its fingerprint.
-        baselines: arms set beside the final one.
         benchmarks: what every arm is scored on.
-        full_scores: scores of full-data tuning, where no `full` arm is trained.
-        checkpoint_every: training steps between two checkpoints of a fit.
         annotator: writes what is missing; without one the run waits for it.
-        price_per_instruction: what one costs, to tell what those that are missing would, and for
-            the report.
-        price_per_gpu_hour: what one costs, for the report.
     """
 
     out: Path
@@ -66,10 +77,5 @@ class Plan:
     data: SelectionDataModule
     selector: Selector
     selector_spec: Any
-    baselines: list[Arm] = field(default_factory=list)
     benchmarks: list[BenchmarkTask] = field(default_factory=list)
-    full_scores: str | None = None
-    checkpoint_every: int = 100
     annotator: Annotator | None = None
-    price_per_instruction: float | None = None
-    price_per_gpu_hour: float | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,18 +20,39 @@ from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
 from presel_lightning.loading.datamodule import count_of
 from presel_lightning.recipe import artifacts
-from presel_lightning.recipe.passes.base import SignalStages
+from presel_lightning.recipe.context import Context
+from presel_lightning.recipe.fits import Fits
+from presel_lightning.recipe.instructions import Instructions
+from presel_lightning.recipe.passes import Pass
+from presel_lightning.recipe.plan import Plan, StageFactory
+from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
 from presel_lightning.selectors import Random
+from presel_lightning.signals import PairedLoss
 
 VERSIONS = ("torch", "lightning", "transformers", "peft", "numpy", "pyarrow")
 """Packages that a result may depend on."""
 
 
-class Recipe(SignalStages):
-    """PreSel's pipeline, or any other selector's, in one run folder."""
+class Recipe:
+    """PreSel's pipeline, or any other selector's, in one run folder.
+
+    Args:
+        plan: what the run is asked to do.
+        factory: builds what a stage needs.
+    """
+
+    def __init__(self, plan: Plan, factory: StageFactory) -> None:
+        self.plan, self.factory = plan, factory
+        self.out, self.data = plan.out, plan.data
+        self.context = Context(plan, factory)
+        self.runner, self.keys = self.context.runner, self.context.keys
+        self.scoring = Scoring(self.context)
+        self.instructions = Instructions(self.context)
+        self.fits = Fits(self.context, self.scoring)
+        self.passes = {name: kind(self.context, self.fits) for name, kind in Pass.known.items()}
 
     def begin(self) -> None:
         """Write down what defines the run as a whole."""
@@ -48,11 +69,11 @@ class Recipe(SignalStages):
 
     def fit(self) -> None:
         """Select, train on the selection, train the baselines, score all, report."""
-        self.full = self.examine_benchmarks()
+        self.scoring.examine()
         selected = self.select()
         weights = artifacts.read_weights(self.out)
-        self.fit_model("final", selected, stage="final", weights=weights)
-        self.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
+        self.fits.run("final", selected, stage="final", is_arm=True, weights=weights)
+        self.scoring.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
         self.report()
 
     def select(self) -> np.ndarray:
@@ -63,7 +84,7 @@ class Recipe(SignalStages):
         self.make_signals(self.plan.selector.needs, reference)
         self.selection(reference)
         selected = artifacts.read_selected(self.out)
-        self.require_instructions(selected, "selection")
+        self.instructions.require(selected, "selection")
         if rank_zero():
             self.runner.ledger.update(state="selected", counts=self.counts())
             problems = self.runner.ledger.stage("pool")["problems"]
@@ -71,8 +92,25 @@ class Recipe(SignalStages):
             self.runner.print(f"selected: {self.out / 'selection' / 'selected.json'}{left_out}")
         return selected
 
-    def prepare(self, signals: Sequence[str]) -> None:
-        """Draw the reference split and make signals, but choose nothing; `compare` begins so."""
+    def evaluate(self, checkpoint: str) -> None:
+        """Score one checkpoint on the benchmarks and print the scores."""
+        self.scoring.evaluate(checkpoint)
+
+    def make_signals(self, needs: Iterable[str], reference: np.ndarray) -> None:
+        """Make these signals, those that rest on the reference split first.
+
+        Raises:
+            InstructionsMissing: one rests on the reference split, which has no instructions yet.
+        """
+        wanted = [self.passes[name] for name in dict.fromkeys(needs)]
+        on_reference = [each for each in wanted if each.signal.on_reference]
+        if on_reference:
+            self.instructions.require(reference, "reference split")
+        for each in on_reference + [each for each in wanted if not each.signal.on_reference]:
+            each.make(reference)
+
+    def prepare(self, signals: Iterable[str]) -> None:
+        """Draw the reference split and make signals, but select nothing; `compare` begins so."""
         self.begin()
         self.pool()
         self.make_signals(signals, self.split())
@@ -98,7 +136,7 @@ class Recipe(SignalStages):
         self.refuse_problems(self.runner.ledger.stage("pool"))
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
-        self.use_answers()
+        self.instructions.use_answers()
 
     def refuse_problems(self, counts: dict[str, Any]) -> None:
         """Stop before any training where too little of the annotations can be used.
@@ -127,10 +165,12 @@ class Recipe(SignalStages):
         uids = np.empty(0, dtype=object)
         if data.always_reference or data.needs_reference(self.plan.selector):
             seed = self.plan.seed
-            earlier = broadcast(lambda: self.rounds.reference(pool, seed)) if data.extend else []
+            earlier = (
+                broadcast(lambda: self.context.rounds.reference(pool, seed)) if data.extend else []
+            )
             uids = data.split_reference(seed, earlier)
         data.pool = pool.with_reference(uids)
-        self.write_reference(uids)
+        self.instructions.write_reference(uids)
         return uids
 
     def selection(self, reference: np.ndarray) -> None:
@@ -140,13 +180,14 @@ class Recipe(SignalStages):
         method = fingerprint([plan.selector_spec, plan.selector.fingerprint(), plan.seed])
         earlier: list[str] = []
         if self.data.extend:
-            earlier = broadcast(lambda: self.rounds.selected(pool, method, budget))
-        losses = broadcast(lambda: self.known_losses(reference))
+            earlier = broadcast(lambda: self.context.rounds.selected(pool, method, budget))
+        signals = self.context.signals
+        known = broadcast(lambda: self.known_signals(reference))
         key = self.keys["selection"] = fingerprint(
             {
                 "selection": 3,
                 "method": method,
-                "signals": [losses, self.keys.get("held_out"), self.keys.get("features")],
+                "signals": known,
                 "pool": digest_lines(map(" ".join, zip(pool.uid, pool.task, strict=True))),
                 "reference": digest_lines(reference),
                 "earlier": digest_lines(earlier),
@@ -156,11 +197,11 @@ class Recipe(SignalStages):
         files = [self.out / "selection" / name for name in ("selection.parquet", "tasks.csv")]
 
         def work() -> Facts:
-            selection = self.data.select(plan.selector, self.signals, earlier, seed=plan.seed)
-            irs = self.signals.irs_by_task(pool) if losses else {}
+            selection = self.data.select(plan.selector, signals, earlier, seed=plan.seed)
+            irs = signals.of(PairedLoss).irs_by_task(pool) if PairedLoss.name in known else {}
             artifacts.write_selection(self.out, pool, selection, irs)
             best_first = np.argsort(selection.rank[pool.rows(selection.uids)], kind="stable")
-            self.rounds.add(method, budget, selection.uids[best_first].tolist())
+            self.context.rounds.add(method, budget, selection.uids[best_first].tolist())
             kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}
             warned = (
                 {"warnings": selection.meta["warnings"]} if "warnings" in selection.meta else {}
@@ -171,18 +212,25 @@ class Recipe(SignalStages):
         for warning in self.runner.ledger.stage("selection").get("warnings", []):
             self.runner.print(f"[yellow]![/] {escape(warning)}")
 
+    def known_signals(self, reference: np.ndarray) -> dict[str, str]:
+        """Keys of the signals that lie there and that this run has made, or would make the same."""
+        keys = {name: each.made(reference) for name, each in self.passes.items()}
+        return {name: key for name, key in keys.items() if key is not None}
+
     def fit_baselines(self) -> dict[str, Path | None]:
         """Train the arms that stand beside the final one, as far as their instructions exist."""
         pool, plan = self.data.pool, self.plan
         budget = count_of(self.data.budget, len(pool), "data.budget")
-        draw = Random().select(pool.with_reference([]), self.signals, budget, seed=plan.seed)
+        draw = Random().select(
+            pool.with_reference([]), self.context.signals, budget, seed=plan.seed
+        )
         candidates = {"random": draw.uids, "full": pool.uid}
         arms: dict[str, Path | None] = {}
         left_out: dict[str, str] = {}
         for arm in plan.baselines:
             if arm == "untrained":
                 arms[arm] = None
-                self.keys[arm] = self.key_of_untrained()
+                self.keys[arm] = self.scoring.key_of_untrained()
                 continue
             missing = int((~pool.has_instruction[pool.rows(candidates[arm])]).sum())
             if missing:
@@ -191,7 +239,7 @@ class Recipe(SignalStages):
                 )
                 self.runner.print(f"[yellow]![/] {arm:<12} left out: {left_out[arm]}")
                 continue
-            self.fit_model(arm, candidates[arm], stage="final")
+            self.fits.run(arm, candidates[arm], stage="final", is_arm=True)
             arms[arm] = self.out / "models" / arm
         if rank_zero():
             self.runner.ledger.update(arms_left_out=left_out)

@@ -9,34 +9,27 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.intervals.published import full_scores
 from presel_lightning.eval.intervals.relative import benchmark_table
 from presel_lightning.models import describe_checkpoint
-from presel_lightning.recipe.plan import Plan, StageFactory
-from presel_lightning.recipe.rounds import Rounds
+from presel_lightning.recipe.context import Context
 from presel_lightning.run.files import read_json, write_json
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
-from presel_lightning.run.stages import Facts, Runner, devices_of
-from presel_lightning.signals.base import Signals
+from presel_lightning.run.stages import Facts, devices_of
 from presel_lightning.tasks import FineTune
 
 
 class Scoring:
-    """What a recipe needs to score its arms.
+    """Scores the arms of a run.
 
     Args:
-        plan: what the run is asked to do.
-        factory: builds what a stage needs.
+        context: of the run.
     """
 
-    def __init__(self, plan: Plan, factory: StageFactory) -> None:
-        self.plan, self.factory = plan, factory
-        self.out, self.data = plan.out, plan.data
-        self.runner = Runner(plan.out)
-        self.signals = Signals(plan.out / "signals")
-        self.rounds = Rounds(plan.out)
-        self.keys: dict[str, str] = {}
+    def __init__(self, context: Context) -> None:
+        self.context, self.plan, self.factory = context, context.plan, context.factory
+        self.out, self.data, self.runner = context.out, context.data, context.runner
+        self.keys = context.keys
         self.full: dict[str, float] | None = None
-
-    # ------------------------------------------------------------------ the two main commands
+        """Scores of full-data tuning from elsewhere; `examine` reads them."""
 
     def benchmark(self, arms: dict[str, Path | None]) -> None:
         """Score every arm that has not been scored at the end of its fit; compare with full."""
@@ -104,7 +97,7 @@ class Scoring:
         """A module that only looks at a model."""
         return self.factory.model(stage, checkpoint=str(checkpoint), components=None, tune="none")
 
-    def examine_benchmarks(self) -> dict[str, float] | None:
+    def examine(self) -> None:
         """Read what the arms will be scored on and compared with before anything is trained.
 
         Raises:
@@ -116,14 +109,13 @@ class Scoring:
         for benchmark in self.plan.benchmarks:
             benchmark.examine()
         if not self.plan.full_scores:
-            return None
-        full = full_scores(self.plan.full_scores)
+            return
+        self.full = full = full_scores(self.plan.full_scores)
         if names and not full.keys() & set(names):
             self.runner.print(
                 f"[yellow]![/] full_scores {self.plan.full_scores} has none of the benchmarks "
                 f"{', '.join(names)}: no relative performance; its names are {', '.join(full)}"
             )
-        return full
 
     def evaluate(self, checkpoint: str) -> None:
         """Score one checkpoint on the benchmarks and print the scores."""

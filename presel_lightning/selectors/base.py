@@ -15,7 +15,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.functional.allocation import allocate
 from presel_lightning.records import Selection
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 
 
 class Selector(ABC):

@@ -13,7 +13,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.functional.kmeans import KMeans, kmeans
 from presel_lightning.selectors.in_cluster import Order
 from presel_lightning.selectors.in_task import Allocation, choose
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 
 
 class Cluster(Protocol):

@@ -17,7 +17,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.records import Selection, own_fields
 from presel_lightning.selectors.base import Selector, make_selection
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 
 
 class FromFile(Selector):

@@ -7,7 +7,7 @@ import numpy as np
 from presel_lightning.data.pool import Pool
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, best_first, make_selection
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 
 
 class Random(Selector):

@@ -77,7 +77,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize(("more", "names"), MISTAKES.values(), ids=MISTAKES)
-def test_one_line_and_exit_code_2(
+def test_cli_invalid_option_exits_with_2_and_one_line(
     more: list[str],
     names: str,
     pool_folder: Path,
@@ -102,7 +102,7 @@ def test_one_line_and_exit_code_2(
         ("data", "holds a str"),
     ],
 )
-def test_a_faulty_config_is_named(
+def test_cli_invalid_config_is_named(
     text: str, names: str, pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     faulty = tmp_path / "faulty.yaml"
@@ -125,7 +125,7 @@ def test_a_faulty_config_is_named(
         (["export", "--run", "x"], "--to, --path"),
     ],
 )
-def test_mistakes_of_other_commands(
+def test_cli_other_commands_invalid_arguments_exit_with_2(
     words: list[str], names: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
@@ -133,7 +133,7 @@ def test_mistakes_of_other_commands(
     assert names in error and error.count("\n") == 1
 
 
-def test_a_folder_without_answers_is_told_once(
+def test_select_without_answers_exits_with_3_and_one_line(
     pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     answers = tmp_path / "answers.csv"
@@ -143,7 +143,7 @@ def test_a_folder_without_answers_is_told_once(
     assert main(command) == 3
     said = capfd.readouterr()
     assert f"{answers}, which does not exist yet" in said.err and said.err.count("\n") == 1
-    assert said.out.count("split") == 2  # the stage, and what the answers are of
+    assert said.out.count("split") == 2  # the stage, and the images to annotate
     first = json.loads((tmp_path / "run/selection/requests.jsonl").read_text().split("\n")[0])
     answers.write_text(f"image,question,answer\n{first['image']},What?,A shape.\n")
     assert main(command) == 3
@@ -152,7 +152,9 @@ def test_a_folder_without_answers_is_told_once(
     assert said.err.count("\n") == 1 and said.out.count("split") == 2
 
 
-def test_interrupted(pool_folder: Path, tmp_path: Path) -> None:
+def test_fit_interrupted_exits_with_130_and_names_the_resume(
+    pool_folder: Path, tmp_path: Path
+) -> None:
     log = tmp_path / "log"
     process = start(fit_arguments(pool_folder, tmp_path / "run"), log)
     while "split" not in log.read_text() and process.poll() is None:
@@ -163,7 +165,7 @@ def test_interrupted(pool_folder: Path, tmp_path: Path) -> None:
     assert "Traceback" not in told and "the same command goes on" in told.splitlines()[-1]
 
 
-def test_start_is_told_on_a_terminal_and_stdout_is_the_config_alone() -> None:
+def test_print_config_writes_only_the_config_to_stdout() -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "presel_lightning", "fit", "--config", "quickstart.yaml"]
     shown = subprocess.check_output([*command, "--print_config"], stderr=theirs)
@@ -172,7 +174,7 @@ def test_start_is_told_on_a_terminal_and_stdout_is_the_config_alone() -> None:
     assert yaml.safe_load(shown)["data"]["annotations"] == "quickstart"
 
 
-def test_only_the_harmless_message_is_hushed(caplog: pytest.LogCaptureFixture) -> None:
+def test_cli_filters_only_the_bitsandbytes_warning(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
     logger.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s", "none")
     logger.warning("something else")
@@ -180,14 +182,14 @@ def test_only_the_harmless_message_is_hushed(caplog: pytest.LogCaptureFixture) -
 
 
 @pytest.mark.parametrize("command", ["select", "check"])
-def test_photos_without_a_folder(
+def test_photos_config_without_a_folder_exits_with_2(
     command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main([command, "--config", "photos.yaml", "--out", str(tmp_path)]) == 2
     assert "give --data.annotations with a folder" in capfd.readouterr().err
 
 
-def test_too_many_problems_stop_before_training(
+def test_fit_too_many_problems_exits_before_training(
     pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     records = json.loads((pool_folder / "train.json").read_text())
@@ -202,7 +204,7 @@ def test_too_many_problems_stop_before_training(
     assert not (tmp_path / "run" / "models").exists()
 
 
-def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_cli_help_and_version_exit_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "quickstart.yaml" in capsys.readouterr().out
     assert main(["--version"]) == 0
@@ -217,7 +219,7 @@ def test_print_config_shows_every_key(capsys: pytest.CaptureFixture[str]) -> Non
     assert all(key in shown for key in ("data:", "selector:", "stages:", "baselines:", "trainer:"))
 
 
-def test_runs_and_comparisons_keep_apart(
+def test_fit_and_compare_reject_each_others_folders(
     finished: Path, pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     comparison = tmp_path / "comparison"
@@ -229,7 +231,7 @@ def test_runs_and_comparisons_keep_apart(
     assert "holds a run" in capfd.readouterr().err
 
 
-def test_a_run_is_kept_out_of_its_images(
+def test_select_out_inside_the_image_folder_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "photos" / "cats").mkdir(parents=True)

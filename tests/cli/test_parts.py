@@ -22,7 +22,7 @@ def settings(out: Path, *more: str) -> dict[str, Any]:
     return recipe.factory.trainer_settings("final")
 
 
-def test_a_fit_is_named_by_callbacks_and_plugins_that_may_change_it(tmp_path: Path) -> None:
+def test_fit_fingerprint_depends_on_weight_changing_callbacks(tmp_path: Path) -> None:
     plain = settings(tmp_path)
     assert settings(tmp_path, "--trainer.callbacks", WATCHING) == plain
     assert settings(tmp_path, "--trainer.plugins", CLUSTER) == plain

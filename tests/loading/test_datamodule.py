@@ -16,17 +16,17 @@ from tests.conftest import SIZES
 @pytest.mark.parametrize(
     ("size", "count"), [(0.15, 72), (1, 480), (1.0, 480), (2, 2), (480, 480), (0.001, 1)]
 )
-def test_sizes(size: float, count: int) -> None:
+def test_count_of_converts_fraction_or_count(size: float, count: int) -> None:
     assert count_of(size, 480, "data.budget") == count
 
 
 @given(st.one_of(st.floats(max_value=0), st.floats(min_value=1.001), st.integers(481)))
-def test_sizes_that_mean_nothing(size: float) -> None:
+def test_count_of_invalid_size_raises_user_error(size: float) -> None:
     with pytest.raises(UserError, match=r"data\.budget"):
         count_of(size, 480, "data.budget")
 
 
-def test_reference_is_spread_in_proportion(finished: Path, pool_folder: Path) -> None:
+def test_split_reference_is_proportional_to_task_sizes(finished: Path, pool_folder: Path) -> None:
     data = SelectionDataModule(str(pool_folder / "train.json"), reference=0.2, budget=0.5)
     data.pool = load_pool(finished, pool_folder)
     drawn = data.split_reference(0)

@@ -23,7 +23,9 @@ sizes = st.integers(1, 60)
 
 
 @given(n=sizes, size=st.integers(1, 9), seed=st.integers(0, 5), world=st.integers(1, 4))
-def test_ranks_share_every_global_batch(n: int, size: int, seed: int, world: int) -> None:
+def test_global_batches_are_partitioned_over_ranks(
+    n: int, size: int, seed: int, world: int
+) -> None:
     lengths = np.arange(n) % 7
     epoch = length_grouped(lengths, size, seed, 1)
     samplers = [GlobalBatchSampler(lengths, size, seed, rank, world) for rank in range(world)]
@@ -38,7 +40,9 @@ def test_ranks_share_every_global_batch(n: int, size: int, seed: int, world: int
 
 
 @given(n=sizes, size=st.integers(1, 12), micro=st.integers(1, 5), world=st.integers(1, 3))
-def test_passes_make_up_the_same_global_batches(n: int, size: int, micro: int, world: int) -> None:
+def test_micro_batches_sum_to_the_same_global_batches(
+    n: int, size: int, micro: int, world: int
+) -> None:
     lengths = np.arange(n) % 7
     epoch = length_grouped(lengths, size, 0, 0)
     samplers = [GlobalBatchSampler(lengths, size, 0, rank, world, micro) for rank in range(world)]
@@ -59,7 +63,7 @@ def test_passes_make_up_the_same_global_batches(n: int, size: int, micro: int, w
     world=st.integers(1, 3),
     epoch=st.integers(0, 2),
 )
-def test_a_batch_holds_images_or_texts(
+def test_length_grouped_batches_hold_images_or_texts(
     n_images: int, n_texts: int, size: int, world: int, epoch: int
 ) -> None:
     n = n_images + n_texts
@@ -81,14 +85,14 @@ def test_a_batch_holds_images_or_texts(
         assert sorted(row for part in parts for row, weight in part if weight) == sorted(batch)
 
 
-def test_texts_come_among_the_images() -> None:
+def test_length_grouped_texts_are_shuffled_among_images() -> None:
     batches = length_grouped(np.arange(400), 8, 0, 0, n_texts=120)
     kinds = ["texts" if batch[0] >= 280 else "images" for batch in batches]
     assert 5 < sum(a != b for a, b in pairwise(kinds)), "shuffled, not one after the other"
 
 
 @given(n=sizes, size=st.integers(1, 12), micro=st.integers(1, 5), world=st.integers(2, 4))
-def test_passes_are_the_same_on_any_number_of_ranks(
+def test_micro_batches_do_not_depend_on_the_world_size(
     n: int, size: int, micro: int, world: int
 ) -> None:
     assume(micro <= -(-size // world))
@@ -102,13 +106,13 @@ def test_passes_are_the_same_on_any_number_of_ranks(
     assert computed(world) == computed(1)
 
 
-def test_every_rank_has_its_part_where_there_are_more_than_passes() -> None:
+def test_global_batch_with_many_ranks_splits_evenly() -> None:
     ranks = [GlobalBatchSampler(np.arange(256), 128, 0, rank, 16, micro=16) for rank in range(16)]
     for sampler in ranks:
         assert [[weight for _, weight in part] for part in sampler] == [[1.0] * 8] * 2
 
 
-def test_a_batch_is_a_draw_and_its_passes_hold_like_lengths() -> None:
+def test_batches_are_random_and_micro_batches_length_grouped() -> None:
     lengths = np.random.default_rng(0).integers(0, 1000, 4000)
     batches = length_grouped(lengths, 40, 0, 0)
     means = [lengths[batch].mean() for batch in batches]
@@ -124,7 +128,7 @@ def sampler_of(lengths: np.ndarray, size: int, micro: int) -> GlobalBatchSampler
 
 
 @given(n=st.integers(0, 50), size=st.integers(1, 9), world=st.integers(1, 3), data=st.data())
-def test_blocks_do_not_depend_on_what_is_left(
+def test_blocks_do_not_depend_on_the_remaining_blocks(
     n: int, size: int, world: int, data: st.DataObject
 ) -> None:
     lengths = np.array(data.draw(st.lists(st.integers(1, 90), min_size=n, max_size=n)), dtype=int)
@@ -142,14 +146,14 @@ def test_blocks_do_not_depend_on_what_is_left(
     tokens=st.integers(1, 900),
     most=st.integers(1, 9),
 )
-def test_a_block_of_samples_keeps_to_its_tokens(lengths: list[int], tokens: int, most: int) -> None:
+def test_token_blocks_respect_the_token_limit(lengths: list[int], tokens: int, most: int) -> None:
     for block in token_blocks(np.array(lengths, dtype=int), tokens, most):
         padded = max(lengths[row] for row in block) * len(block)
         assert len(block) == 1 or (padded <= tokens and len(block) <= most)
         assert block.tolist() == sorted(block)
 
 
-def test_blocks_hold_like_lengths() -> None:
+def test_token_blocks_group_equal_lengths() -> None:
     lengths = np.random.default_rng(0).integers(100, 1000, 400)
     blocks = token_blocks(lengths, 4000, 32)
     padded = sum(len(block) * lengths[block].max() for block in blocks)
@@ -227,7 +231,7 @@ def loader(chances: np.ndarray | None) -> ResumableLoader:
 
 
 @pytest.mark.parametrize("chances", [None, np.arange(23.0)], ids=["once each", "drawn"])
-def test_loader_goes_on_where_it_was(chances: np.ndarray | None) -> None:
+def test_loader_state_dict_resumes_within_the_epoch(chances: np.ndarray | None) -> None:
     whole = [batch.tolist() for batch in loader(chances)]
     first = loader(chances)
     begun = iter(first)
@@ -238,6 +242,6 @@ def test_loader_goes_on_where_it_was(chances: np.ndarray | None) -> None:
     assert [batch.tolist() for batch in second] == whole  # the next epoch is whole again
 
 
-def test_padding_sides() -> None:
+def test_pad_left_and_right_fill_the_given_side() -> None:
     assert pad([[1], [2, 3]], 0).tolist() == [[1, 0], [2, 3]]
     assert torch.equal(pad([[1], [2, 3]], 0, left=True), torch.tensor([[0, 1], [2, 3]]))

@@ -148,7 +148,7 @@ def conversation(rng: np.random.Generator) -> list[Turn]:
     return [Turn(text(), text()) for _ in range(rng.integers(1, 4))]
 
 
-def test_the_vocabulary_splits_user_as_llama_does(llama: Any, model_file: Path) -> None:
+def test_vocabulary_splits_user_like_llama(llama: Any, model_file: Path) -> None:
     slow = SlowLlama(model_file, 0)
     assert slow.pieces.encode("USER", out_type=str) == ["▁US", "ER"]
     assert llama.convert_ids_to_tokens(slow.part("USER", first=False)) == ["USER"]
@@ -156,7 +156,7 @@ def test_the_vocabulary_splits_user_as_llama_does(llama: Any, model_file: Path) 
 
 @pytest.mark.parametrize("with_question", [True, False])
 @pytest.mark.parametrize("template", ["vicuna_v1", "vicuna_bare"])
-def test_same_tokens_and_labels_as_published(
+def test_encode_tokens_and_labels_match_the_published_code(
     llama: Any, model_file: Path, template: str, with_question: bool
 ) -> None:
     rng = np.random.default_rng(0)
@@ -170,7 +170,7 @@ def test_same_tokens_and_labels_as_published(
         assert encoded.labels == published_labels(rendered.text, ids, slow), rendered.text
 
 
-def test_lone_space_before_a_digit_is_labelled_as_published(llama: Any) -> None:
+def test_encode_space_before_digit_is_labelled_as_published(llama: Any) -> None:
     rendered = TEMPLATES["vicuna_bare"].render([Turn("a?", "7")], with_question=True)
     encoded = encode(rendered, llama, N_IMAGE)
     labelled = [token for token in encoded.labels if token != IGNORE]
@@ -178,7 +178,9 @@ def test_lone_space_before_a_digit_is_labelled_as_published(llama: Any) -> None:
 
 
 @pytest.mark.parametrize("with_question", [True, False])
-def test_byte_level_tokens_spell_the_text(byte_level: Any, with_question: bool) -> None:
+def test_encode_byte_level_decodes_to_the_rendered_text(
+    byte_level: Any, with_question: bool
+) -> None:
     turns = [Turn("a dog?", "red été 7"), Turn("USER", "yes")]
     rendered = TEMPLATES["vicuna_v1"].render(turns, with_question=with_question)
     encoded = encode(rendered, byte_level, N_IMAGE)
@@ -205,7 +207,7 @@ def llama_3() -> Any:
 
 
 @pytest.mark.parametrize("with_question", [True, False])
-def test_llama_3_labels_answers_with_their_end(llama_3: Any, with_question: bool) -> None:
+def test_encode_llama_3_labels_answers_and_end_of_turn(llama_3: Any, with_question: bool) -> None:
     turns = [Turn("a dog?", "red été 7"), Turn("USER", "yes")]
     rendered = TEMPLATES["llama_3"].render(turns, with_question=with_question)
     encoded = encode(rendered, llama_3, N_IMAGE)
@@ -216,11 +218,11 @@ def test_llama_3_labels_answers_with_their_end(llama_3: Any, with_question: bool
     assert labelled == "".join(f"{answer}<|eot_id|>" for answer in said)
 
 
-def test_only_sentencepiece_swallows_spaces(llama: Any, byte_level: Any) -> None:
+def test_swallows_space_is_true_only_for_sentencepiece(llama: Any, byte_level: Any) -> None:
     assert swallows_space(llama) and not swallows_space(byte_level)
 
 
-def test_image_takes_its_places_and_bos_stands_once(llama: Any, byte_level: Any) -> None:
+def test_encode_expands_image_tokens_and_adds_one_bos(llama: Any, byte_level: Any) -> None:
     for tokenizer in (llama, byte_level):
         ids = encode("USER: <image>\na? ASSISTANT:", tokenizer, N_IMAGE).input_ids
         image = tokenizer.convert_tokens_to_ids("<image>")
@@ -229,11 +231,11 @@ def test_image_takes_its_places_and_bos_stands_once(llama: Any, byte_level: Any)
     assert encode("a", llama, N_IMAGE).input_ids.count(llama.bos_token_id) == 1
 
 
-def test_prompt_has_no_labels(llama: Any) -> None:
+def test_encode_prompt_has_no_labels(llama: Any) -> None:
     assert encode("USER: <image> ASSISTANT:", llama, N_IMAGE).n_labels == 0
 
 
-def test_truncation_cuts_the_end(llama: Any) -> None:
+def test_encode_truncation_removes_the_end(llama: Any) -> None:
     rendered = TEMPLATES["vicuna_bare"].render([Turn("a dog?", "red dog")], with_question=True)
     whole = encode(rendered, llama, N_IMAGE)
     assert whole.n_labels > 2
@@ -244,12 +246,12 @@ def test_truncation_cuts_the_end(llama: Any) -> None:
     assert encode(rendered, llama, N_IMAGE, len(whole.input_ids) - whole.n_labels).n_labels == 0
 
 
-def test_truncation_may_not_cut_the_image(llama: Any) -> None:
+def test_encode_truncation_inside_the_image_raises_user_error(llama: Any) -> None:
     with pytest.raises(UserError, match="max_length 4"):
         encode(Rendered("USER: <image>", ()), llama, N_IMAGE, 4)
 
 
-def test_tokenizer_without_image_token_is_refused(byte_level: Any) -> None:
+def test_encode_tokenizer_without_image_token_raises_user_error(byte_level: Any) -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
     with pytest.raises(UserError, match="<image>"):
         encode("<image>", bare, N_IMAGE)

@@ -12,7 +12,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.data import Pool, build_pool, load_pool, source
 from presel_lightning.recipe.artifacts import write_llava, write_selection
 from presel_lightning.selectors import Random
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments
 
 
@@ -23,14 +23,14 @@ def pool(finished: Path, pool_folder: Path) -> Pool:
 
 
 def tasks(pool: Pool, out: Path, irs: dict[str, np.ndarray]) -> dict[str, dict[str, str]]:
-    """`tasks.csv` of a draw, by task."""
+    """`tasks.csv` of a random selection, by task."""
     selection = Random().select(pool, Signals(out / "signals"), 20, seed=0)
     write_selection(out, pool, selection, irs)
     with (out / "selection" / "tasks.csv").open(newline="") as handle:
         return {row["task"]: row for row in csv.DictReader(handle)}
 
 
-def test_figures_of_a_task_are_those_of_its_defined_irs(pool: Pool, tmp_path: Path) -> None:
+def test_tasks_csv_irs_statistics_skip_undefined_values(pool: Pool, tmp_path: Path) -> None:
     irs = {task: np.array([np.nan, 0.1 * number, 0.4]) for number, task in enumerate(pool.tasks)}
     for task, row in tasks(pool, tmp_path, irs).items():
         known = irs[task][1:]
@@ -39,11 +39,11 @@ def test_figures_of_a_task_are_those_of_its_defined_irs(pool: Pool, tmp_path: Pa
         assert float(row["irs_sem"]) == pytest.approx(np.std(known, ddof=1) / np.sqrt(2))
 
 
-def test_irs_that_are_not_known_are_left_empty(pool: Pool, tmp_path: Path) -> None:
+def test_tasks_csv_unknown_irs_is_empty(pool: Pool, tmp_path: Path) -> None:
     assert {row["irs_mean"] for row in tasks(pool, tmp_path, {}).values()} == {""}
 
 
-def test_only_irs_of_this_reference_model_are_told(
+def test_tasks_csv_shows_only_irs_of_the_same_reference_model(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     """By a method that asks for none, in a folder where some lie."""

@@ -55,7 +55,7 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.mark.slow
-def test_runs_to_the_end_on_one_process_and_on_two(
+def test_llava15_fit_on_two_processes_selects_as_one(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path / "cache"))
@@ -71,6 +71,8 @@ def test_runs_to_the_end_on_one_process_and_on_two(
         assert len(handle.readlines()) == 1 + 10  # the paper's ten tasks
 
 
-def test_check_passes(paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llava15_check_exits_with_0(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path / "cache"))
     assert main(["check", "--config", "llava15.yaml", *paths, "--out", str(tmp_path / "run")]) == 0

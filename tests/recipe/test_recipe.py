@@ -1,4 +1,4 @@
-"""The whole recipe, through the product's door."""
+"""The whole recipe, through the command line."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ def selection_bytes(out: Path) -> dict[str, bytes]:
     return {name: (out / "selection" / name).read_bytes() for name in names}
 
 
-def test_every_file_is_there(finished: Path) -> None:
+def test_fit_writes_every_documented_file(finished: Path) -> None:
     assert [name for name in FILES if not (finished / name).exists()] == []
 
 
-def test_the_budget_is_met_to_the_sample(finished: Path) -> None:
+def test_fit_meets_the_budget_exactly(finished: Path) -> None:
     table = pq.read_table(finished / "selection" / "selection.parquet").to_pylist()
     chosen = {row["uid"] for row in table if row["selected"]}
     reference = {r["uid"] for r in json.loads((finished / "reference.json").read_text())}
@@ -73,7 +73,7 @@ def test_the_budget_is_met_to_the_sample(finished: Path) -> None:
     assert sum(float(row["weight"]) for row in tasks.values()) == pytest.approx(1)
 
 
-def test_signals_hold_what_they_say(finished: Path) -> None:
+def test_fit_signals_hold_valid_losses_and_features(finished: Path) -> None:
     losses = pq.read_table(finished / "signals" / "paired_loss.parquet").to_pylist()
     assert len(losses) == REFERENCE
     for row in losses:
@@ -84,7 +84,7 @@ def test_signals_hold_what_they_say(finished: Path) -> None:
     np.testing.assert_allclose(np.linalg.norm(features.astype(np.float64), axis=1), 1, atol=1e-3)
 
 
-def test_all_arms_are_scored(finished: Path) -> None:
+def test_fit_scores_all_arms(finished: Path) -> None:
     table = scores(finished)
     assert set(table) == {"final", "untrained", "random", "full"}
     assert table["full"]["relative"] in (None, 100.0)
@@ -94,7 +94,7 @@ def test_all_arms_are_scored(finished: Path) -> None:
     assert facts["full"]["samples"] == N_POOL
 
 
-def test_the_second_start_only_says_so(
+def test_fit_second_run_reuses_every_stage(
     finished: Path, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "moved")
@@ -104,7 +104,7 @@ def test_the_second_start_only_says_so(
     assert capsys.readouterr().out.count("reused") == len(before)
 
 
-def test_another_budget_redoes_what_depends_on_it(
+def test_fit_with_another_budget_reruns_only_dependent_stages(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
@@ -117,7 +117,7 @@ def test_another_budget_redoes_what_depends_on_it(
     assert len(json.loads((out / "selection" / "selected.json").read_text())) == round(0.3 * N_POOL)
 
 
-def test_benchmarks_follow_the_arms_and_the_scores_that_they_are_set_beside(
+def test_fit_benchmarks_depend_on_arms_and_full_scores(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
@@ -135,14 +135,14 @@ def test_benchmarks_follow_the_arms_and_the_scores_that_they_are_set_beside(
         assert final["relative"] == pytest.approx(100 * final["tiny"] / best)
 
 
-def test_report_can_be_written_again(finished: Path, tmp_path: Path) -> None:
+def test_report_command_rewrites_the_report(finished: Path, tmp_path: Path) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
     shutil.rmtree(out / "report")
     assert main(["report", "--run", str(out)]) == 0
     assert (out / "report" / "index.html").is_file()
 
 
-def test_evaluate_scores_a_checkpoint_alike(
+def test_evaluate_of_final_checkpoint_matches_the_fit_score(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     checkpoint = ["--checkpoint", str(finished / "models" / "final")]
@@ -153,14 +153,16 @@ def test_evaluate_scores_a_checkpoint_alike(
     assert found["benchmarks"]["tiny"]["score"] == known["benchmarks"]["tiny"]["score"]
 
 
-def test_random_needs_no_reference(pool_folder: Path, tmp_path: Path) -> None:
+def test_select_random_needs_no_reference_model(pool_folder: Path, tmp_path: Path) -> None:
     arguments = fit_arguments(pool_folder, tmp_path, "--selector", "Random")
     assert main(["select", *arguments[1:]]) == 0
     assert "reference" not in stages(tmp_path) and "features" not in stages(tmp_path)
     assert len(json.loads((tmp_path / "selection" / "selected.json").read_text())) == BUDGET
 
 
-def test_images_without_instructions_wait(pool_folder: Path, tmp_path: Path) -> None:
+def test_fit_without_instructions_exits_with_3_and_requests_them(
+    pool_folder: Path, tmp_path: Path
+) -> None:
     records = json.loads((pool_folder / "train.json").read_text())
     for record in records:
         del record["conversations"]
@@ -188,8 +190,10 @@ def test_images_without_instructions_wait(pool_folder: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_ends_alike(finished: Path, pool_folder: Path, tmp_path: Path) -> None:
-    """SIGKILL at moments told by the files of the run, so that they land inside stages."""
+def test_fit_killed_in_any_stage_resumes_with_equal_results(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    """SIGKILL as soon as given files of the run exist, so that it lands inside stages."""
     out, log = tmp_path / "run", tmp_path / "log"
     arguments = fit_arguments(pool_folder, out, "--checkpoint_every", "1", "--baselines")
     moments = [
@@ -214,7 +218,7 @@ def test_killed_at_any_moment_ends_alike(finished: Path, pool_folder: Path, tmp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block_size", ["4", "32"])
-def test_two_processes_choose_as_one(
+def test_select_on_two_processes_matches_one(
     block_size: str, finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     """With a reference split and a last batch that two do not divide; with one block for both."""

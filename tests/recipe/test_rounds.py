@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli.main import main
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments
 
 
-def chosen(out: Path) -> set[str]:
+def selected_uids(out: Path) -> set[str]:
     table = pq.read_table(out / "selection" / "selection.parquet")
     return set(table.filter(table["selected"])["uid"].to_pylist())
 
@@ -35,14 +35,14 @@ def select(pool: Path, out: Path, *more: str) -> int:
 
 
 @pytest.mark.parametrize("selector", ["PreSel", "SizeBalanced", "KCenter", "Random"])
-def test_a_larger_budget_extends_the_selection(
+def test_select_larger_budget_extends_the_selection(
     selector: str, pool_folder: Path, tmp_path: Path
 ) -> None:
     rounds = []
     for budget in ("0.15", "0.3", "0.45"):
         more = ["--selector", selector, "--data.budget", budget]
         assert select(pool_folder, tmp_path / "run", *more) == 0
-        rounds.append(chosen(tmp_path / "run"))
+        rounds.append(selected_uids(tmp_path / "run"))
     assert [len(found) for found in rounds] == [20, 39, 58]
     assert rounds[0] < rounds[1] < rounds[2]
     # the same command again changes nothing
@@ -51,16 +51,16 @@ def test_a_larger_budget_extends_the_selection(
     assert (tmp_path / "run" / "selection" / "selection.parquet").read_bytes() == before
 
 
-def test_what_was_chosen_once_comes_back_after_a_lower_budget(
+def test_select_restores_earlier_selection_after_lower_budget(
     pool_folder: Path, tmp_path: Path
 ) -> None:
     out, rounds = tmp_path / "run", []
     for budget in ("0.15", "0.3", "0.05", "0.3", "0.4"):
         more = ["--selector", "TypiClust", "--data.budget", budget]
         assert select(pool_folder, out, *more) == 0
-        rounds.append(chosen(out))
+        rounds.append(selected_uids(out))
     first, larger, lower, again, last = rounds
-    assert not lower <= larger  # as a small budget chooses for itself
+    assert not lower <= larger  # a smaller budget selects independently
     assert first < larger == again
     assert larger | lower <= last
     before = (out / "selection" / "selection.parquet").read_bytes()
@@ -68,16 +68,18 @@ def test_what_was_chosen_once_comes_back_after_a_lower_budget(
     assert (out / "selection" / "selection.parquet").read_bytes() == before
 
 
-def test_a_new_choice_on_demand(pool_folder: Path, tmp_path: Path) -> None:
+def test_select_with_extend_false_ignores_earlier_selections(
+    pool_folder: Path, tmp_path: Path
+) -> None:
     small = ["--data.budget", "0.15", "--selector", "Random"]
     large = ["--data.budget", "0.45", "--selector", "Random", "--data.extend", "false"]
     assert select(pool_folder, tmp_path / "run", *small) == 0
     assert select(pool_folder, tmp_path / "run", *large) == 0
     assert select(pool_folder, tmp_path / "fresh", *large) == 0
-    assert chosen(tmp_path / "run") == chosen(tmp_path / "fresh")
+    assert selected_uids(tmp_path / "run") == selected_uids(tmp_path / "fresh")
 
 
-def test_new_images_join_without_embedding_the_old(pool_folder: Path, tmp_path: Path) -> None:
+def test_select_new_images_reuse_the_old_features(pool_folder: Path, tmp_path: Path) -> None:
     records = json.loads((pool_folder / "train.json").read_text())
     part = tmp_path / "pool"
     shutil.copytree(pool_folder, part)
@@ -86,13 +88,13 @@ def test_new_images_join_without_embedding_the_old(pool_folder: Path, tmp_path: 
     fraction = ["--data.reference", "0.08", "--data.budget", "0.3"]
     assert select(part, out, *fraction) == 0
     first, old = reference(out), features(out)
-    selected = chosen(out)
+    selected = selected_uids(out)
     assert ledger(out)["features"].get("reused") is None
     (part / "train.json").write_text(json.dumps(records))
     assert select(part, out, *fraction) == 0
     assert ledger(out)["features"]["reused"] == 100
     assert first < reference(out)
-    assert selected <= chosen(out)
+    assert selected <= selected_uids(out)
     new = features(out)
     assert len(new) == len(records)
     assert all(np.array_equal(new[uid], old[uid]) for uid in old)
@@ -104,7 +106,7 @@ def features(out: Path) -> dict[str, np.ndarray]:
     return dict(zip(uids.tolist(), np.load(folder / "features.npy"), strict=True))
 
 
-def test_blocks_of_a_pass_that_was_given_up_are_not_taken_for_others(
+def test_stale_feature_blocks_are_not_reused(
     pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     records = json.loads((pool_folder / "train.json").read_text())
@@ -145,7 +147,7 @@ def photographs(pool_folder: Path, tmp_path: Path) -> tuple[Path, list[dict[str,
     return folder, answers
 
 
-def test_two_stops_and_no_image_asked_for_twice(
+def test_fit_from_file_requests_each_image_once(
     photographs: tuple[Path, list[dict[str, Any]]],
     tmp_path: Path,
     capfd: pytest.CaptureFixture[str],
@@ -180,7 +182,7 @@ def test_two_stops_and_no_image_asked_for_twice(
     reference_records = json.loads((out / "reference.json").read_text())
     assert all(record["conversations"] for record in reference_records)
     assert set(json.loads((out / "run.json").read_text())["arms_left_out"]) == {"random", "full"}
-    # an answer that is mended is trained on anew
+    # a corrected answer reruns the fit
     lines = file.read_text().splitlines()
     mended = json.loads(lines[-1])
     mended["conversations"][1]["value"] = "something else"
@@ -191,7 +193,7 @@ def test_two_stops_and_no_image_asked_for_twice(
     assert ledger(out)["reference"]["fingerprint"] == before["reference"]["fingerprint"]
 
 
-def test_from_pool_reveals_only_what_was_chosen(pool_folder: Path, tmp_path: Path) -> None:
+def test_from_pool_reveals_only_selected_samples(pool_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert (
         main(fit_arguments(pool_folder, out, "--annotator", "FromPool", "--baselines", "random"))
@@ -199,7 +201,7 @@ def test_from_pool_reveals_only_what_was_chosen(pool_folder: Path, tmp_path: Pat
     )
     log = (out / "annotations" / "access.jsonl").read_text().splitlines()
     seen = [json.loads(line)["uid"] for line in log]
-    assert len(seen) == len(set(seen)) and set(seen) == chosen(out)
+    assert len(seen) == len(set(seen)) and set(seen) == selected_uids(out)
     why = [json.loads(line)["why"] for line in log]
     assert why[:9] == ["reference split"] * 9
     assert set(why[9:]) == {"selection: typical of its cluster"}
@@ -211,11 +213,13 @@ def test_from_pool_reveals_only_what_was_chosen(pool_folder: Path, tmp_path: Pat
         assert same[0].read_bytes() == same[1].read_bytes()
 
 
-def test_from_pool_with_a_file_hides_what_the_pool_itself_holds(
+def test_from_pool_with_annotations_hides_the_pools_own_text(
     pool_folder: Path, tmp_path: Path
 ) -> None:
     out, file = tmp_path / "run", str(pool_folder / "train.json")
     hidden = ["--annotator", "FromPool", "--annotator.init_args.annotations", file]
     assert select(pool_folder, out, "--selector", "Random", *hidden) == 0
     log = (out / "annotations" / "access.jsonl").read_text().splitlines()
-    assert {json.loads(line)["uid"] for line in log} == chosen(out) and len(log) == len(chosen(out))
+    assert {json.loads(line)["uid"] for line in log} == selected_uids(out) and len(log) == len(
+        selected_uids(out)
+    )

@@ -1,4 +1,4 @@
-"""Text-only records in the fits of a run, through the product's door and one by one."""
+"""Text-only records in the fits of a run, through the command line and one by one."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def fitted_run(pool_folder: Path, mixed: Path, tmp_path_factory: pytest.TempPath
     return out
 
 
-def test_they_are_in_the_final_fit(fitted_run: Path) -> None:
+def test_text_only_records_are_in_the_final_fit(fitted_run: Path) -> None:
     before = json.loads((fitted_run / "without.json").read_text())["stages"]
     after = stages(fitted_run)
     for found in (before, after):
@@ -83,7 +83,7 @@ def test_they_are_in_the_final_fit(fitted_run: Path) -> None:
     assert before["final"]["steps"] == 3 and "text_only" not in before["final"]
     assert after["final"]["steps"] == 4 and after["final"]["text_only"] == N_TEXTS
     assert "faulty,,,empty_answer" in (fitted_run / "problems.csv").read_text()
-    # the pool is read again; the choice is what it was, and is not made anew
+    # the pool is read again; the selection is unchanged and not recomputed
     assert {name for name in after if after[name] != before[name]} == {
         "pool",
         "final",
@@ -98,7 +98,7 @@ def test_they_are_in_the_final_fit(fitted_run: Path) -> None:
     assert len(chosen) == BUDGET and all("image" in record for record in chosen)
 
 
-def test_a_changed_text_is_trained_on_anew(
+def test_text_only_changed_record_reruns_the_fit(
     fitted_run: Path, pool_folder: Path, mixed: Path, tmp_path: Path
 ) -> None:
     """And one that is only moved is not; other arms have them too."""
@@ -114,7 +114,9 @@ def test_a_changed_text_is_trained_on_anew(
     assert stages(out)["final"]["fingerprint"] != known["fingerprint"]
 
 
-def test_the_reference_fit_is_without_them(pool_folder: Path, mixed: Path, tmp_path: Path) -> None:
+def test_text_only_records_are_not_in_the_reference_fit(
+    pool_folder: Path, mixed: Path, tmp_path: Path
+) -> None:
     arguments = command(pool_folder, mixed, tmp_path, *ON)
     arguments[arguments.index("Random")] = "PreSel"
     assert main(["select", *arguments[1:]]) == 0
@@ -125,7 +127,7 @@ def test_the_reference_fit_is_without_them(pool_folder: Path, mixed: Path, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
-def test_two_processes_fit_as_one(
+def test_text_only_fit_on_two_processes_matches_one(
     strategy: str,
     fitted_run: Path,
     pool_folder: Path,
@@ -198,13 +200,17 @@ def fitted(
     return {name: p.detach() for name, p in tuned.named_parameters() if p.requires_grad}
 
 
-def test_a_step_does_not_depend_on_how_it_is_cut(data: SelectionDataModule, tmp_path: Path) -> None:
+def test_text_only_step_does_not_depend_on_micro_batch_size(
+    data: SelectionDataModule, tmp_path: Path
+) -> None:
     whole, cut = fitted(data, tmp_path), fitted(data, tmp_path, micro=2)
     for name, value in whole.items():
         assert_close(cut[name], value, rtol=2e-3, atol=2e-5)
 
 
-def test_a_killed_fit_is_continued(data: SelectionDataModule, tmp_path: Path) -> None:
+def test_text_only_killed_fit_resumes_with_equal_weights(
+    data: SelectionDataModule, tmp_path: Path
+) -> None:
     whole = fitted(data, tmp_path, micro=4)
     saver = StepCheckpoint(every_n_train_steps=1)
     saver.dirpath = str(tmp_path / "kept")

@@ -15,7 +15,7 @@ from presel_lightning.run.fingerprint import (
 from presel_lightning.run.ledger import Ledger
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_replacing_failed_write_keeps_only_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
     with pytest.raises(RuntimeError), replacing(target) as temporary:
@@ -25,7 +25,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+def test_replacing_folder_replaces_all_content(tmp_path: Path) -> None:
     target = tmp_path / "model"
     target.mkdir()
     (target / "stale").write_text("x")
@@ -36,18 +36,18 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     assert (target / "sub" / "new").read_text() == "y"
 
 
-def test_json_refuses_nan(tmp_path: Path) -> None:
+def test_write_json_nan_raises_value_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not (tmp_path / "a.json").exists()
 
 
-def test_fingerprint_does_not_see_the_order_of_keys() -> None:
+def test_fingerprint_does_not_depend_on_key_order() -> None:
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
 
 
-def test_digests_name_content_not_place(tmp_path: Path) -> None:
+def test_digest_folder_depends_on_content_not_path(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights").write_bytes(b"w" * 100)
@@ -56,7 +56,7 @@ def test_digests_name_content_not_place(tmp_path: Path) -> None:
     assert digest_folder(tmp_path / "one") != digest_folder(tmp_path / "two")
 
 
-def test_large_weights_are_told_apart_by_pieces_of_all_of_them(tmp_path: Path) -> None:
+def test_digest_weights_detects_changes_across_a_large_file(tmp_path: Path) -> None:
     content = bytearray(PIECES * PIECE * 2)
     names = set()
     for changed in (None, 0, len(content) // 2, len(content) - 1):
@@ -67,7 +67,7 @@ def test_large_weights_are_told_apart_by_pieces_of_all_of_them(tmp_path: Path) -
     assert len(names) >= 3  # the middle may fall between two pieces
 
 
-def test_ledger_knows_a_stage_by_fingerprint_and_artifact(tmp_path: Path) -> None:
+def test_ledger_is_done_needs_fingerprint_and_artifact(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "run.json")
     artifact = tmp_path / "made"
     artifact.touch()

@@ -1,4 +1,4 @@
-"""One of two processes is killed; they are started as srun starts them, with nobody to end both."""
+"""One of two ranks is killed; they are started as by srun, without a launcher that ends both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 
 from presel_lightning.cli.main import main
-from presel_lightning.recipe.passes.base import SignalStages
+from presel_lightning.recipe.passes.base import Pass
 from presel_lightning.run.ledger import Ledger
 from tests.conftest import fit_arguments
 from tests.run.test_torchrun import free_port
@@ -29,7 +29,7 @@ pending = BlockWriter.pending
 BlockWriter.pending = lambda self: (time.sleep(3), pending(self))[1]
 sys.exit(main())
 """
-"""A process that looks for blocks when the first has done with them."""
+"""A process that lists the blocks after the first has merged them."""
 TWO = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
 
 
@@ -60,12 +60,12 @@ def ranks(
 def tuned(finished: Path, tmp_path: Path) -> Path:
     """A run folder that has its reference model, and no signals yet."""
     out = shutil.copytree(finished, tmp_path / "run")
-    forget(out)
+    delete_signals(out)
     return out
 
 
-def forget(out: Path) -> None:
-    """Take the signals of a run away."""
+def delete_signals(out: Path) -> None:
+    """Delete the signals of a run."""
     shutil.rmtree(out / "signals")
     ledger = Ledger(out / "run.json")
     for stage in ("losses", "features", "selection"):
@@ -86,7 +86,7 @@ def made_alike(out: Path, finished: Path) -> bool:
 @pytest.mark.parametrize(
     ("rank", "moment"), [(1, "losses-*/block-*.npz"), (0, "features-*/block-*5.npz")]
 )
-def test_the_other_ends_too_and_the_next_start_makes_the_same(
+def test_killed_rank_ends_group_and_restart_matches(
     rank: int, moment: str, finished: Path, tuned: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     arguments = [*select(pool_folder, tuned), *TWO]
@@ -104,7 +104,7 @@ def test_the_other_ends_too_and_the_next_start_makes_the_same(
 
 
 @pytest.mark.slow
-def test_a_pass_of_which_every_block_is_there_is_merged_once(
+def test_restart_with_all_blocks_written_merges_them_once(
     finished: Path,
     tuned: Path,
     pool_folder: Path,
@@ -113,9 +113,9 @@ def test_a_pass_of_which_every_block_is_there_is_merged_once(
 ) -> None:
     """Killed between the last block and the end of the stage, and then started as two."""
     with monkeypatch.context() as patch:
-        patch.setattr(SignalStages, "clear", lambda self, pattern: None)
+        patch.setattr(Pass, "clear", lambda self, pattern: None)
         assert main(select(pool_folder, tuned)) == 0
-    forget(tuned)
+    delete_signals(tuned)
     logs = [tmp_path / f"log-{number}" for number in range(2)]
     started = ranks([*select(pool_folder, tuned), *TWO], logs, late=True)
     assert [process.wait() for process in started] == [0, 0], logs[1].read_text()
@@ -123,9 +123,7 @@ def test_a_pass_of_which_every_block_is_there_is_merged_once(
 
 
 @pytest.mark.slow
-def test_a_folder_that_is_worked_in_is_refused_on_every_rank(
-    pool_folder: Path, tmp_path: Path
-) -> None:
+def test_locked_run_folder_exits_with_2_on_every_rank(pool_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     out.mkdir()
     with FileLock(out / ".lock"):

@@ -42,7 +42,9 @@ def node(port: int, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_two_nodes_fit_as_one_process(finished: Path, pool_folder: Path, tmp_path: Path) -> None:
+def test_torchrun_fit_on_two_nodes_matches_one_process(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
     out, port = tmp_path / "run", free_port()
     more = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
     arguments = fit_arguments(pool_folder, out, *more, "--benchmarks", "[]", "--baselines")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from presel_lightning.data import Pool
 from presel_lightning.selectors import RankSelector
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 
 
 class Weighted(RankSelector):

@@ -24,7 +24,7 @@ needs_deepspeed = pytest.mark.skipif(not INSTALLED, reason="the extra `deepspeed
 
 @pytest.mark.skipif(INSTALLED, reason="DeepSpeed is installed")
 @pytest.mark.parametrize("stage", ["2", "3"])
-def test_missing_package_names_the_extra(
+def test_deepspeed_missing_package_names_the_extra(
     stage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overlay = ["--config", "quickstart.yaml", "--config", f"deepspeed_zero{stage}.yaml"]
@@ -35,7 +35,9 @@ def test_missing_package_names_the_extra(
 
 
 @pytest.mark.parametrize("overlay", ["deepspeed_zero2", "deepspeed_zero3", "fsdp"])
-def test_overlay_parses_over_the_recipe(overlay: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_strategy_overlay_parses_over_the_recipe(
+    overlay: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["--config", "llava15.yaml", "--config", f"{overlay}.yaml", "--print_config"]
     with pytest.raises(SystemExit) as left:
         main(["fit", *words])
@@ -47,12 +49,12 @@ def test_overlay_parses_over_the_recipe(overlay: str, capsys: pytest.CaptureFixt
     assert (printed["model"]["loss_reduction"] == "per_device") == (overlay != "fsdp")
 
 
-def test_unknown_stage_is_answered_with_the_known_ones() -> None:
+def test_deepspeed_unknown_stage_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match="deepspeed_stage_2, "):
         our_strategy("deepspeed_stage_4")
 
 
-def test_other_strategies_are_left_alone() -> None:
+def test_our_strategy_passes_other_strategies_through() -> None:
     assert our_strategy("ddp") == "ddp" and our_strategy("auto") == "auto"
 
 
@@ -68,7 +70,7 @@ def options(stage: int) -> list[str]:
 
 
 @needs_deepspeed
-def test_global_loss_is_refused(
+def test_deepspeed_global_loss_reduction_exits_with_2(
     pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = fit_arguments(pool_folder, tmp_path / "run", *options(2))
@@ -80,7 +82,7 @@ def test_global_loss_is_refused(
 @needs_deepspeed
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [2, 3])
-def test_trains_as_ddp_and_goes_on_after_a_kill(
+def test_deepspeed_matches_ddp_and_resumes_after_a_kill(
     stage: int, pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")

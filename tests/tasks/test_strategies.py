@@ -1,4 +1,4 @@
-"""Several processes, in subprocesses of their own: the same choice and, nearly, the same weights."""
+"""Several processes, in subprocesses: the same selection and, nearly, the same weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STRATEGIES = {
 
 @pytest.fixture(scope="module")
 def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The quickstart's model with one tensor for words that are read and words that are told."""
+    """The quickstart's model with tied input and output embeddings."""
     folder = tmp_path_factory.mktemp("tied") / "checkpoint"
     model: Any = load_model("quickstart", dtype="float32")
     model.config.tie_word_embeddings = model.config.text_config.tie_word_embeddings = True
@@ -41,7 +41,7 @@ def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
-def test_two_processes_fit_as_one(
+def test_fit_on_two_processes_matches_one(
     strategy: list[str], finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
@@ -60,7 +60,7 @@ def test_two_processes_fit_as_one(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tune", ["lora", "full"])
-def test_a_killed_fsdp2_fit_is_continued(
+def test_fsdp2_killed_fit_resumes_with_equal_weights(
     tune: str, tied: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     weights = []
@@ -86,7 +86,9 @@ def test_a_killed_fsdp2_fit_is_continued(
 
 
 @pytest.mark.slow
-def test_tied_embeddings_stay_one_tensor(tied: Path, pool_folder: Path, tmp_path: Path) -> None:
+def test_fsdp2_keeps_tied_embeddings_as_one_tensor(
+    tied: Path, pool_folder: Path, tmp_path: Path
+) -> None:
     weights: list[dict[str, torch.Tensor]] = []
     for strategy in ([], ["--trainer.devices", "2", *STRATEGIES["fsdp2"]]):
         out, log = tmp_path / f"run{len(weights)}", tmp_path / "log"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import pyarrow as pa
 import torch
 from torchmetrics import MeanMetric
 
@@ -259,7 +260,6 @@ def percent(values: Iterable[float]) -> float:
 
 def percent_by(tasks: Sequence[str], values: Sequence[float]) -> dict[str, float]:
     """Mean of each task's values in percent, the tasks in alphabetical order."""
-    found: dict[str, list[float]] = {task: [] for task in sorted(set(tasks))}
-    for task, value in zip(tasks, values, strict=True):
-        found[task].append(value)
-    return {task: percent(of_task) for task, of_task in found.items()}
+    groups = pa.table({"task": tasks, "value": values}).group_by("task", use_threads=False)
+    means = groups.aggregate([("value", "mean")]).sort_by("task").to_pylist()
+    return {row["task"]: 100 * row["value_mean"] for row in means}

@@ -14,7 +14,7 @@ from torch import Tensor
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.functional.shrinkage import shrink_to_mean
-from presel_lightning.signals.base import Signals
+from presel_lightning.signals import Signals
 
 
 class TaskFacts:

@@ -46,7 +46,7 @@ def write(folder: Path, records: list[Record]) -> str:
     return str(path)
 
 
-def test_every_answered_turn_is_an_item(tmp_path: Path) -> None:
+def test_annotation_file_each_answered_turn_is_an_item(tmp_path: Path) -> None:
     items = AnnotationFile(write(tmp_path, RECORDS)).items()
     assert [(i.task, i.question, i.answer) for i in items] == [
         ("count", "How many?", "two"),
@@ -59,7 +59,7 @@ def test_every_answered_turn_is_an_item(tmp_path: Path) -> None:
     assert len({item.uid for item in items}) == 4
 
 
-def test_score_is_the_mean_over_tasks_in_percent(tmp_path: Path) -> None:
+def test_annotation_file_score_is_the_mean_over_tasks(tmp_path: Path) -> None:
     benchmark = AnnotationFile(write(tmp_path, RECORDS), name="small")
     score = benchmark.score(["2", "green", "Blue.", "three"])
     assert benchmark.name == "small" and score.n == 4
@@ -69,21 +69,21 @@ def test_score_is_the_mean_over_tasks_in_percent(tmp_path: Path) -> None:
         benchmark.score(["2"])
 
 
-def test_constructing_reads_nothing() -> None:
+def test_annotation_file_constructor_reads_no_file() -> None:
     benchmark = AnnotationFile("nowhere.json")
     assert benchmark.name == "nowhere"
     with pytest.raises(UserError, match=r"nowhere\.json: no such file; set `path`"):
         benchmark.items()
 
 
-def test_records_without_a_task_form_one(tmp_path: Path) -> None:
+def test_annotation_file_records_without_task_form_one_task(tmp_path: Path) -> None:
     path = write(tmp_path, [record("one", [("q", "a")], task=None, kind="x")])
     assert AnnotationFile(path, name="mine").items()[0].task == "mine"
     assert AnnotationFile(path, name="mine", task_key="kind").items()[0].task == "x"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 9])
-def test_limit_is_spread_over_the_file(tmp_path: Path, limit: int) -> None:
+def test_annotation_file_limit_is_spread_over_the_file(tmp_path: Path, limit: int) -> None:
     path = write(tmp_path, RECORDS)
     every = [item.uid for item in AnnotationFile(path).items()]
     few = [item.uid for item in AnnotationFile(path, limit=limit).items()]
@@ -93,7 +93,7 @@ def test_limit_is_spread_over_the_file(tmp_path: Path, limit: int) -> None:
         assert few == [every[0], every[2]]
 
 
-def test_a_limit_of_nothing_is_refused() -> None:
+def test_annotation_file_limit_zero_raises_user_error() -> None:
     with pytest.raises(UserError, match="limit"):
         AnnotationFile("x.json", limit=0)
 
@@ -119,24 +119,26 @@ def without(key: str) -> Record:
         (RECORDS[0], "repeat"),
     ],
 )  # fmt: skip
-def test_a_benchmark_must_be_whole(tmp_path: Path, faulty: Record, problem: str) -> None:
+def test_annotation_file_invalid_record_raises_user_error(
+    tmp_path: Path, faulty: Record, problem: str
+) -> None:
     path = write(tmp_path, [RECORDS[0], faulty, RECORDS[2]])
     with pytest.raises(UserError, match=rf"1 of 3 records.*record 2 \(id .*{problem}"):
         AnnotationFile(path).items()
 
 
-def test_many_faults_are_named_in_part(tmp_path: Path) -> None:
+def test_annotation_file_many_problems_are_abbreviated(tmp_path: Path) -> None:
     broken = [{**RECORDS[0], "id": str(i), "image": f"images/{i}.png"} for i in range(9)]
     with pytest.raises(UserError, match=r"9 of 9 records.*record 5 \(id 4.*and 4 more"):
         AnnotationFile(write(tmp_path, broken)).items()
 
 
-def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+def test_annotation_file_empty_file_raises_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no record"):
         AnnotationFile(write(tmp_path, [])).items()
 
 
-def test_fingerprint_follows_content_and_not_place(tmp_path: Path) -> None:
+def test_annotation_file_fingerprint_depends_on_content(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("a", "b", "c", "d")]
     for folder in folders:
         folder.mkdir()
@@ -156,7 +158,9 @@ def test_fingerprint_follows_content_and_not_place(tmp_path: Path) -> None:
         assert different.fingerprint() != known
 
 
-def test_the_quickstart_brings_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_annotation_file_quickstart_generates_its_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path))
     items = AnnotationFile("quickstart", limit=8).items()
     assert len(items) == 8 and all(item.image.is_relative_to(tmp_path) for item in items)

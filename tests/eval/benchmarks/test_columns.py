@@ -8,14 +8,14 @@ from presel_lightning.eval.benchmarks.offline.base import OfflineBenchmark
 from presel_lightning.eval.intervals.published import full_scores
 
 
-def test_the_table_is_complete() -> None:
+def test_columns_match_the_published_tables() -> None:
     for pool in ("llava665k", "vision_flan"):
         assert [c.name for c in COLUMNS] == list(full_scores(f"published:{pool}"))
     assert all(c.task and c.metric and c.split and c.paper_split for c in COLUMNS)
     assert len({c.task for c in COLUMNS}) == len(COLUMNS) == 9
 
 
-def test_offline_classes_exist_and_are_named_after_their_column() -> None:
+def test_offline_classes_are_named_after_their_column() -> None:
     found = {c.offline for c in COLUMNS if c.offline}
     assert found == set(offline.__all__) - {"GQA"}  # which the tables do not have
     for c in COLUMNS:
@@ -25,12 +25,12 @@ def test_offline_classes_exist_and_are_named_after_their_column() -> None:
             assert benchmark("somewhere", **language).name == c.name
 
 
-def test_every_offline_class_is_exported() -> None:
+def test_offline_exports_every_benchmark_class() -> None:
     children = {c.__name__ for c in OfflineBenchmark.__subclasses__() if not inspect.isabstract(c)}
     assert children == set(offline.__all__)
 
 
-def test_judged_columns_are_skipped_without_a_key() -> None:
+def test_columns_with_a_judge_are_skipped_without_a_key() -> None:
     reasons = {c.name: why for c in COLUMNS if (why := c.skipped({}))}
     able = [c for c in COLUMNS if c.name not in reasons]
     assert set(reasons) == {c.name for c in COLUMNS if c.judge} == {"MMB-cn", "MM-Vet"}

@@ -34,18 +34,18 @@ TASKS = ["count", "colour", "unused"]
         ("?!", ""),
     ],
 )
-def test_normalise(text: str, normal: str) -> None:
+def test_normalise_removes_case_articles_and_punctuation(text: str, normal: str) -> None:
     assert normalise(text) == normal
 
 
 @given(st.text())
-def test_normalise_ignores_case_and_space(text: str) -> None:
+def test_normalise_ignores_surrounding_space(text: str) -> None:
     once = normalise(text)
     assert once == " ".join(once.split())
     assert normalise(f"  {text}\t") == once
 
 
-def test_options_of_a_choice_stay_apart() -> None:
+def test_normalise_keeps_option_a_distinct_from_an_article() -> None:
     assert normalise("A") != normalise("the") != normalise("")
 
 
@@ -69,7 +69,7 @@ def updated(batch: list[tuple[str, str, str]]) -> ExactMatch:
 
 
 @given(rows)
-def test_equals_a_literal_loop(batch: list[tuple[str, str, str]]) -> None:
+def test_exact_match_equals_a_literal_loop(batch: list[tuple[str, str, str]]) -> None:
     macro, micro, shares = literal(batch)
     found = updated(batch).compute()
     assert float(found["macro"]) == pytest.approx(macro, rel=1e-5)
@@ -78,7 +78,7 @@ def test_equals_a_literal_loop(batch: list[tuple[str, str, str]]) -> None:
 
 
 @given(rows, rows)
-def test_states_of_two_ranks_add_up(
+def test_exact_match_states_of_two_ranks_sum(
     one: list[tuple[str, str, str]], two: list[tuple[str, str, str]]
 ) -> None:
     """What a sum over processes does to each state."""
@@ -94,14 +94,14 @@ def test_states_of_two_ranks_add_up(
     assert found["tasks"] == expected["tasks"]
 
 
-def test_reset_starts_again() -> None:
+def test_exact_match_reset_clears_the_states() -> None:
     metric = updated([("red", "red", "count")])
     metric.reset()
     metric.update(["red"], ["blue"], ["colour"])
     assert metric.compute()["tasks"] == {"colour": 0}
 
 
-def test_refuses_what_does_not_fit() -> None:
+def test_exact_match_invalid_update_raises_value_error() -> None:
     metric = ExactMatch(TASKS)
     with pytest.raises(ValueError, match="one target"):
         metric.update(["a", "b"], ["a"], ["count"])

@@ -178,7 +178,7 @@ def of(out: Path) -> dict[str, Any]:
 
 
 @needs_lmms
-def test_words_score_as_our_own_scorer_does(one: Path) -> None:
+def test_lmms_generation_score_equals_annotation_file(one: Path) -> None:
     scores = of(one)
     assert scores["words"]["score"] == scores["ours"]["score"]
     assert scores["words"]["n"] == scores["ours"]["n"] == 21
@@ -188,7 +188,7 @@ def test_words_score_as_our_own_scorer_does(one: Path) -> None:
 
 
 @needs_lmms
-def test_scores_have_their_intervals(one: Path) -> None:
+def test_lmms_scores_have_intervals(one: Path) -> None:
     scores = {"benchmarks": of(one)}
     ends = score_intervals({"final": scores})["final"]
     assert set(ends) == {"words", "choices", "ours"}, "none where a task failed"
@@ -199,7 +199,7 @@ def test_scores_have_their_intervals(one: Path) -> None:
 
 
 @needs_lmms
-def test_a_failing_task_tells_its_cause_and_the_others_have_their_scores(one: Path) -> None:
+def test_lmms_failing_task_reports_cause_and_keeps_others(one: Path) -> None:
     found = of(one)["broken+words"]
     assert found["score"] is None
     assert found["reasons"] == {"broken": "OSError: the judge is asleep"}
@@ -208,12 +208,12 @@ def test_a_failing_task_tells_its_cause_and_the_others_have_their_scores(one: Pa
 
 
 @needs_lmms
-def test_an_image_that_cannot_be_read_is_told(one: Path) -> None:
+def test_lmms_unreadable_image_is_reported(one: Path) -> None:
     assert of(one)["torn"]["reasons"] == {"torn": "OSError: torn image"}
 
 
 @needs_lmms
-def test_scores_on_the_way_are_logged(one: Path) -> None:
+def test_lmms_scores_during_training_are_logged(one: Path) -> None:
     with (one / "log" / "metrics.csv").open() as handle:
         rows = [row for row in csv.DictReader(handle) if row.get("benchmark/words")]
     assert [row["step"] for row in rows] == ["1", "2"]
@@ -222,7 +222,9 @@ def test_scores_on_the_way_are_logged(one: Path) -> None:
 
 @needs_lmms
 @pytest.mark.slow
-def test_two_processes_score_as_one(one: Path, pool: Path, tasks: Path, tmp_path: Path) -> None:
+def test_lmms_two_processes_score_as_one(
+    one: Path, pool: Path, tasks: Path, tmp_path: Path
+) -> None:
     """All of them take part, and a task that fails on one of them leaves none waiting."""
     run(pool, tasks, tmp_path / "two", 2)
     assert of(tmp_path / "two") == of(one)
@@ -230,7 +232,7 @@ def test_two_processes_score_as_one(one: Path, pool: Path, tasks: Path, tmp_path
 
 @needs_lmms
 @pytest.mark.slow
-def test_evaluate_on_two_processes(tasks: Path, tmp_path: Path) -> None:
+def test_evaluate_lmms_on_two_processes_matches_one(tasks: Path, tmp_path: Path) -> None:
     """The command starts the second process itself; YAML names the class alone."""
     folder = json.dumps({"tasks": ["words"], "include_path": str(tasks), "batch_size": 5})
     more = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--benchmarks"]
@@ -247,7 +249,7 @@ def test_evaluate_on_two_processes(tasks: Path, tmp_path: Path) -> None:
 
 
 @needs_lmms
-def test_a_group_has_its_score_and_no_credits(tasks: Path) -> None:
+def test_lmms_group_has_a_score_without_credits(tasks: Path) -> None:
     module = FineTune("quickstart", tune="none", dtype="float32")
     module.configure_model()
     both, words = (scored(module, LMMSEval([name], str(tasks))) for name in ("both", "words"))
@@ -255,7 +257,7 @@ def test_a_group_has_its_score_and_no_credits(tasks: Path) -> None:
 
 
 @needs_lmms
-def test_choices_are_those_of_one_by_one_scoring(pool: Path, tasks: Path) -> None:
+def test_lmms_choices_match_one_by_one_scoring(pool: Path, tasks: Path) -> None:
     """One choice, one pass, transformers' own loss; and our own scorer on what was chosen."""
     from tests.eval.benchmarks.lmms_fit import BATCH
 
@@ -295,7 +297,9 @@ def loss(module: FineTune, question: str, choice: str, image: Image.Image) -> fl
 
 
 @needs_lmms
-def test_scoring_on_the_way_changes_no_weight(one: Path, pool: Path, tmp_path: Path) -> None:
+def test_lmms_scoring_during_training_keeps_the_weights(
+    one: Path, pool: Path, tmp_path: Path
+) -> None:
     from tests.eval.benchmarks.lmms_fit import fit
 
     module = fit(pool, tmp_path, 1)
@@ -304,21 +308,21 @@ def test_scoring_on_the_way_changes_no_weight(one: Path, pool: Path, tmp_path: P
 
 
 @needs_lmms
-def test_a_task_that_nobody_knows_is_refused_before_training(tasks: Path) -> None:
+def test_lmms_unknown_task_raises_before_training(tasks: Path) -> None:
     with pytest.raises(UserError, match="has no task wrods or in"):
         LMMSEval(["wrods"], str(tasks)).examine()
     with pytest.raises(UserError, match="no such folder"):
         LMMSEval(["words"], str(tasks / "nowhere")).examine()
 
 
-def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lmms_other_version_raises_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lmms, "PINNED", "0.0.1")
     with pytest.raises(UserError, match=r"install presel-lightning\[lmms\]"):
         LMMSEval(["pope"]).examine()
 
 
 @needs_lmms
-def test_a_judge_without_a_key_is_no_failure_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lmms_judge_without_key_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     found = scored(FineTune("quickstart", tune="none"), LMMSEval(["MM-Vet"]))
     assert found["score"] is None and "OPENAI_API_KEY" in found["reasons"]["MM-Vet"]
@@ -333,7 +337,7 @@ def test_a_judge_without_a_key_is_no_failure_of_the_run(monkeypatch: pytest.Monk
         ({"alias": "t"}, None, "of a group"),
     ],
 )
-def test_what_is_no_score_is_refused(
+def test_lmms_invalid_score_raises_value_error(
     values: dict[str, Any], metric: str | None, reason: str
 ) -> None:
     results = {"results": {"t": values}, "higher_is_better": {"t": {"perplexity": False}}}
@@ -351,13 +355,15 @@ def test_what_is_no_score_is_refused(
         ([1.0, None], None),
     ],
 )
-def test_credits_are_numbers(said: list[Any], credit: dict[str, float] | None) -> None:
+def test_lmms_credits_of_accepts_only_numbers(
+    said: list[Any], credit: dict[str, float] | None
+) -> None:
     samples = [{"doc_id": number, "acc": value} for number, value in enumerate(said)]
     assert lmms.credits_of(samples, "acc", 100.0) == credit
     assert lmms.credits_of([*samples, *samples], "acc", 100.0) is None  # two filters
 
 
-def test_credits_of_several_tasks_give_the_mean_over_them() -> None:
+def test_lmms_items_of_several_tasks_give_the_mean() -> None:
     found = {
         "a": lmms.Found(75.0, 4, {"0": 1.0, "1": 1.0, "2": 1.0, "3": 0.0}),
         "b": lmms.Found(0.5, 2, lmms.credits_of([{"doc_id": 0, "m": 0.5}], "m", 1.0)),
@@ -368,14 +374,14 @@ def test_credits_of_several_tasks_give_the_mean_over_them() -> None:
     assert lmms.items_kept({**found, "c": lmms.Found(5.0, 1, None)}) == {}
 
 
-def test_columns_bring_their_task_metric_and_unit() -> None:
+def test_lmms_columns_define_task_metric_and_scale() -> None:
     [target] = LMMSEval(["POPE"]).targets()
     assert (target.task, target.metric, target.scale) == ("pope", "pope_f1_score", 100)
     [target] = LMMSEval(["MME"]).targets()
     assert (target.metric, target.scale) == ("mme_perception_score", 1)
 
 
-def test_the_fingerprint_follows_the_folder(tasks: Path) -> None:
+def test_lmms_fingerprint_depends_on_the_task_folder(tasks: Path) -> None:
     benchmark = LMMSEval(["words"], str(tasks))
     before = benchmark.fingerprint()
     other = LMMSEval(["words"], str(tasks), limit=3)

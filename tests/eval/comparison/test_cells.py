@@ -72,7 +72,7 @@ def analysed(cells: list[Json], elsewhere: dict[str, float] | None = None) -> Js
     return found
 
 
-def test_differences_are_paired_tests_on_the_benchmark(
+def test_comparison_differences_match_scipy_paired_tests(
 ) -> None:  # fmt: skip
     found = analysed(cells_of({"Random": RANDOM, "A": BETTER, "B": WORSE, "C": SAME}))
     assert found["measure"] == "b" and found["pools"] == [""] and found["over_pools"] == []
@@ -90,7 +90,7 @@ def test_differences_are_paired_tests_on_the_benchmark(
     assert min(row["holm"] for row in rows.values()) == pytest.approx(3 * least)
 
 
-def test_rows_hold_mean_and_deviation_in_the_order_of_the_paper() -> None:
+def test_comparison_rows_hold_mean_and_sd_in_paper_order() -> None:
     found = analysed(cells_of({"Random": RANDOM, "A": BETTER}))
     rows = found["parts"][0]["rows"]
     assert [row["selector"] for row in rows] == ["full", "Random", "A", "untrained"]
@@ -103,7 +103,7 @@ def test_rows_hold_mean_and_deviation_in_the_order_of_the_paper() -> None:
     assert found["parts"][0]["tasks"][0]["given"] == {"Random": 9, "A": 9}
 
 
-def test_relative_is_to_the_same_seed_or_to_what_is_given() -> None:
+def test_add_relative_divides_by_same_seed_or_given_scores() -> None:
     cells = [
         *(cell("full", seed, {"b": 40.0 + 10 * seed}) for seed in (0, 1)),
         *(cell("Random", seed, {"b": 30.0}) for seed in (0, 1, 2)),
@@ -118,7 +118,7 @@ def test_relative_is_to_the_same_seed_or_to_what_is_given() -> None:
     assert cells[2]["relative"] is None and cells[2]["of_full"] == {"b": None}
 
 
-def test_what_was_not_measured_is_left_out_and_never_made_up() -> None:
+def test_comparison_missing_scores_are_left_out() -> None:
     cells = [
         cell("Random", 0, {"b": 40.0}),
         cell("Random", 1, {"b": 44.0}),
@@ -137,7 +137,7 @@ def test_what_was_not_measured_is_left_out_and_never_made_up() -> None:
     assert "n/a" in markdown(found["parts"][0], found)
 
 
-def test_several_benchmarks_are_compared_by_relative_performance() -> None:
+def test_comparison_of_several_benchmarks_uses_relative_score() -> None:
     cells = [
         cell("full", 0, {"b": 50.0, "c": 200.0}),
         cell("Random", 0, {"b": 40.0, "c": 100.0}),
@@ -149,7 +149,7 @@ def test_several_benchmarks_are_compared_by_relative_performance() -> None:
     assert found["parts"][0]["differences"][0]["mean"] == pytest.approx(5.0)
 
 
-def test_pools_stand_alone_and_together() -> None:
+def test_comparison_reports_each_pool_and_their_mean() -> None:
     methods = {"Random": RANDOM, "A": BETTER}
     one, two = cells_of(methods, pool="one"), cells_of(methods, pool="two", shift=-10.0)
     two = [c for c in two if (c["selector"], c["seed"]) != ("A", 4)]  # one cell failed
@@ -164,7 +164,7 @@ def test_pools_stand_alone_and_together() -> None:
     assert "mean over 2 pools" in found["verdict"][0]
 
 
-def test_budgets_do_not_mix() -> None:
+def test_comparison_reports_each_budget_separately() -> None:
     cells = cells_of({"Random": RANDOM, "A": BETTER})
     cells += [cell(n, s, {"b": 30.0}, budget=0.05) for n in ("Random", "A") for s in range(5)]
     found = analysed(cells)
@@ -173,7 +173,7 @@ def test_budgets_do_not_mix() -> None:
     assert all(part["rows"][0]["selector"] == "full" for part in found["parts"])
 
 
-def test_overlap_is_a_mean_over_seeds() -> None:
+def test_comparison_overlap_is_the_mean_over_seeds() -> None:
     cells = [
         cell("Random", 0, {"b": 1.0}, chosen="abcd"),
         cell("Random", 1, {"b": 1.0}, chosen="abcd"),
@@ -195,7 +195,7 @@ def test_overlap_is_a_mean_over_seeds() -> None:
         ([41.0, 43.0], r"^A: \+1\.0 points of b against Random, the same on all 2 seeds, so no"),
     ],
 )
-def test_the_verdict_says_what_may_be_said(ours: list[float], expected: str) -> None:
+def test_comparison_verdict_matches_the_statistics(ours: list[float], expected: str) -> None:
     found = analysed(cells_of({"Random": RANDOM[: len(ours)], "A": ours}))
     assert re.search(expected, found["verdict"][0]), found["verdict"]
     assert "at a budget of 0.15" in found["verdict"][0]
@@ -203,19 +203,19 @@ def test_the_verdict_says_what_may_be_said(ours: list[float], expected: str) -> 
     assert len(few) == (len(found["seeds"]) < 5)
 
 
-def test_without_random_nothing_is_concluded() -> None:
+def test_comparison_without_random_draws_no_conclusion() -> None:
     found = analysed(cells_of({"A": BETTER}))
     assert found["verdict"] == [
         "Without Random among the selectors no difference can be told from chance."
     ]
 
 
-def test_words_for_relative_performance() -> None:
+def test_sentence_names_points_of_relative_performance() -> None:
     row = {"selector": "A", "mean": 2.0, "low": 1.0, "high": 3.0, "holm": 0.001}
     assert "points of relative performance" in sentence(row, "relative")
 
 
-def test_tables_for_readme_and_paper() -> None:
+def test_markdown_and_latex_tables_are_well_formed() -> None:
     found = analysed(cells_of({"Random": RANDOM, "PreSel_1%": BETTER}))
     part = found["parts"][0]
     text = markdown(part, found).splitlines()
@@ -229,6 +229,6 @@ def test_tables_for_readme_and_paper() -> None:
     assert paper.count(r"\begin{tabular}{lrrr}") == 1
 
 
-def test_plus_minus() -> None:
+def test_plus_minus_formats_mean_and_deviation() -> None:
     assert plus_minus((1.25, None)) == "1.2" and plus_minus((1.0, 0.26)) == "1.0 ± 0.3"
     assert plus_minus(None) == plus_minus((None, None)) == "n/a"

@@ -29,7 +29,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def write_grid(out: Path, scores: dict[str, list[float | None]], benchmark: str = "shapes") -> None:
-    """The files of cells that `read_cells` looks at; None for a cell that has not ended."""
+    """The files of cells that `read_cells` reads; None for an unfinished cell."""
     grid = []
     for selector, values in scores.items():
         for seed, score in enumerate(values):
@@ -69,7 +69,7 @@ def out(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_cells_are_read_with_all_that_choosing_cost(out: Path) -> None:
+def test_read_cells_sums_the_selection_seconds(out: Path) -> None:
     cells = {(c["selector"], c["seed"]): c for c in read_cells(out, "p")}
     assert len(cells) == 6 and ("full", 1) not in cells
     assert cells["Random", 0]["selection_seconds"] == 1.0
@@ -98,7 +98,7 @@ class Loads(HTMLParser):
                 self.links.append(str(value))
 
 
-def test_the_page_needs_nothing_but_itself(out: Path) -> None:
+def test_comparison_page_is_self_contained(out: Path) -> None:
     place = write_comparison(out)
     html = place.read_text()
     page = Loads(html)
@@ -112,7 +112,7 @@ def test_the_page_needs_nothing_but_itself(out: Path) -> None:
         assert (out / "report" / name).stat().st_size > 0
 
 
-def test_the_table_of_all_scores(out: Path) -> None:
+def test_comparison_csv_holds_every_score(out: Path) -> None:
     write_comparison(out)
     with (out / "comparison.csv").open() as handle:
         rows = list(csv.DictReader(handle))
@@ -125,7 +125,7 @@ def test_the_table_of_all_scores(out: Path) -> None:
     assert found["untrained", ""]["score"] == "5.0"
 
 
-def test_numbers_are_written_as_people_write_them(out: Path) -> None:
+def test_comparison_csv_rounds_numbers(out: Path) -> None:
     grid = json.loads((out / "grid.json").read_text())
     for cell in grid["cells"]:
         cell["budget"] = 0.1 + 0.2 if cell["selector"] == "A" else cell["budget"]
@@ -147,13 +147,13 @@ def write_cell_score(folder: Path, score: float) -> None:
     write_json(folder / "benchmark.json", {"final": {"shapes": score, "relative": None}})
 
 
-def test_scores_of_an_earlier_call_are_not_those_of_a_cell_that_failed_since(out: Path) -> None:
+def test_read_cells_skips_unfinished_cells(out: Path) -> None:
     file = out / "cells" / "A-0.5-1" / "run.json"
     write_json(file, {**json.loads(file.read_text()), "state": "running"})
     assert ("A", 1) not in {(c["selector"], c["seed"]) for c in read_cells(out)}
 
 
-def test_several_pools_have_one_page(tmp_path: Path) -> None:
+def test_comparison_of_several_pools_is_one_page(tmp_path: Path) -> None:
     for name, add in (("one", 0.0), ("two", 2.0)):
         scores = {"Random": [40.0, 42.0], "A": [44.0 + add, 47.0 + add]}
         write_grid(tmp_path / "pools" / name, scores)  # type: ignore[arg-type]
@@ -169,7 +169,7 @@ def test_several_pools_have_one_page(tmp_path: Path) -> None:
             assert (cell_folder / "benchmark.json").exists()
 
 
-def test_published_rows_stand_beside_the_own_ones(tmp_path: Path) -> None:
+def test_comparison_shows_published_rows(tmp_path: Path) -> None:
     write_grid(tmp_path, {"Random": [70.0], "A": [75.0]}, benchmark="VQAv2")
     run = {"stages": {}, "full_scores": "published:llava665k"}
     write_json(tmp_path / "run.json", run)
@@ -183,7 +183,7 @@ def test_published_rows_stand_beside_the_own_ones(tmp_path: Path) -> None:
     assert r"PreSel (paper) & 15 \% & 75.0" in (tmp_path / "report" / "table.tex").read_text()
 
 
-def test_the_screen_shows_table_verdict_and_where_to_look(
+def test_print_comparison_shows_table_verdict_and_path(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_comparison(out)

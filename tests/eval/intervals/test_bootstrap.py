@@ -20,7 +20,7 @@ def interval(credits: Credits, seed: int = 0) -> tuple[float, float]:
 
 @pytest.mark.parametrize("n", [12, 300])
 @pytest.mark.parametrize("kind", ["right or wrong", "credit"])
-def test_bootstrap_is_scipys(n: int, kind: str) -> None:
+def test_bootstrap_interval_matches_scipy(n: int, kind: str) -> None:
     rng = np.random.default_rng(n)
     values = rng.uniform(size=n) if kind == "credit" else (rng.uniform(size=n) < 0.4).astype(float)
     theirs = stats.bootstrap(
@@ -35,7 +35,7 @@ def test_bootstrap_is_scipys(n: int, kind: str) -> None:
     assert ours == pytest.approx((theirs.low, theirs.high), abs=max(0.06 * spread, 1.01 / n * 0.5))
 
 
-def test_bootstrap_of_groups_is_scipys_of_their_mean() -> None:
+def test_bootstrap_of_groups_matches_scipy_mean_of_means() -> None:
     rng = np.random.default_rng(0)
     parts = [rng.uniform(size=40), 2 * rng.uniform(size=10), rng.uniform(size=200) - 1]
     groups = [name for name, part in zip("abc", parts) for _ in part]
@@ -55,7 +55,7 @@ def test_bootstrap_of_groups_is_scipys_of_their_mean() -> None:
     assert interval(credits, seed=3) == pytest.approx((theirs.low, theirs.high), abs=0.005)
 
 
-def test_questions_about_one_image_are_drawn_together_as_scipy_draws_images() -> None:
+def test_bootstrap_resamples_images_as_scipy_cluster_bootstrap() -> None:
     rng = np.random.default_rng(0)
     asked = rng.integers(1, 9, 60)
     easy = rng.uniform(size=60)
@@ -77,8 +77,8 @@ def test_questions_about_one_image_are_drawn_together_as_scipy_draws_images() ->
     assert high - low > 1.3 * (alone[1] - alone[0]), "questions of an image are alike"
 
 
-def test_weighted_credits_are_f1_as_sklearn_and_scipy_have_it() -> None:
-    """F1 in two categories that share their images, of two models on the same draws."""
+def test_bootstrap_weighted_credits_match_sklearn_f1() -> None:
+    """F1 in two categories that share their images, of two models on the same resamples."""
     rng = np.random.default_rng(0)
     n = 50
     true = rng.uniform(size=(2, n)) < 0.5
@@ -113,14 +113,14 @@ def test_weighted_credits_are_f1_as_sklearn_and_scipy_have_it() -> None:
     assert percentile_interval(difference) == pytest.approx((found.low, found.high), abs=0.008)
 
 
-def test_draws_of_two_items_are_binomial() -> None:
+def test_bootstrap_of_two_items_is_binomial() -> None:
     drawn = resampled_scores(Credits([1.0, 0.0]), resamples=RESAMPLES)[:, 0]
     values, counts = np.unique(drawn, return_counts=True)
     assert values.tolist() == [0.0, 0.5, 1.0]
     assert counts / RESAMPLES == pytest.approx([0.25, 0.5, 0.25], abs=0.015)
 
 
-def test_what_says_the_same_everywhere_adds_nothing() -> None:
+def test_bootstrap_repeated_categories_keep_the_interval() -> None:
     """Three categories with the same images and answers leave as much open as one of them."""
     values = (np.random.default_rng(0).uniform(size=40) < 0.5).astype(float).tolist()
     images = [str(n) for n in range(40)]
@@ -130,14 +130,14 @@ def test_what_says_the_same_everywhere_adds_nothing() -> None:
     assert three == pytest.approx(one)
 
 
-def test_equal_models_differ_by_nothing() -> None:
+def test_bootstrap_of_equal_models_has_zero_difference() -> None:
     rng = np.random.default_rng(0)
     model = Credits(rng.uniform(size=30).tolist(), weights=rng.uniform(size=30).tolist())
     drawn = resampled_scores(model, model)
     assert (drawn[:, 0] == drawn[:, 1]).all() and drawn[:, 0].std() > 0
 
 
-def test_bootstrap_follows_its_seed() -> None:
+def test_bootstrap_depends_on_its_seed() -> None:
     model = Credits(np.random.default_rng(0).uniform(size=50).tolist())
     assert interval(model, seed=1) == interval(model, seed=1)
     assert interval(model, seed=1) != interval(model, seed=2)

@@ -25,14 +25,14 @@ def rows_of(name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(text.splitlines()))
 
 
-def test_all_tables_of_the_paper_ship() -> None:
+def test_published_tables_are_all_shipped() -> None:
     assert TABLES == ["llava665k", "llava665k_13b", "llava665k_llama3", "vision_flan"]
     counts = [len({row["method"] for row in rows_of(name)}) for name in TABLES]
     assert counts == [10, 3, 3, 10]
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_published_rel_follows_from_its_scores(name: str) -> None:
+def test_published_relative_score_follows_from_its_scores(name: str) -> None:
     rows = rows_of(name)
     assert set(rows[0]) == {"method", "instructions", "benchmark", "score", "rel", "source"}
     assert all(row["source"].startswith("PreSel (CVPR 2025, arXiv 2503.07591)") for row in rows)
@@ -46,7 +46,7 @@ def test_every_published_rel_follows_from_its_scores(name: str) -> None:
         assert relative_performance(scores, full) == pytest.approx(printed, abs=0.06), method
 
 
-def test_some_digits_as_they_are_printed() -> None:
+def test_published_rows_match_the_printed_digits() -> None:
     rows = {row["method"]: row for row in published_rows("published:llava665k", BENCHMARKS)}
     assert list(rows["PreSel"]["scores"].values()) == [
         75.0, 70.1, 55.2, 1457.7, 64.8, 56.5, 63.8, 29.6, 85.4
@@ -55,7 +55,7 @@ def test_some_digits_as_they_are_printed() -> None:
     assert rows["Full"]["relative"] == 100.0
 
 
-def test_rows_are_compared_over_the_benchmarks_of_the_run() -> None:
+def test_published_rows_cover_only_the_runs_benchmarks() -> None:
     rows = {row["method"]: row for row in published_rows("published:vision_flan", ["POPE", "x"])}
     assert rows["Random"]["scores"] == {"POPE": 83.0}
     assert rows["Random"]["relative"] == pytest.approx(100 * 83.0 / 85.7)
@@ -64,7 +64,7 @@ def test_rows_are_compared_over_the_benchmarks_of_the_run() -> None:
     assert published_rows(None, BENCHMARKS) == []
 
 
-def test_the_report_of_a_run_shows_them(tmp_path: Path) -> None:
+def test_report_shows_published_rows(tmp_path: Path) -> None:
     run = {"state": "done", "selector": "PreSel", "full_scores": "published:llava665k"}
     stages = {"final": {"samples": 9, "instructions": 9, "seconds": 1.0}}
     (tmp_path / "run.json").write_text(json.dumps({**run, "stages": stages}))
@@ -84,7 +84,7 @@ def test_the_report_of_a_run_shows_them(tmp_path: Path) -> None:
     assert f"{relative:.1f}" in line
 
 
-def test_full_scores_of_another_run(tmp_path: Path) -> None:
+def test_full_scores_reads_another_runs_benchmark_json(tmp_path: Path) -> None:
     path = tmp_path / "benchmark.json"
     table = benchmark_table({"final": {"x": 30.0}, "full": {"x": 60.0, "y": None}})
     path.write_text(json.dumps(table))
@@ -103,7 +103,7 @@ def test_full_scores_of_another_run(tmp_path: Path) -> None:
         (None, "cannot be read"),
     ],
 )
-def test_a_file_without_scores_is_refused(
+def test_full_scores_file_without_scores_raises_user_error(
     tmp_path: Path, content: str | None, message: str
 ) -> None:
     path = tmp_path / "scores.json"
@@ -113,6 +113,6 @@ def test_a_file_without_scores_is_refused(
         full_scores(path)
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+def test_full_scores_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"published:llava665k, .*published:vision_flan"):
         full_scores("published:coco")

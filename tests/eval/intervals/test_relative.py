@@ -8,7 +8,7 @@ import pytest
 from presel_lightning.eval.intervals.relative import benchmark_table, relative_performance
 
 
-def test_what_cannot_be_compared_is_skipped() -> None:
+def test_relative_performance_skips_missing_scores() -> None:
     full = {"a": 50.0, "b": 0.0, "c": None, "d": math.nan, "f": 10.0}
     ours = {"a": 40.0, "b": 9.0, "c": 9.0, "d": 9.0, "e": 9.0, "f": None}
     assert relative_performance(ours, full) == pytest.approx(80.0)
@@ -16,7 +16,7 @@ def test_what_cannot_be_compared_is_skipped() -> None:
     assert relative_performance({}, {}) is None
 
 
-def test_table_takes_the_full_arm_or_scores_from_elsewhere() -> None:
+def test_benchmark_table_uses_full_arm_or_given_scores() -> None:
     arms = {"random": {"x": 30.0}, "final": {"x": math.nan}, "full": {"x": 60.0}}
     own = benchmark_table(arms)
     assert list(own) == ["final", "full", "random"]

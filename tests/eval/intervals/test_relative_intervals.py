@@ -43,14 +43,14 @@ def rows() -> list[dict[str, Any]]:
 
 
 def lead_of(a: np.ndarray, b: np.ndarray) -> float:
-    """Final minus random in percent of full, for drawn rows of both benchmarks."""
+    """Final minus random in percent of full, for resampled rows of both benchmarks."""
     drawn = {"a": a, "b": b}
     means = {arm: {n: x[n][drawn[n]].mean() for n in N} for arm, x in RIGHT.items()}
     ratios = [(means["final"][n] - means["random"][n]) / means["full"][n] for n in N]
     return 100 * float(np.mean(ratios))
 
 
-def test_the_difference_is_drawn_as_scipy_draws_it() -> None:
+def test_relative_difference_interval_matches_scipy() -> None:
     arms, lead = beside_full(rows(), details(), None)
     assert lead is not None and lead["without"] == []
     everything = [np.arange(n) for n in N.values()]
@@ -68,13 +68,13 @@ def test_the_difference_is_drawn_as_scipy_draws_it() -> None:
     final = arms[0]
     low, high = final["relative_interval"]
     assert low < np.mean(list(final["of_full"].values())) < high
-    # in pairs the difference is told better than each of both arms
+    # the paired interval is narrower than those of both arms
     assert lead["high"] - lead["low"] < 2 * (high - low)
     assert arms[2]["relative_interval"] is None  # full data is the yardstick
 
 
-def test_benchmarks_are_drawn_apart() -> None:
-    """The same items under two names leave less open than under one: their draws are their own."""
+def test_relative_interval_resamples_each_benchmark_separately() -> None:
+    """The same items under two names give a narrower interval: each is resampled by itself."""
     found = details()
     for arm in found.values():
         arm["benchmarks"]["b"] = arm["benchmarks"]["a"]
@@ -88,21 +88,21 @@ def test_benchmarks_are_drawn_apart() -> None:
     assert (high - low) / (one_high - one_low) == pytest.approx(0.5**0.5, abs=0.06)
 
 
-def test_without_credits_of_one_benchmark_there_is_no_interval() -> None:
+def test_relative_interval_without_credits_is_none() -> None:
     arms, lead = beside_full(rows(), details("b"), None)
     assert lead is not None and lead["low"] is None and lead["without"] == ["b"]
     assert lead["difference"] == pytest.approx(lead["ours"] - lead["theirs"])
     assert set(arms[0]["of_full_intervals"]) == {"a"} and arms[0]["relative_interval"] is None
 
 
-def test_full_data_from_elsewhere_stays_as_it_is() -> None:
+def test_relative_interval_keeps_given_full_scores_fixed() -> None:
     arms, lead = beside_full(rows(), details(), {"a": 50.0})
     assert lead is not None and lead["benchmarks"] == ["a"]
     assert arms[0]["of_full"]["a"] == pytest.approx(200 * RIGHT["final"]["a"].mean())
     assert arms[0]["of_full"]["b"] is None and set(arms[2]["of_full_intervals"]) == {"a"}
 
 
-def test_draws_in_which_full_data_gets_nothing_are_left_out() -> None:
+def test_relative_interval_skips_resamples_with_zero_full_score() -> None:
     tiny = {"score": 50.0, "items": [1.0, 0.0]}
     found = {arm: {"benchmarks": {"b": tiny}} for arm in ("final", "random", "full")}
     arms, lead = beside_full([{"arm": a, "scores": {"b": 50.0}} for a in found], found, None)
@@ -110,7 +110,7 @@ def test_draws_in_which_full_data_gets_nothing_are_left_out() -> None:
     assert lead is not None and (lead["low"], lead["high"]) == (0.0, 0.0)
 
 
-def test_nothing_is_said_without_full_data_or_random() -> None:
+def test_relative_difference_without_full_or_random_is_none() -> None:
     arms, lead = beside_full(rows()[:2], details(), None)
     assert lead is None and arms[0]["of_full"] == {"a": None, "b": None}
     assert beside_full(rows()[::2], details(), None)[1] is None

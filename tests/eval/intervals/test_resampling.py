@@ -12,7 +12,7 @@ def scored(items: list[float], tasks: list[str] | None, score: float) -> dict[st
     return {"benchmarks": {"b": {"score": score, "items": items, "item_tasks": tasks, "n": 1}}}
 
 
-def test_pairs_are_narrower_than_independent_samples() -> None:
+def test_paired_interval_is_narrower_than_independent() -> None:
     rng = np.random.default_rng(0)
     easy = rng.uniform(size=400) < 0.5
     ours = (easy | (rng.uniform(size=400) < 0.1)).astype(float).tolist()
@@ -31,14 +31,14 @@ def test_pairs_are_narrower_than_independent_samples() -> None:
     assert score_intervals(details) == ends
 
 
-def test_tasks_weigh_the_same() -> None:
+def test_score_intervals_weigh_tasks_equally() -> None:
     items, tasks = [1.0] * 90 + [0.0, 1.0] * 5, ["large"] * 90 + ["small"] * 10
     found = score_intervals({"final": scored(items, tasks, 75.0)})
     low, high = found["final"]["b"]
     assert 55 < low < 75 < high < 95  # the ten of the small task decide
 
 
-def test_items_that_do_not_give_the_score_are_passed_over() -> None:
+def test_intervals_skip_items_inconsistent_with_the_score() -> None:
     details = {"final": scored([1.0, 0.0], None, 75.0), "random": scored([1.0, 0.0], None, 50.0)}
     assert score_intervals(details) == {"final": {}, "random": {"b": [0.0, 100.0]}}
     assert paired_intervals(details) == []
@@ -47,8 +47,8 @@ def test_items_that_do_not_give_the_score_are_passed_over() -> None:
     }
 
 
-def test_every_arm_is_compared_on_its_own_weights() -> None:
-    """As F1 has them: another answer, another weight. Drawn by hand: two images, four draws."""
+def test_paired_intervals_use_each_arms_own_weights() -> None:
+    """F1 weights depend on the answer. Enumerated by hand: two images, four resamples."""
     # final: 2 of 2 + 1, random: 0 of 1 + 2; one image twice gives 1 - 0, the other 0 - 0
     final = {**scored([1.0, 0.0], None, 200 / 3)["benchmarks"]["b"], "item_weights": [2.0, 1.0]}
     random = {**scored([0.0, 0.0], None, 0.0)["benchmarks"]["b"], "item_weights": [1.0, 2.0]}
@@ -57,6 +57,6 @@ def test_every_arm_is_compared_on_its_own_weights() -> None:
     assert (row["low"], row["difference"], row["high"]) == (0.0, 66.6667, 100.0)
 
 
-def test_other_items_are_not_compared() -> None:
+def test_paired_intervals_skip_different_items() -> None:
     details = {"final": scored([1.0, 0.0], None, 50.0), "full": scored([1.0], None, 100.0)}
     assert paired_intervals(details) == []

@@ -92,7 +92,9 @@ def place(request: pytest.FixtureRequest) -> Path:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", list(WIDTHS.values()), ids=list(WIDTHS))
-def test_page_opens_whole(browser: Browser, place: Path, width: int, scheme: str) -> None:
+def test_report_page_loads_without_errors_or_requests(
+    browser: Browser, place: Path, width: int, scheme: str
+) -> None:
     visit = Visit(browser, place, width, scheme)
     assert visit.complaints == [] and visit.fetched() == []
     assert visit.count("table") >= 2 and visit.count("figure svg") >= 3
@@ -109,7 +111,7 @@ def test_page_opens_whole(browser: Browser, place: Path, width: int, scheme: str
     visit.page.close()
 
 
-def test_gallery_is_filtered_and_ordered(browser: Browser, place: Path) -> None:
+def test_report_gallery_filters_and_sorts(browser: Browser, place: Path) -> None:
     visit = Visit(browser, place, WIDTHS["phone"])
     page = visit.page
     task = visit.texts("#gallery-task option")[2]
@@ -135,7 +137,7 @@ def test_gallery_is_filtered_and_ordered(browser: Browser, place: Path) -> None:
     page.close()
 
 
-def test_map_tells_of_a_point(browser: Browser, place: Path) -> None:
+def test_report_map_shows_the_focused_point(browser: Browser, place: Path) -> None:
     visit = Visit(browser, place, WIDTHS["desktop"])
     page = visit.page
     page.select_option("#map-task", "1")
@@ -162,7 +164,7 @@ def test_map_tells_of_a_point(browser: Browser, place: Path) -> None:
     page.close()
 
 
-def test_tables_are_sorted_by_their_heads(browser: Browser, place: Path) -> None:
+def test_report_tables_sort_by_header_click(browser: Browser, place: Path) -> None:
     visit = Visit(browser, place, WIDTHS["desktop"])
     column = "#map-table tbody td:nth-child(2)"
     for direction in ("descending", "ascending"):
@@ -173,7 +175,7 @@ def test_tables_are_sorted_by_their_heads(browser: Browser, place: Path) -> None
     visit.page.close()
 
 
-def test_a_large_selection_stays_small(browser: Browser, large: Path) -> None:
+def test_report_of_large_selection_is_small(browser: Browser, large: Path) -> None:
     place = large / "report" / "index.html"
     assert place.stat().st_size < LARGEST
     visit = Visit(browser, place, WIDTHS["phone"])
@@ -184,7 +186,7 @@ def test_a_large_selection_stays_small(browser: Browser, large: Path) -> None:
 
 
 @pytest.mark.parametrize("width", list(WIDTHS.values()), ids=list(WIDTHS))
-def test_the_page_of_two_selections(
+def test_selection_diff_page_loads_without_errors(
     browser: Browser, large: Path, tmp_path: Path, width: int
 ) -> None:
     other = tmp_path / "other"

@@ -15,7 +15,7 @@ from tests.eval.report.runs import write_samples
 
 
 @given(st.integers(3, 40), st.integers(2, 20), st.integers(0, 99))
-def test_projection_is_scikit_learns(n: int, d: int, seed: int) -> None:
+def test_project_matches_scikit_learn_pca(n: int, d: int, seed: int) -> None:
     x = np.random.default_rng(seed).normal(size=(n, d)) * np.linspace(3, 1, d) + 5
     points, kept = project(x)
     theirs = PCA(2).fit(x)
@@ -26,12 +26,12 @@ def test_projection_is_scikit_learns(n: int, d: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("x", [np.ones((1, 4)), np.ones((5, 4)), np.ones((4, 1)) * 0.1])
-def test_what_has_no_plane_lies_in_one_point(x: np.ndarray) -> None:
+def test_project_degenerate_rows_map_to_one_point(x: np.ndarray) -> None:
     points, kept = project(x)
     assert points.shape == (len(x), 2) and not points.any() and kept == 1.0
 
 
-def test_maps_hold_every_task_and_join_on_uid(tmp_path: Path) -> None:
+def test_read_maps_holds_every_task_joined_on_uid(tmp_path: Path) -> None:
     table = write_samples(tmp_path, {"b": 300, "a": 40, "one": 1})
     samples = read_samples(tmp_path)
     assert samples is not None
@@ -56,7 +56,7 @@ def test_maps_hold_every_task_and_join_on_uid(tmp_path: Path) -> None:
     assert gaps.min() > 50 and xy.min() == 0 and xy.max() == 1000 and spread < 1000
 
 
-def test_points_are_drawn_by_seed_where_there_are_too_many(
+def test_read_maps_subsamples_points_by_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_samples(tmp_path, {"a": 300, "b": 20})
@@ -69,7 +69,7 @@ def test_points_are_drawn_by_seed_where_there_are_too_many(
     assert one[0]["size"] == 300
 
 
-def test_features_of_another_pool_give_no_map(tmp_path: Path) -> None:
+def test_read_maps_features_of_another_pool_give_no_map(tmp_path: Path) -> None:
     write_samples(tmp_path, {"a": 30})
     samples = read_samples(tmp_path)
     assert samples is not None

@@ -15,7 +15,7 @@ def arm(name: str, hours: float | None) -> dict[str, Any]:
     return {"arm": name, "instructions": 100, "gpu_hours": hours}
 
 
-def test_instructions_and_gpu_hours_at_their_prices() -> None:
+def test_price_sums_instructions_and_gpu_hours() -> None:
     run = {"stages": STAGES, "price_per_instruction": 0.5, "price_per_gpu_hour": 3.0}
     spent = cost(run)
     assert spent["choosing_seconds"] == 1860.0 and spent["choosing_gpu_hours"] == 1.0
@@ -24,10 +24,10 @@ def test_instructions_and_gpu_hours_at_their_prices() -> None:
         "gpu_hours": 9.0,
         "total": 59.0,
     }
-    assert price(arm("random", 2.0), spent)["total"] == 56.0  # it need not be chosen
+    assert price(arm("random", 2.0), spent)["total"] == 56.0  # random needs no selection
 
 
-def test_without_a_price_or_a_gpu_nothing_is_made_up() -> None:
+def test_price_without_prices_or_gpu_is_none() -> None:
     none = {"instructions": None, "gpu_hours": None, "total": None}
     assert price(arm("final", 2.0), cost({"stages": STAGES})) == none
     spent = cost({"stages": {}, "price_per_instruction": 0.5, "price_per_gpu_hour": 3.0})

@@ -12,7 +12,7 @@ def write(path: Path, lines: list[str]) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_curves_are_those_of_the_logger(tmp_path: Path) -> None:
+def test_read_curves_matches_the_csv_logger(tmp_path: Path) -> None:
     rows = ["epoch,step,val_loss,train_loss", "0,0,,3.0", "0,1,,2.0", "0,1,5.0,", "0,1,,2.5"]
     write(tmp_path / "final" / "metrics.csv", [*rows, "1,2,,nan"])
     write(tmp_path / "losses" / "metrics.csv", ["step", "1"])
@@ -21,7 +21,7 @@ def test_curves_are_those_of_the_logger(tmp_path: Path) -> None:
     assert read_curves(tmp_path / "nowhere") == []
 
 
-def test_long_curves_are_averaged(tmp_path: Path) -> None:
+def test_read_curves_averages_long_curves(tmp_path: Path) -> None:
     lines = [f"0,{step},{step % 2}" for step in range(10 * POINTS)]
     write(tmp_path / "full" / "metrics.csv", ["epoch,step,train_loss", *lines])
     (curve,) = read_curves(tmp_path)

@@ -13,7 +13,7 @@ from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, read_samples
 from tests.eval.report.runs import write_samples
 
 
-def test_the_best_chosen_and_both_ends_of_the_rest(
+def test_read_gallery_shows_top_selected_and_extremes_of_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = write_samples(tmp_path, {"a": 100, "b": 60, "c": 3})
@@ -32,7 +32,9 @@ def test_the_best_chosen_and_both_ends_of_the_rest(
     assert found["chosen"] + found["left_out"] == 163 - (5 + 3 + 1)
 
 
-def test_many_tasks_share_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_gallery_of_many_tasks_limits_images_per_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_samples(tmp_path, {f"t{i}": 20 for i in range(10)})
     samples = read_samples(tmp_path)
     assert samples is not None
@@ -42,12 +44,12 @@ def test_many_tasks_share_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("size", [(1500, 8), (400, 2), (3, 600)])
-def test_an_elongated_image_has_a_thumbnail(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_thumbnails_of_elongated_images_exist(tmp_path: Path, size: tuple[int, int]) -> None:
     Image.new("RGB", size).save(tmp_path / "a.png")
     assert list(thumbnails(tmp_path, ["a.png"])) == ["a.png"]
 
 
-def test_thumbnails_are_small_and_what_is_broken_is_passed_over(tmp_path: Path) -> None:
+def test_thumbnails_are_small_and_skip_invalid_images(tmp_path: Path) -> None:
     Image.new("RGB", (400, 200), "red").save(tmp_path / "wide.jpg")
     Image.new("RGBA", (20, 30)).save(tmp_path / "tiny.png")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "wide.jpg").read_bytes()[:500])

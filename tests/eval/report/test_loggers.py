@@ -11,7 +11,7 @@ from presel_lightning.eval.report.loggers import log_report, markdown
 from tests.conftest import benchmark_arguments, fit_arguments
 
 
-def test_tensorboard_gets_tables_and_pictures(
+def test_tensorboard_logger_receives_tables_and_images(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("tensorboard", reason="needs tensorboard: the `test` extra")
@@ -34,7 +34,7 @@ def test_tensorboard_gets_tables_and_pictures(
     assert not (tmp_path / "csv").exists()  # it takes no pictures, and has the curves already
 
 
-def test_a_run_hands_its_report_to_the_configured_logger(pool_folder: Path, tmp_path: Path) -> None:
+def test_fit_logs_its_report_to_the_configured_logger(pool_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="needs tensorboard: the `test` extra")
     out, logs = tmp_path / "run", tmp_path / "tb"
     name = "lightning.pytorch.loggers.TensorBoardLogger"
@@ -49,7 +49,7 @@ def test_a_run_hands_its_report_to_the_configured_logger(pool_folder: Path, tmp_
     assert "report/untrained/tiny" in events.Tags()["scalars"]
 
 
-def test_wandb_gets_them_too(
+def test_wandb_logger_receives_tables_and_images(
     finished: Path, pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wandb = pytest.importorskip("wandb", reason="needs wandb, which no extra installs")
@@ -62,7 +62,7 @@ def test_wandb_gets_them_too(
     assert "report/map/shape" in logged
 
 
-def test_a_table_as_text_keeps_its_cells_apart() -> None:
+def test_markdown_table_escapes_cell_separators() -> None:
     rows: list[dict[str, object]] = [{"a": "x|y", "b": 0.123456}, {"a": None, "c": 2}]
     assert markdown(rows).splitlines() == [
         "| a | b | c |", "| --- | --- | --- |", "| x\\|y | 0.1235 |  |", "|  |  | 2 |"

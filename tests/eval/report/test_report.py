@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_figures_are_those_of_the_files(run: Path) -> None:
+def test_report_figures_match_the_run_files(run: Path) -> None:
     report, _ = report_of(run)
     arms = {row["arm"]: row for row in report["arms"]}
     assert list(arms) == ["final", "full", "random", "untrained"]
@@ -54,7 +54,7 @@ def test_figures_are_those_of_the_files(run: Path) -> None:
     assert report["seed"] == 7 and report["counts"]["pool"] == 480
 
 
-def test_signals_are_summed_up_rightly(run: Path) -> None:
+def test_report_signal_summary_matches_a_literal_mean(run: Path) -> None:
     report, _ = report_of(run)
     rows = pq.read_table(run / "signals" / "paired_loss.parquet").to_pylist()
     for found in report["losses"]:
@@ -72,7 +72,7 @@ def test_signals_are_summed_up_rightly(run: Path) -> None:
     assert len(scores["edges"]) == len(scores["chosen"]) + 1
 
 
-def test_gpu_hours_are_counted_on_gpus(run: Path) -> None:
+def test_report_gpu_hours_count_only_gpu_stages(run: Path) -> None:
     ledger = json.loads((run / "run.json").read_text())
     ledger["stages"]["final"] |= {"device": "cuda", "devices": 4, "seconds": 1800.0}
     write_json(run / "run.json", ledger)
@@ -98,7 +98,7 @@ def stage_cells(html: str) -> dict[str, list[str]]:
     return {first: rest for first, *rest in rows}
 
 
-def test_page_is_self_contained_and_escapes(run: Path) -> None:
+def test_report_page_is_self_contained_and_escaped(run: Path) -> None:
     report, html = report_of(run)
     page = Page(html)
     assert page.loads == [] and "@import" not in html and "url(" not in html
@@ -150,7 +150,7 @@ def without_irs(out: Path) -> None:
         (only_the_ledger, 0),
     ],
 )
-def test_a_partial_run_gives_a_smaller_page(
+def test_report_of_partial_run_omits_missing_charts(
     run: Path, change: Callable[[Path], None], charts: int
 ) -> None:
     change(run)
@@ -160,7 +160,7 @@ def test_a_partial_run_gives_a_smaller_page(
     assert page.tags[-1] == "script" and "None" not in page.text
 
 
-def test_an_arm_left_out_says_why(run: Path) -> None:
+def test_report_shows_why_an_arm_was_skipped(run: Path) -> None:
     for name in ("work/scores/full.json", "work/scores/random.json"):
         (run / name).unlink()
     table = json.loads((run / "benchmark.json").read_text())
@@ -179,14 +179,14 @@ def test_an_arm_left_out_says_why(run: Path) -> None:
     assert "[random]" not in report["verdict"][0]
 
 
-def test_a_waiting_run_says_what_it_waits_for(run: Path) -> None:
+def test_report_of_waiting_run_names_missing_instructions(run: Path) -> None:
     drop("benchmark.json")(run)
     write_json(run / "run.json", {"state": "waiting", "selector": "PreSel", "stages": {}})
     report, html = report_of(run)
     assert "waits for instructions" in report["verdict"][0] and "state: waiting" in html
 
 
-def test_summary_prints_table_and_verdict(run: Path) -> None:
+def test_print_summary_shows_table_and_verdict(run: Path) -> None:
     report, _ = report_of(run)
     console = Console(width=120, record=True, quiet=False, file=(run / "screen").open("w"))
     print_summary(run, console)
@@ -196,7 +196,7 @@ def test_summary_prints_table_and_verdict(run: Path) -> None:
     assert str(run / "report" / "index.html") in "".join(text.split())
 
 
-def test_many_tasks_are_all_in_the_table_and_few_in_the_charts(run: Path) -> None:
+def test_report_charts_show_only_the_largest_tasks(run: Path) -> None:
     with (run / "selection" / "tasks.csv").open("w", newline="") as handle:
         writer = csv.writer(handle)
         writer.writerow(TASK_COLUMNS)
@@ -210,7 +210,7 @@ def test_many_tasks_are_all_in_the_table_and_few_in_the_charts(run: Path) -> Non
     assert "the 24 largest tasks" in html
 
 
-def test_costs_are_stated_prices_times_use(run: Path) -> None:
+def test_report_costs_are_prices_times_usage(run: Path) -> None:
     ledger = json.loads((run / "run.json").read_text())
     ledger |= {"price_per_instruction": 0.25, "price_per_gpu_hour": 2.0}
     ledger["stages"]["final"] |= {"device": "cuda", "devices": 4, "seconds": 1800.0}
@@ -228,7 +228,7 @@ def test_costs_are_stated_prices_times_use(run: Path) -> None:
     ]
 
 
-def test_without_full_data_there_is_no_column_for_it(run: Path) -> None:
+def test_report_without_full_data_has_no_relative_column(run: Path) -> None:
     assert "relative %" in report_of(run)[1]
     table = json.loads((run / "benchmark.json").read_text())
     write_json(run / "benchmark.json", {a: {**row, "relative": None} for a, row in table.items()})
@@ -251,7 +251,7 @@ def keep(run: Path, name: str, arms: dict[str, dict[str, Any]]) -> None:
     write_json(run / "benchmark.json", table)
 
 
-def test_scores_of_any_unit_have_their_intervals(run: Path) -> None:
+def test_report_intervals_use_the_benchmarks_unit(run: Path) -> None:
     """As MME has them: points up to 2000, the mean over subtasks of what images came to."""
     tasks = ["count", "count", "scene", "scene"]
     credit = {"final": [1.0, 0.25, 1.0, 0.0], "random": [0.25, 0.0, 1.0, 0.0], "full": [1.0] * 4}
@@ -284,7 +284,7 @@ def keep_right_answers(run: Path, name: str, right: dict[str, list[float]]) -> N
     )
 
 
-def test_each_benchmark_stands_beside_full_data(run: Path) -> None:
+def test_report_shows_each_benchmark_relative_to_full_data(run: Path) -> None:
     right = {"final": [1.0, 1.0, 0.0, 0.0], "random": [1.0, 0.0, 0.0, 0.0], "full": [1.0] * 4}
     keep_right_answers(run, "vqa", right)
     report, html = report_of(run)
@@ -308,7 +308,7 @@ def test_each_benchmark_stands_beside_full_data(run: Path) -> None:
     ]
 
 
-def test_full_scores_from_elsewhere_are_the_yardstick(run: Path) -> None:
+def test_report_given_full_scores_are_the_denominator(run: Path) -> None:
     (run / "other.json").write_text('{"shapes": 50.0, "vqa": 80.0}')
     ledger = json.loads((run / "run.json").read_text())
     write_json(run / "run.json", {**ledger, "full_scores": str(run / "other.json")})

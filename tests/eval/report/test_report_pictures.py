@@ -17,7 +17,7 @@ def explored(html: str) -> Any:
     return json.loads(html.split('id="explore">')[1].split("</script>")[0])
 
 
-def test_map_and_gallery_are_in_the_page(tmp_path: Path) -> None:
+def test_report_page_embeds_map_and_gallery(tmp_path: Path) -> None:
     write_tasks(tmp_path, write_samples(tmp_path, {HOSTILE: 120, "b": 80}))
     write_ledger(tmp_path)
     page = write_report(tmp_path, tmp_path)
@@ -32,7 +32,7 @@ def test_map_and_gallery_are_in_the_page(tmp_path: Path) -> None:
     assert "could not be opened" not in html and "data:" not in json.dumps(report)
 
 
-def test_images_that_are_gone_are_told(tmp_path: Path) -> None:
+def test_report_missing_images_are_counted(tmp_path: Path) -> None:
     write_tasks(tmp_path, write_samples(tmp_path, {"a": 100}))
     write_ledger(tmp_path)
     (tmp_path / "images" / "3.jpg").unlink()
@@ -44,7 +44,7 @@ def test_images_that_are_gone_are_told(tmp_path: Path) -> None:
     assert explored(html)["pictures"] == []
 
 
-def test_a_finished_run_has_intervals_curves_and_images(finished: Path) -> None:
+def test_finished_run_report_has_intervals_curves_and_images(finished: Path) -> None:
     report = json.loads((finished / "report" / "report.json").read_text())
     html = (finished / "report" / "index.html").read_text()
     arms = {row["arm"]: row for row in report["arms"]}

@@ -27,7 +27,7 @@ def taken(run: Path, task: str) -> dict[str, float | None]:
     return {r["uid"]: r["score"] for r in rows if r["selected"] and r["task"] == task}
 
 
-def test_counts_are_those_of_sets(runs: tuple[Path, Path]) -> None:
+def test_compare_selections_counts_match_set_operations(runs: tuple[Path, Path]) -> None:
     found = compare_selections(*runs)
     shared = 0
     for row in found["tasks"]:
@@ -44,12 +44,14 @@ def test_counts_are_those_of_sets(runs: tuple[Path, Path]) -> None:
     assert 0 < found["jaccard"] < 1
 
 
-def test_a_selection_is_equal_to_itself(runs: tuple[Path, Path]) -> None:
+def test_compare_selections_with_itself_has_jaccard_one(runs: tuple[Path, Path]) -> None:
     found = compare_selections(runs[0], runs[0])
     assert found["jaccard"] == 1.0 and not any(row["only_one"] for row in found["tasks"])
 
 
-def test_pools_and_tasks_may_differ(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_compare_selections_of_different_pools_is_reported(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
     write_samples(tmp_path / "three", {"b": 50, "c": 20})
     found = compare_selections(runs[0], tmp_path / "three")
     assert [row["task"] for row in found["tasks"]] == ["a", "b", "c"]
@@ -57,7 +59,7 @@ def test_pools_and_tasks_may_differ(runs: tuple[Path, Path], tmp_path: Path) -> 
     assert any(not e["in_other_pool"] for e in found["tasks"][0]["only_one"])
 
 
-def test_the_command_writes_a_page(
+def test_report_diff_writes_page_and_json(
     runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", "--diff", *map(str, runs)]) == 0
@@ -71,7 +73,7 @@ def test_the_command_writes_a_page(
     assert elsewhere.is_file()
 
 
-def test_images_that_are_gone_are_said_to_be(runs: tuple[Path, Path]) -> None:
+def test_report_diff_missing_images_are_reported(runs: tuple[Path, Path]) -> None:
     for run in runs:
         for image in (run / "images").iterdir():
             image.unlink()
@@ -90,7 +92,7 @@ def test_images_that_are_gone_are_said_to_be(runs: tuple[Path, Path]) -> None:
         (["--diff", "{one}"], "--diff needs 2 values after it"),
     ],
 )
-def test_mistakes(
+def test_report_diff_invalid_arguments_exit_with_2(
     runs: tuple[Path, Path], words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = [word.format(one=runs[0], two=runs[1]) for word in words]
@@ -98,7 +100,7 @@ def test_mistakes(
     assert message in capsys.readouterr().err
 
 
-def test_a_selection_without_scores_is_compared_too(runs: tuple[Path, Path]) -> None:
+def test_compare_selections_without_scores_is_accepted(runs: tuple[Path, Path]) -> None:
     path = runs[1] / "selection" / "selection.parquet"
     table = pq.read_table(path)
     empty = pa.nulls(len(table), pa.float64())

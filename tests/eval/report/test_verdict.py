@@ -1,4 +1,4 @@
-"""What is said of the figures of a run."""
+"""The verdict on the figures of a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from presel_lightning.eval.report.verdict import verdict
 from tests.eval.report.runs import ARM_TASKS, mean, report_of, write_run
 
 
-def test_a_loss_is_said_plainly(tmp_path: Path) -> None:
+def test_verdict_of_a_lower_score_states_no_difference(tmp_path: Path) -> None:
     write_run(tmp_path)
     report, _ = report_of(tmp_path)
     gap = mean(ARM_TASKS["random"]) - mean(ARM_TASKS["final"])
@@ -60,7 +60,7 @@ def row(arm: str, scores: dict[str, float | None], relative: float | None = None
         ),
     ],
 )
-def test_verdicts(rows: list[dict[str, Any]], said: str) -> None:
+def test_verdict_matches_the_scores(rows: list[dict[str, Any]], said: str) -> None:
     assert re.search(said, " ".join(verdict(done(rows))))
 
 
@@ -81,14 +81,12 @@ LEAD = {"benchmarks": ["a", "b"], "ours": 97.9, "theirs": 95.7, "difference": 2.
         (0.5, 4.0, "beat random choice .* by 2.2 points of relative performance .97.9 % against"),
     ],
 )
-def test_relative_performance_beats_beyond_its_interval_only(
-    low: float, high: float, said: str
-) -> None:
+def test_verdict_claims_a_win_only_beyond_the_interval(low: float, high: float, said: str) -> None:
     lead = {**LEAD, "low": low, "high": high, "without": []}
     assert re.search(said, " ".join(verdict(done(TWO, relative_to_random=lead))))
 
 
-def test_without_credits_benchmarks_are_counted() -> None:
+def test_verdict_without_credits_counts_benchmarks() -> None:
     lead = {**LEAD, "low": None, "high": None, "without": ["b"]}
     paired = [{"benchmark": "a", "against": "random", "low": 0.5, "high": 1.5, "n": 9}]
     said = " ".join(verdict(done(TWO, relative_to_random=lead, paired=paired)))
@@ -98,7 +96,7 @@ def test_without_credits_benchmarks_are_counted() -> None:
     assert "beat" not in said
 
 
-def test_a_random_choice_that_was_left_out_says_why() -> None:
+def test_verdict_names_why_the_random_arm_was_skipped() -> None:
     left_out = {**row("random", {}), "left_out": "72 of its 80 images have no instruction"}
     said = " ".join(verdict(done([row("final", {"b": 60.0}), left_out])))
     assert "72 of its 80 images have no instruction" in said and "baselines" not in said

@@ -1,4 +1,4 @@
-"""Cross-fitting on the reference split: nobody is scored by a model that was tuned on it."""
+"""Cross-fitting on the reference split: no sample is scored by a model tuned on it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.data import Pool, load_pool
 from presel_lightning.loading.datasets import PairSet
 from presel_lightning.loading.encoders import encoder_of
-from presel_lightning.recipe.passes.base import halves_of
+from presel_lightning.recipe.passes.held_out_loss import halves_of
 from presel_lightning.tasks import FineTune
 from tests.conftest import fit_arguments
 
@@ -66,7 +66,7 @@ def stages(out: Path) -> dict[str, dict[str, Any]]:
 
 
 def predicted(checkpoint: str | Path, pool: Pool, uids: np.ndarray) -> Rows:
-    """What a model says of each sample by itself, without Trainer, blocks or padding."""
+    """Losses and correctness of each sample alone, without Trainer, blocks or padding."""
     module = FineTune(checkpoint=str(checkpoint), tune="none", dtype="float32")
     module.configure_model()
     module.eval()
@@ -79,7 +79,7 @@ def predicted(checkpoint: str | Path, pool: Pool, uids: np.ndarray) -> Rows:
     return found
 
 
-def test_halves_part_every_task_of_the_reference_split(
+def test_held_out_halves_split_every_reference_task(
     out: Path, pool: Pool, halves: tuple[np.ndarray, np.ndarray]
 ) -> None:
     one, other = map(set, halves)
@@ -90,7 +90,7 @@ def test_halves_part_every_task_of_the_reference_split(
     assert [stages(out)[f"held_out_{h}"]["samples"] for h in "ab"] == [len(one), len(other)]
 
 
-def test_each_half_is_scored_by_the_model_of_the_other(
+def test_held_out_half_is_scored_by_the_other_halfs_model(
     out: Path, pool: Pool, halves: tuple[np.ndarray, np.ndarray]
 ) -> None:
     rows = stored(out)
@@ -108,14 +108,14 @@ def test_each_half_is_scored_by_the_model_of_the_other(
         assert known < np.mean([rows[uid]["loss"] for uid in own])
 
 
-def test_the_start_is_the_model_before_any_instruction(out: Path, pool: Pool) -> None:
+def test_held_out_start_loss_is_that_of_the_base_model(out: Path, pool: Pool) -> None:
     rows = stored(out)
     for uid, losses in predicted("quickstart", pool, reference(out)).items():
         assert rows[uid]["start_loss"] == pytest.approx(losses["loss_with_question"], rel=1e-4)
         assert rows[uid]["loss"] != rows[uid]["start_loss"]
 
 
-def test_they_are_made_anew_where_the_pass_computes_in_another_precision(
+def test_held_out_losses_are_recomputed_in_another_dtype(
     out: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     out = shutil.copytree(out, tmp_path / "run")

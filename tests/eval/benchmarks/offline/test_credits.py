@@ -34,7 +34,9 @@ def details(name: str, **arms: Score) -> dict[str, dict[str, Any]]:
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_credits_give_the_score(benchmark: OfflineBenchmark, data: st.DataObject) -> None:
+def test_item_credits_reproduce_the_score_and_its_interval(
+    benchmark: OfflineBenchmark, data: st.DataObject
+) -> None:
     right = [item.answer for item in benchmark.items()]
     said = [data.draw(st.sampled_from([answer, *SAID])) for answer in right]
     score = benchmark.score(said)
@@ -53,13 +55,13 @@ def test_credits_give_the_score(benchmark: OfflineBenchmark, data: st.DataObject
     )
 
 
-def test_all_right_is_full_credit(benchmark: OfflineBenchmark) -> None:
+def test_all_correct_answers_score_the_maximum(benchmark: OfflineBenchmark) -> None:
     score = benchmark.score([item.answer for item in benchmark.items()])
     assert score.score == score.scale == MOST.get(benchmark.column, 100.0)
     assert score_intervals(details("b", final=score))["final"]["b"][1] == score.scale
 
 
-def test_other_questions_are_not_paired(benchmark: OfflineBenchmark) -> None:
+def test_paired_intervals_skip_different_items(benchmark: OfflineBenchmark) -> None:
     score = benchmark.score([item.answer for item in benchmark.items()])
     found = details("b", final=score, full=score)
     assert score.item_ids is not None and len(paired_intervals(found)) == 1

@@ -1,4 +1,4 @@
-"""Through the front door, with the shipped model."""
+"""`evaluate` from the command line, with the shipped model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ def evaluate(benchmarks: list[dict[str, object]], out: Path) -> int:
     return main(["evaluate", *arguments, "--benchmarks", json.dumps(benchmarks)])
 
 
-def test_short_and_full_class_names(pope: Path, mmbench: Path, gqa: Path, tmp_path: Path) -> None:
+def test_evaluate_accepts_short_and_full_class_names(
+    pope: Path, mmbench: Path, gqa: Path, tmp_path: Path
+) -> None:
     specs: list[dict[str, object]] = [
         {
             "class_path": "presel_lightning.eval.benchmarks.offline.POPE",
@@ -46,7 +48,7 @@ def test_short_and_full_class_names(pope: Path, mmbench: Path, gqa: Path, tmp_pa
     )
 
 
-def test_a_missing_file_ends_the_run_at_once(
+def test_evaluate_missing_benchmark_file_exits_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing: dict[str, object] = {
@@ -67,7 +69,7 @@ def test_a_missing_file_ends_the_run_at_once(
         ("liuhaotian/llava-v1.5-7b", "evaluate-llava-v1.5-7b"),
     ],
 )
-def test_the_folder_is_named_after_the_checkpoint(
+def test_evaluate_folder_is_named_after_the_checkpoint(
     checkpoint: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("runs/quickstart/models/final", "runs/quickstart/models/full", "tuned"):

@@ -9,7 +9,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.offline import GQA
 
 
-def test_asked_as_llava_asks(gqa: Path) -> None:
+def test_gqa_questions_match_llava(gqa: Path) -> None:
     items = GQA(str(gqa)).items()
     assert [(i.uid, i.task, i.image.name, i.answer) for i in items] == [
         ("201307251", "verify", "n161313.jpg", "no"),
@@ -21,7 +21,7 @@ def test_asked_as_llava_asks(gqa: Path) -> None:
     )
 
 
-def test_scores_by_hand(gqa: Path) -> None:
+def test_gqa_score_matches_a_hand_computation(gqa: Path) -> None:
     score = GQA(str(gqa)).score(["No.", "the woman", "Fire hydrant"])
     assert score.score == pytest.approx(200 / 3) and score.n == 3
     assert score.tasks == pytest.approx({"query": 50, "verify": 100})
@@ -29,7 +29,7 @@ def test_scores_by_hand(gqa: Path) -> None:
         GQA(str(gqa)).score(["no"])
 
 
-def test_constructing_reads_nothing() -> None:
+def test_gqa_constructor_reads_no_file() -> None:
     benchmark = GQA("nowhere.json")
     assert benchmark.name == "GQA"
     with pytest.raises(UserError, match=r"nowhere.json: no such file; `questions` should be testd"):
@@ -46,13 +46,13 @@ def test_constructing_reads_nothing() -> None:
         ('{"1": 5}', "a record without dict `types`"),
     ],
 )
-def test_other_layouts_are_refused(gqa: Path, content: str, what: str) -> None:
+def test_gqa_invalid_layout_raises_user_error(gqa: Path, content: str, what: str) -> None:
     gqa.write_text(content)
     with pytest.raises(UserError, match=rf"benchmark GQA: .*questions.json: {what}"):
         GQA(str(gqa)).items()
 
 
-def test_a_benchmark_must_be_whole(gqa: Path) -> None:
+def test_gqa_invalid_or_missing_images_raise_user_error(gqa: Path) -> None:
     (gqa.parent / "images" / "n161313.jpg").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"1 of 2 images.*n161313.jpg: not_an_image"):
         GQA(str(gqa)).items()
@@ -60,7 +60,7 @@ def test_a_benchmark_must_be_whole(gqa: Path) -> None:
         GQA(str(gqa), image_root=str(gqa.parent / "elsewhere")).items()
 
 
-def test_images_may_not_leave_the_root(gqa: Path) -> None:
+def test_gqa_image_outside_the_root_raises_user_error(gqa: Path) -> None:
     content = json.loads(gqa.read_text())
     content["201307251"]["imageId"] = "../../n161313"
     gqa.write_text(json.dumps(content))
@@ -68,7 +68,7 @@ def test_images_may_not_leave_the_root(gqa: Path) -> None:
         GQA(str(gqa)).items()
 
 
-def test_fingerprint_follows_content_and_not_place(gqa: Path, tmp_path: Path) -> None:
+def test_gqa_fingerprint_depends_on_content_not_path(gqa: Path, tmp_path: Path) -> None:
     known = GQA(str(gqa)).fingerprint()
     elsewhere = gqa.parent.rename(tmp_path / "moved") / gqa.name
     assert GQA(str(elsewhere)).fingerprint() == known == json.loads(json.dumps(known))

@@ -14,7 +14,7 @@ from presel_lightning.eval.benchmarks.offline import MMBench
 from presel_lightning.eval.benchmarks.offline.mmbench import option_of, rotations
 
 
-def test_asked_in_every_rotation(mmbench: Path, tmp_path: Path) -> None:
+def test_mmbench_items_hold_every_option_rotation(mmbench: Path, tmp_path: Path) -> None:
     items = MMBench(str(mmbench)).items()
     assert [(item.uid, item.answer) for item in items] == [
         ("241-B", "B"),
@@ -33,7 +33,7 @@ def test_asked_in_every_rotation(mmbench: Path, tmp_path: Path) -> None:
     assert items[0].image.is_relative_to(tmp_path / "cache") and items[0].image.is_file()
 
 
-def test_right_only_in_all_rotations(mmbench: Path) -> None:
+def test_mmbench_counts_only_answers_correct_in_all_rotations(mmbench: Path) -> None:
     benchmark = MMBench(str(mmbench))
     score = benchmark.score(["B", "A", "A", "A", "B"])
     assert score.n == 2 and score.score == 50
@@ -57,24 +57,24 @@ def test_right_only_in_all_rotations(mmbench: Path) -> None:
         ("", None),
     ],
 )
-def test_answers_are_read_without_a_judge(answer: str, letter: str | None) -> None:
+def test_option_of_parses_answers_without_a_judge(answer: str, letter: str | None) -> None:
     assert option_of(answer, ("red", "blue", "green")) == letter
 
 
-def test_rotations_follow_the_right_option() -> None:
+def test_rotations_track_the_correct_option() -> None:
     for options, answer in rotations(("w", "x", "y", "z"), "C"):
         assert options["ABCD".index(answer)] == "y"
     assert len(set(rotations(("w", "x", "y", "z"), "C"))) == 4
 
 
-def test_the_chinese_request(mmbench: Path) -> None:
+def test_mmbench_cn_uses_the_chinese_prompt(mmbench: Path) -> None:
     benchmark = MMBench(str(mmbench), language="cn")
     assert benchmark.name == "MMB-cn"
     assert benchmark.items()[0].question.endswith("B. two\n请直接回答选项字母。")
     assert benchmark.fingerprint() != MMBench(str(mmbench), name="MMB-cn").fingerprint()
 
 
-def test_photographs_fit_into_a_cell(mmbench: Path) -> None:
+def test_mmbench_reads_cells_larger_than_the_csv_limit(mmbench: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, "PNG")
@@ -86,7 +86,7 @@ def test_photographs_fit_into_a_cell(mmbench: Path) -> None:
     assert csv.field_size_limit() == limit
 
 
-def test_a_split_without_answers_is_refused(mmbench: Path) -> None:
+def test_mmbench_split_without_answers_raises_user_error(mmbench: Path) -> None:
     mmbench.write_text(mmbench.read_text().replace("two\t\t\tB\t", "two\t\t\t\t"))
     with pytest.raises(UserError, match="row 241 has no answer among its options"):
         MMBench(str(mmbench)).items()
@@ -102,7 +102,9 @@ def test_a_split_without_answers_is_refused(mmbench: Path) -> None:
         ("\t241\t", "\tAAAA\t", "not_an_image"),
     ],
 )
-def test_other_layouts_are_refused(mmbench: Path, old: str, new: str, what: str) -> None:
+def test_mmbench_invalid_layout_raises_user_error(
+    mmbench: Path, old: str, new: str, what: str
+) -> None:
     mmbench.write_text(mmbench.read_text().replace(old, new))
     with pytest.raises(UserError, match=what):
         MMBench(str(mmbench)).items()

@@ -9,7 +9,7 @@ from presel_lightning.eval.benchmarks.offline import MME
 from presel_lightning.eval.benchmarks.offline.mme import yes_or_no
 
 
-def test_asked_as_llava_asks(mme: Path) -> None:
+def test_mme_questions_match_llava(mme: Path) -> None:
     items = MME(str(mme)).items()
     assert len(items) == 30  # fourteen subtasks, one with two images, two questions each
     assert items[0].question == ("Is this red?\nAnswer the question using a single word or phrase.")
@@ -18,7 +18,7 @@ def test_asked_as_llava_asks(mme: Path) -> None:
     assert places["position"] == "position/0001.jpg" and places["count"] == "count/images/0001.png"
 
 
-def test_scores_by_hand(mme: Path) -> None:
+def test_mme_score_matches_a_hand_computation(mme: Path) -> None:
     benchmark = MME(str(mme))
     said = [item.answer for item in benchmark.items()]
     assert benchmark.score(said).score == 2000
@@ -39,24 +39,24 @@ def test_scores_by_hand(mme: Path) -> None:
     ("answer", "read"),
     [("Yes", "yes"), ("no.", "no"), ("Yes, it is", "yes"), ("It is no", "other"), ("nope", "no")],
 )
-def test_answers_are_read_as_published(answer: str, read: str) -> None:
+def test_yes_or_no_parses_answers_as_published(answer: str, read: str) -> None:
     assert yes_or_no(answer) == read
 
 
-def test_a_missing_subtask_is_named(mme: Path) -> None:
+def test_mme_missing_subtask_is_named(mme: Path) -> None:
     for path in (mme / "OCR").rglob("*.txt"):
         path.unlink()
     with pytest.raises(UserError, match="OCR: no text file with questions"):
         MME(str(mme)).items()
 
 
-def test_an_image_has_two_questions(mme: Path) -> None:
+def test_mme_image_without_two_questions_raises_user_error(mme: Path) -> None:
     (mme / "existence" / "0001.txt").write_text("Is this red? Please answer yes or no.\tYes\n")
     with pytest.raises(UserError, match=r"0001.txt: not two lines of question, tab, answer"):
         MME(str(mme)).items()
 
 
-def test_a_question_without_image_is_named(mme: Path) -> None:
+def test_mme_question_without_image_is_named(mme: Path) -> None:
     (mme / "existence" / "0002.jpg").unlink()
     with pytest.raises(UserError, match=r"0002.txt: no image of that name"):
         MME(str(mme)).items()

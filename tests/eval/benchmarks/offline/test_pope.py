@@ -10,7 +10,7 @@ from presel_lightning.eval.benchmarks.offline import POPE
 from presel_lightning.eval.benchmarks.offline.pope import says_yes
 
 
-def test_asked_as_llava_asks(pope: Path) -> None:
+def test_pope_questions_match_llava(pope: Path) -> None:
     items = POPE(str(pope)).items()
     assert len(items) == 12 and [item.task for item in items[::4]] == [
         "random",
@@ -24,7 +24,7 @@ def test_asked_as_llava_asks(pope: Path) -> None:
     assert items[3].image.name == "COCO_val2014_000000000002.jpg" and items[3].image.is_file()
 
 
-def test_scores_by_hand(pope: Path) -> None:
+def test_pope_score_matches_a_hand_computation(pope: Path) -> None:
     # labels yes yes no no; TP 2 FP 1, then TP 1 FP 0 FN 1, then never yes
     said = ["yes", "Yes, it is.", "Yes", "no", "yes", "No.", "no", "There is not", *["no"] * 4]
     score = POPE(str(pope)).score(said)
@@ -52,17 +52,17 @@ def test_scores_by_hand(pope: Path) -> None:
         ("", True),
     ],
 )
-def test_answers_are_read_as_published(answer: str, yes: bool) -> None:
+def test_pope_answer_parsing_matches_the_published_rules(answer: str, yes: bool) -> None:
     assert says_yes(answer) is yes
 
 
-def test_what_is_missing_is_named(pope: Path) -> None:
+def test_pope_missing_category_file_is_named(pope: Path) -> None:
     (pope / "coco_pope_popular.json").unlink()
     with pytest.raises(UserError, match=r"POPE: .*0 files are called \*_pope_popular.json"):
         POPE(str(pope)).items()
 
 
-def test_a_faulty_label_is_named(pope: Path) -> None:
+def test_pope_invalid_label_is_named(pope: Path) -> None:
     record = {"question_id": 1, "image": "x.jpg", "text": "Is there?", "label": "maybe"}
     (pope / "coco_pope_random.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="label 'maybe'"):

@@ -12,7 +12,7 @@ from presel_lightning.eval.benchmarks.offline import TextVQA
 from presel_lightning.eval.benchmarks.offline.vqa_answer import normalise_vqa, soft_accuracy
 
 
-def test_asked_with_ocr_tokens(textvqa: Path) -> None:
+def test_textvqa_questions_hold_ocr_tokens(textvqa: Path) -> None:
     items = TextVQA(str(textvqa)).items()
     assert items[0].question == (
         "what is the brand of this camera?\nReference OCR token: DAKOTA, DIGITAL\n"
@@ -24,7 +24,7 @@ def test_asked_with_ocr_tokens(textvqa: Path) -> None:
     assert items[1].image.name == "003a8ae2ef43b901.jpg" and items[1].answer == "noon"
 
 
-def test_asked_without(textvqa: Path) -> None:
+def test_textvqa_without_ocr_asks_the_bare_question(textvqa: Path) -> None:
     (textvqa.parent / "llava_textvqa_val_v051_ocr.jsonl").unlink()
     with pytest.raises(UserError, match=r"ocr.jsonl: no such file.*`ocr: null` asks without"):
         TextVQA(str(textvqa)).items()
@@ -34,11 +34,11 @@ def test_asked_without(textvqa: Path) -> None:
     )
 
 
-def test_scores_by_hand(textvqa: Path) -> None:
-    # ten of ten; three of ten agree: 3 x 2/3 + 7 x 1 over ten; the possessive is set apart alike
+def test_textvqa_score_matches_a_hand_computation(textvqa: Path) -> None:
+    # ten of ten; three of ten match: 3 x 2/3 + 7 x 1 over ten; the possessive is set apart alike
     score = TextVQA(str(textvqa)).score(["Dakota.", "10:10", "dog's bowl"])
     assert score.score == pytest.approx(100 * (1 + 0.9 + 1) / 3) and score.n == 3
-    # two people said ten, which is 10
+    # two annotators answered ten, which is 10
     assert TextVQA(str(textvqa)).score(["x", "10", "x"]).score == pytest.approx(100 * 0.6 / 3)
 
 
@@ -57,7 +57,7 @@ def test_scores_by_hand(textvqa: Path) -> None:
         ("the", ""),
     ],
 )
-def test_normal_form(text: str, normal: str) -> None:
+def test_normalise_vqa_matches_the_published_rules(text: str, normal: str) -> None:
     assert normalise_vqa(text) == normal
 
 
@@ -69,14 +69,14 @@ def test_soft_accuracy_is_the_mean_over_nine_of_ten(agreeing: int) -> None:
     assert soft_accuracy("Yes", people) == pytest.approx(expected)
 
 
-def test_every_question_needs_its_prompt(textvqa: Path) -> None:
+def test_textvqa_question_without_prompt_raises_user_error(textvqa: Path) -> None:
     prompts = textvqa.parent / "llava_textvqa_val_v051_ocr.jsonl"
     prompts.write_text("\n".join(prompts.read_text().splitlines()[:2]))
     with pytest.raises(UserError, match="no prompt for question 34604 of 00c359f294f7dcd9"):
         TextVQA(str(textvqa)).items()
 
 
-def test_ten_answers_are_needed(textvqa: Path) -> None:
+def test_textvqa_question_without_ten_answers_raises_user_error(textvqa: Path) -> None:
     content = json.loads(textvqa.read_text())
     content["data"][1]["answers"].pop()
     textvqa.write_text(json.dumps(content))
@@ -84,6 +84,6 @@ def test_ten_answers_are_needed(textvqa: Path) -> None:
         TextVQA(str(textvqa)).items()
 
 
-def test_ocr_tokens_are_part_of_the_fingerprint(textvqa: Path) -> None:
+def test_textvqa_fingerprint_depends_on_ocr_tokens(textvqa: Path) -> None:
     with_tokens, without = TextVQA(str(textvqa)), TextVQA(str(textvqa), ocr=None)
     assert with_tokens.fingerprint() == TextVQA(str(textvqa)).fingerprint() != without.fingerprint()
