@@ -170,7 +170,7 @@ weights = st.lists(st.floats(0, 9), min_size=1, max_size=40).filter(any)
     world=st.integers(1, 3),
     epoch=st.integers(0, 2),
 )
-def test_draws_are_those_of_one_generator_on_any_number_of_ranks(
+def test_drawn_epoch_matches_one_generator_on_any_number_of_ranks(
     chances: list[float], n_texts: int, size: int, world: int, epoch: int
 ) -> None:
     n, p = len(chances), np.array(chances)
@@ -189,7 +189,7 @@ def test_draws_are_those_of_one_generator_on_any_number_of_ranks(
     assert len(samplers[0]) == len(GlobalBatchSampler(lengths, size, 5, 0, world))
 
 
-def test_a_cluster_of_weight_3_is_drawn_three_times_as_often_as_one_of_weight_1() -> None:
+def test_cluster_of_weight_3_is_drawn_three_times_as_often_as_weight_1() -> None:
     """In one epoch on two ranks; a sample of weight 0 is never drawn."""
     chances = np.repeat([3.0, 1.0, 0.0], [6000, 6000, 6000])
     ranks = [
@@ -208,7 +208,7 @@ def test_a_cluster_of_weight_3_is_drawn_three_times_as_often_as_one_of_weight_1(
     assert counts.var() == pytest.approx(2.25, rel=0.1)
 
 
-def test_each_epoch_is_another_draw() -> None:
+def test_drawn_epochs_differ_and_repeat_by_number() -> None:
     sampler = GlobalBatchSampler(np.ones(50), 8, 0, 0, 1, chances=np.arange(1.0, 51))
     epochs = []
     for epoch in (0, 1, 0):

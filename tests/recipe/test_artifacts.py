@@ -61,7 +61,7 @@ def test_tasks_csv_shows_only_irs_of_the_same_reference_model(
     assert told == [known, nothing, nothing, known]
 
 
-def test_weight_that_another_run_wrote_is_not_kept(pool_folder: Path, tmp_path: Path) -> None:
+def test_write_llava_drops_the_weight_of_another_run(pool_folder: Path, tmp_path: Path) -> None:
     """Annotations may be a `selected.json`; what lies under `presel` is ours to write."""
     records = json.loads((pool_folder / "train.json").read_text())[:4]
     for number, record in enumerate(records):

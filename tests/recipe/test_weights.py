@@ -77,7 +77,7 @@ def fit_from_file(pool_folder: Path, out: Path, *more: str) -> int:
     return main(fit_arguments(pool_folder, out, *more))
 
 
-def test_weights_reach_the_files_of_the_selection(states: dict[str, State]) -> None:
+def test_weighted_selection_writes_weights_to_its_files(states: dict[str, State]) -> None:
     found = states["loss"]
     weights = [PATTERN[row % 3] if row < BUDGET else 1.0 for row in range(len(found.rows))]
     assert [row["weight"] for row in found.rows] == weights
@@ -99,13 +99,15 @@ def test_weighted_fit_trains_another_adapter(mode: str, states: dict[str, State]
     assert not any(equal(found, other) for other in (plain, *others))
 
 
-def test_mode_of_weights_does_not_matter_where_all_are_1(states: dict[str, State]) -> None:
+def test_fit_with_weights_of_1_is_reused_in_either_mode(states: dict[str, State]) -> None:
     one, other = states["unweighted"].stages, states["unweighted again"].stages
     assert one["final"] == other["final"] and "weights" not in one["final"]
 
 
 @pytest.mark.parametrize("name", ["kept.json", "selection.csv"])
-def test_from_file_reads_the_weights_back(name: str, states: dict[str, State]) -> None:
+def test_from_file_reads_weights_back_and_reuses_the_fit(
+    name: str, states: dict[str, State]
+) -> None:
     """The fit of the run that wrote them is then there already."""
     found, known = states[name], states["loss"]
     assert found.records == known.records
@@ -113,7 +115,7 @@ def test_from_file_reads_the_weights_back(name: str, states: dict[str, State]) -
     assert found.stages["final"] == known.stages["final"]
 
 
-def test_weights_of_0_are_refused_in_one_line(
+def test_fit_with_weights_of_0_exits_2_naming_the_selector(
     pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert fit(pool_folder, tmp_path / "run", pattern=[0.0]) == 2
@@ -123,7 +125,7 @@ def test_weights_of_0_are_refused_in_one_line(
     assert not (tmp_path / "run" / "selection" / "selection.parquet").exists()
 
 
-def test_baselines_of_a_weighted_selection_are_unweighted(
+def test_baselines_beside_a_weighted_selection_are_unweighted(
     pool_folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"

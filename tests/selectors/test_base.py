@@ -34,14 +34,14 @@ def select(pair: Pair, budget: int, selector: Weighted) -> Any:
         ({"missing": 1}, r"weights of shape \(19,\) for 20 selected samples"),
     ],
 )
-def test_select_with_unusable_weights_names_the_selector(
+def test_select_with_unusable_weights_raises_user_error_naming_the_selector(
     options: dict[str, Any], fault: str, pair: Pair
 ) -> None:
     with pytest.raises(UserError, match=f"selector Weighted returned {fault}"):
         select(pair, 20, Weighted(**options))
 
 
-def test_select_of_nothing_needs_no_weight(pair: Pair) -> None:
+def test_select_of_no_sample_accepts_no_weight(pair: Pair) -> None:
     assert select(pair, 0, Weighted([0.0])).weights.tolist() == []
 
 

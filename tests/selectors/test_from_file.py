@@ -68,7 +68,9 @@ FORMS = ["selected.json", "own fields", "table", "reversed table"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_weights_of_a_file_come_with_its_samples(form: str, pool: Pool, tmp_path: Path) -> None:
+def test_from_file_with_weights_returns_them_with_its_samples(
+    form: str, pool: Pool, tmp_path: Path
+) -> None:
     known = dict(zip(pool.uid[5:9], [2.5, 1.0, 0.0, 1e-3], strict=True))
     lines = [f"{number},{uid},{known[uid]!r}" for number, uid in enumerate(known)]
     texts = {
@@ -89,14 +91,14 @@ def test_weights_of_a_file_come_with_its_samples(form: str, pool: Pool, tmp_path
 
 
 @pytest.mark.parametrize("text", ["uid\n{0}\n{1}\n", "uid,weight\n{0},\n{1},1\n", "{0} {1}"])
-def test_a_list_without_weights_is_named_as_before(text: str, pool: Pool, tmp_path: Path) -> None:
+def test_fingerprint_of_unweighted_list_is_its_names(text: str, pool: Pool, tmp_path: Path) -> None:
     """So that what was selected by it is not selected again."""
     (tmp_path / "list").write_text(text.format(*pool.uid[:2]))
     assert weights(tmp_path / "list", pool) == dict.fromkeys(pool.uid[:2], 1.0)
     assert FromFile(str(tmp_path / "list")).fingerprint() == pool.uid[:2].tolist()
 
 
-def test_a_changed_weight_changes_the_fingerprint(pool: Pool, tmp_path: Path) -> None:
+def test_fingerprint_after_changed_weight_differs(pool: Pool, tmp_path: Path) -> None:
     found = []
     for weight in ("1", "2", "3"):
         (tmp_path / "list").write_text(f"uid,weight\n{pool.uid[0]},{weight}\n")
@@ -104,12 +106,12 @@ def test_a_changed_weight_changes_the_fingerprint(pool: Pool, tmp_path: Path) ->
     assert len(set(found)) == 3
 
 
-def test_a_weight_that_is_no_number_is_refused(pool: Pool, tmp_path: Path) -> None:
+def test_from_file_with_text_as_weight_raises_user_error(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "list").write_text(f"uid,weight\n{pool.uid[0]},heavy\n")
     with pytest.raises(UserError, match=r"init_args\.path .*list: a weight is no number.*heavy"):
         weights(tmp_path / "list", pool)
 
 
-def test_of_a_sample_named_twice_the_first_weight_counts(pool: Pool, tmp_path: Path) -> None:
+def test_from_file_naming_a_sample_twice_takes_the_first_weight(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "list").write_text("uid,weight\n{0},2\n{0},3\n".format(pool.uid[0]))
     assert weights(tmp_path / "list", pool) == {pool.uid[0]: 2.0}

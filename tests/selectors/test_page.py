@@ -15,9 +15,9 @@ from tests.conftest import fit_arguments
 PAGE = Path(__file__).parents[2] / "docs" / "selectors.md"
 
 
-def block(language: str) -> str:
-    """The code block of a language in the part on adding a selector."""
-    part = PAGE.read_text(encoding="utf-8").split("\n## Add a selector\n")[1]
+def block(language: str, title: str = "Add a selector") -> str:
+    """The code block of a language in a part of the page."""
+    part = PAGE.read_text(encoding="utf-8").split(f"\n## {title}\n")[1].split("\n## ")[0]
     found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", part, re.MULTILINE | re.DOTALL)
     assert len(found) == 1
     return textwrap.dedent(found[0][1])
@@ -36,6 +36,21 @@ def test_documented_selector_runs_from_file_and_config(
     chosen = [row["score"] for row in rows if row["selected"]]
     left = [row["score"] for row in rows if not row["selected"]]
     assert len(chosen) == round(0.25 * len(rows)) and min(chosen) >= max(left)
+
+
+def test_documented_selector_with_weights_writes_them(
+    pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_weights.py").write_text(block("python", "Training weights"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    out = tmp_path / "run"
+    arguments = fit_arguments(pool_folder, out, "--selector", "my_weights.HeavyTails")
+    assert main(["select", *arguments[1:]]) == 0
+    rows = pq.read_table(out / "selection" / "selection.parquet").to_pylist()
+    chosen = sorted((row for row in rows if row["selected"]), key=lambda row: row["score"])
+    weights = [row["weight"] for row in chosen]
+    assert (weights[0], weights[-1]) == (0.5, 2.0) and weights == sorted(weights)
+    assert {row["weight"] for row in rows if not row["selected"]} == {1.0}
 
 
 @pytest.mark.parametrize("name", ["SizeBalanced", "ZCore"])

@@ -71,13 +71,15 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
-def test_weighted_step_is_the_literal_one(mode: Mode, finished: Path, pool_folder: Path) -> None:
+def test_weighted_step_matches_the_literal_loop(
+    mode: Mode, finished: Path, pool_folder: Path
+) -> None:
     known = by_hand(finished, pool_folder, mode)
     assert distance(known, step(finished, pool_folder, mode)) < 1e-4
 
 
 @pytest.mark.slow
-def test_weighted_steps_on_two_processes_are_the_literal_ones(
+def test_weighted_steps_on_two_processes_match_the_literal_loop(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     command = [sys.executable, "-m", "tests.tasks.weighted_step"]
@@ -139,7 +141,7 @@ def fitted(
     return trained(tuned)
 
 
-def test_continued_fit_of_drawn_samples_matches_an_uninterrupted_one(
+def test_killed_fit_of_drawn_samples_resumes_to_equal_weights(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     whole = fitted(finished, pool_folder)

@@ -100,7 +100,9 @@ def test_unweighted_exports_for_trainers_name_no_weight(finished: Path, tmp_path
 
 
 @pytest.mark.parametrize("to", ["csv", "webdataset"])
-def test_run_of_an_earlier_version_weighs_1(to: str, finished: Path, tmp_path: Path) -> None:
+def test_export_of_a_run_without_weight_column_weighs_1(
+    to: str, finished: Path, tmp_path: Path
+) -> None:
     """Its `selection.parquet` has no such column."""
     run = shutil.copytree(finished, tmp_path / "run")
     path = run / "selection" / "selection.parquet"
@@ -108,6 +110,6 @@ def test_run_of_an_earlier_version_weighs_1(to: str, finished: Path, tmp_path: P
     assert {float(row["weight"]) for row in rows(run, to, tmp_path)} == {1.0}
 
 
-def test_every_format_is_tried_here() -> None:
+def test_weights_of_every_format_are_tested() -> None:
     tried = {"csv", "webdataset", "trl", "llama-factory", "llava-json", "ms-swift", "npy"}
     assert tried == set(TARGETS)
