@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+OWN = "presel"
+"""Key of a written record that holds our own fields."""
+
+
+def own_fields(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Our own fields of a record that a run wrote; none where it holds none."""
+    found = record.get(OWN)
+    return found if isinstance(found, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,8 @@ class Selection:
 
     Attributes:
         uids: the chosen samples; no uid of the reference split among them.
-        weights: (n_chosen,) training weight of each, 1 by default.
+        weights: (n_chosen,) training weight of each, 1 by default: finite, not negative, not all 0;
+            the reference split weighs 1.
         score: (N,) utility of every sample of the pool (higher = keep); NaN where it has none.
         cluster: (N,) cluster inside the sample's task; -1 where the method has none.
         rank: (N,) place of the sample in its own cluster or task, 0 = first; -1 where it has none.

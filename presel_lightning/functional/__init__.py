@@ -8,7 +8,7 @@ from presel_lightning.functional.kmeans import KMeans, kmeans
 from presel_lightning.functional.official import official_task_budgets
 from presel_lightning.functional.prism import mean_correlation
 from presel_lightning.functional.relevance import instruction_relevance, task_weights
-from presel_lightning.functional.token_loss import answer_positions, sample_losses
+from presel_lightning.functional.token_loss import answer_positions, sample_losses, weighted_total
 from presel_lightning.functional.typicality import Typical, typical_first, typicality
 from presel_lightning.functional.zcore import draw_points, zcore
 
@@ -31,5 +31,6 @@ __all__ = [
     "task_weights",
     "typical_first",
     "typicality",
+    "weighted_total",
     "zcore",
 ]

@@ -42,6 +42,30 @@ def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return sums, mask.sum(dim=1)
 
 
+def weighted_total(sums: Tensor, counts: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Add up the two halves of the training loss over some samples of a global batch.
+
+    .. math:: L = \frac{\sum_i w_i \sum_t -\log p(r_{it} \mid r_{i,<t}, \cdot)}{\sum_i w_i n_i}
+
+    Both are sums over samples, so that parts of a batch on several devices only have to be added.
+    A common factor of all weights cancels.
+
+    Args:
+        sums: (B,) summed answer loss of each sample, in nats.
+        counts: (B,) number of answer tokens n of each sample.
+        weights: (B,) training weight w of each sample; 0 leaves it out.
+
+    Returns:
+        The numerator, and the denominator: the weighted number of answer tokens.
+
+    Example:
+        >>> sums, counts = torch.tensor([6.0, 1.0]), torch.tensor([3, 2])
+        >>> weighted_total(sums, counts, torch.tensor([1.0, 3.0]))
+        (tensor(9.), tensor(9.))
+    """
+    return (sums * weights).sum(), (counts * weights).sum()
+
+
 def teacher_forced_match(logits: Tensor, labels: Tensor) -> Tensor:
     """Whether every answer token is the likeliest one after what stands before it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ from presel_lightning.loading.samplers import (
 )
 from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.records import Selection
-from presel_lightning.selectors.base import Selector, extended
+from presel_lightning.selectors.base import Selector, check_weights, extended
 from presel_lightning.signals import Signal, Signals
 
 Size = int | float
@@ -78,6 +78,10 @@ class SelectionDataModule(LightningDataModule):
             chooses, so that all of them start alike; `compare` does so.
         text_only: train on the records without an image too: in the final fit and in every arm
             beside it, not in the reference fit. They are no part of the pool and of no budget.
+        weights: how the weights of a selector train, where it returns some other than 1. `loss`
+            multiplies the token losses of a sample by its weight (see `FineTune`); `sample` draws
+            each epoch of images with replacement in proportion to their weights, as many as there
+            are. Text-only records and the arms beside the final one are unweighted.
         template: conversation template; `auto` is vicuna_v1 for LLaVA-1.5, and any other model's
             own chat template.
         max_length: tokens of a sample, image included; what is longer is cut at the end.
@@ -108,6 +112,7 @@ class SelectionDataModule(LightningDataModule):
         extend: bool = True,
         always_reference: bool = False,
         text_only: bool = False,
+        weights: Literal["loss", "sample"] = "loss",
         template: str = AUTO,
         max_length: int = 2048,
         batch_size: int = 128,
@@ -128,7 +133,7 @@ class SelectionDataModule(LightningDataModule):
         self.task_key, self.task_files, self.task_rules = task_key, task_files, task_rules
         self.reference, self.budget = reference, budget
         self.extend, self.always_reference = extend, always_reference
-        self.text_only = text_only
+        self.text_only, self.weights = text_only, weights
         self.template, self.max_length = template, max_length
         self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
         self.eval_batch_size = eval_batch_size
@@ -234,6 +239,9 @@ class SelectionDataModule(LightningDataModule):
             signals: what it needs.
             earlier: uids that were chosen before and stay.
             seed: of every random draw.
+
+        Raises:
+            UserError: the selector's weights are none that can be trained by.
         """
         budget = count_of(self.budget, len(self.pool), "data.budget")
         added = budget - int(self.pool.reference.sum())
@@ -245,6 +253,7 @@ class SelectionDataModule(LightningDataModule):
                 f"{added}, {len(set(rows))} of them distinct, "
                 f"{int(self.pool.reference[rows].sum())} of them in the reference split"
             )
+        check_weights(selection, type(selector).__name__)
         return extended(selection, self.pool, earlier) if len(earlier) else selection
 
     @staticmethod
@@ -269,10 +278,21 @@ class SelectionDataModule(LightningDataModule):
         *,
         seed: int,
         texts: Texts | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
-        """Serve these samples to the next fit, and text-only records beside them."""
+        """Serve these samples to the next fit, and text-only records beside them.
+
+        Args:
+            uids: the samples.
+            processor: of the model that is trained.
+            seed: of the order, and of the draws where samples are drawn by weight.
+            texts: text-only records.
+            weights: training weights other than 1, by uid.
+        """
         rows = np.sort(self.pool.rows(uids))
-        dataset = TrainSet(self.pool, rows, self.encoder(processor), texts, self.max_pixels)
+        in_loss, chances = self._weigh(rows, weights or {})
+        encoder = self.encoder(processor)
+        dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, self.max_pixels)
         lengths, n_texts = self.pool.n_words[rows], 0
         if texts is not None:
             lengths, n_texts = np.concatenate([lengths, texts.n_words]), len(texts)
@@ -280,10 +300,19 @@ class SelectionDataModule(LightningDataModule):
 
         def loader(rank: int, world: int) -> ResumableLoader:
             size, micro = self.batch_size, self.micro_batch_size
-            sampler = GlobalBatchSampler(lengths, size, seed, rank, world, micro, n_texts)
+            sampler = GlobalBatchSampler(lengths, size, seed, rank, world, micro, n_texts, chances)
             return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 
         self._train = loader
+
+    def _weigh(
+        self, rows: np.ndarray, weights: Mapping[str, float]
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Weight in the loss and chance of a draw of each row; None where all are alike."""
+        if not weights:
+            return None, None
+        each = np.array([weights.get(uid, 1.0) for uid in self.pool.uid[rows]])
+        return (each, None) if self.weights == "loss" else (None, each)
 
     def pair_up(self, uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare these samples, with and without question, for the next prediction."""

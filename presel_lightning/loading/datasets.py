@@ -26,6 +26,7 @@ class TrainSet(Dataset[dict[str, Any]]):
         rows: (N,) which of them.
         encoder: of the model that is trained.
         texts: text-only records, which come after these.
+        weights: (N,) weight of each row in the loss; 1 where not given, as of every text.
         max_pixels: limit on an image, that of the pool.
     """
 
@@ -35,9 +36,11 @@ class TrainSet(Dataset[dict[str, Any]]):
         rows: np.ndarray,
         encoder: SampleEncoder,
         texts: Texts | None = None,
+        weights: np.ndarray | None = None,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.pool, self.rows, self.encoder, self.texts = pool, rows, encoder, texts
+        self.weights = np.ones(len(rows)) if weights is None else weights
         self.max_pixels = max_pixels
 
     def __len__(self) -> int:
@@ -50,7 +53,7 @@ class TrainSet(Dataset[dict[str, Any]]):
         if self.texts is not None and index >= len(self.rows):
             turns = self.texts.turns(index - len(self.rows))
             return {**self.encoder.sample(turns, None), "weight": weight}
-        row = int(self.rows[index])
+        row, weight = int(self.rows[index]), weight * float(self.weights[index])
         image = open_rgb(self.pool.image_path(row), self.max_pixels)
         return {**self.encoder.sample(self.pool.sample(row).turns, image), "weight": weight}
 

@@ -16,7 +16,12 @@ Blocks = list[np.ndarray]
 
 
 def length_grouped(
-    lengths: np.ndarray, size: int, seed: int, epoch: int, n_texts: int = 0
+    lengths: np.ndarray,
+    size: int,
+    seed: int,
+    epoch: int,
+    n_texts: int = 0,
+    chances: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Cut a shuffled epoch into global batches, the longest sample of each first.
 
@@ -33,12 +38,15 @@ def length_grouped(
         seed: of the order.
         epoch: is added to the seed.
         n_texts: how many of the samples, at the end, are text-only.
+        chances: (N - n_texts,) draw as many of the others as there are, with replacement, each time
+            in proportion to these; without them each comes once, as every text does.
 
     Source: LLaVA-1.5's `group_by_modality_length`, whose megabatch is a global batch.
     """
     rng = np.random.default_rng([seed, epoch])
     n_images = len(lengths) - n_texts
-    batches = _cut(rng.permutation(n_images), size)
+    order = rng.permutation(n_images) if chances is None else draws(rng, chances)
+    batches = _cut(order, size)
     rest: list[np.ndarray] = []
     if n_texts:
         texts = _cut(n_images + rng.permutation(n_texts), size)
@@ -48,6 +56,13 @@ def length_grouped(
             rest = [np.concatenate(rest)]
     shuffled = [batches[i] for i in rng.permutation(len(batches))] + rest
     return [batch[np.argsort(-lengths[batch], kind="stable")] for batch in shuffled]
+
+
+def draws(rng: np.random.Generator, chances: np.ndarray) -> np.ndarray:
+    """Draw as many rows as there are, with replacement, in proportion to their chances (N,)."""
+    n = len(chances)
+    drawn: np.ndarray = rng.choice(n, size=n, p=chances / chances.sum())
+    return drawn
 
 
 def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
@@ -71,6 +86,7 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         micro: rows of a forward pass, and no more than each rank's equal part of the batch, which
             they are without it.
         n_texts: how many of the samples, at the end, are text-only.
+        chances: draw an epoch with replacement; see `length_grouped`.
     """
 
     def __init__(
@@ -82,8 +98,10 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         world: int,
         micro: int | None = None,
         n_texts: int = 0,
+        chances: np.ndarray | None = None,
     ) -> None:
         self.lengths, self.size, self.seed, self.n_texts = lengths, size, seed, n_texts
+        self.chances = chances
         self.rank, self.world = rank, world
         self.micro = min(micro, n_blocks(size, world)) if micro else None
         self.passes = passes(size, world, micro)
@@ -105,7 +123,9 @@ class GlobalBatchSampler(Sampler[list[Row]]):
 
     def __iter__(self) -> Iterator[list[Row]]:
         """This rank's passes of each global batch."""
-        batches = length_grouped(self.lengths, self.size, self.seed, self.epoch, self.n_texts)
+        batches = length_grouped(
+            self.lengths, self.size, self.seed, self.epoch, self.n_texts, self.chances
+        )
         skip, self.skip = self.skip, 0
         for batch in batches[skip:]:
             rows = [(int(row), 1.0) for row in batch]

@@ -13,18 +13,31 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from presel_lightning.data.pool import Pool
-from presel_lightning.records import Selection
+from presel_lightning.records import OWN, Selection
 from presel_lightning.run.files import replacing
 from presel_lightning.run.fingerprint import digest_lines
 
 
-def write_llava(path: Path, pool: Pool, uids: np.ndarray) -> None:
-    """Write samples as LLaVA JSON, a record a line, each with its uid and task."""
+def write_llava(
+    path: Path, pool: Pool, uids: np.ndarray, weights: Mapping[str, float] | None = None
+) -> None:
+    """Write samples as LLaVA JSON, a record a line, each with its uid and task.
+
+    Args:
+        path: of the file.
+        pool: every sample.
+        uids: the samples to write.
+        weights: training weights other than 1, by uid; written as `presel.weight`.
+    """
+    weights = weights or {}
     rows = np.sort(pool.rows(uids))
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
         handle.write("[")
         for number, row in enumerate(rows):
             record = {**pool.record(row), "uid": pool.uid[row], "task": pool.task[row]}
+            record.pop(OWN, None)  # what another run wrote there
+            if pool.uid[row] in weights:
+                record[OWN] = {"weight": weights[pool.uid[row]]}
             handle.write(",\n" if number else "\n")
             handle.write(json.dumps(record, ensure_ascii=False))
         handle.write("\n]\n")
@@ -43,6 +56,8 @@ def write_selection(
     """
     selected = pool.reference.copy()
     selected[pool.rows(selection.uids)] = True
+    weight = np.ones(len(pool))
+    weight[pool.rows(selection.uids)] = selection.weights
     table = pa.table(
         {
             "uid": pa.array(pool.uid, pa.string()),
@@ -51,6 +66,7 @@ def write_selection(
             "score": pa.array(selection.score, pa.float64(), from_pandas=True),
             "rank": pa.array(selection.rank, pa.int32()),
             "selected": pa.array(selected),
+            "weight": pa.array(weight, pa.float64()),
             "reason": pa.array(selection.reason, pa.string()),
         }
     )
@@ -94,6 +110,21 @@ def read_reasons(out: Path) -> dict[str, str]:
         filters=[("selected", "==", True)],
     )
     return dict(zip(table["uid"].to_pylist(), table["reason"].to_pylist(), strict=True))
+
+
+def read_weights(out: Path) -> dict[str, float]:
+    """Training weights other than 1 of what is to be trained on, by uid."""
+    table = pq.read_table(
+        out / "selection" / "selection.parquet",
+        columns=["uid", "weight"],
+        filters=[("selected", "==", True), ("weight", "!=", 1.0)],
+    )
+    return dict(zip(table["uid"].to_pylist(), table["weight"].to_pylist(), strict=True))
+
+
+def weights_digest(weights: Mapping[str, float]) -> str:
+    """Name training weights, in any order of the uids."""
+    return digest_lines(f"{uid} {weight!r}" for uid, weight in sorted(weights.items()))
 
 
 def read_selected(out: Path) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from lightning import Callback, seed_everything
 
 from presel_lightning.callbacks import SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
-from presel_lightning.recipe.artifacts import records_digest
+from presel_lightning.recipe.artifacts import records_digest, weights_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.fingerprint import fingerprint
@@ -30,7 +31,15 @@ class Fits:
     def __init__(self, context: Context, scoring: Scoring) -> None:
         self.context, self.scoring = context, scoring
 
-    def run(self, name: str, uids: np.ndarray, *, stage: str, is_arm: bool) -> None:
+    def run(
+        self,
+        name: str,
+        uids: np.ndarray,
+        *,
+        stage: str,
+        is_arm: bool,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
         """Tune the pre-instruction checkpoint on some samples.
 
         Args:
@@ -39,6 +48,7 @@ class Fits:
             stage: whose overrides apply, `reference` or `final`.
             is_arm: whether the model competes: it is scored, and trained on text-only records too.
                 A model that makes a signal is not.
+            weights: training weights other than 1, by uid.
 
         Raises:
             UserError: nothing is to be trained.
@@ -50,11 +60,11 @@ class Fits:
             raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
         folder, work_folder = self.context.out / "models" / name, self.context.out / "work"
         texts = data.texts if is_arm else None
-        key = self.context.keys[name] = self.key(uids, stage=stage, is_arm=is_arm)
+        key = self.context.keys[name] = self.key(uids, stage=stage, is_arm=is_arm, weights=weights)
 
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
-            data.train_on(uids, module.processor, seed=plan.seed, texts=texts)
+            data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
             scorer = self.scoring.scorer(name)
             callbacks: list[Callback] = [
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
@@ -77,6 +87,7 @@ class Fits:
                 "samples": len(uids),
                 "instructions": len(uids),
                 **({"text_only": len(texts)} if texts else {}),
+                **({"weights": data.weights} if weights else {}),
                 **devices_of(trainer),
                 "steps": trainer.global_step,
                 "fit_seconds": round(took, 3),
@@ -85,10 +96,18 @@ class Fits:
 
         self.context.runner.stage(name, key, [folder], work, together=True)
 
-    def key(self, uids: np.ndarray, *, stage: str, is_arm: bool) -> str:
+    def key(
+        self,
+        uids: np.ndarray,
+        *,
+        stage: str,
+        is_arm: bool,
+        weights: Mapping[str, float] | None = None,
+    ) -> str:
         """Name a fit by all that its result depends on; see `run`."""
         data = self.context.data
         texts = data.texts if is_arm else None
+        weighted = [data.weights, weights_digest(weights)] if weights else None
         return fingerprint(
             {
                 "fit": 2,
@@ -98,6 +117,7 @@ class Fits:
                 "seed": self.context.plan.seed,
                 "records": records_digest(data.pool, uids),
                 **({"texts": texts.digest()} if texts else {}),
+                **({"weights": weighted} if weighted else {}),
             }
         )
 

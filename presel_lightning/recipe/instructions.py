@@ -68,6 +68,7 @@ class Instructions:
         pool = self.data.pool
         missing = uids[~pool.has_instruction[pool.rows(uids)]]
         path = self.out / "selection" / "requests.jsonl"
+        weights = artifacts.read_weights(self.out) if what == "selection" else {}
 
         def work() -> Facts:
             lines = [
@@ -75,11 +76,14 @@ class Instructions:
             ]
             write_text(path, "".join(f"{line}\n" for line in lines))
             if what == "selection":
-                artifacts.write_llava(self.out / "selection" / "selected.json", pool, uids)
+                selected = self.out / "selection" / "selected.json"
+                artifacts.write_llava(selected, pool, uids, weights)
             return {"samples": len(uids), "missing": len(missing)}
 
         if what == "selection" or len(missing):
-            key = fingerprint({"instructions": what, "records": records_digest(pool, uids)})
+            named = {"weights": artifacts.weights_digest(weights)} if weights else {}
+            records = records_digest(pool, uids)
+            key = fingerprint({"instructions": what, "records": records, **named})
             selected = self.out / "selection" / "selected.json"
             files = [path, *([selected] if what == "selection" else [])]
             self.runner.stage("instructions", key, files, work)

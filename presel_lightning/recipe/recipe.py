@@ -71,7 +71,8 @@ class Recipe:
         """Select, train on the selection, train the baselines, score all, report."""
         self.scoring.examine()
         selected = self.select()
-        self.fits.run("final", selected, stage="final", is_arm=True)
+        weights = artifacts.read_weights(self.out)
+        self.fits.run("final", selected, stage="final", is_arm=True, weights=weights)
         self.scoring.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
         self.report()
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from presel_lightning.data.pool import Pool
+from presel_lightning.errors import UserError
 from presel_lightning.functional.allocation import allocate
 from presel_lightning.records import Selection
 from presel_lightning.selectors.part import Part
@@ -54,11 +55,26 @@ class RankSelector(Selector):
     def score(self, pool: Pool, signals: Signals) -> Tensor:
         """Utility of every sample, (N,); higher is kept first."""
 
+    def weights(self, pool: Pool, signals: Signals, rows: np.ndarray) -> Tensor:
+        """Training weight of each selected sample, (n,); 1 unless a method overrides this.
+
+        Weights are relative: a sample of the reference split weighs 1. They are finite, not
+        negative, and not all 0; `data.weights` says how they train.
+
+        Args:
+            pool: every sample.
+            signals: what `needs` asks for.
+            rows: (n,) row numbers of the selected samples, ascending.
+        """
+        return torch.ones(len(rows))
+
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Keep the `budget` highest scores outside the reference; ties by uid."""
+        """Keep the `budget` highest scores outside the reference, with their weights; ties by uid."""
         score = self.score(pool, signals).double().numpy()
         order = best_first(pool, score)
-        return make_selection(pool, order, min(budget, len(order)), score, "highest score")
+        selection = make_selection(pool, order, min(budget, len(order)), score, "highest score")
+        weights = self.weights(pool, signals, pool.rows(selection.uids))
+        return replace(selection, weights=torch.as_tensor(weights).double().numpy())
 
 
 def best_first(pool: Pool, score: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
@@ -143,10 +159,38 @@ def selection_of(
     )
 
 
+def check_weights(selection: Selection, name: str) -> None:
+    """Refuse training weights that nothing can be trained by.
+
+    Args:
+        selection: what a selector returned.
+        name: of the selector.
+
+    Raises:
+        UserError: there is not one weight for each sample, or one is negative or not finite (as a
+            32-bit number), or all are 0.
+    """
+    weights, n = np.asarray(selection.weights, dtype=np.float64), len(selection.uids)
+    if weights.shape != (n,):
+        fault = f"weights of shape {weights.shape} for {n} selected samples"
+    elif (wrong := ~((weights >= 0) & (weights <= np.finfo(np.float32).max))).any():
+        fault = f"a weight of {weights[wrong][0]} for {selection.uids[wrong][0]}"
+        fault += f" ({wrong.sum()} such of {n})"
+    elif n and not weights.astype(np.float32).any():
+        fault = f"a weight of 0 for all {n} selected samples"
+    else:
+        return
+    raise UserError(
+        f"selector {name} returned {fault}; return one for each selected sample, finite and 0 or "
+        "more, not all 0"
+    )
+
+
 def extended(selection: Selection, pool: Pool, earlier: Sequence[str]) -> Selection:
     """A selection of the same size that keeps what was chosen before.
 
-    Of what is new, the samples with the worst places in their clusters make room; ties by uid.
+    Of what is new, the samples with the worst places in their clusters make room; ties by uid. What
+    the method would not choose now has no weight of its own, so it weighs 1.
 
     Args:
         selection: what the method would choose now.
@@ -160,6 +204,8 @@ def extended(selection: Selection, pool: Pool, earlier: Sequence[str]) -> Select
     room = max(0, len(wanted) - len(kept))
     new = new[np.argsort(selection.rank[new], kind="stable")][:room]
     rows = np.union1d(kept, new)
+    weights = np.ones(len(pool))
+    weights[wanted] = selection.weights
     reason = selection.reason.copy()
     reason[wanted] = "made room for an earlier round"
     reason[new] = selection.reason[new]
@@ -167,7 +213,7 @@ def extended(selection: Selection, pool: Pool, earlier: Sequence[str]) -> Select
     return replace(
         selection,
         uids=pool.uid[rows],
-        weights=np.ones(len(rows)),
+        weights=weights[rows],
         reason=reason,
         budgets={task: int((pool.task[rows] == task).sum()) for task in pool.tasks},
     )

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
-from presel_lightning.records import Selection
+from presel_lightning.records import Selection, own_fields
 from presel_lightning.selectors.base import Selector, make_selection
 from presel_lightning.signals import Signals
 
@@ -18,26 +23,33 @@ from presel_lightning.signals import Signals
 class FromFile(Selector):
     """Take the samples that a file names; the budget is then what the file holds.
 
+    Training weights come with them where the file has some; of a sample that it names twice the
+    first counts.
+
     Args:
-        path: a text file with a uid a line; or LLaVA JSON, such as a `selected.json` or what
-            another tool has chosen: records are told by `uid`, else by id and image.
+        path: a text file with a uid a line; or CSV with the column `uid` and, where there are
+            weights, `weight`; or LLaVA JSON, such as a `selected.json` or what another tool has
+            chosen: records are told by `uid`, else by id and image, and weigh `presel.weight`.
     """
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
 
     def fingerprint(self) -> object:
-        """What the file names."""
-        return read_names(self.path)
+        """What the file names, and its weights if some differ from 1."""
+        names, weights = read_list(self.path)
+        return names if set(weights) <= {1.0} else [names, weights]
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Take every uid of the file that is not in the reference split.
+        """Take every uid of the file that is not in the reference split, with its weight.
 
         Raises:
             UserError: no such file, an unknown uid, or more samples than the budget.
         """
-        rows = pool.rows(name_uids(read_names(self.path), pool, self.path))
-        rows = np.unique(rows[~pool.reference[rows]])
+        names, weights = read_list(self.path)
+        rows, first = np.unique(pool.rows(name_uids(names, pool, self.path)), return_index=True)
+        free = ~pool.reference[rows]
+        rows, first = rows[free], first[free]
         if len(rows) > budget:
             drawn = int(pool.reference.sum())
             beside = f" beside the reference split of {drawn}" if drawn else ""
@@ -47,24 +59,47 @@ class FromFile(Selector):
             )
         score = np.zeros(len(pool))
         score[rows] = 1.0
-        return make_selection(pool, rows, len(rows), score, f"named in {self.path.name}")
+        chosen = make_selection(pool, rows, len(rows), score, f"named in {self.path.name}")
+        return replace(chosen, weights=np.array(weights)[first])
 
 
 Name = str | tuple[str, str]
 """A uid, or id and image of a record."""
 
 
-def read_names(path: Path) -> list[Name]:
-    """Read what a LLaVA JSON file or a plain list names."""
+def read_list(path: Path) -> tuple[list[Name], list[float]]:
+    """Read what a LLaVA JSON file, a table or a plain list names, and the weight of each.
+
+    Raises:
+        UserError: there is no such file, or a weight is not a number.
+    """
     if not path.is_file():
         raise UserError(f"selector.init_args.path {path}: no such file")
-    text = path.read_text(encoding="utf-8")
-    if not text.lstrip().startswith("["):
-        return list(text.split())
-    return [
-        record["uid"] if "uid" in record else (str(record.get("id", "")), record.get("image", ""))
-        for record in json.loads(text)
-    ]
+    text = path.read_text(encoding="utf-8-sig")
+    entries = list(read_records(text) if text.lstrip().startswith("[") else read_table(text))
+    try:
+        return [name for name, _ in entries], [float(weight) for _, weight in entries]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"selector.init_args.path {path}: a weight is no number: {error}") from None
+
+
+def read_records(text: str) -> Iterator[tuple[Name, Any]]:
+    """Name and weight of each record of LLaVA JSON."""
+    for record in json.loads(text):
+        ours = own_fields(record)
+        uid = ours.get("uid", record.get("uid"))
+        name = (str(record.get("id", "")), record.get("image", "")) if uid is None else uid
+        yield name, ours.get("weight", 1.0)
+
+
+def read_table(text: str) -> Iterator[tuple[Name, Any]]:
+    """Uid and weight of each row of a CSV table, or of each word of a plain list."""
+    columns = [column.strip() for column in text.partition("\n")[0].split(",")]
+    if "uid" not in columns:
+        yield from ((uid, 1.0) for uid in text.split())
+        return
+    rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    yield from (((row["uid"] or "").strip(), row.get("weight") or 1.0) for row in rows)
 
 
 def name_uids(names: list[Name], pool: Pool, path: Path) -> list[str]:

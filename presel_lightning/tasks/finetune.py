@@ -17,7 +17,11 @@ from transformers import get_cosine_schedule_with_warmup
 
 from presel_lightning.console import console
 from presel_lightning.errors import UserError
-from presel_lightning.functional.token_loss import sample_losses, teacher_forced_match
+from presel_lightning.functional.token_loss import (
+    sample_losses,
+    teacher_forced_match,
+    weighted_total,
+)
 from presel_lightning.loading.encoder import SIDES
 from presel_lightning.models import (
     Components,
@@ -48,7 +52,13 @@ class FineTune(LightningModule):
     alike; LLaVA-1.5 alone reads an image once for both losses of the IRS.
 
     The training loss is summed over the global batch and divided by the global number of answer
-    tokens, so that a result does not depend on how many devices share the batch.
+    tokens, so that a result does not depend on how many devices share the batch. For samples i of
+    weight w_i (`Selection.weights`, 1 by default) with n_i answer tokens t it is
+
+        sum_i w_i * sum_t CE_it / sum_i w_i * n_i
+
+    with both sums over the global batch. `loss_reduction: per_device` takes this quotient over the
+    rows of each forward pass of each device, and averages these.
 
     Args:
         checkpoint: folder or hub id of the pre-instruction model in transformers format, a folder
@@ -65,7 +75,7 @@ class FineTune(LightningModule):
         dtype: of the frozen weights; `auto` for the checkpoint's own. Trained ones are fp32.
         quantization: keep the frozen weights in few bits (QLoRA).
         gradient_checkpointing: recompute activations in the backward pass to save memory.
-        loss_reduction: `global` count of answer tokens, or LLaVA's mean `per_device`.
+        loss_reduction: `global` (weighted) count of answer tokens, or LLaVA's mean `per_device`.
 
     Source: LLaVA-1.5's published fine-tuning script.
     """
@@ -172,17 +182,13 @@ class FineTune(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this rank's part of the global batch (rows of weight 0 only fill it up)."""
-        sums, counts = self.answer_losses(batch)
-        weight = batch["weight"]
-        tokens = (counts * (weight > 0)).sum().float()
-        loss: Tensor = (sums * weight).sum()
-        mean_loss = loss.detach() / tokens.clamp(min=1)
-        rows = len(weight)
-        self.log("train_loss", mean_loss, prog_bar=True, sync_dist=True, batch_size=rows)
+        loss, tokens = weighted_total(*self.answer_losses(batch), batch["weight"].float())
+        mean: Tensor = loss / torch.where(tokens > 0, tokens, 1.0)
+        rows = len(batch["weight"])
+        self.log("train_loss", mean.detach(), prog_bar=True, sync_dist=True, batch_size=rows)
         if self.loss_reduction == "per_device":
-            mean: Tensor = loss / tokens.clamp(min=1)
             return mean
-        # a sum: `on_before_optimizer_step` divides by the tokens of all passes and ranks
+        # a sum: `on_before_optimizer_step` divides by the weighted tokens of all passes and ranks
         self._tokens = self._tokens.to(tokens) + tokens
         summed: Tensor = loss * self.trainer.accumulate_grad_batches
         return summed
@@ -194,9 +200,9 @@ class FineTune(LightningModule):
         """
         if self.loss_reduction == "per_device":
             return
-        total = self.trainer.strategy.reduce(self._tokens, reduce_op="sum")
+        total = float(self.trainer.strategy.reduce(self._tokens, reduce_op="sum"))
         self._tokens = torch.zeros(())
-        factor = self.trainer.world_size / max(1.0, float(total))
+        factor = self.trainer.world_size / (total or 1.0)
         for parameter in self.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(factor)

@@ -323,7 +323,10 @@ def test_check_given_throughput_determines_gpu_hours(pool_folder: Path, tmp_path
     ("options", "stages"),
     [
         (["weighting", "headroom"], {"held_out_a", "held_out_b", "held_out"}),
-        (["weighting.init_args.cap_flat", "true"], {"reference", "losses", "held_out_a", "held_out_b", "held_out"}),
+        (
+            ["weighting.init_args.cap_flat", "true"],
+            {"reference", "losses", "held_out_a", "held_out_b", "held_out"},
+        ),
         (["weighting", "size"], set()),
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -159,6 +160,63 @@ def test_token_blocks_group_equal_lengths() -> None:
     assert padded < 1.05 * lengths.sum()
 
 
+weights = st.lists(st.floats(0, 9), min_size=1, max_size=40).filter(any)
+
+
+@given(
+    chances=weights,
+    n_texts=st.integers(0, 9),
+    size=st.integers(1, 9),
+    world=st.integers(1, 3),
+    epoch=st.integers(0, 2),
+)
+def test_drawn_epoch_matches_one_generator_on_any_number_of_ranks(
+    chances: list[float], n_texts: int, size: int, world: int, epoch: int
+) -> None:
+    n, p = len(chances), np.array(chances)
+    known = np.random.default_rng([5, epoch]).choice(n, n, p=p / p.sum())
+    lengths = np.arange(n + n_texts) % 7
+    samplers = [
+        GlobalBatchSampler(lengths, size, 5, rank, world, n_texts=n_texts, chances=p)
+        for rank in range(world)
+    ]
+    for sampler in samplers:
+        sampler.set_epoch(epoch)
+    served = [row for sampler in samplers for part in sampler for row, weight in part if weight]
+    assert sorted(row for row in served if row < n) == sorted(known)
+    assert sorted(row for row in served if row >= n) == list(range(n, n + n_texts))
+    assert len({len(sampler) for sampler in samplers}) == 1
+    assert len(samplers[0]) == len(GlobalBatchSampler(lengths, size, 5, 0, world))
+
+
+def test_cluster_of_weight_3_is_drawn_three_times_as_often_as_weight_1() -> None:
+    """In one epoch on two ranks; a sample of weight 0 is never drawn."""
+    chances = np.repeat([3.0, 1.0, 0.0], [6000, 6000, 6000])
+    ranks = [
+        GlobalBatchSampler(np.ones(18_000), 64, 0, rank, 2, chances=chances) for rank in (0, 1)
+    ]
+    served = np.array([row for rank in ranks for part in rank for row, weight in part if weight])
+    heavy, light, never = (
+        int(((served >= a) & (served < a + 6000)).sum()) for a in (0, 6000, 12000)
+    )
+    assert never == 0 and heavy + light == 18_000
+    deviation = (18_000 * 0.75 * 0.25) ** 0.5
+    assert abs(heavy - 0.75 * 18_000) < 4 * deviation
+    # single samples too, as often as a Poisson count varies
+    counts = np.bincount(served[served < 6000], minlength=6000)
+    assert counts.mean() == pytest.approx(2.25, abs=0.05)
+    assert counts.var() == pytest.approx(2.25, rel=0.1)
+
+
+def test_drawn_epochs_differ_and_repeat_by_number() -> None:
+    sampler = GlobalBatchSampler(np.ones(50), 8, 0, 0, 1, chances=np.arange(1.0, 51))
+    epochs = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        epochs.append(list(sampler))
+    assert epochs[0] == epochs[2] != epochs[1]
+
+
 class Numbers(Dataset[int]):
     def __len__(self) -> int:
         return 23
@@ -167,16 +225,18 @@ class Numbers(Dataset[int]):
         return row[0]
 
 
-def loader() -> ResumableLoader:
-    return ResumableLoader(Numbers(), batch_sampler=GlobalBatchSampler(np.ones(23), 4, 0, 0, 1))
+def loader(chances: np.ndarray | None) -> ResumableLoader:
+    sampler = GlobalBatchSampler(np.ones(23), 4, 0, 0, 1, chances=chances)
+    return ResumableLoader(Numbers(), batch_sampler=sampler)
 
 
-def test_loader_state_dict_resumes_within_the_epoch() -> None:
-    whole = [batch.tolist() for batch in loader()]
-    first = loader()
+@pytest.mark.parametrize("chances", [None, np.arange(23.0)], ids=["once each", "drawn"])
+def test_loader_state_dict_resumes_within_the_epoch(chances: np.ndarray | None) -> None:
+    whole = [batch.tolist() for batch in loader(chances)]
+    first = loader(chances)
     begun = iter(first)
     seen = [next(begun).tolist() for _ in range(2)]
-    second = loader()
+    second = loader(chances)
     second.load_state_dict(first.state_dict())
     assert seen + [batch.tolist() for batch in second] == whole
     assert [batch.tolist() for batch in second] == whole  # the next epoch is whole again

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import numpy as np
 import pytest
 
 from presel_lightning.cli.main import main
-from presel_lightning.data import Pool, load_pool
-from presel_lightning.recipe.artifacts import write_selection
+from presel_lightning.data import Pool, build_pool, load_pool, source
+from presel_lightning.recipe.artifacts import write_llava, write_selection
 from presel_lightning.selectors import Random
 from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments
@@ -58,3 +59,19 @@ def test_tasks_csv_shows_only_irs_of_the_same_reference_model(
         known = {row["task"]: row["irs_mean"] for row in csv.DictReader(handle)}
     nothing = dict.fromkeys(known, "")
     assert told == [known, nothing, nothing, known]
+
+
+def test_write_llava_drops_the_weight_of_another_run(pool_folder: Path, tmp_path: Path) -> None:
+    """Annotations may be a `selected.json`; what lies under `presel` is ours to write."""
+    records = json.loads((pool_folder / "train.json").read_text())[:4]
+    for number, record in enumerate(records):
+        record["presel"] = {"weight": float(number)}
+    (tmp_path / "a.json").write_text(json.dumps(records))
+    build_pool(source(str(tmp_path / "a.json"), str(pool_folder)), tmp_path)
+    pool = load_pool(tmp_path, pool_folder)
+    write_llava(tmp_path / "b.json", pool, pool.uid, {pool.uid[1]: 2.5})
+    found = {
+        record["uid"]: record.get("presel")
+        for record in json.loads((tmp_path / "b.json").read_text())
+    }
+    assert found == {uid: {"weight": 2.5} if uid == pool.uid[1] else None for uid in pool.uid}

@@ -13,8 +13,10 @@ from presel_lightning import selectors
 from presel_lightning.data import Pool
 from presel_lightning.errors import MissingSignalError
 from presel_lightning.selectors import FromFile, Selector, SemDeDup
+from presel_lightning.selectors.base import check_weights
 from presel_lightning.signals import Features, Signal, Signals
 from tests.selectors.pools import Case, Pair, make_pair, make_pool, make_signals
+from tests.selectors.weighted import Weighted
 
 MIXED = {"a": 130, "b": 41, "single": 1, "twins": 12}
 CASES = {
@@ -44,12 +46,14 @@ def shuffled(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 def concrete() -> list[type[Selector]]:
+    """Every selector that ships, and one that returns training weights."""
     classes = [getattr(selectors, name) for name in selectors.__all__]
-    return [
+    shipped = [
         c
         for c in classes
         if inspect.isclass(c) and issubclass(c, Selector) and not inspect.isabstract(c)
     ]
+    return [*shipped, Weighted]
 
 
 def selector_cases() -> list[tuple[type[Selector], str]]:
@@ -90,7 +94,10 @@ def test_selector_meets_the_budget_and_skips_the_reference(
     assert len(chosen.uids) == count == len(set(chosen.uids)) == sum(chosen.budgets.values())
     assert not pool.reference[pool.rows(chosen.uids)].any()
     assert list(chosen.budgets) == list(pool.tasks)
-    assert chosen.weights.tolist() == [1.0] * count
+    check_weights(chosen, kind.__name__)
+    pattern = (3.0, 1.0, 0.5) if kind is Weighted else (1.0,)
+    rows = pool.rows(chosen.uids)
+    assert chosen.weights.tolist() == [pattern[row % len(pattern)] for row in rows]
     for column in (chosen.score, chosen.cluster, chosen.rank, chosen.reason):
         assert len(column) == len(pool)
     assert (chosen.reason[pool.reference] == "reference split").all()

@@ -56,3 +56,62 @@ def test_from_file_longer_than_the_budget_raises_user_error(pool: Pool, tmp_path
     with pytest.raises(UserError, match=r"names 4 samples beside the reference.*budget to 9"):
         selected_uids(tmp_path / "a", marked, 3)
     assert selected_uids(tmp_path / "a", marked, 4) == sorted(pool.uid[:4])
+
+
+def weights(path: Path, pool: Pool) -> dict[str, float]:
+    """Uids and weights that a file gives."""
+    found = FromFile(str(path)).select(pool, Signals(path), len(pool), seed=0)
+    return dict(zip(found.uids, found.weights.tolist(), strict=True))
+
+
+FORMS = ["selected.json", "own fields", "table", "reversed table"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_from_file_with_weights_returns_them_with_its_samples(
+    form: str, pool: Pool, tmp_path: Path
+) -> None:
+    known = dict(zip(pool.uid[5:9], [2.5, 1.0, 0.0, 1e-3], strict=True))
+    lines = [f"{number},{uid},{known[uid]!r}" for number, uid in enumerate(known)]
+    texts = {
+        "selected.json": json.dumps(
+            [
+                {"uid": uid, **({"presel": {"weight": w}} if w != 1 else {})}
+                for uid, w in known.items()
+            ]
+        ),
+        "own fields": json.dumps(
+            [{"presel": {"uid": uid, "weight": w}} for uid, w in known.items()]
+        ),
+        "table": "\n".join(["row,uid,weight", *lines, ""]),
+        "reversed table": "\r\n".join(["row, uid, weight", *lines[::-1]]),
+    }
+    (tmp_path / "list").write_text(texts[form], newline="")
+    assert weights(tmp_path / "list", pool) == known
+
+
+@pytest.mark.parametrize("text", ["uid\n{0}\n{1}\n", "uid,weight\n{0},\n{1},1\n", "{0} {1}"])
+def test_fingerprint_of_unweighted_list_is_its_names(text: str, pool: Pool, tmp_path: Path) -> None:
+    """So that what was selected by it is not selected again."""
+    (tmp_path / "list").write_text(text.format(*pool.uid[:2]))
+    assert weights(tmp_path / "list", pool) == dict.fromkeys(pool.uid[:2], 1.0)
+    assert FromFile(str(tmp_path / "list")).fingerprint() == pool.uid[:2].tolist()
+
+
+def test_fingerprint_after_changed_weight_differs(pool: Pool, tmp_path: Path) -> None:
+    found = []
+    for weight in ("1", "2", "3"):
+        (tmp_path / "list").write_text(f"uid,weight\n{pool.uid[0]},{weight}\n")
+        found.append(json.dumps(FromFile(str(tmp_path / "list")).fingerprint()))
+    assert len(set(found)) == 3
+
+
+def test_from_file_with_text_as_weight_raises_user_error(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text(f"uid,weight\n{pool.uid[0]},heavy\n")
+    with pytest.raises(UserError, match=r"init_args\.path .*list: a weight is no number.*heavy"):
+        weights(tmp_path / "list", pool)
+
+
+def test_from_file_naming_a_sample_twice_takes_the_first_weight(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("uid,weight\n{0},2\n{0},3\n".format(pool.uid[0]))
+    assert weights(tmp_path / "list", pool) == {pool.uid[0]: 2.0}

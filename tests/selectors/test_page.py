@@ -59,6 +59,21 @@ def test_new_rule_inside_a_task_is_a_file_and_its_name(
     assert {row["reason"] for row in chosen} == {"unlike its cluster"}
 
 
+def test_documented_selector_with_weights_writes_them(
+    pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_weights.py").write_text(block("python", title="Training weights"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    out = tmp_path / "run"
+    arguments = fit_arguments(pool_folder, out, "--selector", "my_weights.HeavyTails")
+    assert main(["select", *arguments[1:]]) == 0
+    rows = pq.read_table(out / "selection" / "selection.parquet").to_pylist()
+    chosen = sorted((row for row in rows if row["selected"]), key=lambda row: row["score"])
+    weights = [row["weight"] for row in chosen]
+    assert (weights[0], weights[-1]) == (0.5, 2.0) and weights == sorted(weights)
+    assert {row["weight"] for row in rows if not row["selected"]} == {1.0}
+
+
 @pytest.mark.parametrize("name", ["SizeBalanced", "ZCore"])
 def test_shipped_selector_runs_by_name(name: str, pool_folder: Path, tmp_path: Path) -> None:
     arguments = fit_arguments(pool_folder, tmp_path / "run", "--selector", name)

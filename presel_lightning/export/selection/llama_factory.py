@@ -47,6 +47,7 @@ class LlamaFactory(ListTarget):
             "conversations": list(entries(chosen)),
             "images": [self.place(chosen, folder)],
             "uid": chosen.sample.uid,
+            **({"weight": chosen.weight} if chosen.weighted else {}),
         }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from presel_lightning.export.selection.source import Chosen
 from presel_lightning.export.selection.target import ListTarget, questions
@@ -28,8 +29,9 @@ class MsSwift(ListTarget):
                 handle.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def messages(chosen: Chosen) -> Iterator[dict[str, str]]:
-    """The turns as OpenAI's format has them, `<image>` in the text."""
+def messages(chosen: Chosen) -> Iterator[dict[str, Any]]:
+    """The turns as OpenAI's format has them, `<image>` in the text; answers with their weight."""
+    scale = {"loss_scale": chosen.weight} if chosen.weighted else {}
     for question, answer in questions(chosen.sample.turns):
         yield {"role": "user", "content": question}
-        yield {"role": "assistant", "content": answer}
+        yield {"role": "assistant", "content": answer, **scale}

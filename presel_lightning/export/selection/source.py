@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -29,13 +30,20 @@ class Chosen:
         sample: its record is the annotation file's, with `uid` and `task`.
         file: of the image, absolute and without links.
         inside: path of `file` below the image root.
-        facts: cluster, score, rank and reason, as `selection.parquet` has them.
+        facts: cluster, score, rank, weight and reason, as `selection.parquet` has them.
+        weighted: whether any sample of the selection has a weight other than 1.
     """
 
     sample: Sample
     file: Path
     inside: str
     facts: dict[str, Any]
+    weighted: bool = False
+
+    @property
+    def weight(self) -> float:
+        """Training weight of the sample."""
+        return float(self.facts["weight"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ class ChosenSamples:
     def __iter__(self) -> Iterator[Chosen]:
         """Every chosen sample that has what is needed."""
         facts = {row["uid"]: row for row in selection_table(self.run).to_pylist()}
+        weighted = any(row["weight"] != 1 for row in facts.values())
         resolver = Resolver(self.image_root)
         self.left_out.clear()
         for record in read_records(self.run / "selection" / "selected.json"):
@@ -86,7 +95,7 @@ class ChosenSamples:
                 fault = self.look(sample, file)
             if fault is None:
                 inside = file.relative_to(resolver.root).as_posix()
-                yield Chosen(sample, file, inside, facts[uid])
+                yield Chosen(sample, file, inside, facts[uid], weighted)
             else:
                 self.left_out.append(LeftOut(uid, sample.id, image, sample.task, *fault))
 
@@ -111,4 +120,7 @@ def selection_table(run: Path) -> pa.Table:
             f"--run {run}: no selection/selection.parquet there; give a folder that `select` or "
             "`fit` has come to the selection in"
         )
-    return pq.read_table(path, filters=[("selected", "==", True)]).sort_by("uid")
+    table = pq.read_table(path, filters=[("selected", "==", True)]).sort_by("uid")
+    if "weight" in table.column_names:
+        return table
+    return table.append_column("weight", pa.array(np.ones(len(table))))  # of an earlier version

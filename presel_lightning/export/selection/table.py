@@ -11,7 +11,10 @@ import numpy as np
 from presel_lightning.export.selection.source import Chosen
 from presel_lightning.export.selection.target import Target
 
-COLUMNS = ("uid", "id", "image", "path", "task", "n_turns", "cluster", "score", "rank", "reason")
+FACTS = ("cluster", "score", "rank", "weight", "reason")
+"""Columns of `selection.parquet`."""
+
+COLUMNS = ("uid", "id", "image", "path", "task", "n_turns", *FACTS)
 """`image` is relative to the image root, `path` absolute."""
 
 UID = np.dtype("u8,u8")
@@ -24,23 +27,33 @@ class Csv(Target):
     needs_instruction = needs_image = False
 
     def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
-        """Write header and rows; `cluster`, `score`, `rank` as in `selection.parquet`."""
+        """Write header and rows."""
         with (folder / "selection.csv").open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle, lineterminator="\n")
             writer.writerow(COLUMNS)
             for each in samples:
-                sample, facts = each.sample, (each.facts[name] for name in COLUMNS[6:])
+                sample, facts = each.sample, (each.facts[name] for name in FACTS)
                 about = (sample.uid, sample.id, sample.image, each.file, sample.task)
                 writer.writerow([*about, len(sample.turns), *facts])
 
 
 class Npy(Target):
-    """`uids.npy`, sorted: what DataComp's resharder takes as a subset."""
+    """`uids.npy`, sorted: what DataComp's resharder takes as a subset.
+
+    Where some samples have a weight other than 1, `weights.npy` beside it, in the same order.
+    """
 
     needs_instruction = needs_image = False
 
     def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
-        """Write the array, (n,) of two unsigned 64-bit numbers each."""
-        uids = (each.sample.uid for each in samples)
-        pairs = [(int(uid[:16], 16), int(uid[16:], 16)) for uid in uids]
-        np.save(folder / "uids.npy", np.sort(np.array(pairs, dtype=UID)))
+        """Write the arrays, (n,) of two unsigned 64-bit numbers each and (n,) of float64."""
+        pairs, weights, weighted = [], [], False
+        for each in samples:
+            uid, weighted = each.sample.uid, each.weighted
+            pairs.append((int(uid[:16], 16), int(uid[16:], 16)))
+            weights.append(each.weight)
+        uids = np.array(pairs, dtype=UID)
+        order = np.argsort(uids, kind="stable")
+        np.save(folder / "uids.npy", uids[order])
+        if weighted:
+            np.save(folder / "weights.npy", np.array(weights)[order])

@@ -24,6 +24,7 @@ FEATURES = {
     "messages": [{"role": TEXT, "content": [{"type": TEXT, "text": TEXT}]}],
     "uid": TEXT,
     "task": TEXT,
+    "weight": {"dtype": "float64", "_type": "Value"},
 }
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 PART = pa.struct([("type", pa.string()), ("text", pa.string())])
@@ -34,6 +35,7 @@ SCHEMA = pa.schema(
         ("messages", pa.list_(MESSAGE)),
         ("uid", pa.string()),
         ("task", pa.string()),
+        ("weight", pa.float64()),
     ],
     metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
 )
@@ -89,6 +91,7 @@ def row_of(chosen: Chosen) -> dict[str, Any]:
         ],
         "uid": sample.uid,
         "task": sample.task,
+        "weight": chosen.weight,
     }
 
 

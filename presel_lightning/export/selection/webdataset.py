@@ -13,6 +13,9 @@ from PIL import Image
 from presel_lightning.export.selection.source import Chosen
 from presel_lightning.export.selection.target import ShardTarget
 
+FACTS = ("score", "cluster", "rank", "weight", "reason")
+"""What a record says of its selection."""
+
 
 class WebDataset(ShardTarget):
     """`00000000.tar` and so on; the key of a sample is its uid, instructions may be missing.
@@ -35,7 +38,7 @@ class WebDataset(ShardTarget):
 def add(shard: tarfile.TarFile, chosen: Chosen) -> None:
     """Append image and record; the image keeps its ending, by which readers know its kind."""
     key, kind = chosen.sample.uid, chosen.file.suffix.lower() or ending(chosen.file)
-    facts = {name: chosen.facts[name] for name in ("score", "cluster", "rank", "reason")}
+    facts = {name: chosen.facts[name] for name in FACTS}
     record = json.dumps({**chosen.sample.record, **facts}, ensure_ascii=False).encode()
     for name, content in ((key + kind, chosen.file.read_bytes()), (f"{key}.json", record)):
         member = tarfile.TarInfo(name)
