@@ -24,7 +24,6 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForCausalLM,
-    AutoTokenizer,
     CLIPVisionModel,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -42,11 +41,9 @@ from presel_lightning.models.components import (
     describe_components,
     projector_file,
 )
+from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vicuna import IMAGE_TOKEN, save_llava_processor
 from presel_lightning.store import fingerprint, read_json, replacing_folder, write_json
-
-VERSION = 2
-"""Raised when the same parts make another model."""
 
 PROJECTOR_KEYS = {
     "model.mm_projector.0.weight": "linear_1.weight",
@@ -110,7 +107,7 @@ def build_llava(
 
 def key_of(parts: Components) -> str:
     """Name of what is made of these parts, by their content, in the user's cache."""
-    return fingerprint([VERSION, describe_components(parts), parts.aspect])
+    return fingerprint([describe_components(parts), parts.aspect])
 
 
 def is_assembled(parts: Components) -> bool:
@@ -179,7 +176,7 @@ def _part(key: str, name: str, load: Callable[[str], Any]) -> Any:  # noqa: ANN4
 
 def _tokenizer(language_model: str) -> Any:  # noqa: ANN401 - transformers has one class a model
     """The language model's own, with `<image>` at its end, padded at the right with `<unk>`."""
-    tokenizer = _part("language_model", language_model, AutoTokenizer.from_pretrained)
+    tokenizer = _part("language_model", language_model, load_tokenizer)
     tokenizer.padding_side = "right"
     # LLaVA pads with `<unk>`; a byte-level tokenizer has none
     tokenizer.pad_token = tokenizer.unk_token or tokenizer.pad_token or tokenizer.eos_token

@@ -11,6 +11,9 @@ from transformers.utils.hub import cached_file
 from presel_lightning.errors import UserError
 from presel_lightning.store import digest_file, digest_folder, fingerprint, read_json, user_cache
 
+VERSION = 3
+"""Raised when the same parts make another model."""
+
 FILE = "components.json"
 """Beside the weights of an assembled model, and of what was tuned from it."""
 
@@ -47,10 +50,11 @@ def describe_components(components: Components) -> str:
     """
     return fingerprint(
         [
+            VERSION,
             _describe_model("language_model", components.language_model),
             _describe_model("vision_tower", components.vision_tower),
             digest_file(projector_file(components.projector)),
-            *([] if components.aspect == "pad" else [components.aspect]),  # older names stay
+            *([] if components.aspect == "pad" else [components.aspect]),
         ]
     )
 
