@@ -43,6 +43,7 @@ from presel_lightning.models.components import (
 )
 from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vicuna import IMAGE_TOKEN, save_llava_processor
+from presel_lightning.models.vocabulary import limit_vocabulary
 from presel_lightning.store import fingerprint, read_json, replacing_folder, write_json
 
 PROJECTOR_KEYS = {
@@ -67,8 +68,8 @@ def build_llava(
     """Make a checkpoint in transformers format of LLaVA's three published parts, once.
 
     Weights keep the precision of their parts. The rows that the vocabulary gains (`<image>` and
-    what fills it up to a multiple of 64) are the mean of the others: the probability of each is
-    then at most that of a mean word.
+    what fills it up to a multiple of 64) are the mean of the others, and take no probability here;
+    see `limit_vocabulary`.
 
     Args:
         language_model: folder or hub id of a causal language model with its tokenizer.
@@ -136,7 +137,9 @@ def _assemble(parts: Components, folder: Path, aspect: str) -> None:
     model.lm_head = language.lm_head
     mapper = model.model.multi_modal_projector.to_empty(device="cpu")
     mapper.to(weights["linear_1.weight"].dtype).load_state_dict(weights)
+    own = language.get_input_embeddings().num_embeddings
     _grow_vocabulary(model, len(tokenizer))
+    limit_vocabulary(model, own)
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(model.generation_config, name, getattr(tokenizer, name))
     model.save_pretrained(folder)

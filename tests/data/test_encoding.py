@@ -16,7 +16,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.records import Turn
-from tests.models.llama_file import SlowLlama
+from tests.models.llama_file import SlowLlama, published_labels
 
 model_pb2: Any = sentencepiece_model_pb2  # its classes are made when it is imported
 
@@ -86,31 +86,6 @@ def byte_level() -> Any:
     )
     tokenizer.train_from_iterator(["USER: a dog ASSISTANT: red dog yes"] * 9, trainer)
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
-
-
-def published_labels(text: str, ids: list[int], slow: SlowLlama) -> list[int]:
-    """Where the published masks put the loss, for one image place; `preprocess_v1` in steps.
-
-    A round ends with `</s>`. What it asks is as long as its tokens up to `ASSISTANT: `, less two:
-    the BOS, and the lone space at the end. From the second round on, `USER` alone is a token
-    longer than behind `</s>`, which is taken off both lengths (not with `legacy`: it is as long).
-    """
-    labels = list(ids)
-    labels[0] = IGNORE
-    at = 1
-    for number, round_ in enumerate(text.split("</s>")):
-        if not round_:
-            break
-        asks, _, rest = round_.partition("ASSISTANT: ")
-        assert rest and "ASSISTANT: " not in rest
-        fewer = 1 if number and not slow.legacy else 0
-        length = len(slow.with_image(round_)) - fewer
-        masked = len(slow.with_image(asks + "ASSISTANT: ")) - 2 - fewer
-        labels[at : at + masked] = [IGNORE] * masked
-        at += length
-    labels[at:] = [IGNORE] * (len(labels) - at)
-    assert at == len(ids)
-    return labels
 
 
 def conversation(rng: np.random.Generator) -> list[Turn]:

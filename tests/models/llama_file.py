@@ -13,6 +13,8 @@ import numpy as np
 import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 
+from presel_lightning.functional.token_loss import IGNORE
+
 PIECES = 1200
 SPACES = (2, 3, 4, 6, 8, 16)
 """Lengths of the pieces of nothing but spaces; Llama has such gaps too."""
@@ -77,6 +79,10 @@ def trained() -> bytes:
     kind = type(model.pieces[0])
     spaces = [kind(piece="▁" * n, score=-1e9, type=kind.NORMAL) for n in SPACES]
     learned = [piece for piece in model.pieces if not re.fullmatch("▁▁+", piece.piece)]
+    for piece in learned:
+        if piece.piece == "▁USER":
+            # as in Llama: `USER` is two pieces with a space in front, and one behind `</s>`
+            piece.piece, piece.score = "▁US", -140.0
     del model.pieces[:]
     model.pieces.extend([*learned[:259], *spaces, *learned[259:]])
     content: bytes = model.SerializeToString()
@@ -131,3 +137,28 @@ class SlowLlama:
         """Chunks around `<image>` one by one, one BOS, one place for the image."""
         first, *rest = (self(chunk) for chunk in text.split("<image>"))
         return first + [token for chunk in rest for token in (self.image, *chunk[1:])]
+
+
+def published_labels(text: str, ids: list[int], slow: SlowLlama) -> list[int]:
+    """Where the published masks put the loss, for one image place; `preprocess_v1` in steps.
+
+    A round ends with `</s>`. What it asks is as long as its tokens up to `ASSISTANT: `, less two:
+    the BOS, and the lone space at the end. From the second round on, `USER` alone is a token
+    longer than behind `</s>`, which is taken off both lengths (not with `legacy`: it is as long).
+    """
+    labels = list(ids)
+    labels[0] = IGNORE
+    at = 1
+    for number, round_ in enumerate(text.split("</s>")):
+        if not round_:
+            break
+        asks, _, rest = round_.partition("ASSISTANT: ")
+        assert rest and "ASSISTANT: " not in rest
+        fewer = 1 if number and not slow.legacy else 0
+        length = len(slow.with_image(round_)) - fewer
+        masked = len(slow.with_image(asks + "ASSISTANT: ")) - 2 - fewer
+        labels[at : at + masked] = [IGNORE] * masked
+        at += length
+    labels[at:] = [IGNORE] * (len(labels) - at)
+    assert at == len(ids)
+    return labels

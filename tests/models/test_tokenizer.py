@@ -46,8 +46,10 @@ def texts() -> list[str]:
     return [(conversation if number % 2 else text)(rng) for number in range(N_TEXTS)]
 
 
-def test_trained_file_joins_spaces_last_as_llama_does(slow: SlowLlama) -> None:
+def test_trained_file_splits_as_llama_does(slow: SlowLlama) -> None:
     assert slow.pieces.encode("the  dog", out_type=str)[-2:] == ["▁", "▁dog"]
+    assert slow.pieces.encode("USER", out_type=str) == ["▁US", "ER"]
+    assert slow.bare.encode("USER", out_type=str) == ["USER"]
     assert slow.pieces.piece_to_id("▁▁") < slow.pieces.piece_to_id("▁a")
     assert slow.pieces.get_score(slow.pieces.piece_to_id("▁" * max(SPACES))) == -1e9
 

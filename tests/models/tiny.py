@@ -67,7 +67,7 @@ def write_parts(
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=256,
+        max_position_embeddings=1024,
         initializer_range=0.1,
         pad_token_id=0,
         **llama,
