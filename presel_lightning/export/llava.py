@@ -19,7 +19,7 @@ from transformers.utils.hub import cached_file
 from presel_lightning.errors import UserError
 from presel_lightning.export.folder import new_folder
 from presel_lightning.export.hf import merged as merged_model
-from presel_lightning.export.source import adapter_folder, base_config
+from presel_lightning.export.source import adapter_folder, base_config, precision_of
 from presel_lightning.models import Components, load_processor, resolve_checkpoint
 from presel_lightning.models.components import Aspect, components_of, looks_like_hub_id
 from presel_lightning.models.vocabulary import own_vocabulary, words_follow
@@ -187,7 +187,7 @@ def llava_config(
         "vocab_size": size,
         "rope_theta": theta,
         "rope_scaling": None if rope.get("rope_type") == "default" else rope,
-        "torch_dtype": str(config.dtype).removeprefix("torch."),
+        "torch_dtype": str(precision_of(config)).removeprefix("torch."),
         "use_cache": True,
         "mm_vision_tower": parts.vision_tower,
         "mm_projector_type": "mlp2x_gelu",
