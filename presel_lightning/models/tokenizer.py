@@ -37,10 +37,7 @@ Prefix = Literal["every", "first"]
 """Which parts of a text begin with a space of their own, where special tokens cut it into parts."""
 
 SETTINGS = (
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "pad_token",
+    "extra_special_tokens",
     "model_max_length",
     "padding_side",
     "chat_template",
@@ -57,15 +54,18 @@ def load_tokenizer(name: str) -> Any:  # noqa: ANN401 - transformers has one cla
         name: folder or hub id of a model.
     """
     found = AutoTokenizer.from_pretrained(name)
-    settings = get_tokenizer_config(name)
-    file, converted = _file(name, "tokenizer.model"), _file(name, "tokenizer.json")
-    if converted is not None:
-        prefix = _prefix(settings, read_json(converted))
-        if isinstance(found, LlamaTokenizer) and prefix is not None:
-            return _rebuilt(found, found.backend_tokenizer.model, prefix, settings)
+    if type(found) not in (LlamaTokenizer, PreTrainedTokenizerFast):
         return found
+    settings = get_tokenizer_config(name)
+    converted, file = _file(name, "tokenizer.json"), _file(name, "tokenizer.model")
+    if converted is not None:
+        if not isinstance(found, LlamaTokenizer):
+            return found  # read as it stands there
+        prefix = _prefix(settings, read_json(converted))
+        model = found.backend_tokenizer.model
+        return found if prefix is None else _rebuilt(found, model, prefix, settings)
     proto = None if file is None else _read(file)
-    if proto is None or not isinstance(found, LlamaTokenizer | PreTrainedTokenizerFast):
+    if proto is None:
         return found
     vocabulary = {piece.piece: token for token, piece in enumerate(proto.pieces)}
     model = BPE(vocab=vocabulary, merges=merges(proto), fuse_unk=True, byte_fallback=True)
@@ -169,6 +169,7 @@ def _rebuilt(found: Any, model: Any, prefix: Prefix, settings: dict[str, Any]) -
         name_or_path=found.name_or_path,
         add_bos_token=settings.get("add_bos_token", True),
         add_eos_token=settings.get("add_eos_token", False),
+        **found.special_tokens_map,
         **{name: getattr(found, name) for name in SETTINGS},
     )
 

@@ -31,7 +31,7 @@ class Tuned:
     def __init__(self, root: Path, dtype: torch.dtype, legacy: bool | None) -> None:
         self.dtype = dtype
         parts = tiny.write_parts(root, partial(write_trained, legacy=legacy))
-        language = LlamaForCausalLM.from_pretrained(parts.language_model)
+        language: Any = LlamaForCausalLM.from_pretrained(parts.language_model)
         language.to(dtype).save_pretrained(parts.language_model)
         self.size = language.config.vocab_size
         self.slow = SlowLlama(

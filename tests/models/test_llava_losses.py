@@ -50,7 +50,7 @@ class Published:
         """Padded to a square with the mean color, then resized and normalized."""
         side = max(image.size)
         square = Image.new("RGB", (side, side), (122, 116, 104))
-        square.paste(image, tuple((side - length) // 2 for length in image.size))
+        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
         return torch.as_tensor(self.images(images=square, return_tensors="pt")["pixel_values"][0])
 
     def logits(self, ids: list[int], image: Image.Image) -> torch.Tensor:

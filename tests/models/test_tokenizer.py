@@ -108,6 +108,21 @@ def test_tokenizer_json_of_transformers_own_class_treats_spaces_as_llava(
         assert tokenizer(one)["input_ids"] == slow(one), one
 
 
+def test_settings_of_the_tokenizer_are_kept(tmp_path: Path) -> None:
+    write_trained(tmp_path / "tokenizer.model")
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings |= {"pad_token": "<unk>", "image_token": "<image>", "model_max_length": 4096}
+    settings |= {"bos_token": {"__type": "AddedToken", "content": "<s>", "normalized": True}}
+    settings |= {"padding_side": "right", "chat_template": "{{ messages }}"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    found, own = load_tokenizer(str(tmp_path)), AutoTokenizer.from_pretrained(tmp_path)
+    assert found.get_vocab() == own.get_vocab() and found.image_token_id == own.image_token_id
+    assert found.special_tokens_map == own.special_tokens_map
+    assert found.all_special_ids == own.all_special_ids
+    for name in ("model_max_length", "padding_side", "chat_template"):
+        assert getattr(found, name) == getattr(own, name)
+
+
 def test_sentencepiece_file_of_another_kind_is_left_to_transformers(tmp_path: Path) -> None:
     """Without a dummy prefix, as Gemma's, it is not read as Llama's."""
     write_trained(tmp_path / "tokenizer.model")
