@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from transformers import AddedToken, AutoConfig, AutoTokenizer, LlavaConfig
+from transformers import AddedToken, AutoConfig, LlavaConfig
 
 from presel_lightning.data.conversation import IMAGE
 from presel_lightning.errors import UserError
@@ -17,6 +17,7 @@ from presel_lightning.models.checkpoint import (
     is_adapter,
     resolve_checkpoint,
 )
+from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.run.files import read_json
 from presel_lightning.tasks import FineTune
 
@@ -105,7 +106,7 @@ def read_processor(module: FineTune, config: Any) -> Any:  # noqa: ANN401 - see 
     try:
         if not isinstance(origin, Components):
             return processor_of(origin)
-        tokenizer = AutoTokenizer.from_pretrained(origin.language_model)
+        tokenizer = load_tokenizer(origin.language_model)
     except UserError:
         raise
     except (OSError, ValueError) as error:

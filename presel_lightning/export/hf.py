@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from presel_lightning.errors import UserError
 from presel_lightning.export.folder import new_folder
-from presel_lightning.export.source import base_config
+from presel_lightning.export.source import base_config, precision_of
 from presel_lightning.models import load_model, load_processor, resolve_checkpoint
 from presel_lightning.models.chat import load_chat_processor
 from presel_lightning.models.vicuna import save_llava_processor
@@ -18,8 +16,8 @@ from presel_lightning.models.vicuna import save_llava_processor
 def export_hf_merged(checkpoint: str, path: str | Path) -> Path:
     """Write the model with its adapter merged in, its processor and chat template.
 
-    Weights have the precision of the model that was tuned. They go through fp32 when an adapter
-    is merged.
+    Weights have the precision of the language model that was tuned, and `config.json` says so.
+    They go through fp32 when an adapter is merged.
 
     Args:
         checkpoint: folder that a fit wrote, of adapter or whole model.
@@ -42,7 +40,7 @@ def export_hf_merged(checkpoint: str, path: str | Path) -> Path:
 
 
 def merged(place: str, config: Any) -> Any:  # noqa: ANN401
-    """A whole model in fp32, adapter merged in, moved to the precision of its base.
+    """A whole model, adapter merged in in fp32, moved to the precision of its language model.
 
     Raises:
         UserError: the base model is stored in four bits.
@@ -53,4 +51,8 @@ def merged(place: str, config: Any) -> Any:  # noqa: ANN401
             "merged into without loss; export the adapter instead"
         )
     model: Any = load_model(place, dtype="float32")
-    return model.to(config.dtype or torch.float32)
+    precision = precision_of(config)
+    for name in model.config.sub_configs:
+        if part := getattr(model.config, name, None):
+            part.dtype = precision
+    return model.to(precision)

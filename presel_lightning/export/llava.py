@@ -19,9 +19,10 @@ from transformers.utils.hub import cached_file
 from presel_lightning.errors import UserError
 from presel_lightning.export.folder import new_folder
 from presel_lightning.export.hf import merged as merged_model
-from presel_lightning.export.source import adapter_folder, base_config
+from presel_lightning.export.source import adapter_folder, base_config, precision_of
 from presel_lightning.models import Components, load_processor, resolve_checkpoint
 from presel_lightning.models.components import Aspect, components_of, looks_like_hub_id
+from presel_lightning.models.vocabulary import own_vocabulary, words_follow
 from presel_lightning.run.files import read_json, write_json
 
 ADAPTER_KEYS = (
@@ -143,7 +144,7 @@ def _parts(place: str, language_model: str | None, vision_tower: str | None) -> 
 
 
 def vocabulary(place: str, config: Any) -> int:  # noqa: ANN401
-    """Rows of the language model's own vocabulary: those before `<image>`.
+    """Rows of the language model's own vocabulary.
 
     Raises:
         UserError: the model is no LLaVA-1.5 on Llama, or `<image>` stands among the words.
@@ -154,14 +155,13 @@ def vocabulary(place: str, config: Any) -> int:  # noqa: ANN401
             "a merged transformers checkpoint"
         )
     tokenizer = load_processor(place).tokenizer
-    words = set(tokenizer.get_vocab()) - set(tokenizer.all_special_tokens)
     image = int(config.image_token_id)
-    if max(tokenizer.convert_tokens_to_ids(list(words))) > image:
+    if words_follow(image, tokenizer):
         raise UserError(
             f"{place}: <image> is token {image} amid the vocabulary; LLaVA's own code knows models "
             "whose language model had no such token"
         )
-    return image
+    return own_vocabulary(config, tokenizer)
 
 
 def aspect_of(place: str) -> Aspect:
@@ -187,7 +187,7 @@ def llava_config(
         "vocab_size": size,
         "rope_theta": theta,
         "rope_scaling": None if rope.get("rope_type") == "default" else rope,
-        "torch_dtype": str(config.dtype).removeprefix("torch."),
+        "torch_dtype": str(precision_of(config)).removeprefix("torch."),
         "use_cache": True,
         "mm_vision_tower": parts.vision_tower,
         "mm_projector_type": "mlp2x_gelu",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import AutoConfig
 
 from presel_lightning.errors import UserError
@@ -15,6 +16,17 @@ def base_config(place: str) -> Any:  # noqa: ANN401 - transformers has one class
     """The configuration of a whole model, or of the one that an adapter belongs to."""
     base = resolve_checkpoint(base_of(place)) if is_adapter(place) else place
     return AutoConfig.from_pretrained(base)
+
+
+def precision_of(config: Any) -> torch.dtype:  # noqa: ANN401
+    """The precision of the language model, in which a whole model is written.
+
+    Parts of a LLaVA have each their own (CLIP is published in fp32, vicuna in fp16), and the
+    configuration of the whole names the first.
+    """
+    text = config.get_text_config().dtype if config.model_type == "llava" else None
+    found: torch.dtype = text or config.dtype or torch.float32
+    return found
 
 
 def adapter_folder(checkpoint: str) -> Path:

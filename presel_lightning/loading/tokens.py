@@ -10,9 +10,7 @@ from presel_lightning.data.conversation import IMAGE
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.loading.templates import Rendered
-
-WORD_START = "▁"
-"""How sentencepiece writes a space."""
+from presel_lightning.models.tokenizer import SPACE
 
 Piece = tuple[int, int, int]
 """A token id and the characters (start, end) that it stands for; (0, 0) if for none."""
@@ -99,10 +97,10 @@ def _pieces(text: str, tokenizer: Any, n_image_tokens: int) -> list[Piece]:  # n
 def _tokenise(chunk: str, tokenizer: Any) -> list[Piece]:  # noqa: ANN401
     """Tokenise one piece of text alone, with its characters.
 
-    Sentencepiece puts a space before every text, also before one that begins with a space; the
-    tokenizers of transformers 5 leave it out there. Then it is written out.
+    Sentencepiece puts a space before every text, also before one that begins with a space. Where
+    a tokenizer leaves it out there (not one of `load_tokenizer`), it is written out.
     """
-    added = WORD_START if chunk.startswith(" ") and swallows_space(tokenizer) else ""
+    added = SPACE if chunk.startswith((" ", SPACE)) and swallows_space(tokenizer) else ""
     encoding = tokenizer(
         added + chunk, add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
@@ -124,7 +122,7 @@ def swallows_space(tokenizer: Any) -> bool:  # noqa: ANN401
     """
     plain, spaced, written = (
         tokenizer(text, add_special_tokens=False)["input_ids"]
-        for text in ("USER", " USER", WORD_START + "USER")
+        for text in ("USER", " USER", SPACE + "USER")
     )
     return bool(plain == spaced == written)
 

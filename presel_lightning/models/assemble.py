@@ -24,7 +24,6 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForCausalLM,
-    AutoTokenizer,
     CLIPVisionModel,
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -42,12 +41,11 @@ from presel_lightning.models.components import (
     describe_components,
     projector_file,
 )
+from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vicuna import IMAGE_TOKEN, save_llava_processor
+from presel_lightning.models.vocabulary import limit_vocabulary
 from presel_lightning.run.files import read_json, replacing_folder, write_json
 from presel_lightning.run.fingerprint import fingerprint
-
-VERSION = 2
-"""Raised when the same parts make another model."""
 
 PROJECTOR_KEYS = {
     "model.mm_projector.0.weight": "linear_1.weight",
@@ -71,8 +69,8 @@ def build_llava(
     """Make a checkpoint in transformers format of LLaVA's three published parts, once.
 
     Weights keep the precision of their parts. The rows that the vocabulary gains (`<image>` and
-    what fills it up to a multiple of 64) are the mean of the others: the probability of each is
-    then at most that of a mean word.
+    what fills it up to a multiple of 64) are the mean of the others, and take no probability here;
+    see `limit_vocabulary`.
 
     Args:
         language_model: folder or hub id of a causal language model with its tokenizer.
@@ -111,7 +109,7 @@ def build_llava(
 
 def key_of(parts: Components) -> str:
     """Name of what is made of these parts, by their content, in the user's cache."""
-    return fingerprint([VERSION, describe_components(parts), parts.aspect])
+    return fingerprint([describe_components(parts), parts.aspect])
 
 
 def is_assembled(parts: Components) -> bool:
@@ -140,7 +138,9 @@ def _assemble(parts: Components, folder: Path, aspect: str) -> None:
     model.lm_head = language.lm_head
     mapper = model.model.multi_modal_projector.to_empty(device="cpu")
     mapper.to(weights["linear_1.weight"].dtype).load_state_dict(weights)
+    own = language.get_input_embeddings().num_embeddings
     _grow_vocabulary(model, len(tokenizer))
+    limit_vocabulary(model, own)
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(model.generation_config, name, getattr(tokenizer, name))
     model.save_pretrained(folder)
@@ -180,7 +180,7 @@ def _part(key: str, name: str, load: Callable[[str], Any]) -> Any:  # noqa: ANN4
 
 def _tokenizer(language_model: str) -> Any:  # noqa: ANN401 - transformers has one class a model
     """The language model's own, with `<image>` at its end, padded at the right with `<unk>`."""
-    tokenizer = _part("language_model", language_model, AutoTokenizer.from_pretrained)
+    tokenizer = _part("language_model", language_model, load_tokenizer)
     tokenizer.padding_side = "right"
     # LLaVA pads with `<unk>`; a byte-level tokenizer has none
     tokenizer.pad_token = tokenizer.unk_token or tokenizer.pad_token or tokenizer.eos_token

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from PIL.Image import Image
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 from transformers.processing_utils import ProcessorMixin
 
@@ -18,6 +18,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
 from presel_lightning.models.llava_processor import load_image_processor
+from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.records import Turn, image_place
 
 Message = dict[str, Any]
@@ -80,7 +81,7 @@ def load_chat_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one cl
     if type(config) not in PROCESSOR_MAPPING:
         raise UserError(f"model.checkpoint: no processor for model type {config.model_type!r}")
     settings, _ = ProcessorMixin.get_processor_dict(place)
-    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer = load_tokenizer(place)
     tokenizer.padding_side = "right"
     template = settings.get("chat_template") or tokenizer.chat_template
     if not template:

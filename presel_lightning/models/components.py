@@ -12,6 +12,9 @@ from presel_lightning.errors import UserError
 from presel_lightning.run.files import read_json, user_cache
 from presel_lightning.run.fingerprint import digest_file, digest_folder, fingerprint
 
+VERSION = 3
+"""Raised when the same parts make another model."""
+
 FILE = "components.json"
 """Beside the weights of an assembled model, and of what was tuned from it."""
 
@@ -48,10 +51,11 @@ def describe_components(components: Components) -> str:
     """
     return fingerprint(
         [
+            VERSION,
             _describe_model("language_model", components.language_model),
             _describe_model("vision_tower", components.vision_tower),
             digest_file(projector_file(components.projector)),
-            *([] if components.aspect == "pad" else [components.aspect]),  # older names stay
+            *([] if components.aspect == "pad" else [components.aspect]),
         ]
     )
 

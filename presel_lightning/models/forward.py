@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from presel_lightning.functional.token_loss import answer_positions, sample_losses
 from presel_lightning.models.llava import unwrapped
+from presel_lightning.models.vocabulary import without_added
 
 Batch = dict[str, Any]
 
@@ -36,12 +37,11 @@ def hidden_states(model: nn.Module, inputs: Batch) -> Tensor:
 def answer_logits(model: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
     """Logits (T, V) at the answer positions of hidden states (B, L, D).
 
-    The language-model head is applied there only.
+    The language-model head is applied there only. V leaves out the rows added to the vocabulary.
     """
-    logits: Tensor = unwrapped(model).get_output_embeddings()(
-        hidden[:, :-1][answer_positions(labels)]
-    )
-    return logits
+    inner = unwrapped(model)
+    logits = inner.get_output_embeddings()(hidden[:, :-1][answer_positions(labels)])
+    return without_added(inner, logits)
 
 
 def answer_losses(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

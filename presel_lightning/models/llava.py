@@ -25,6 +25,8 @@ from presel_lightning.models.parts import (
     parts_of,
 )
 from presel_lightning.models.quantization import Quantization, is_quantised
+from presel_lightning.models.tokenizer import load_tokenizer
+from presel_lightning.models.vocabulary import KEY, limit_vocabulary, own_vocabulary
 from presel_lightning.run.ranks import rank_zero
 
 __all__ = ["PROJECTOR", "VISION_TOWER", "LoRA", "load_model", "save_model"]
@@ -106,14 +108,28 @@ def _with_adapter(model: Any, folder: str, tune: Tune) -> Any:  # noqa: ANN401
 
 def _load_whole(name: str, dtype: str, quantization: Quantization | None) -> Any:  # noqa: ANN401
     place = resolve_checkpoint(name)
-    if quantization is None:
-        return AutoModelForImageTextToText.from_pretrained(place, dtype=dtype)
-    settings = four_bit.bits_and_bytes(quantization, place)
-    model = AutoModelForImageTextToText.from_pretrained(
-        place, dtype=dtype, quantization_config=settings
-    )
-    four_bit.prepare(model)
+    options: dict[str, Any] = {"dtype": dtype}
+    if quantization is not None:
+        options["quantization_config"] = four_bit.bits_and_bytes(quantization, place)
+    model = AutoModelForImageTextToText.from_pretrained(place, **options)
+    if quantization is not None:
+        four_bit.prepare(model)
+    if model.config.model_type == "llava":
+        _limit_vocabulary(model, place)
     return model
+
+
+def _limit_vocabulary(model: Any, place: str) -> None:  # noqa: ANN401
+    """Leave added rows out also where the checkpoint does not name them; its tokenizer shows them."""
+    tokenizer = None
+    if not hasattr(model.config, KEY):
+        try:
+            tokenizer = load_tokenizer(place)
+        except (OSError, ValueError):
+            return  # weights alone
+    size = own_vocabulary(model.config, tokenizer)
+    if size < model.config.get_text_config().vocab_size:
+        limit_vocabulary(model, size)
 
 
 def make_trainable(model: Any, tune: Tune, lora: LoRA, checkpoint: str) -> nn.Module:  # noqa: ANN401

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from PIL.Image import Image
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig, AutoImageProcessor
 
 from presel_lightning.errors import UserError
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
+from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vicuna import IMAGE_TOKEN
 
 LLAVA = "llava"
@@ -62,7 +63,7 @@ def load_processor(checkpoint: Checkpoint) -> Processor:
             f"model.checkpoint {checkpoint!r} is of type {config.model_type!r}, which gives an "
             "image a varying number of tokens; give a LLaVA-1.5 checkpoint"
         )
-    tokenizer = AutoTokenizer.from_pretrained(place)
+    tokenizer = load_tokenizer(place)
     tokenizer.padding_side = "right"
     if tokenizer.convert_tokens_to_ids(IMAGE_TOKEN) in (None, tokenizer.unk_token_id):
         raise UserError(

@@ -7,6 +7,8 @@ from typing import Any
 
 from transformers import LlavaProcessor
 
+from presel_lightning.run.files import read_json, write_json
+
 IMAGE_TOKEN = "<image>"
 
 CHAT_TEMPLATE = """\
@@ -25,6 +27,22 @@ gives helpful, detailed, and polite answers to the user's questions. " }}
 {%- endfor %}"""
 
 
+def chat_template(tokenizer: Any) -> str:  # noqa: ANN401 - transformers has one class a model
+    r"""Write the template by which a tokenizer gives the ids of training.
+
+    LLaVA tokenizes what follows an image alone, as a text of its own: with the space that
+    sentencepiece puts in front of a text. Where the tokenizer puts it in front of the whole prompt
+    only, the template writes it out (`<image> \n`).
+
+    Args:
+        tokenizer: with an `<image>` token.
+    """
+    alone, spaced = (_ids(tokenizer, text) for text in ("\nUSER", f"{IMAGE_TOKEN} \nUSER"))
+    if spaced[1:] != alone:
+        return CHAT_TEMPLATE
+    return CHAT_TEMPLATE.replace("| trim", f"| trim | replace('{IMAGE_TOKEN}', '{IMAGE_TOKEN} ')")
+
+
 def save_llava_processor(folder: Path, tokenizer: Any, images: Any, config: Any) -> None:  # noqa: ANN401
     """Write what AutoProcessor, AutoTokenizer and AutoImageProcessor each look for.
 
@@ -40,7 +58,17 @@ def save_llava_processor(folder: Path, tokenizer: Any, images: Any, config: Any)
         patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
         num_additional_image_tokens=1,  # [CLS]
-        chat_template=CHAT_TEMPLATE,
+        chat_template=chat_template(tokenizer),
     )
     processor.save_pretrained(folder)
     images.save_pretrained(folder)
+    settings = read_json(folder / "tokenizer_config.json")
+    if settings["tokenizer_class"] == "TokenizersBackend":
+        # the name that transformers 4 has for it, and 5 knows too
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+        write_json(folder / "tokenizer_config.json", settings)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:  # noqa: ANN401
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids

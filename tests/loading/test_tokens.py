@@ -1,21 +1,22 @@
 from __future__ import annotations
 
-import re
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import sentencepiece
 from sentencepiece import sentencepiece_model_pb2
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.loading.templates import TEMPLATES, Rendered
 from presel_lightning.loading.tokens import encode, swallows_space
+from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.records import Turn
+from tests.models.llama_file import SlowLlama, published_labels
 
 model_pb2: Any = sentencepiece_model_pb2  # its classes are made when it is imported
 
@@ -57,14 +58,17 @@ def sentencepiece_file(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return sentencepiece_file(tmp_path_factory.mktemp("llama"))
+@pytest.fixture(scope="module", params=[False, True], ids=["first", "legacy"])
+def slow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> SlowLlama:
+    folder = tmp_path_factory.mktemp("llama")
+    settings = {"tokenizer_class": "LlamaTokenizer", "legacy": request.param}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return SlowLlama(sentencepiece_file(folder), legacy=request.param)
 
 
 @pytest.fixture(scope="module")
-def llama(model_file: Path) -> Any:
-    tokenizer = LlamaTokenizer.from_pretrained(model_file.parent, legacy=False)
+def llama(slow: SlowLlama) -> Any:
+    tokenizer = load_tokenizer(str(slow.path.parent))
     tokenizer.add_tokens([AddedToken("<image>", special=True, normalized=False)])
     return tokenizer
 
@@ -84,63 +88,6 @@ def byte_level() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>")
 
 
-class SlowLlama:
-    """Llama's own sentencepiece, used as the tokenizer that LLaVA was published with used it.
-
-    Special tokens cut the text; only the first part gets the dummy prefix (`legacy=False`).
-    """
-
-    def __init__(self, path: Path, image: int) -> None:
-        self.pieces = sentencepiece.SentencePieceProcessor(model_file=str(path))
-        self.image = image
-
-    def part(self, text: str, *, first: bool) -> list[int]:
-        if first:
-            return list(self.pieces.encode(text))
-        guard = self.pieces.encode("<unk>")
-        return list(self.pieces.encode("<unk>" + text)[len(guard) :]) if text else []
-
-    def __call__(self, text: str) -> list[int]:
-        """One chunk with BOS in front."""
-        ids = [1]
-        for number, part in enumerate(re.split("(</s>)", text)):
-            if part == "</s>":
-                ids.append(2)
-            elif part:
-                ids += self.part(part, first=number == 0)
-        return ids
-
-    def with_image(self, text: str) -> list[int]:
-        """Chunks around `<image>` one by one, one BOS, one place for the image."""
-        first, *rest = (self(chunk) for chunk in text.split("<image>"))
-        return first + [token for chunk in rest for token in (self.image, *chunk[1:])]
-
-
-def published_labels(text: str, ids: list[int], slow: SlowLlama) -> list[int]:
-    """Where the published masks put the loss, for one image place; `preprocess_v1` in steps.
-
-    A round ends with `</s>`. What it asks is as long as its tokens up to `ASSISTANT: `, less two:
-    the BOS, and the lone space at the end. From the second round on, `USER` alone is a token
-    longer than behind `</s>`, which is taken off both lengths.
-    """
-    labels = list(ids)
-    labels[0] = IGNORE
-    at = 1
-    for number, round_ in enumerate(text.split("</s>")):
-        if not round_:
-            break
-        asks, _, rest = round_.partition("ASSISTANT: ")
-        assert rest and "ASSISTANT: " not in rest
-        fewer = 1 if number else 0
-        length = len(slow.with_image(round_)) - fewer
-        masked = len(slow.with_image(asks + "ASSISTANT: ")) - 2 - fewer
-        labels[at : at + masked] = [IGNORE] * masked
-        at += length
-    labels[at:] = [IGNORE] * (len(labels) - at)
-    assert at == len(ids)
-    return labels
-
-
 def conversation(rng: np.random.Generator) -> list[Turn]:
     def text() -> str:
         return " ".join(rng.choice(WORDS, size=rng.integers(1, 6))).replace("ASSISTANT :", "dog")
@@ -148,19 +95,18 @@ def conversation(rng: np.random.Generator) -> list[Turn]:
     return [Turn(text(), text()) for _ in range(rng.integers(1, 4))]
 
 
-def test_vocabulary_splits_user_like_llama(llama: Any, model_file: Path) -> None:
-    slow = SlowLlama(model_file, 0)
+def test_vocabulary_splits_user_like_llama(llama: Any, slow: SlowLlama) -> None:
     assert slow.pieces.encode("USER", out_type=str) == ["▁US", "ER"]
-    assert llama.convert_ids_to_tokens(slow.part("USER", first=False)) == ["USER"]
+    behind = ["▁US", "ER"] if slow.legacy else ["USER"]
+    assert llama.convert_ids_to_tokens(slow.part("USER", first=False)) == behind
 
 
 @pytest.mark.parametrize("with_question", [True, False])
 @pytest.mark.parametrize("template", ["vicuna_v1", "vicuna_bare"])
 def test_encode_tokens_and_labels_match_the_published_code(
-    llama: Any, model_file: Path, template: str, with_question: bool
+    llama: Any, slow: SlowLlama, template: str, with_question: bool
 ) -> None:
     rng = np.random.default_rng(0)
-    slow = SlowLlama(model_file, llama.convert_tokens_to_ids("<image>"))
     for _ in range(150):
         turns = conversation(rng)
         rendered = TEMPLATES[template].render(turns, with_question=with_question)
@@ -218,8 +164,15 @@ def test_encode_llama_3_labels_answers_and_end_of_turn(llama_3: Any, with_questi
     assert labelled == "".join(f"{answer}<|eot_id|>" for answer in said)
 
 
-def test_swallows_space_is_true_only_for_sentencepiece(llama: Any, byte_level: Any) -> None:
-    assert swallows_space(llama) and not swallows_space(byte_level)
+def test_swallows_space_is_true_only_for_sentencepiece(
+    slow: SlowLlama, llama: Any, byte_level: Any
+) -> None:
+    plain = AutoTokenizer.from_pretrained(slow.path.parent)
+    plain.add_tokens([AddedToken("<image>", special=True, normalized=False)])
+    assert swallows_space(plain)
+    assert not swallows_space(llama) and not swallows_space(byte_level)
+    for text in (" ASSISTANT: a dog", "▁a", "USER: a  dog"):
+        assert encode(text, plain, 1).input_ids == slow(text)
 
 
 def test_encode_expands_image_tokens_and_adds_one_bos(llama: Any, byte_level: Any) -> None:

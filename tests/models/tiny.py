@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +48,18 @@ def sentencepiece_file(path: Path) -> int:
     return len(model.pieces)
 
 
-def write_parts(root: Path, **llama: Any) -> Components:
+def write_parts(
+    root: Path, tokenizer: Callable[[Path], int] = sentencepiece_file, **llama: Any
+) -> Components:
     """vicuna/ (Llama with tokenizer.model), clip/ and mm_projector.bin, random.
 
-    `llama` is put into the language model's configuration.
+    `tokenizer` writes the file and returns its size; `llama` is put into the language model's
+    configuration.
     """
     torch.manual_seed(0)
     language, vision = root / "vicuna", root / "clip"
     language.mkdir(parents=True)
-    size = sentencepiece_file(language / "tokenizer.model")
+    size = tokenizer(language / "tokenizer.model")
     config = LlamaConfig(
         vocab_size=size,
         hidden_size=TEXT,
@@ -63,7 +67,7 @@ def write_parts(root: Path, **llama: Any) -> Components:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=256,
+        max_position_embeddings=1024,
         initializer_range=0.1,
         pad_token_id=0,
         **llama,
