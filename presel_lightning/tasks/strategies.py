@@ -141,8 +141,9 @@ def examine_launcher(stage: str, trainer: Any) -> None:  # noqa: ANN401 - a name
     """See that a stage's processes are those that the command was started with.
 
     Each process runs the whole recipe, so that all of them agree on what is next. `ddp_spawn`,
-    `ddp_fork` and `ddp_notebook` start processes for one call of the Trainer alone: what they fit
-    ends with them, and the recipe would save the model as it was before.
+    `ddp_fork` and `ddp_notebook` start processes for one call of the Trainer alone: a spawned one
+    cannot be handed the recipe's loaders, and what a forked one knows of its fit (steps, scores)
+    ends with it.
 
     Args:
         stage: of the recipe, for the message.
@@ -158,9 +159,9 @@ def examine_launcher(stage: str, trainer: Any) -> None:  # noqa: ANN401 - a name
     if method != "popen" or any(f"_{kind}" in str(name) for kind in STARTED_BY_TRAINER):
         how = f" (start_method {method})" if method != "popen" else ""
         raise UserError(
-            f"stage {stage}: trainer.strategy {name}{how} starts processes for each fit alone, and "
-            "what they have fitted ends with them; set trainer.strategy to ddp, which starts the "
-            "same number of whole processes"
+            f"stage {stage}: trainer.strategy {name}{how} starts processes for each fit alone, "
+            "which the rest of the run has no part in; set trainer.strategy to ddp, which starts "
+            "as many for the whole run"
         )
 
 

@@ -281,8 +281,18 @@ def flat(value: Any, key: str = "") -> dict[str, Any]:
 
 
 DIFFERENT = {
-    "llava15_13b": ("model.checkpoint", "model.components", "full_scores"),
-    "llava15_qlora": ("model.quantization", "data.micro_batch_size", "trainer.devices"),
+    "llava15_13b": (
+        "model.checkpoint",
+        "model.components",
+        "full_scores",
+        "data.eval_batch_size",
+    ),
+    "llava15_qlora": (
+        "model.quantization",
+        "data.micro_batch_size",
+        "data.eval_batch_size",
+        "trainer.devices",
+    ),
     "llava_llama3": ("model.checkpoint", "model.components", "data.template", "full_scores"),
     "vision_flan": (
         "data.annotations",
