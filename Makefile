@@ -12,9 +12,10 @@ demo: .venv/.installed ## the whole recipe on the shipped pool, then a report
 test: .venv/.installed-test ## every test
 	$(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
-lint: .venv/.installed-test ## ruff and mypy
+lint: .venv/.installed-test ## ruff, layers and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 bench: .venv/.installed-test ## ratios against the authors' procedure, to bench.json

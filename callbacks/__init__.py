@@ -4,8 +4,8 @@ if __name__ != "presel_lightning.callbacks":
     raise ModuleNotFoundError(f"import presel_lightning.callbacks, not {__name__}")
 
 from presel_lightning.callbacks.benchmark import Benchmark
-from presel_lightning.callbacks.block_writer import BlockWriter
 from presel_lightning.callbacks.save_model import SaveModel
 from presel_lightning.callbacks.step_checkpoint import StepCheckpoint
+from presel_lightning.tasks.block_writer import BlockWriter
 
 __all__ = ["Benchmark", "BlockWriter", "SaveModel", "StepCheckpoint"]

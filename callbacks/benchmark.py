@@ -13,23 +13,23 @@ from typing import Any
 from lightning import Callback, LightningModule, Trainer
 from rich.markup import escape
 
-import presel_lightning.eval.lmms  # noqa: F401 - a config may name its class
+import presel_lightning.eval.benchmarks.lmms  # noqa: F401 - a config may name its class
 from presel_lightning.console import console
-from presel_lightning.data.conversation import AUTO
-from presel_lightning.data.encoders import encoder_of
 from presel_lightning.data.images import open_rgb
 from presel_lightning.errors import UserError
-from presel_lightning.eval.annotation_file import BenchmarkTask, Item, Score
-from presel_lightning.eval.model_benchmark import (
+from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
+from presel_lightning.eval.benchmarks.model_benchmark import (
     LiveModel,
     ModelBenchmark,
     PartialScore,
     SharedFailure,
     as_it_was,
 )
+from presel_lightning.loading.encoders import encoder_of
+from presel_lightning.loading.templates import AUTO
 from presel_lightning.models.parallel import is_sharded
-from presel_lightning.ranks import agree, rank_zero
-from presel_lightning.store import read_json, write_json
+from presel_lightning.run.files import read_json, write_json
+from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.tasks.finetune import FineTune
 
 UNCUT = 1 << 30
@@ -132,7 +132,7 @@ class Benchmark(Callback):
 
     def run(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
         """Score a model that lies on the Trainer's device where the file does not; write it."""
-        kept = agree(self.kept)
+        kept = broadcast(self.kept)
         new = [benchmark for benchmark in self.benchmarks if benchmark.name not in kept]
         found = kept | self.score(trainer, module, new)
         self.scores = {benchmark.name: found[benchmark.name] for benchmark in self.benchmarks}

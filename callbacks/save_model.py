@@ -7,7 +7,7 @@ from pathlib import Path
 from lightning import Callback, LightningModule, Trainer
 
 from presel_lightning.models.parallel import is_sharded
-from presel_lightning.store import replacing_folder
+from presel_lightning.run.files import replacing_folder
 from presel_lightning.tasks.finetune import FineTune
 
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import torch
 from lightning import Trainer
 
-from presel_lightning.callbacks.block_writer import BlockWriter
-from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.functional import instruction_relevance
-from presel_lightning.ranks import agree
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.run.ranks import broadcast
+from presel_lightning.tasks.block_writer import BlockWriter
 from presel_lightning.tasks.finetune import FineTune
 
 
@@ -44,7 +44,7 @@ class IRSLoop:
         """
         writer = BlockWriter(self.folder, data.pair_up(uids, module.processor))
         writer.fill(trainer, module, data)
-        return agree(lambda: self.table(writer.merge(), data, uids))
+        return broadcast(lambda: self.table(writer.merge(), data, uids))
 
     def table(
         self, losses: dict[str, np.ndarray], data: SelectionDataModule, uids: np.ndarray

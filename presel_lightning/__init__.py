@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from presel_lightning.datamodule import SelectionDataModule
+    from presel_lightning.loading.datamodule import SelectionDataModule
 
 __version__ = "0.1.0"
 __all__ = ["SelectionDataModule", "__version__"]
@@ -14,7 +14,7 @@ __all__ = ["SelectionDataModule", "__version__"]
 def __getattr__(name: str) -> Any:  # noqa: ANN401
     """Import torch only when somebody asks for what needs it."""
     if name == "SelectionDataModule":
-        from presel_lightning.datamodule import SelectionDataModule
+        from presel_lightning.loading.datamodule import SelectionDataModule
 
         return SelectionDataModule
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

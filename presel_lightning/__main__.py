@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 
 
 def run() -> None:

@@ -7,14 +7,14 @@ class PreselError(Exception):
     """Base of the errors that a user is meant to read."""
 
     exit_code = 1
-    told = False
+    reported = False
     """Whether another process prints it."""
 
     @classmethod
-    def with_code(cls, exit_code: int, message: str, *, told: bool = False) -> PreselError:
+    def with_code(cls, exit_code: int, message: str, *, reported: bool = False) -> PreselError:
         """The error of another process, with its exit code."""
         error = cls(message)
-        error.exit_code, error.told = exit_code, told
+        error.exit_code, error.reported = exit_code, reported
         return error
 
 

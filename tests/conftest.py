@@ -1,4 +1,4 @@
-"""A small pool and one finished run of it, shared by the tests that look at runs."""
+"""A small pool and one finished run of it, shared by the tests that read runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.quickstart.world import generate
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -64,7 +64,7 @@ def fit_arguments(pool_folder: Path, out: Path, *more: str) -> list[str]:
 
 def benchmark_arguments(pool_folder: Path) -> list[str]:
     """Score on the small pool's own test file."""
-    name = "presel_lightning.eval.annotation_file.AnnotationFile"
+    name = "presel_lightning.eval.benchmarks.annotation_file.AnnotationFile"
     path = pool_folder / "test.json"
     return ["--benchmarks", f"[{{class_path: {name}, init_args: {{path: {path}, name: tiny}}}}]"]
 
@@ -78,7 +78,7 @@ def finished(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def scores(out: Path) -> dict[str, dict[str, float]]:
-    """What `benchmark.json` says."""
+    """Content of `benchmark.json`."""
     table: dict[str, dict[str, float]] = json.loads((out / "benchmark.json").read_text())
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import shutil
 import subprocess
@@ -15,28 +16,28 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.mark.parametrize("name", ["callbacks", "eval", "configs"])
-def test_links_lead_to_the_root(name: str) -> None:
+def test_package_links_point_to_the_root_folders(name: str) -> None:
     link = ROOT / "presel_lightning" / name
     assert link.is_symlink() and link.resolve() == ROOT / name
 
 
 @pytest.mark.parametrize("name", ["callbacks", "eval"])
-def test_no_second_identity(name: str) -> None:
+def test_root_folders_are_not_importable_as_top_level(name: str) -> None:
     with pytest.raises(ModuleNotFoundError, match=f"import presel_lightning.{name}"):
         importlib.import_module(name)
 
 
-def test_light_commands_import_no_torch() -> None:
+def test_light_commands_do_not_import_torch() -> None:
     code = (
-        "import sys; from presel_lightning.cli import main; "
+        "import sys; from presel_lightning.cli.main import main; "
         "assert main(['--help']) == 0; assert main(['report', '--run', 'nowhere']) == 2; "
-        "import presel_lightning.eval.report; "
+        "import presel_lightning.eval.report.report; "
         "assert 'torch' not in sys.modules, 'torch was imported'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
 
-def test_wheel_holds_configs_and_callbacks(tmp_path: Path) -> None:
+def test_wheel_contains_configs_and_callbacks(tmp_path: Path) -> None:
     """Built and installed in an empty environment that borrows the dependencies of this one."""
     tree = tmp_path / "tree"  # a build leaves traces, and takes up those of an older one
     unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "runs", "tests")
@@ -55,7 +56,7 @@ def test_wheel_holds_configs_and_callbacks(tmp_path: Path) -> None:
     borrowed = [p for p in sys.path if p.endswith("site-packages")]
     (site / "borrowed.pth").write_text("\n".join(borrowed))
     code = (
-        "import presel_lightning.cli as cli, presel_lightning.callbacks as c, pathlib, sys; "
+        "import presel_lightning.cli.configs as cli, presel_lightning.callbacks as c, pathlib, sys; "
         "assert (cli.configs_folder() / 'llava15.yaml').is_file(); assert c.Benchmark; "
         "assert pathlib.Path(cli.__file__).is_relative_to(sys.argv[1]); "
         "from presel_lightning import quickstart; "
@@ -64,3 +65,31 @@ def test_wheel_holds_configs_and_callbacks(tmp_path: Path) -> None:
     subprocess.run([python, "-I", "-c", code, str(environment)], check=True, cwd=tmp_path)
     for name in ("eval", "callbacks"):
         assert not (site / name).exists()
+
+
+def test_package_root_holds_only_what_everything_shares() -> None:
+    """`strategies` is the former place of `DeepSpeed`, which people's configs name."""
+    modules = {path.stem for path in (ROOT / "presel_lightning").glob("*.py")}
+    shared = {"__init__", "__main__", "records", "errors", "console"}
+    assert modules == shared | {"strategies"}
+
+
+def test_every_package_says_what_is_in_it() -> None:
+    for init in sorted((ROOT / "presel_lightning").rglob("__init__.py")):
+        assert ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))), init
+
+
+def test_tests_lie_in_folders_of_the_package() -> None:
+    others = {"bench", "configs", "shared"}
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("*.py")}
+    for folder in folders - {Path()}:
+        package = ROOT / "presel_lightning" / folder
+        assert folder.parts[0] in others or package.is_dir(), f"tests/{folder} mirrors no package"
+
+
+@pytest.mark.parametrize(
+    ("former", "name"), [("eval.annotation_file", "AnnotationFile"), ("strategies", "DeepSpeed")]
+)
+def test_former_import_paths_lead_to_the_same_class(former: str, name: str) -> None:
+    module = importlib.import_module(f"presel_lightning.{former}")
+    assert getattr(module, name).__module__ != module.__name__

@@ -28,7 +28,7 @@ from presel_lightning.annotators.wire import (
     usage_of,
 )
 from presel_lightning.errors import UserError
-from presel_lightning.store import fingerprint
+from presel_lightning.run.fingerprint import fingerprint
 
 if TYPE_CHECKING:
     import httpx

@@ -15,7 +15,7 @@ from presel_lightning.annotators.journal import Conversation, Journal
 from presel_lightning.annotators.templates import prompt_for
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
-from presel_lightning.store import replacing
+from presel_lightning.run.files import replacing
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from presel_lightning.annotators.batches import give_out
 from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.matching import Given, from_turns, numbered, take
 from presel_lightning.errors import UserError
-from presel_lightning.store import write_json
+from presel_lightning.run.files import write_json
 
 SAMPLES = "samples.json"
 

@@ -10,7 +10,7 @@ from presel_lightning.annotators.base import Annotator, AnswerProblem, Names, Re
 from presel_lightning.annotators.journal import Journal, LineFile
 from presel_lightning.annotators.matching import Given, Matcher, take
 from presel_lightning.data.annotations import read_records
-from presel_lightning.data.conversation import Odd
+from presel_lightning.data.conversation import InvalidRecordError
 
 NAMES = ("uid", "image", "id", "task")
 """What a record is told by."""
@@ -73,7 +73,9 @@ class FromPool(Annotator):
                 names = {key: value for key, value in record.items() if key in NAMES}
                 try:
                     request = asked.get(matcher.uid(names))
-                except Odd:  # a record that the pool left out, or cannot tell from another
+                except (
+                    InvalidRecordError
+                ):  # a record that the pool left out, or cannot tell from another
                     continue
                 if request is None:
                     continue

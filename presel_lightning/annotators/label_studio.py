@@ -14,7 +14,7 @@ from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.matching import Given, from_turns, numbered, take
 from presel_lightning.data.annotations import read_records
 from presel_lightning.errors import UserError
-from presel_lightning.store import write_json, write_text
+from presel_lightning.run.files import write_json, write_text
 
 LOCAL_FILES = "/data/local-files/?d="
 """Where Label Studio serves files of its own machine from."""

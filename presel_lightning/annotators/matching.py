@@ -10,7 +10,7 @@ from typing import Any
 
 from presel_lightning.annotators.base import AnswerProblem, Names, Request
 from presel_lightning.annotators.journal import Conversation, Journal
-from presel_lightning.data.conversation import IMAGE, Odd, parse, without_image_token
+from presel_lightning.data.conversation import IMAGE, InvalidRecordError, parse, without_image_token
 from presel_lightning.records import Turn
 
 
@@ -38,18 +38,20 @@ def check(image: str, conversations: object, *, bare: bool = False) -> None:
         bare: whether a question may be `<image>` alone, as it may in a pool.
 
     Raises:
-        Odd: it is no conversation about an image, or a question is empty.
+        InvalidRecordError: it is no conversation about an image, or a question is empty.
     """
     turns = parse({"image": image, "conversations": conversations})
     if not turns:
-        raise Odd("no_turn", "there is neither question nor answer")
+        raise InvalidRecordError("no_turn", "there is neither question nor answer")
     for number, turn in enumerate(turns, start=1):
         if not (bare or turn.question.strip()):
-            raise Odd("empty_question", f"question {number} is empty")
+            raise InvalidRecordError("empty_question", f"question {number} is empty")
     try:
         json.dumps(conversations, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise Odd("not_text", "it holds half a character (a lone surrogate)") from error
+        raise InvalidRecordError(
+            "not_text", "it holds half a character (a lone surrogate)"
+        ) from error
 
 
 def from_turns(turns: Iterable[Turn]) -> Conversation:
@@ -98,22 +100,24 @@ class Matcher:
         """The uid that is meant.
 
         Raises:
-            Odd: no sample of the pool, or several.
+            InvalidRecordError: no sample of the pool, or several.
         """
         if (uid := given.get("uid")) not in (None, ""):
             if str(uid) not in self._uids:
-                raise Odd("unknown_uid", "no sample of the pool has it")
+                raise InvalidRecordError("unknown_uid", "no sample of the pool has it")
             return str(uid)
         image = given.get("image")
         if image in (None, ""):
-            raise Odd("no_name", "it has neither `uid` nor `image`")
+            raise InvalidRecordError("no_name", "it has neither `uid` nor `image`")
         rows = self._rows.get(str(image), [])
         for key in ("id", "task"):
             same = [row for row in rows if getattr(self._names, key)[row] == str(given.get(key))]
             rows = same if len(rows) > 1 and same else rows
         if len(rows) != 1:
             kind = "ambiguous_image" if rows else "unknown_image"
-            raise Odd(kind, f"{len(rows)} samples of the pool show it; give the `uid`")
+            raise InvalidRecordError(
+                kind, f"{len(rows)} samples of the pool show it; give the `uid`"
+            )
         return str(self._names.uid[rows[0]])
 
 
@@ -153,11 +157,13 @@ def take(
                 continue
             if uid in seen:
                 if seen[uid] != one.conversations:
-                    raise Odd("repeated", "another answer of the same sample stands before it")
+                    raise InvalidRecordError(
+                        "repeated", "another answer of the same sample stands before it"
+                    )
                 continue
             seen[uid] = one.conversations
             check(asked[uid].image, one.conversations, bare=bare)
-        except Odd as odd:
+        except InvalidRecordError as odd:
             image = asked[uid].image if uid in asked else str(one.names.get("image") or "")
             problems.append(AnswerProblem(uid, image, odd.problem, f"{one.place}: {odd}"))
             continue

@@ -13,7 +13,7 @@ from PIL import Image
 
 from presel_lightning.annotators.journal import Conversation
 from presel_lightning.annotators.matching import check, from_turns
-from presel_lightning.data.conversation import Odd
+from presel_lightning.data.conversation import InvalidRecordError
 from presel_lightning.data.images import open_rgb
 from presel_lightning.records import Turn
 
@@ -120,7 +120,7 @@ def conversation_of(reply: object, image: str) -> Conversation:
         check(image, conversation)
     except (ValueError, KeyError, TypeError) as error:
         raise Malformed(f"not the JSON that was asked for: {text[:80]!r}") from error
-    except Odd as odd:
+    except InvalidRecordError as odd:
         raise Malformed(str(odd)) from odd
     return conversation
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 from presel_lightning.check.network import Network
 from presel_lightning.check.report import Report, size
 from presel_lightning.errors import UserError
+from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 
 ADAM_BYTES = 16
 """Of a trained fp32 parameter: itself, its gradient, and AdamW's two moments."""
@@ -17,74 +18,22 @@ LAYER_BYTES = 34
 attention matrix (Korthikanti et al. 2022, "Reducing Activation Recomputation", Eq. 2)."""
 LOGIT_BYTES = 10
 """Of a logit: in 16 bits, in fp32 for the loss, and the gradient of that."""
-PUBLISHED_PARAMETERS = 7.06e9
-"""Of LLaVA-1.5-7B, whose cost is published."""
 
 
-@dataclass(frozen=True)
-class Throughput:
-    """Samples that one GPU gets through in a second.
-
-    The defaults are the published cost of PreSel with LLaVA-1.5-7B (its cost table; the GPU is not
-    named): 76.0 GPU-hours for the fit on all 624,610 to 665,298 samples and 11.0 on 15 % give 2.4.
-    Of the 9.0 of the selection, the reference fit then takes 3.6; a pass without backward takes a
-    third of a training step, so both losses of a sample two thirds: 2.4; the rest, 3.0, is left
-    for the features. They hold for 7 billion parameters and are scaled by the model's size.
-    """
-
-    training: float = 2.4
-    """Fits, with gradient checkpointing."""
-    losses: float = 3.6
-    """The IRS loop, both losses of a sample."""
-    features: float = 58.0
-    """Images through the encoder, decoding included."""
-
-    @classmethod
-    def measured(cls, training: float) -> Throughput:
-        """From a measured rate of fits alone; losses in their published proportion to it."""
-        published = cls()
-        return cls(training, training * published.losses / published.training, published.features)
-
-    def scaled(self, parameters: int) -> Throughput:
-        """The same GPU with a model of another size; the encoder stays."""
-        by = PUBLISHED_PARAMETERS / max(1, parameters)
-        return Throughput(self.training * by, self.losses * by, self.features)
-
-
-@dataclass(frozen=True)
-class Work:
-    """How many samples each stage gets.
-
-    Attributes:
-        reference: of the reference split; 0 where the selector needs none.
-        images: distinct images to embed; 0 where the selector needs no features.
-        arms: samples of each fit after the selection, by arm.
-        pool: all samples.
-        texts: text-only records, in each of these fits.
-    """
-
-    reference: int
-    images: int
-    arms: dict[str, int]
-    pool: int
-    texts: int = 0
-
-
-def gpu_hours(work: Work, speed: Throughput, epochs: dict[str, float]) -> dict[str, float]:
+def gpu_hours(work: Work, speed: Throughput, needs: Iterable[str]) -> dict[str, float]:
     """GPU-hours of each stage.
 
     Args:
         work: samples by stage.
         speed: samples a second of one GPU.
-        epochs: of the stages `reference` and `final`.
+        needs: signals that the selector asks for.
     """
-    seconds = {
-        "reference": work.reference * epochs["reference"] / speed.training,
-        "losses": work.reference / speed.losses,
-        "features": work.images / speed.features,
-    }
+    seconds: dict[str, float] = {}
+    for name in needs:
+        seconds |= Pass.known[name].estimate(work, speed)
     seconds |= {
-        arm: (n + work.texts) * epochs["final"] / speed.training for arm, n in work.arms.items()
+        arm: (n + work.texts) * work.epochs["final"] / speed.training
+        for arm, n in work.arms.items()
     }
     return {stage: took / 3600 for stage, took in seconds.items() if took}
 

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from rich.console import Console
 
-from presel_lightning.check.cost import (
-    Throughput,
-    Work,
-    disk_bytes,
-    gpu_hours,
-    gpu_memory,
-    report_cost,
-    report_disk,
-)
+from presel_lightning.check.cost import disk_bytes, gpu_hours, gpu_memory, report_cost, report_disk
 from presel_lightning.check.network import (
     Network,
     dtype_width,
@@ -33,21 +26,20 @@ from presel_lightning.check.report import Report, share, size
 from presel_lightning.check.survey import Survey, report_survey, survey
 from presel_lightning.check.tokens import Lengths, report_tokens
 from presel_lightning.console import track
-from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.encoders import Encoder
 from presel_lightning.data.source import PoolSource
-from presel_lightning.datamodule import SelectionDataModule, count_of
 from presel_lightning.errors import UserError
-from presel_lightning.eval.published import full_scores
+from presel_lightning.eval.intervals.published import full_scores
+from presel_lightning.loading.datamodule import SelectionDataModule, count_of
+from presel_lightning.loading.llava_encoder import Encoder
+from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.models import Components, Processor
 from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.models.components import cache_folder
-from presel_lightning.signals import FEATURES
+from presel_lightning.recipe.passes.base import Throughput, Work
+from presel_lightning.recipe.plan import Plan, StageFactory
+from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
-
-if TYPE_CHECKING:
-    from presel_lightning.plan import Parts, Plan
 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 """Strategies that spread weights and optimiser over the devices."""
@@ -78,7 +70,7 @@ class Devices(NamedTuple):
 
 def check(
     plan: Plan,
-    parts: Parts,
+    factory: StageFactory,
     console: Console,
     *,
     throughput: Throughput | None = None,
@@ -90,7 +82,7 @@ def check(
 
     Args:
         plan: what the run is asked to do.
-        parts: builds its modules and Trainers.
+        factory: builds its modules and Trainers.
         console: where the screen is shown.
         throughput: samples a second of one GPU; by default the published cost, scaled.
         n_records: conversations to tokenise, drawn by the run's seed.
@@ -116,22 +108,24 @@ def check(
         if found.n_records:
             left_out = examine_images(plan, source, found, n_images, report)
     work = examine_sizes(plan, found, left_out, report)
-    width = examine_encoder(plan, parts, report)
-    module = parts.model("final")
+    width = examine_encoder(plan, factory, report)
+    module = factory.model("final")
     with report.collecting():
         config = read_config(origin_of(module))
         network = measure(module, config)
         report_network(network, module, report)
         lengths = examine_tokens(plan.data, read_processor(module, config), found, report)
-        devices = count_devices(plan, parts, report)
+        devices = count_devices(plan, factory, report)
         examine_memory(plan, devices, network, module, lengths, report)
         if work is not None and source is not None:
             wanted = devices.kind == "cuda" and throughput is None if probing is None else probing
             measured = None
             if wanted:
                 measured = examine_probe(plan, source, found, module, devices, report)
-            speed, told = choose_speed(throughput, measured, network)
-            examine_cost(parts, work, speed, told, report)
+            speed, source_of_speed = choose_speed(throughput, measured, network)
+            work = replace(work, epochs={s: n_epochs(factory, s) for s in ("reference", "final")})
+            hours = gpu_hours(work, speed, plan.selector.needs)
+            report_cost(hours, speed, source_of_speed, report)
             annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
             needed = disk_bytes(work, network, width, annotations)
             report_disk(needed, plan.out, "run folder", "set --out to another disk", report)
@@ -167,7 +161,7 @@ def examine_images(
 
 def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -> None:
     """Count what will be left out, against the limit at which the run stops."""
-    problems = left_out + found.odd.total() + found.untasked
+    problems = left_out + found.invalid.total() + found.untasked
     limit_of_problems = plan.data.max_problem_fraction
     report.add("images", "records left out in all", share(problems, found.n_records))
     with report.collecting():
@@ -199,7 +193,7 @@ def examine_tokens(
 
 
 def examine_assembly(module: FineTune, needed: float, report: Report) -> None:
-    """Room for the model that is put together of three parts, unless that has been done."""
+    """Room for the model that is put together of three factory, unless that has been done."""
     origin = origin_of(module)
     if isinstance(origin, Components) and not is_assembled(origin):
         cure = "set PRESEL_LIGHTNING_CACHE to another disk"
@@ -233,7 +227,7 @@ def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> W
             f"{n:,} samples, {len(found.tasks)} tasks: reference {reference:,}, budget {budget:,}"
         )
         report.add("selection", type(plan.selector).__name__, counts)
-        images = len(found.images) if FEATURES in plan.selector.needs else 0
+        images = len(found.images) if Features.name in plan.selector.needs else 0
         return Work(reference, images, arms, n, found.text_only if data.text_only else 0)
     return None
 
@@ -296,16 +290,10 @@ def choose_speed(
     return Throughput().scaled(network.total), "published cost by parameters"
 
 
-def examine_cost(parts: Parts, work: Work, speed: Throughput, told: str, report: Report) -> None:
-    """GPU-hours by stage."""
-    epochs = {stage: n_epochs(parts, stage) for stage in ("reference", "final")}
-    report_cost(gpu_hours(work, speed, epochs), speed, told, report)
-
-
-def n_epochs(parts: Parts, stage: str) -> float:
+def n_epochs(factory: StageFactory, stage: str) -> float:
     """Epochs of a fit; one where only steps are limited."""
-    told = parts.trainer_settings(stage)["max_epochs"]
-    return float(told) if str(told).isdigit() else 1.0
+    epochs = str(factory.trainer_settings(stage)["max_epochs"])
+    return float(epochs) if epochs.isdigit() else 1.0
 
 
 def examine_memory(
@@ -338,10 +326,10 @@ def examine_memory(
             )
 
 
-def count_devices(plan: Plan, parts: Parts, report: Report) -> Devices:
+def count_devices(plan: Plan, factory: StageFactory, report: Report) -> Devices:
     """The devices of the final fit, as its Trainer sees them here; one if they are not here."""
     try:
-        trainer = parts.trainer("final", plan.out / "logs" / "check")
+        trainer = factory.trainer("final", plan.out / "logs" / "check")
     except (MisconfigurationException, ImportError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         report.notes.append(f"the Trainer cannot be built on this machine: {reason}")
@@ -351,10 +339,10 @@ def count_devices(plan: Plan, parts: Parts, report: Report) -> Devices:
     return Devices(world, shards, trainer.strategy.root_device.type, trainer.precision)
 
 
-def examine_encoder(plan: Plan, parts: Parts, report: Report) -> int:
+def examine_encoder(plan: Plan, factory: StageFactory, report: Report) -> int:
     """Length of an image's features; 0 where none are needed or the encoder cannot be read."""
     with report.collecting():
-        return feature_width(parts.embed()) if FEATURES in plan.selector.needs else 0
+        return feature_width(factory.embed()) if Features.name in plan.selector.needs else 0
     return 0
 
 

@@ -17,7 +17,7 @@ from presel_lightning.models.checkpoint import (
     is_adapter,
     resolve_checkpoint,
 )
-from presel_lightning.store import read_json
+from presel_lightning.run.files import read_json
 from presel_lightning.tasks import FineTune
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")

@@ -19,10 +19,10 @@ from presel_lightning.check.report import Report, size
 from presel_lightning.data import build_pool, load_pool
 from presel_lightning.data.annotations import Record
 from presel_lightning.data.source import PoolSource
-from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.errors import UserError
-from presel_lightning.runner import peak_memory_mb
-from presel_lightning.store import write_json
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.run.files import write_json
+from presel_lightning.run.stages import peak_memory_mb
 from presel_lightning.tasks import FineTune
 
 LONG = 4

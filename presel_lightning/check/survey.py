@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from presel_lightning.check.report import Report, share, size
 from presel_lightning.data.annotations import Record
-from presel_lightning.data.conversation import Odd, is_text_only, parse
+from presel_lightning.data.conversation import InvalidRecordError, is_text_only, parse
 from presel_lightning.data.images import Track
 from presel_lightning.data.source import PoolSource, first_question
 from presel_lightning.errors import UserError
@@ -30,7 +30,7 @@ class Survey:
         formless: with neither image nor conversation.
         tasks: image records by task, as far as nothing is wrong with them.
         without_instruction: of those, how many have no conversation yet.
-        odd: records that will be left out, by problem.
+        invalid: records that will be left out, by problem.
         details: what is wrong with the first of them.
         untasked: how many records no key, file or rule gives a task.
         untasked_examples: some of them, described.
@@ -46,7 +46,7 @@ class Survey:
     formless: int = 0
     tasks: Counter[str] = field(default_factory=Counter)
     without_instruction: int = 0
-    odd: Counter[str] = field(default_factory=Counter)
+    invalid: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
     untasked: int = 0
     untasked_examples: list[str] = field(default_factory=list)
@@ -73,8 +73,8 @@ class Survey:
             return parse(record)
         try:
             turns = parse(record)
-        except Odd as odd:
-            self.odd[odd.problem] += 1
+        except InvalidRecordError as odd:
+            self.invalid[odd.problem] += 1
             self.details.setdefault(odd.problem, str(odd))
             return None
         self.images[record["image"]] += 1
@@ -136,7 +136,7 @@ def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
         report.add(
             "records", "no instruction yet", share(found.without_instruction, found.n_samples)
         )
-    for problem, n in found.odd.most_common():
+    for problem, n in found.invalid.most_common():
         report.add("records", f"left out: {problem}", share(n, found.n_records))
     if found.untasked:
         report.add("records", "left out: no task", share(found.untasked, found.n_records))

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from presel_lightning.check.report import Report, share
-from presel_lightning.data.encoders import ChatEncoder, Encoder
+from presel_lightning.loading.chat_encoder import ChatEncoder
+from presel_lightning.loading.llava_encoder import Encoder
 from presel_lightning.records import Turn
 
 UNCUT = 1 << 30

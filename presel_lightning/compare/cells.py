@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from presel_lightning.errors import UserError
@@ -40,26 +39,32 @@ class Cell:
         return f"{self.entry.label}-{self.budget:.12g}-{self.seed}"
 
 
-@dataclass(frozen=True)
-class Grid:
+@dataclass
+class GridKeys:
+    """Keys of a config that `compare` varies; each is an option of the command line too."""
+
+    selectors: list[str | Json] = field(default_factory=lambda: ["PreSel", "Random"])
+    """`compare`: names, or {class_path, init_args, label}"""
+    budgets: list[Size] = field(default_factory=list)
+    """`compare`: values of data.budget; that one where none is given"""
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    """`compare`: seeds of reference split, random choice and training"""
+    equal: Literal["epochs", "steps"] = "epochs"
+    """`compare`: train all cells for the same epochs, or for full data's steps"""
+    workers: int | None = None
+    """`compare`: fits side by side; by default what the CPU cores or GPUs allow"""
+    pools: list[str] = field(default_factory=list)
+    """`compare`: values of data.annotations; that one where none is given"""
+
+
+@dataclass
+class Grid(GridKeys):
     """What `compare` is asked for.
 
     Attributes:
-        selectors: names, or `class_path` with `init_args` and a `label`.
-        budgets: as `data.budget`; empty takes that one.
-        seeds: of reference split, random choice and training.
-        equal: train every cell for the same `epochs`, or for as many `steps` as full data takes.
-        workers: fits side by side; by default what the CPU cores or GPUs allow.
-        pools: values of `data.annotations`; the comparison is made on each of them.
         full: whether full data is trained on for each seed.
     """
 
-    selectors: Sequence[str | Json]
-    budgets: Sequence[Size] = ()
-    seeds: Sequence[int] = (0, 1, 2)
-    equal: Literal["epochs", "steps"] = "epochs"
-    workers: int | None = None
-    pools: Sequence[str] = ()
     full: bool = True
 
     def entries(self) -> list[Entry]:

@@ -6,46 +6,41 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import yaml
 
 from presel_lightning.annotators import FromFile, FromPool
-from presel_lightning.compare.cells import FULL, Cell, Grid
-from presel_lightning.compare.jobs import Job, Slots, run_jobs
-from presel_lightning.compare.join import FEATURES, POOL, REFERENCE, join
+from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys
+from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
+from presel_lightning.compare.join import POOL, SPLIT, join
 from presel_lightning.console import console, track
-from presel_lightning.datamodule import count_of
 from presel_lightning.errors import InstructionsMissing, PreselError, UserError
-from presel_lightning.eval.comparison import is_scored
-from presel_lightning.eval.comparison_page import print_comparison, write_comparison
-from presel_lightning.ranks import grouped
+from presel_lightning.eval.comparison.cells import is_scored
+from presel_lightning.eval.comparison.page import print_comparison, write_comparison
+from presel_lightning.loading.datamodule import count_of
+from presel_lightning.recipe.recipe import Recipe
+from presel_lightning.run.files import read_json, replacing_folder, write_json, write_text
+from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.ledger import Ledger
+from presel_lightning.run.ranks import is_distributed
 from presel_lightning.selectors import Selector
-from presel_lightning.signals import FEATURES as FEATURES_SIGNAL
-from presel_lightning.store import (
-    Ledger,
-    fingerprint,
-    read_json,
-    replacing_folder,
-    write_json,
-    write_text,
-)
-
-if TYPE_CHECKING:
-    from presel_lightning.recipe import Recipe
+from presel_lightning.signals import Signal
+from presel_lightning.signals.base import made_by
 
 Json = dict[str, Any]
 Failed = list[tuple[Job, int]]
 """Jobs that did not end well, with their exit codes."""
 
-NOT_OF_A_CELL = ("selectors", "budgets", "seeds", "equal", "workers", "pools", "out")
+NOT_OF_A_CELL = (*(key.name for key in fields(GridKeys)), "out")
 WAITING = 3
 
 
-def compare(recipe: Recipe, grid: Grid) -> None:
+def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
     """Train and score every cell of a grid on one pool; write table and page.
 
     Cells are run folders: each can be looked at, reported and continued alone. What they share is
@@ -53,11 +48,16 @@ def compare(recipe: Recipe, grid: Grid) -> None:
     reference model and its losses. The split is part of every cell, so that all of them hold the
     same instructions before a selector has its say.
 
+    Args:
+        recipe: of the configuration that all cells share.
+        grid: what is compared.
+        main: the program's entry point, for the worker processes.
+
     Raises:
         UserError: the grid cannot be, or the processes were started from outside.
         InstructionsMissing: some cells wait for instructions; all others are done.
     """
-    if grouped() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if is_distributed() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("compare starts its own processes; run it as one, without torchrun or srun")
     if not recipe.plan.benchmarks:
         raise UserError("benchmarks is empty; name what the models are compared on")
@@ -67,18 +67,18 @@ def compare(recipe: Recipe, grid: Grid) -> None:
             "once; let `fit` or `select` have it written, then give --annotator FromFile "
             "--annotator.init_args.path OUT/annotations/answers.jsonl"
         )
-    selectors = {entry.label: recipe.parts.selector(entry.selector) for entry in grid.entries()}
-    recipe.full = recipe.examine_benchmarks()
+    selectors = {entry.label: recipe.factory.selector(entry.selector) for entry in grid.entries()}
+    recipe.scoring.examine()
     recipe.begin()
     if grid.pools:
-        failed = compare_pools(recipe.out, grid.pools)
+        failed = compare_pools(recipe.out, grid.pools, main)
     else:
-        failed = compare_cells(recipe, grid, selectors)
+        failed = compare_cells(recipe, grid, selectors, main)
     recipe.runner.ledger.update(state="incomplete" if failed else "done")
     stop_if(failed)
 
 
-def compare_pools(out: Path, pools: Sequence[str]) -> Failed:
+def compare_pools(out: Path, pools: Sequence[str], main: Main) -> Failed:
     """The same comparison on one pool after another, and a page over all."""
     config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
     folders = {pool: out / "pools" / re.sub(r"\W+", "_", pool).strip("_") for pool in pools}
@@ -88,7 +88,7 @@ def compare_pools(out: Path, pools: Sequence[str]) -> Failed:
         data = {**config["data"], "annotations": pool}
         write_text(file, yaml.safe_dump({**config, "data": data, "pools": []}, sort_keys=False))
         jobs.append(Job(pool, ["compare", "--config", str(file), "--out", str(folder)]))
-    failed = [(job, code) for job, code in run_jobs(jobs, Slots(1)) if code]
+    failed = [(job, code) for job, code in run_jobs(jobs, Slots(1), main) if code]
     done = [(pool, folder) for pool, folder in folders.items() if (folder / "grid.json").exists()]
     if done:
         write_comparison(out, done)
@@ -96,7 +96,9 @@ def compare_pools(out: Path, pools: Sequence[str]) -> Failed:
     return failed
 
 
-def compare_cells(recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector]) -> Failed:
+def compare_cells(
+    recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector], main: Main
+) -> Failed:
     """Everything that cells share, then the cells, then the page."""
     out, cells = recipe.out, grid.cells()
     needs = {name: selector.needs for name, selector in selectors.items()}
@@ -104,8 +106,9 @@ def compare_cells(recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector])
     recipe.pool()
     if not can_have_everything(recipe):
         cells = [cell for cell in cells if cell.entry.label != FULL]
-        recipe.runner.tell("[yellow]![/] full left out: not every image has an instruction")
-    n = len(recipe.data.pool)
+        recipe.runner.print("[yellow]![/] full left out: not every image has an instruction")
+    pool = recipe.data.pool
+    n = len(pool)
     reference = count_of(recipe.data.reference, n, "data.reference")
     for budget in grid.budgets:
         if (count := count_of(budget, n, "budgets")) < reference:
@@ -114,8 +117,8 @@ def compare_cells(recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector])
                 f"{recipe.data.reference} ({reference}), which every cell holds; raise the budget "
                 "or lower the reference"
             )
-    if FEATURES_SIGNAL in wanted:
-        recipe.features()
+    shared = [name for name in wanted if not Signal.known[name].on_reference]
+    recipe.make_signals(shared, pool.uid[:0])
     slots = what_fits(recipe, grid.workers)
     config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
     steps = steps_of_everything(recipe) if grid.equal == "steps" else None
@@ -123,14 +126,14 @@ def compare_cells(recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector])
     write_json(out / "grid.json", {"cells": described, "rests_on": rests_on(recipe, selectors)})
     first = {cell.seed: cell for cell in cells}.values()
     prepared = [prepare(out, cell_config(config, cell, None), wanted) for cell in first]
-    failed = work_off([job for job in prepared if job], slots, "reference splits")
+    failed = work_off([job for job in prepared if job], slots, "reference splits", main)
     if failed:
         return failed
     jobs = [enter(out, cell, cell_config(config, cell, steps)) for cell in cells]
-    failed = work_off([job for job in jobs if job], slots, "cells")
+    failed = work_off([job for job in jobs if job], slots, "cells", main)
     if not any(is_scored(out / "cells" / c.name) for c in cells if c.entry.label != FULL):
         return failed
-    recipe.score_untrained()
+    recipe.scoring.score_untrained()
     write_comparison(out)
     print_comparison(out)
     return failed
@@ -146,17 +149,19 @@ def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
     """Name what cells rest on beside their configuration and the pool: the content of files."""
     return fingerprint(
         {
-            "models": [recipe.parts.model(stage).fingerprint() for stage in ("reference", "final")],
+            "models": [
+                recipe.factory.model(stage).fingerprint() for stage in ("reference", "final")
+            ],
             "benchmarks": [benchmark.fingerprint() for benchmark in recipe.plan.benchmarks],
             "selectors": {name: selector.fingerprint() for name, selector in selectors.items()},
-            "full": recipe.full,
+            "full": recipe.scoring.full,
         }
     )
 
 
 def what_fits(recipe: Recipe, workers: int | None) -> Slots:
     """Fits side by side: one a GPU, or one for as many cores as torch has threads."""
-    trainer = recipe.parts.trainer("final", recipe.out / "logs" / "compare")
+    trainer = recipe.factory.trainer("final", recipe.out / "logs" / "compare")
     if trainer.world_size > 1:
         return Slots(1, together=True)
     if trainer.strategy.root_device.type == "cuda":
@@ -172,7 +177,7 @@ def steps_of_everything(recipe: Recipe) -> int:
     Raises:
         UserError: the training is not limited by epochs.
     """
-    epochs = recipe.parts.trainer_settings("final")["max_epochs"]
+    epochs = recipe.factory.trainer_settings("final")["max_epochs"]
     if not epochs.isdecimal():
         raise UserError(
             f"equal is steps, and trainer.max_epochs is {epochs}; give the epochs of full data"
@@ -218,7 +223,7 @@ def prepare(out: Path, config: Json, needs: list[str]) -> Job | None:
     folder = out / "references" / str(config["seed_everything"])
     # the largest budget there is: the split must fit into it, whatever a cell asks for
     config = {**config, "data": {**config["data"], "budget": 1.0}}
-    signals = [need for need in needs if need != FEATURES_SIGNAL]
+    signals = [need for need in needs if Signal.known[need].on_reference]
     return job_of(folder, out, "prepare", config, ["--signals", *signals] if signals else [])
 
 
@@ -239,9 +244,9 @@ def job_of(
     """Set up a run folder over what others have made; None where it is finished already."""
     ledger = Ledger(folder / "run.json")
     before = {name: stage.get("fingerprint") for name, stage in ledger.read()["stages"].items()}
-    taken = join(folder, out, {**POOL, **FEATURES})
+    taken = join(folder, out, {**POOL, **made_by(on_reference=False)})
     if reference is not None:
-        taken |= join(folder, reference, REFERENCE)
+        taken |= join(folder, reference, {**SPLIT, **made_by(on_reference=True)})
         take_answers(folder / "annotations", reference / "annotations")
     origin = read_json(out / "grid.json")["rests_on"]
     text = f"{yaml.safe_dump(config, sort_keys=False)}# rests on {origin}\n"
@@ -264,10 +269,10 @@ def take_answers(own: Path, theirs: Path) -> None:
             shutil.copytree(theirs, folder, dirs_exist_ok=True)
 
 
-def work_off(jobs: list[Job], slots: Slots, what: str) -> Failed:
+def work_off(jobs: list[Job], slots: Slots, what: str, main: Main) -> Failed:
     """Run jobs with a bar; those that did not end well, with their exit codes."""
     failed = []
-    ended = track(run_jobs(jobs, slots), what, len(jobs))
+    ended = track(run_jobs(jobs, slots, main), what, len(jobs))
     for number, (job, code) in enumerate(ended, start=1):
         mark = "[red]✗[/]" if code else "[green]✓[/]"
         console.print(f"{mark} {job.name:<24} {number} of {len(jobs)} {what}")

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -16,9 +16,11 @@ from multiprocessing.queues import Queue
 from pathlib import Path
 
 from presel_lightning.errors import PreselError
-from presel_lightning.parent import end_with
+from presel_lightning.run.process_watch import exit_with_parent
 
 Arguments = Sequence[str]
+Main = Callable[[Sequence[str]], int]
+"""Entry point of a program: its arguments to its exit code; pickled by reference."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,13 @@ class Slots:
     together: bool = False
 
 
-def run_jobs(jobs: Sequence[Job], slots: Slots) -> Iterator[tuple[Job, int]]:
+def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Job, int]]:
     """Run commands and hand out each with its exit code as it ends.
+
+    Args:
+        jobs: the commands.
+        slots: how many run side by side, and on which devices.
+        main: what a worker process calls with the arguments of a job.
 
     Raises:
         PreselError: a process was killed; what its job has done so far is kept.
@@ -63,7 +70,9 @@ def run_jobs(jobs: Sequence[Job], slots: Slots) -> Iterator[tuple[Job, int]]:
     with ProcessPoolExecutor(
         min(slots.workers, max(1, len(jobs))), context, begin, (os.getpid(), devices)
     ) as workers:
-        running: dict[Future[int], Job] = {workers.submit(in_worker, job): job for job in jobs}
+        running: dict[Future[int], Job] = {
+            workers.submit(in_worker, job, main): job for job in jobs
+        }
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -83,13 +92,11 @@ def begin(parent: int, devices: Queue[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C the parent alone has a word to say
     if not devices.empty():
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get()
-    end_with(parent)
+    exit_with_parent(parent)
 
 
-def in_worker(job: Job) -> int:
+def in_worker(job: Job, main: Main) -> int:
     """Run a command here."""
-    from presel_lightning.cli import main
-
     with printing_to(job.log):
         try:
             return main(list(job.arguments))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from presel_lightning.store import Ledger
+from presel_lightning.run.ledger import Ledger
 
 Made = Mapping[str, Sequence[str]]
 
@@ -21,16 +21,9 @@ POOL: Made = {
         "work/texts.arrow",
     )
 }
-FEATURES: Made = {"features": ("signals/features",)}
-REFERENCE: Made = {
-    "split": ("reference.json",),
-    "reference": ("models/reference",),
-    "losses": ("signals/paired_loss.parquet",),
-    "held_out_a": ("models/held_out_a",),
-    "held_out_b": ("models/held_out_b",),
-    "held_out": ("signals/held_out_loss.parquet",),
-}
-"""Stages, and what each leaves in a run folder."""
+"""The stages that make the pool, and what each leaves in a run folder."""
+SPLIT: Made = {"split": ("reference.json",)}
+"""The stage that draws the reference split."""
 
 
 def join(folder: Path, parent: Path, made: Made) -> dict[str, str]:

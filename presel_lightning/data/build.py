@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import astuple, dataclass, fields
@@ -18,12 +18,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from presel_lightning.data.annotations import Record
-from presel_lightning.data.conversation import IMAGE, Odd, image_of, is_text_only, parse
+from presel_lightning.data.conversation import (
+    IMAGE,
+    InvalidRecordError,
+    image_of,
+    is_text_only,
+    parse,
+)
 from presel_lightning.data.images import OutsideRoot, Resolver, Track, check_images
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
 from presel_lightning.records import Problem, Turn
-from presel_lightning.store import replacing
+from presel_lightning.run.files import replacing
 
 MANIFEST = pa.schema(
     [
@@ -136,7 +142,7 @@ def _write_records(
                 if add_text is not None:
                     add_text(_row(record))
                 text_only += 1
-            except Odd as odd:
+            except InvalidRecordError as odd:
                 problems.append(_problem(record, task, odd.problem, str(odd)))
     return text_only
 
@@ -167,9 +173,9 @@ def _writing(path: Path) -> Iterator[Callable[[Row], None]]:
 def _candidate(record: Record, task: str | None) -> Row:
     row = _row(record)
     if image_of(record) is None:
-        raise Odd("no_image", "neither an image nor a conversation about none")
+        raise InvalidRecordError("no_image", "neither an image nor a conversation about none")
     if task is None:
-        raise Odd("unknown_task", "no task key, file or rule tells it")
+        raise InvalidRecordError("unknown_task", "no task key, file or rule tells it")
     key = _digest([task, record["image"], row["id"]])
     return {**row, "image": record["image"], "task": task, "key": key}
 
@@ -179,7 +185,7 @@ def _row(record: Record) -> Row:
     turns = parse(record)
     text = json.dumps(record, ensure_ascii=False)
     if not text.isprintable() and _has_surrogate(text):
-        raise Odd("not_unicode", "a lone surrogate, which no text file can hold")
+        raise InvalidRecordError("not_unicode", "a lone surrogate, which no text file can hold")
     return {
         "id": str(record.get("id", "")),
         "n_turns": len(turns),
@@ -223,15 +229,13 @@ def _number_all(keys: pa.ChunkedArray, path: Path) -> tuple[list[int], np.ndarra
 
     Records of one (task, image, id) are numbered in the order of their canonical JSON.
     """
-    counted = pc.value_counts(keys)
-    several = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
-    groups: dict[bytes, list[int]] = defaultdict(list)
-    for row in _rows_in(keys, several):
-        groups[keys[row].as_py()].append(row)
+    groups = pa.table({"key": keys, "row": np.arange(len(keys))}).group_by("key", use_threads=False)
+    counted = groups.aggregate([("row", "list"), ("row", "count")])
+    several = counted.filter(pc.field("row_count") > 1)
     occurrence = [0] * len(keys)
     repeats = np.zeros(len(keys), dtype=bool)
     with RecordReader(path) as records:
-        for rows in groups.values():
+        for rows in several["row_list"].to_pylist():
             texts = {row: canonical(records[row]) for row in rows}
             number: dict[str, int] = {}
             for row in sorted(rows, key=texts.__getitem__):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from presel_lightning.records import Turn, image_place
+from presel_lightning.records import Turn
 
 IMAGE = "<image>"
 ROLES = ("human", "gpt")
 
 
-class Odd(Exception):
+class InvalidRecordError(Exception):
     """A record that cannot be used.
 
     Attributes:
@@ -28,14 +26,16 @@ def image_of(record: dict[str, Any]) -> str | None:
     """Path of a record's image; None where it has no `image` key (null counts as none).
 
     Raises:
-        Odd: it has several images, or something that is no path.
+        InvalidRecordError: it has several images, or something that is no path.
     """
     image = record.get("image")
     if image is None or (isinstance(image, str) and image):
         return image
     if isinstance(image, list):
-        raise Odd("several_images", f"`image` is a list of {len(image)}; give one path")
-    raise Odd("image_not_a_path", f"`image` is {image!r:.80}")
+        raise InvalidRecordError(
+            "several_images", f"`image` is a list of {len(image)}; give one path"
+        )
+    raise InvalidRecordError("image_not_a_path", f"`image` is {image!r:.80}")
 
 
 def is_text_only(record: dict[str, Any]) -> bool:
@@ -44,7 +44,7 @@ def is_text_only(record: dict[str, Any]) -> bool:
         return False
     try:
         return bool(parse(record))
-    except Odd:
+    except InvalidRecordError:
         return False
 
 
@@ -55,17 +55,21 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
     often: the image is shown at the front of the question that held it; of several, the first.
 
     Raises:
-        Odd: the conversation is not one, or does not fit the record's image.
+        InvalidRecordError: the conversation is not one, or does not fit the record's image.
     """
     image = image_of(record)
     entries = record.get("conversations")
     if entries is None:
         return ()
     if not isinstance(entries, list):
-        raise Odd("conversations_not_a_list", f"`conversations` is a {type(entries).__name__}")
+        raise InvalidRecordError(
+            "conversations_not_a_list", f"`conversations` is a {type(entries).__name__}"
+        )
     texts = [_text(entry, number) for number, entry in enumerate(entries, start=1)]
     if len(texts) % 2:
-        raise Odd("turn_without_answer", f"question {len(texts) // 2 + 1} has no answer")
+        raise InvalidRecordError(
+            "turn_without_answer", f"question {len(texts) // 2 + 1} has no answer"
+        )
     questions, answers = texts[::2], texts[1::2]
     _check_answers(answers)
     if texts:
@@ -81,13 +85,17 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
 def _text(entry: object, number: int) -> str:
     """Text of an entry whose role is the one that is due."""
     if not isinstance(entry, dict) or not isinstance(entry.get("value"), str):
-        raise Odd("bad_turn", f"entry {number} is no object with a text `value`")
+        raise InvalidRecordError("bad_turn", f"entry {number} is no object with a text `value`")
     role = entry.get("from")
     if role not in ROLES:
-        raise Odd("unknown_role", f"entry {number} is from {role!r:.40}; known: human, gpt")
+        raise InvalidRecordError(
+            "unknown_role", f"entry {number} is from {role!r:.40}; known: human, gpt"
+        )
     due = ROLES[(number - 1) % 2]
     if role != due:
-        raise Odd("roles_not_alternating", f"entry {number} is from {role}, not {due}")
+        raise InvalidRecordError(
+            "roles_not_alternating", f"entry {number} is from {role}, not {due}"
+        )
     text: str = entry["value"]
     return text
 
@@ -95,108 +103,23 @@ def _text(entry: object, number: int) -> str:
 def _check_answers(answers: list[str]) -> None:
     for number, answer in enumerate(answers, start=1):
         if not answer.strip():
-            raise Odd("empty_answer", f"answer {number} is empty")
+            raise InvalidRecordError("empty_answer", f"answer {number} is empty")
         if IMAGE in answer:
-            raise Odd("image_token_in_answer", f"answer {number} holds {IMAGE}")
+            raise InvalidRecordError("image_token_in_answer", f"answer {number} holds {IMAGE}")
 
 
 def _check_image_tokens(image: str | None, questions: list[str], answers: list[str]) -> None:
     shown = any(IMAGE in question for question in questions)
     if shown and image is None:
-        raise Odd("image_token_without_image", f"{IMAGE} in the text but no `image` key")
+        raise InvalidRecordError(
+            "image_token_without_image", f"{IMAGE} in the text but no `image` key"
+        )
     if image is not None and not shown:
-        raise Odd("image_without_token", f"an `image` key but no {IMAGE} in any question")
+        raise InvalidRecordError(
+            "image_without_token", f"an `image` key but no {IMAGE} in any question"
+        )
 
 
 def without_image_token(question: str) -> str:
     """Take every `<image>` out of a question, and the space around what is left."""
     return question.replace(IMAGE, "").strip() if IMAGE in question else question
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A prompt and where in it the answers stand.
-
-    Attributes:
-        answer_spans: (start, end) in characters of each answer with the stop mark behind it.
-    """
-
-    text: str
-    answer_spans: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """Writes conversations out as the language model was tuned to read them.
-
-    Attributes:
-        system: what stands before the first question.
-        stop: what ends an answer.
-        user: what stands before a question.
-        assistant: what stands before an answer.
-        joint: between all of these.
-    """
-
-    system: str
-    stop: str = "</s>"
-    user: str = "USER:"
-    assistant: str = "ASSISTANT:"
-    joint: str = " "
-
-    def render(self, turns: Sequence[Turn], *, with_question: bool, image: bool = True) -> Rendered:
-        r"""Write a conversation out: `SYSTEM USER: <image>\nQ ASSISTANT: A</s>USER: Q2 ...`.
-
-        Without questions it is `SYSTEM USER: <image> ASSISTANT: R</s>`, R being all answers
-        joined by one space (the second input of the IRS). A text-only conversation has no `image`.
-        """
-        if not with_question:
-            turns = (Turn("", " ".join(turn.answer for turn in turns)),)
-        text, place = self._opening(), image_place(turns)
-        spans = []
-        for number, turn in enumerate(turns):
-            text += self._ask(turn.question, image=image and number == place) + self.joint
-            start = len(text)
-            text += turn.answer + self.stop
-            spans.append((start, len(text)))
-        return Rendered(text, tuple(spans))
-
-    def prompt(self, turns_before: Sequence[Turn], question: str) -> str:
-        """Write out what the model is to continue with its answer; no space at the end."""
-        before = self.render(turns_before, with_question=True).text
-        return before + self._ask(without_image_token(question), image=not turns_before)
-
-    def _opening(self) -> str:
-        return f"{self.system}{self.joint}" if self.system else ""
-
-    def _ask(self, question: str, *, image: bool) -> str:
-        shown = f"{IMAGE}\n{question}".strip() if image else question
-        return self.joint.join(part for part in (self.user, shown, self.assistant) if part)
-
-
-AUTO = "auto"
-"""`vicuna_v1` for LLaVA-1.5; any other model's own chat template."""
-
-
-def _header(role: str) -> str:
-    return f"<|start_header_id|>{role}<|end_header_id|>\n\n"
-
-
-TEMPLATES = {
-    "vicuna_v1": Template(
-        "A chat between a curious user and an artificial intelligence assistant. The assistant "
-        "gives helpful, detailed, and polite answers to the user's questions."
-    ),
-    "vicuna_bare": Template(""),
-    # Llama-3's turns with the system sentence that LLaVA gave it; the tokenizer adds what begins
-    # the text
-    "llama_3": Template(
-        system=_header("system")
-        + "You are a helpful language and vision assistant. You are able to understand the visual "
-        "content that the user provides, and assist the user with a variety of tasks using "
-        "natural language.<|eot_id|>",
-        stop="<|eot_id|>",
-        user=_header("user"),
-        assistant="<|eot_id|>" + _header("assistant"),
-        joint="",
-    ),
-}

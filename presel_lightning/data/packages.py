@@ -11,7 +11,7 @@ from presel_lightning.data.fields import Packed
 from presel_lightning.data.tables import table_samples
 from presel_lightning.data.tars import tar_samples
 from presel_lightning.errors import UserError
-from presel_lightning.store import read_json
+from presel_lightning.run.files import read_json
 
 SUFFIXES = (".arrow", ".parquet", ".tar")
 SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}")

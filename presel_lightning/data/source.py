@@ -19,7 +19,7 @@ from presel_lightning.data.packages import Package, packed_files
 from presel_lightning.data.task_rules import TaskRule, first_match
 from presel_lightning.data.unpack import IMAGES, RECORDS, unpack
 from presel_lightning.errors import UserError
-from presel_lightning.store import digest_file, digest_lines
+from presel_lightning.run.fingerprint import digest_file, digest_lines
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from presel_lightning.data.build import RecordReader, read_facts, texts_path
 from presel_lightning.data.conversation import parse
 from presel_lightning.data.pool import bytes16
 from presel_lightning.records import Turn
-from presel_lightning.store import digest_lines
+from presel_lightning.run.fingerprint import digest_lines
 
 
 class Texts:

@@ -17,7 +17,8 @@ from presel_lightning.data.fields import Packed, lost
 from presel_lightning.data.images import Track
 from presel_lightning.data.packages import Package
 from presel_lightning.errors import UserError
-from presel_lightning.store import digest_lines, read_json, write_json
+from presel_lightning.run.files import read_json, write_json
+from presel_lightning.run.fingerprint import digest_lines
 
 RECORDS, IMAGES, ORIGIN = "records.jsonl", "images", "origin.json"
 MAX_PART = 120

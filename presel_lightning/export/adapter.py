@@ -8,7 +8,7 @@ from pathlib import Path
 from presel_lightning.export.folder import new_folder
 from presel_lightning.export.source import adapter_folder
 from presel_lightning.models.checkpoint import base_of, resolve_checkpoint
-from presel_lightning.store import read_json, write_json
+from presel_lightning.run.files import read_json, write_json
 
 CONFIG = "adapter_config.json"
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from presel_lightning.errors import UserError
-from presel_lightning.store import replacing_folder
+from presel_lightning.run.files import replacing_folder
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from presel_lightning.export.hf import merged as merged_model
 from presel_lightning.export.source import adapter_folder, base_config
 from presel_lightning.models import Components, load_processor, resolve_checkpoint
 from presel_lightning.models.components import Aspect, components_of, looks_like_hub_id
-from presel_lightning.store import read_json, write_json
+from presel_lightning.run.files import read_json, write_json
 
 ADAPTER_KEYS = (
     "peft_type",

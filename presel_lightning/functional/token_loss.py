@@ -49,7 +49,7 @@ def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return sums, mask.sum(dim=1)
 
 
-def all_foretold(logits: Tensor, labels: Tensor) -> Tensor:
+def teacher_forced_match(logits: Tensor, labels: Tensor) -> Tensor:
     """Whether every answer token is the likeliest one after what stands before it.
 
     For the answer of a greedy model this is exact match of the whole answer.

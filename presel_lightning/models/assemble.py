@@ -43,7 +43,8 @@ from presel_lightning.models.components import (
     projector_file,
 )
 from presel_lightning.models.vicuna import IMAGE_TOKEN, save_llava_processor
-from presel_lightning.store import fingerprint, read_json, replacing_folder, write_json
+from presel_lightning.run.files import read_json, replacing_folder, write_json
+from presel_lightning.run.fingerprint import fingerprint
 
 VERSION = 2
 """Raised when the same parts make another model."""

@@ -17,7 +17,7 @@ from transformers.processing_utils import ProcessorMixin
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
-from presel_lightning.models.processor import load_image_processor
+from presel_lightning.models.llava_processor import load_image_processor
 from presel_lightning.records import Turn, image_place
 
 Message = dict[str, Any]

@@ -8,7 +8,8 @@ from presel_lightning import quickstart
 from presel_lightning.errors import UserError
 from presel_lightning.models.assemble import build_llava
 from presel_lightning.models.components import Components, components_of, describe_components
-from presel_lightning.store import digest_folder, read_json
+from presel_lightning.run.files import read_json
+from presel_lightning.run.fingerprint import digest_folder
 
 SHIPPED = {"quickstart": "CHECKPOINT", "quickstart-encoder": "ENCODER"}
 

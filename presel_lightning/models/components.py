@@ -9,7 +9,8 @@ from typing import Literal
 from transformers.utils.hub import cached_file
 
 from presel_lightning.errors import UserError
-from presel_lightning.store import digest_file, digest_folder, fingerprint, read_json, user_cache
+from presel_lightning.run.files import read_json, user_cache
+from presel_lightning.run.fingerprint import digest_file, digest_folder, fingerprint
 
 FILE = "components.json"
 """Beside the weights of an assembled model, and of what was tuned from it."""

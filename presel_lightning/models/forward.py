@@ -51,13 +51,13 @@ def answer_losses(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     processes that share a model wait for each other there.
     """
     inputs, labels = model_inputs(model, batch), batch["labels"]
-    with looking_at(model, batch.get("blank")):
+    with dummy_image(model, batch.get("blank")):
         hidden = hidden_states(model, inputs)
     return sample_losses(answer_logits(model, hidden, labels), labels)
 
 
 @contextmanager
-def looking_at(model: nn.Module, blank: Batch | None) -> Iterator[None]:
+def dummy_image(model: nn.Module, blank: Batch | None) -> Iterator[None]:
     """Have forward passes look at an image of which nothing is used; at none if it is None.
 
     No value changes, and what is trained on images gets a gradient of 0 instead of none. The image

@@ -25,7 +25,7 @@ from presel_lightning.models.parts import (
     parts_of,
 )
 from presel_lightning.models.quantization import Quantization, is_quantised
-from presel_lightning.ranks import rank_zero
+from presel_lightning.run.ranks import rank_zero
 
 __all__ = ["PROJECTOR", "VISION_TOWER", "LoRA", "load_model", "save_model"]
 

@@ -10,7 +10,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from presel_lightning.models.llava import unwrapped
-from presel_lightning.ranks import rank_zero
+from presel_lightning.run.ranks import rank_zero
 
 
 def shard_model(model: nn.Module, mesh: DeviceMesh) -> None:

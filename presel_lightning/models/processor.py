@@ -2,52 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import torch
-from PIL.Image import Image
-from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer
+from transformers import AutoConfig
 
-from presel_lightning.errors import UserError
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
-from presel_lightning.models.vicuna import IMAGE_TOKEN
+from presel_lightning.models.llava_processor import LLAVA, Processor, load_processor
 
 if TYPE_CHECKING:
     from presel_lightning.models.chat import ChatProcessor
-
-LLAVA = "llava"
-"""Model type of LLaVA-1.5, whose images all take the same number of tokens."""
-
-
-@dataclass(frozen=True)
-class Processor:
-    """What turns text and pictures into the inputs of one model.
-
-    Attributes:
-        n_image_tokens: how many places one image takes in the input.
-    """
-
-    tokenizer: Any
-    image_processor: Any
-    n_image_tokens: int
-
-    def pixels(self, image: Image) -> Tensor:
-        """Resize and normalise one RGB image to (3, H, W)."""
-        values = self.image_processor(images=image, return_tensors="pt")["pixel_values"]
-        return torch.as_tensor(values[0])
-
-    def save(self, folder: Path) -> None:
-        """Write tokenizer and image processor beside the weights."""
-        self.tokenizer.save_pretrained(folder)
-        self.image_processor.save_pretrained(folder)
-
-
-def load_image_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one class a model
-    """Load the image processor of a checkpoint; always the PIL one, which needs no torchvision."""
-    return AutoImageProcessor.from_pretrained(resolve_checkpoint(checkpoint), backend="pil")
 
 
 def processor_of(checkpoint: Checkpoint) -> Processor | ChatProcessor:
@@ -59,28 +22,3 @@ def processor_of(checkpoint: Checkpoint) -> Processor | ChatProcessor:
         return processor_of(base_of(place))
     llava = AutoConfig.from_pretrained(place).model_type == LLAVA
     return load_processor(place) if llava else chat_processor(place)
-
-
-def load_processor(checkpoint: Checkpoint) -> Processor:
-    """Load what a LLaVA checkpoint needs before its weights.
-
-    Raises:
-        UserError: the tokenizer has no `<image>` token, or the model is no LLaVA.
-    """
-    place = resolve_checkpoint(checkpoint)
-    if is_adapter(place):
-        return load_processor(base_of(place))
-    config = AutoConfig.from_pretrained(place)
-    if config.model_type != LLAVA:
-        raise UserError(
-            f"model.checkpoint {checkpoint!r} is of type {config.model_type!r}, which gives an "
-            "image a varying number of tokens; give a LLaVA-1.5 checkpoint"
-        )
-    tokenizer = AutoTokenizer.from_pretrained(place)
-    tokenizer.padding_side = "right"
-    if tokenizer.convert_tokens_to_ids(IMAGE_TOKEN) in (None, tokenizer.unk_token_id):
-        raise UserError(
-            f"the tokenizer of model.checkpoint {checkpoint!r} has no {IMAGE_TOKEN} token; "
-            "give a LLaVA checkpoint in transformers format"
-        )
-    return Processor(tokenizer, load_image_processor(place), config.image_seq_length)

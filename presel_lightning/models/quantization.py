@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesCo
 
 from presel_lightning.errors import UserError
 from presel_lightning.models.parts import parts_of
-from presel_lightning.store import read_json, write_json
+from presel_lightning.run.files import read_json, write_json
 
 FILE = "quantization.json"
 """Beside an adapter that was trained on four-bit weights."""

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from presel_lightning.errors import UserError
-from presel_lightning.store import user_cache
+from presel_lightning.run.files import user_cache
 
 _HERE = Path(__file__).parent
 

@@ -11,7 +11,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.functional.farthest import farthest_first
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, best_first, make_selection
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals import Features, Signals
 
 
 class KCenter(Selector):
@@ -35,7 +35,7 @@ class KCenter(Selector):
     Approach", ICLR 2018, Algorithm 1.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (FEATURES,)
+    needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Farthest image first."""

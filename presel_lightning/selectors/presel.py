@@ -22,7 +22,7 @@ from presel_lightning.selectors.in_task import Allocation
 from presel_lightning.selectors.weighting import TaskFacts, adjust, weighting_of
 from presel_lightning.selectors.weighting.doubts import doubts_of_irs
 from presel_lightning.selectors.weighting.irs import IRS
-from presel_lightning.signals import FEATURES, HELD_OUT_LOSS, PAIRED_LOSS, Signals
+from presel_lightning.signals import Features, HeldOutLoss, PairedLoss, Signals
 
 REASONS: dict[Within, tuple[str, str]] = {
     "centrality": ("typical of its cluster", "less typical of its cluster"),
@@ -68,7 +68,7 @@ class PreSel(Selector):
     Source: Safaei et al., "Filter Images First, Generate Instructions Later", Eq. 1-7.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (FEATURES, PAIRED_LOSS)
+    needs: ClassVar[tuple[str, ...]] = (Features.name, PairedLoss.name)
 
     def __init__(
         self,
@@ -91,8 +91,8 @@ class PreSel(Selector):
         self.adjust = partial(adjust, floor=floor, priors=priors, cap_flat=cap_flat)
         # the softmax is exact as it is
         self.as_it_is = rule is IRS and not (floor or priors or cap_flat)
-        capping = (HELD_OUT_LOSS,) if cap_flat and HELD_OUT_LOSS not in rule.needs else ()
-        self.needs = (FEATURES, *rule.needs, *capping)  # type: ignore[misc]
+        capping = (HeldOutLoss.name,) if cap_flat and HeldOutLoss.name not in rule.needs else ()
+        self.needs = (Features.name, *rule.needs, *capping)  # type: ignore[misc]
         self.allocation = allocation
         self.within: Within = within
         self.near_duplicates = near_duplicates

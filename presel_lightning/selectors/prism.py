@@ -11,7 +11,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.functional.prism import mean_correlation
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, best_first, budgets_by_size, selection_of
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals import Features, Signals
 
 
 class Prism(Selector):
@@ -33,7 +33,7 @@ class Prism(Selector):
     Source: PRISM, arXiv 2502.12119.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (FEATURES,)
+    needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Keep the lowest mean correlations of each task; the seed plays no part."""

@@ -15,7 +15,7 @@ from presel_lightning.functional.duplicates import similarity_to_earlier
 from presel_lightning.functional.kmeans import kmeans
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, best_first, make_selection
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals import Features, Signals
 
 
 class SemDeDup(Selector):
@@ -43,7 +43,7 @@ class SemDeDup(Selector):
     deduplication", 2023, section 3 and Algorithm A7.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (FEATURES,)
+    needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
     def __init__(self, images_per_cluster: int = 1000) -> None:
         self.images_per_cluster = images_per_cluster

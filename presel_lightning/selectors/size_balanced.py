@@ -9,7 +9,7 @@ from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, budgets_by_size, selection_of
 from presel_lightning.selectors.clustered import choose_in_tasks
 from presel_lightning.selectors.in_cluster import in_cluster
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals import Features, Signals
 
 
 class SizeBalanced(Selector):
@@ -31,7 +31,7 @@ class SizeBalanced(Selector):
     remainder, so that the budget is met to the sample.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (FEATURES,)
+    needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
     def __init__(self, images_per_cluster: int = 100, neighbors: int = 5) -> None:
         self.images_per_cluster = images_per_cluster

@@ -14,7 +14,7 @@ from presel_lightning.functional.kmeans import kmeans
 from presel_lightning.functional.typicality import typical_first
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, best_first, budgets_by_size, selection_of
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals import Features, Signals
 
 _SMALL = 5  # clusters of no more images come last
 
@@ -47,7 +47,7 @@ class TypiClust(Selector):
     Source: Hacohen, Dekel, Weinshall, "Active Learning on a Budget", ICML 2022, Algorithm 1, Eq. 4.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (FEATURES,)
+    needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
     def __init__(self, max_clusters: int = 500, neighbors: int = 20) -> None:
         self.max_clusters = max_clusters

@@ -11,7 +11,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.functional.zcore import draw_points, zcore
 from presel_lightning.records import Selection
 from presel_lightning.selectors.base import Selector, best_first, make_selection
-from presel_lightning.signals import FEATURES, Signals
+from presel_lightning.signals import Features, Signals
 
 
 class ZCore(Selector):
@@ -42,7 +42,7 @@ class ZCore(Selector):
     arXiv 2411.15349.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (FEATURES,)
+    needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
     def __init__(self, draws: int | None = None, neighbors: int = 1000) -> None:
         self.draws = draws

@@ -16,9 +16,9 @@ from torch.optim import AdamW, Optimizer
 from transformers import get_cosine_schedule_with_warmup
 
 from presel_lightning.console import console
-from presel_lightning.data.encoders import SIDES
 from presel_lightning.errors import UserError
-from presel_lightning.functional.token_loss import all_foretold, sample_losses
+from presel_lightning.functional.token_loss import sample_losses, teacher_forced_match
+from presel_lightning.loading.encoder import SIDES
 from presel_lightning.models import (
     Components,
     LoRA,
@@ -33,7 +33,7 @@ from presel_lightning.models.llava import trained_state, unwrapped
 from presel_lightning.models.paired import one_prefix, two_passes, why_not_shared
 from presel_lightning.models.parallel import is_sharded, shard_model, whole_state
 from presel_lightning.models.parts import is_projector
-from presel_lightning.ranks import rank_zero
+from presel_lightning.run.ranks import rank_zero
 
 Batch = dict[str, Any]
 
@@ -224,7 +224,7 @@ class FineTune(LightningModule):
             "loss_with_question": with_sum / n_tokens,
             "loss_without_question": without_sum / n_without,
             "n_tokens": n_tokens,
-            "correct": all_foretold(logits[0], labels[0]),
+            "correct": teacher_forced_match(logits[0], labels[0]),
         }
 
     def prefix_to_share(self, agreed: int) -> int:

@@ -22,7 +22,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Requests for so many images; the pool holds as many more that nobody asks for."""
+    """Requests for `count` images of a pool of twice as many."""
 
     def build(count: int) -> tuple[list[Request], PoolNames]:
         folder = tmp_path / "images"

@@ -1,4 +1,4 @@
-"""A chat server that behaves as it is told, and counts what it is asked."""
+"""A chat server with scripted replies that counts its requests."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ChatServer:
             daemon_threads = True
 
             def handle_error(self, *_: Any) -> None:
-                """Clients that were killed, or lost patience."""
+                """Ignore clients that were killed or timed out."""
 
         self.http = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
@@ -92,7 +92,7 @@ class ChatServer:
 
 
 def image_name(body: dict[str, Any]) -> str:
-    """The colour of the image that was sent, which the tests' images are told by."""
+    """Name of the image that was sent, identified by its color."""
     url = body["messages"][-1]["content"][0]["image_url"]["url"]
     kind, data = url.split(",")
     assert kind == "data:image/jpeg;base64"

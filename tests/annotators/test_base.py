@@ -40,21 +40,21 @@ def pool(tmp_path: Path) -> Pool:
     return load_pool(tmp_path / "run", where.image_root)
 
 
-def test_every_annotator_is_told_how_to_be_configured() -> None:
+def test_every_annotator_has_test_arguments() -> None:
     found = [getattr(annotators, name) for name in annotators.__all__]
     classes = {c for c in found if isinstance(c, type) and issubclass(c, Annotator)}
     assert {c.__name__ for c in classes - {Annotator}} == set(ARGUMENTS)
 
 
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
-def test_the_command_line_makes_it(name: str) -> None:
+def test_annotator_given_by_name_is_built_by_the_parser(name: str) -> None:
     parser = ArgumentParser()
     parser.add_subclass_arguments(Annotator, "annotator")
     config = parser.parse_args(["--annotator", name, *ARGUMENTS[name]])
     assert type(parser.instantiate(config).annotator).__name__ == name
 
 
-def test_requests_name_file_task_prompt_and_reason(pool: Pool) -> None:
+def test_requests_hold_path_task_prompt_and_reason(pool: Pool) -> None:
     annotator = OpenAICompatible("http://host/v1", "tiny", templates={"dogs": "Which dog?"})
     why = {uid: f"cluster {number}" for number, uid in enumerate(pool.uid)}
     requests = annotator.requests(pool, reversed(pool.uid), why)
@@ -66,7 +66,7 @@ def test_requests_name_file_task_prompt_and_reason(pool: Pool) -> None:
     assert json.loads(json.dumps(by_image["ocr/a.png"].record()))["task"] == "ocr"
 
 
-def test_a_pool_gives_the_names_that_answers_are_told_by(pool: Pool, tmp_path: Path) -> None:
+def test_from_file_on_a_pool_matches_answers_by_image(pool: Pool, tmp_path: Path) -> None:
     requests = requests_for(pool, pool.uid[:2], "selection")
     (tmp_path / "a.csv").write_text(
         "image,question,answer\ndogs/a.png,What?,A.\ndogs/b.png,What?,B.\nocr/a.png,What?,C.\n"

@@ -37,7 +37,7 @@ def as_csv(path: Path, records: list[Record]) -> None:
 
 
 @pytest.mark.parametrize("form", [as_list, as_lines, as_csv])
-def test_answers_are_found_by_uid_and_by_image(
+def test_from_file_matches_answers_by_uid_and_by_image(
     form: Callable[[Path, list[Record]], None], make: Make, tmp_path: Path
 ) -> None:
     requests, names = make(3)
@@ -61,7 +61,7 @@ def kinds(answers: Answers) -> list[tuple[str, str]]:
     return [(problem.problem, problem.detail.split(":")[0]) for problem in answers.problems]
 
 
-def test_what_cannot_be_used_is_listed(make: Make, tmp_path: Path) -> None:
+def test_from_file_unusable_records_are_listed_as_problems(make: Make, tmp_path: Path) -> None:
     requests, names = make(8)
     names.image[12] = "5.png"  # shown by another sample of the pool too
     uid = [request.uid for request in requests]
@@ -103,7 +103,7 @@ def test_what_cannot_be_used_is_listed(make: Make, tmp_path: Path) -> None:
     assert len((tmp_path / "out" / "problems.csv").read_text().splitlines()) == 11
 
 
-def test_a_mended_answer_takes_the_place_of_the_old_one(make: Make, tmp_path: Path) -> None:
+def test_from_file_corrected_answer_replaces_the_old_one(make: Make, tmp_path: Path) -> None:
     requests, names = make(2)
     path, out = tmp_path / "answers", tmp_path / "out"
     for answer in ("old", "old", "new", "  "):
@@ -114,14 +114,14 @@ def test_a_mended_answer_takes_the_place_of_the_old_one(make: Make, tmp_path: Pa
     assert len((out / "answers.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_blank_row_of_a_table_is_not_answered_yet(make: Make, tmp_path: Path) -> None:
+def test_csv_row_without_question_and_answer_is_skipped(make: Make, tmp_path: Path) -> None:
     requests, names = make(2)
     (tmp_path / "a.csv").write_text("image,question,answer\n0.png,,\n1.png,What?,\n")
     answers = FromFile(str(tmp_path / "a.csv")).annotate(requests, tmp_path / "out", names)
     assert kinds(answers) == [("empty_answer", "line 3")]
 
 
-def test_an_answer_to_no_question_is_listed(make: Make, tmp_path: Path) -> None:
+def test_from_file_answer_without_question_is_listed(make: Make, tmp_path: Path) -> None:
     requests, names = make(3)
     bare = [*conversation("Yes.", "<image>"), *conversation("So.", "Why?")]
     as_list(tmp_path / "a.json", [{"image": "0.png", "conversations": bare}])
@@ -133,7 +133,7 @@ def test_an_answer_to_no_question_is_listed(make: Make, tmp_path: Path) -> None:
         assert not answers.conversations
 
 
-def test_tables_of_spreadsheets(make: Make, tmp_path: Path) -> None:
+def test_csv_with_bom_semicolons_and_crlf_is_parsed(make: Make, tmp_path: Path) -> None:
     requests, names = make(2)
     text = '\ufeffimage;question;answer\r\n0.png;"What; then?";A, B\r\n'
     (tmp_path / "a.csv").write_text(text, newline="")
@@ -144,7 +144,9 @@ def test_tables_of_spreadsheets(make: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["a,b\n1,2\n", "[{]", b"\xff\xfe", b"uid,question,answer\na,Gr\xfcn?,b\n"]
 )
-def test_no_such_form(text: str | bytes, make: Make, tmp_path: Path) -> None:
+def test_from_file_unknown_format_raises_user_error(
+    text: str | bytes, make: Make, tmp_path: Path
+) -> None:
     requests, names = make(1)
     path = tmp_path / "answers"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())

@@ -27,7 +27,7 @@ def write_pool(path: Path, names: PoolNames) -> None:
     )
 
 
-def test_only_what_was_asked_for_is_revealed_and_logged_once(make: Make, tmp_path: Path) -> None:
+def test_from_pool_reveals_and_logs_each_request_once(make: Make, tmp_path: Path) -> None:
     requests, names = make(6)
     write_pool(tmp_path / "all.json", names)
     out = tmp_path / "out"
@@ -50,14 +50,14 @@ def test_only_what_was_asked_for_is_revealed_and_logged_once(make: Make, tmp_pat
     assert answered == {entry["uid"] for entry in log}
 
 
-def test_samples_of_one_image_and_id_are_told_by_their_task(make: Make, tmp_path: Path) -> None:
+def test_from_pool_equal_image_and_id_are_matched_by_task(make: Make, tmp_path: Path) -> None:
     requests, names = make(1)
     write_pool(tmp_path / "all.json", names)  # two samples, both of 0.png
     answers = FromPool([str(tmp_path / "all.json")]).annotate(requests, tmp_path / "out", names)
     assert answers.conversations == {requests[0].uid: conversation("id-0 vqa")}
 
 
-def test_what_is_not_there_is_listed(make: Make, tmp_path: Path) -> None:
+def test_from_pool_missing_samples_are_listed(make: Make, tmp_path: Path) -> None:
     requests, names = make(2)
     (tmp_path / "a.json").write_text(json.dumps([{"image": "9.png", "conversations": []}]))
     answers = FromPool(str(tmp_path / "a.json")).annotate(requests, tmp_path / "out", names)
@@ -65,7 +65,7 @@ def test_what_is_not_there_is_listed(make: Make, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "access.jsonl").read_text() == ""
 
 
-def test_a_record_without_a_question_is_as_legal_as_in_a_pool(make: Make, tmp_path: Path) -> None:
+def test_from_pool_record_without_question_is_accepted(make: Make, tmp_path: Path) -> None:
     requests, names = make(1)
     bare = conversation("A dog.", "<image>")
     (tmp_path / "a.json").write_text(json.dumps([{"image": "0.png", "conversations": bare}]))

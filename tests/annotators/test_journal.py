@@ -13,7 +13,7 @@ from tests.annotators.names import conversation
 
 
 @given(answers=st.lists(st.text(), max_size=4), cut=st.integers(0, 400))
-def test_a_file_cut_anywhere_keeps_its_whole_lines(
+def test_journal_truncated_anywhere_keeps_complete_lines(
     answers: list[str], cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("journal")
@@ -34,13 +34,13 @@ def test_a_file_cut_anywhere_keeps_its_whole_lines(
         assert len(journal.records) == whole + 1 and journal["new"] == conversation("new")
 
 
-def test_a_broken_line_is_named(tmp_path: Path) -> None:
+def test_journal_corrupt_line_raises_error_with_its_number(tmp_path: Path) -> None:
     (tmp_path / "answers.jsonl").write_text('{"uid": "a", "conversations": []}\n{"uid"\n')
     with pytest.raises(UserError, match="line 2"):
         Journal(tmp_path)
 
 
-def test_a_heading_is_written_once(tmp_path: Path) -> None:
+def test_line_file_reopened_writes_its_header_once(tmp_path: Path) -> None:
     for line in ("1,2", "3,4"):
         file = LineFile(tmp_path / "a.csv", "a,b")
         file.append(line)

@@ -40,7 +40,7 @@ def problems(answers: Answers) -> dict[str, str]:
     return {problem.image: problem.problem for problem in answers.problems}
 
 
-def test_every_answer_is_kept_and_paid_for_once(make: Make, tmp_path: Path) -> None:
+def test_second_run_requests_and_charges_only_missing_answers(make: Make, tmp_path: Path) -> None:
     requests, names = make(20)
     out = tmp_path / "out"
     with serving(seconds=0.02) as server:
@@ -58,7 +58,7 @@ def test_every_answer_is_kept_and_paid_for_once(make: Make, tmp_path: Path) -> N
     assert again.cost == pytest.approx(20 * COST)
 
 
-def test_what_is_sent(make: Make, tmp_path: Path) -> None:
+def test_request_body_holds_schema_limits_and_options(make: Make, tmp_path: Path) -> None:
     requests, names = make(1)
     with serving() as server:
         options: dict[str, Any] = {"temperature": 0.5, "extra_body": {"seed": 3}}
@@ -73,7 +73,7 @@ def test_what_is_sent(make: Make, tmp_path: Path) -> None:
     assert rich["messages"][1]["content"][1]["text"] == "prompt of vqa"
 
 
-def test_faults_are_retried_and_then_listed(make: Make, tmp_path: Path) -> None:
+def test_failed_replies_are_retried_then_listed_as_problems(make: Make, tmp_path: Path) -> None:
     """500 once, malformed once, always malformed, cut off, refused, rejected, an empty answer."""
     empty = {"turns": [{"question": "What?", "answer": " "}]}
     faults: dict[str, tuple[int, Reply]] = {
@@ -116,7 +116,7 @@ def test_faults_are_retried_and_then_listed(make: Make, tmp_path: Path) -> None:
     assert [row["uid"] for row in listed] == [problem.uid for problem in answers.problems]
 
 
-def test_slow_replies_time_out_and_are_asked_for_again(make: Make, tmp_path: Path) -> None:
+def test_slow_reply_times_out_and_is_requested_again(make: Make, tmp_path: Path) -> None:
     requests, names = make(3)
 
     def behave(name: str, number: int) -> Reply | None:
@@ -129,7 +129,7 @@ def test_slow_replies_time_out_and_are_asked_for_again(make: Make, tmp_path: Pat
     assert [r["status"] for r in ledger(tmp_path / "out")].count("timeout") == 1
 
 
-def test_everybody_waits_as_long_as_the_server_asks(make: Make, tmp_path: Path) -> None:
+def test_rate_limit_delays_requests_by_retry_after(make: Make, tmp_path: Path) -> None:
     requests, names = make(6)
     limited: list[float] = []
     served: list[float] = []
@@ -148,7 +148,7 @@ def test_everybody_waits_as_long_as_the_server_asks(make: Make, tmp_path: Path) 
     assert ledger(tmp_path / "out")[0]["status"] == "rate_limited"
 
 
-def test_a_wait_that_is_too_long_ends_the_start(make: Make, tmp_path: Path) -> None:
+def test_rate_limit_with_long_retry_after_stops_the_run(make: Make, tmp_path: Path) -> None:
     requests, names = make(6)
     with serving(lambda name, n: (429, {}, {"Retry-After": "3600"})) as server:
         answers = annotator(server, concurrency=1).annotate(requests, tmp_path / "out", names)
@@ -156,7 +156,7 @@ def test_a_wait_that_is_too_long_ends_the_start(make: Make, tmp_path: Path) -> N
     assert answers.notes == ["stopped: the server asks to wait 3600 s; 6 images are left"]
 
 
-def test_requests_are_spaced(make: Make, tmp_path: Path) -> None:
+def test_requests_per_minute_limits_the_request_rate(make: Make, tmp_path: Path) -> None:
     requests, names = make(4)
     times: list[float] = []
 
@@ -170,7 +170,7 @@ def test_requests_are_spaced(make: Make, tmp_path: Path) -> None:
     assert max(times) - start >= 0.6  # three gaps of 0.2 s
 
 
-def test_the_cap_is_never_passed(make: Make, tmp_path: Path) -> None:
+def test_max_cost_is_never_exceeded(make: Make, tmp_path: Path) -> None:
     requests, names = make(30)
     out = tmp_path / "out"
     with serving() as server:
@@ -189,10 +189,8 @@ def test_the_cap_is_never_passed(make: Make, tmp_path: Path) -> None:
     assert set(server.asked.values()) == {1}
 
 
-def test_requests_that_wait_at_the_cap_learn_from_the_replies_meanwhile(
-    make: Make, tmp_path: Path
-) -> None:
-    """Before the first reply one request may cost 28; a reply tells that it is 3.5 at most."""
+def test_requests_waiting_at_max_cost_use_updated_cost_bound(make: Make, tmp_path: Path) -> None:
+    """Before the first reply one request may cost 28; a reply lowers the bound to 3.5."""
     requests, names = make(20)
     dear = {"price_per_million_input_tokens": 1000.0, "price_per_million_output_tokens": 2000.0}
     with serving(seconds=0.02) as server:
@@ -202,7 +200,7 @@ def test_requests_that_wait_at_the_cap_learn_from_the_replies_meanwhile(
     assert answers.cost == pytest.approx(20 * 1.1)
 
 
-def test_a_reply_without_usage_is_charged_as_the_dearest(make: Make, tmp_path: Path) -> None:
+def test_reply_without_usage_is_charged_the_upper_bound(make: Make, tmp_path: Path) -> None:
     requests, names = make(1)
     turns = {"turns": [{"question": "What?", "answer": "That."}]}
     with serving(lambda name, n: completion(turns, usage=None)) as server:
@@ -212,7 +210,7 @@ def test_a_reply_without_usage_is_charged_as_the_dearest(make: Make, tmp_path: P
     assert answers.cost == bound and not answers.missing
 
 
-def test_the_estimate_is_the_mean_once_there_is_one(make: Make, tmp_path: Path) -> None:
+def test_estimate_uses_mean_cost_once_replies_exist(make: Make, tmp_path: Path) -> None:
     requests, names = make(5)
     with serving() as server:
         paid = annotator(server)
@@ -225,7 +223,7 @@ def test_the_estimate_is_the_mean_once_there_is_one(make: Make, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_wrong_key_or_model_ends_at_once_and_is_never_shown(
+def test_rejected_key_or_model_raises_without_leaking_the_key(
     status: int, make: Make, tmp_path: Path
 ) -> None:
     requests, names = make(8)
@@ -244,7 +242,7 @@ def test_a_wrong_key_or_model_ends_at_once_and_is_never_shown(
     assert {row["uid"] for row in listed} == {row["uid"] for row in rows}
 
 
-def test_a_server_that_is_down_is_not_asked_for_ever(make: Make, tmp_path: Path) -> None:
+def test_server_down_stops_after_ten_consecutive_failures(make: Make, tmp_path: Path) -> None:
     requests, names = make(40)
     with serving(lambda name, n: (503, {"error": f"down {KEY}"}, {})) as server:
         one = annotator(server, max_retries=1, concurrency=1)
@@ -254,7 +252,7 @@ def test_a_server_that_is_down_is_not_asked_for_ever(make: Make, tmp_path: Path)
     assert KEY not in answers.notes[0] and "***" in answers.notes[0]
 
 
-def test_refusals_do_not_keep_others_from_being_asked(make: Make, tmp_path: Path) -> None:
+def test_refused_images_do_not_stop_later_requests(make: Make, tmp_path: Path) -> None:
     requests, names = make(12)
 
     def behave(name: str, number: int) -> Reply | None:
@@ -265,7 +263,7 @@ def test_refusals_do_not_keep_others_from_being_asked(make: Make, tmp_path: Path
     assert list(answers.conversations) == [requests[11].uid] and not answers.notes
 
 
-def test_what_was_refused_is_asked_again_only_where_the_user_says_so(
+def test_refused_images_are_retried_only_with_retry_refused(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests, names = make(4)
@@ -303,7 +301,7 @@ def test_what_was_refused_is_asked_again_only_where_the_user_says_so(
     assert server.asked == {"image-0": 1, "image-1": 1, "image-2": 3, "image-3": 1}
 
 
-def test_another_model_may_be_asked_for_what_one_refused(make: Make, tmp_path: Path) -> None:
+def test_refused_image_is_requested_from_another_model(make: Make, tmp_path: Path) -> None:
     requests, names = make(1)
     with serving(
         lambda name, n: completion("no", finish="content_filter") if n == 1 else None
@@ -313,7 +311,7 @@ def test_another_model_may_be_asked_for_what_one_refused(make: Make, tmp_path: P
         assert not other.annotate(requests, tmp_path / "out", names).missing
 
 
-def test_no_credit_left_ends_the_start(make: Make, tmp_path: Path) -> None:
+def test_insufficient_quota_stops_the_run(make: Make, tmp_path: Path) -> None:
     requests, names = make(5)
     reply = {"error": {"code": "insufficient_quota", "message": "you have no credit"}}
     with serving(lambda name, n: (429, reply, {})) as server:
@@ -321,7 +319,7 @@ def test_no_credit_left_ends_the_start(make: Make, tmp_path: Path) -> None:
     assert sum(server.asked.values()) == 1 and "no credit" in answers.notes[0]
 
 
-def test_nobody_listens(make: Make, tmp_path: Path) -> None:
+def test_closed_port_is_listed_as_unreachable(make: Make, tmp_path: Path) -> None:
     requests, names = make(1)
     with serving() as server:
         pass
@@ -340,14 +338,16 @@ def test_nobody_listens(make: Make, tmp_path: Path) -> None:
         ({"max_retries": -1}, "max_retries -1"),
     ],
 )
-def test_settings_that_cannot_be_meant(options: dict[str, Any], told: str) -> None:
+def test_invalid_settings_raise_user_error_without_the_secret(
+    options: dict[str, Any], told: str
+) -> None:
     with pytest.raises(UserError, match=told) as caught:
         OpenAICompatible(**{"base_url": "http://host/v1", "model": "tiny", **PRICES, **options})
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", [None, "  ", "sk-line\nbreak", "sk-é"])
-def test_a_key_that_cannot_be_sent(
+def test_missing_or_invalid_api_key_raises_user_error(
     key: str | None, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests, names = make(1)
@@ -362,7 +362,7 @@ def test_a_key_that_cannot_be_sent(
     assert not no_key.missing and server.keys == {None}
 
 
-def test_an_answer_that_the_ledger_missed_is_entered(make: Make, tmp_path: Path) -> None:
+def test_answer_missing_from_the_ledger_is_added_on_restart(make: Make, tmp_path: Path) -> None:
     """A start that is killed between the two writes."""
     requests, names = make(4)
     out = tmp_path / "out"
@@ -376,7 +376,7 @@ def test_an_answer_that_the_ledger_missed_is_entered(make: Make, tmp_path: Path)
     assert spent(out) == pytest.approx(4 * COST)
 
 
-def test_a_killed_start_loses_nothing_that_was_answered(make: Make, tmp_path: Path) -> None:
+def test_killed_run_keeps_every_written_answer(make: Make, tmp_path: Path) -> None:
     """SIGKILL with 40 of 100 answers in; at most those under way are asked for twice."""
     requests, names = make(100)
     out, log = tmp_path / "out", tmp_path / "log"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from tests.annotators.server import KEY, ChatServer, Reply, colour, completion, serving
 from tests.conftest import start
 
@@ -57,7 +57,7 @@ def answered(out: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_unattended_and_killed_with_40_of_100_answers(folders: Path, tmp_path: Path) -> None:
+def test_fit_killed_during_annotation_resumes_and_finishes(folders: Path, tmp_path: Path) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
     with serving(seconds=0.1) as server:
         command = arguments(folders, out, server)
@@ -86,7 +86,7 @@ def test_unattended_and_killed_with_40_of_100_answers(folders: Path, tmp_path: P
     assert not any(KEY.encode() in path.read_bytes() for path in [*files, log])
 
 
-def test_what_a_model_refuses_is_paid_for_once_and_written_by_hand(
+def test_refused_images_are_charged_once_and_filled_from_file(
     folders: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -28,12 +28,12 @@ from presel_lightning.annotators.templates import TEMPLATES, kind_of
         ("holiday photos", "default"),
     ],
 )
-def test_kinds_are_told_by_name(task: str, kind: str) -> None:
+def test_task_name_determines_the_prompt_template(task: str, kind: str) -> None:
     assert kind_of(task) == kind
     assert prompt_for(task) == TEMPLATES[kind]
 
 
-def test_own_templates_go_first() -> None:
+def test_user_templates_override_the_built_in_ones() -> None:
     own = {"gqa": "of the task", "vqa": "of the kind", "default": "of the rest"}
     tasks = ("gqa", "object_vqa", "holidays", "ocr")
     assert [prompt_for(task, own) for task in tasks] == [

@@ -28,7 +28,7 @@ def annotated(task: dict[str, Any], *answers: str, **facts: Any) -> dict[str, An
     return {**task, "id": 7, "annotations": [{"was_cancelled": False, "result": result, **facts}]}
 
 
-def test_label_studio_there_and_back(make: Make, tmp_path: Path) -> None:
+def test_label_studio_round_trip_keeps_every_answer(make: Make, tmp_path: Path) -> None:
     requests, names = make(6)
     out, export = tmp_path / "out", tmp_path / "export.json"
     names.image[0] = "a b/ü.png"
@@ -74,7 +74,7 @@ def test_label_studio_there_and_back(make: Make, tmp_path: Path) -> None:
     assert [task["data"]["uid"] for task in tasks] == [request.uid for request in requests[4:]]
 
 
-def test_label_studio_itself_takes_form_and_tasks(make: Make, tmp_path: Path) -> None:
+def test_label_studio_sdk_validates_config_and_tasks(make: Make, tmp_path: Path) -> None:
     interface = pytest.importorskip(
         "label_studio_sdk.label_interface", reason="label-studio-sdk is not installed"
     )
@@ -94,7 +94,7 @@ def test_label_studio_itself_takes_form_and_tasks(make: Make, tmp_path: Path) ->
     assert not form.validate_annotation(annotation)
 
 
-def test_fiftyone_there_and_back(make: Make, tmp_path: Path) -> None:
+def test_fiftyone_round_trip_keeps_every_answer(make: Make, tmp_path: Path) -> None:
     requests, names = make(3)
     out, export = tmp_path / "out", tmp_path / "export"
     tool = FiftyOne(str(export), turns=2)
@@ -123,7 +123,7 @@ def test_fiftyone_there_and_back(make: Make, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tool", [LabelStudio, FiftyOne])
 @pytest.mark.parametrize("text", ['[{"uid": "a", "question": "What?"}]', "[1]", "nothing"])
-def test_another_form_is_refused(
+def test_export_in_another_format_raises_user_error(
     tool: type[LabelStudio | FiftyOne], text: str, make: Make, tmp_path: Path
 ) -> None:
     requests, names = make(1)

@@ -23,10 +23,10 @@ from transformers import AutoModel, BitImageProcessorPil, Dinov2Config, Dinov2Mo
 
 from presel_lightning.callbacks import BlockWriter
 from presel_lightning.console import quiet
-from presel_lightning.data.dataset import ImageSet
 from presel_lightning.data.images import open_rgb
-from presel_lightning.datamodule import SelectionDataModule
-from presel_lightning.models.processor import load_image_processor
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.datasets import ImageSet
+from presel_lightning.models.llava_processor import load_image_processor
 from presel_lightning.tasks import Embed
 from tests.bench.common import Row, keep, measured
 

@@ -27,14 +27,14 @@ from torch import Tensor
 from presel_lightning.check.probe import WARM, Clock, Pass, steps
 from presel_lightning.console import quiet
 from presel_lightning.data import build_pool, load_pool
-from presel_lightning.data.batches import token_blocks
-from presel_lightning.data.dataset import PairSet
-from presel_lightning.data.encoders import SIDES
-from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.functional import kmeans
 from presel_lightning.functional.token_loss import IGNORE
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.datasets import PairSet
+from presel_lightning.loading.encoder import SIDES
+from presel_lightning.loading.samplers import token_blocks
 from presel_lightning.quickstart.tokenizer import COMMON_WORDS
-from presel_lightning.runner import peak_memory_mb
+from presel_lightning.run.stages import peak_memory_mb
 from presel_lightning.tasks import Embed
 from tests.bench.bench_features import photos
 from tests.bench.common import Row, keep

@@ -30,13 +30,13 @@ from transformers import (
 
 from presel_lightning.console import quiet
 from presel_lightning.data import build_pool, load_pool
-from presel_lightning.data.batches import labelled_text
-from presel_lightning.data.dataset import TrainSet
-from presel_lightning.data.encoders import Encoder
-from presel_lightning.data.encoding import Encoded
 from presel_lightning.data.images import open_rgb
-from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.eval import IRSLoop
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.datasets import TrainSet
+from presel_lightning.loading.llava_encoder import Encoder
+from presel_lightning.loading.padding import labelled_text
+from presel_lightning.loading.tokens import Encoded
 from presel_lightning.models import load_processor
 from presel_lightning.quickstart.tokenizer import COMMON_WORDS
 from presel_lightning.quickstart.world import generate

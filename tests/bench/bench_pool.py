@@ -3,8 +3,8 @@
     python tests/bench/bench_pool.py [--records N | --large] [--out bench.json]
 
 Records are synthetic, in ten tasks, and share a few hundred small images, so that the disk holds
-them: 0.7 kB a record, annotations and run folder together. Images are looked at by their headers,
-and samples are drawn at random: what is measured is what every record costs, whatever the method.
+them: 0.7 kB a record, annotations and run folder together. Only image headers are read, and
+samples are selected at random: this measures the cost of a record, independent of the method.
 Each size runs in a process of its own; its CPU-seconds count less those of a run of 1000 records.
 """
 
@@ -24,7 +24,7 @@ from tests.bench.common import Row, keep
 
 IMAGES, TASKS = 500, 10
 START = 1000
-"""Records of the run that tells what starting costs."""
+"""Records of the run that measures the startup cost."""
 
 
 def images(folder: Path) -> None:

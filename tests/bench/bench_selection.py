@@ -92,7 +92,7 @@ def our_labels(rows: Tensor, seed: int) -> Tensor:
     return kmeans(rows, max(1, len(rows) // 100), seed=seed).labels
 
 
-def authors_choice(rows: Tensor, labels: Tensor, budget: int, excluded: Tensor) -> list[int]:
+def authors_selection(rows: Tensor, labels: Tensor, budget: int, excluded: Tensor) -> list[int]:
     """The rest of their script: quotas, one mending pass, exact kNN, the most typical rows."""
     vectors, clusters = rows.numpy(), labels.numpy()
     names, full = np.unique(clusters, return_counts=True)
@@ -143,11 +143,11 @@ def clustering(n: int, kind: str, seeds: int) -> Row:
 
 
 def stage(n: int, kind: str) -> Row:
-    """Clusters and choice together; and on their labels, do both sides choose the same images?"""
+    """Clustering and selection together; on equal labels, whether both sides select the same images."""
     rows = features(n, kind)
     excluded = torch.rand(n, generator=torch.Generator().manual_seed(1)) < 0.05
     labels, their_clustering = timed(partial(authors_labels, rows))
-    theirs, their_choice = timed(partial(authors_choice, rows, labels, n // 10, excluded))
+    theirs, their_choice = timed(partial(authors_selection, rows, labels, n // 10, excluded))
     ours, our_choice = timed(partial(choose, rows, labels, n // 10, excluded, "official"))
     clusters, our_clustering = timed(partial(our_labels, rows, 0))
     times_faster = (their_clustering + their_choice) / (our_clustering + our_choice)

@@ -170,7 +170,7 @@ class Untrained(FineTune):
         return Processor(shipped.tokenizer, images, self.size.places)
 
     def recompute(self, attention: str, checkpointing: bool) -> None:
-        """Choose the attention kernel, and whether activations are computed again."""
+        """Select the attention kernel, and whether activations are recomputed."""
         model = unwrapped(self.model)
         model.set_attn_implementation(attention)
         if checkpointing:

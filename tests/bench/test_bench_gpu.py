@@ -15,7 +15,9 @@ from tests.bench.gpu_models import SIZES, Untrained, peak_flops, training_flops
 TINY = ["--size", "tiny", "--device", "cpu", "--workers", "0"]
 
 
-def test_every_part_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_gpu_tiny_measures_every_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, page = tmp_path / "rows.json", tmp_path / "page.md"
     page.write_text(f"before\n{START}\nold\n{END}\nafter\n")
     assert main([*TINY, "--out", str(out), "--write", str(page)]) == 0
@@ -33,13 +35,13 @@ def test_every_part_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_gpu_without_cuda_exits_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     error = capsys.readouterr().err
     assert "no CUDA device" in error and error.count("\n") == 1
 
 
-def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
+def test_put_between_without_markers_leaves_the_page_unchanged(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("text")
     with pytest.raises(ValueError, match="no lines"):
@@ -47,7 +49,7 @@ def test_a_page_without_markers_is_left_alone(tmp_path: Path) -> None:
     assert page.read_text() == "text"
 
 
-def test_formula_is_what_a_counter_counts() -> None:
+def test_training_flops_match_flop_counter_mode() -> None:
     """Eager attention, whose products the counter sees whole, on two samples of equal length."""
     size = SIZES["tiny"]
     module = Untrained(size, "cpu", torch.float32, "lora")
@@ -67,7 +69,7 @@ def test_formula_is_what_a_counter_counts() -> None:
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.05)
 
 
-def test_peaks_are_told_by_the_devices_name() -> None:
+def test_peak_flops_are_looked_up_by_device_name() -> None:
     assert peak_flops("NVIDIA H100 80GB HBM3") == 989e12
     assert peak_flops("NVIDIA L40S") == 362e12
     assert peak_flops("NVIDIA L4") == 121e12

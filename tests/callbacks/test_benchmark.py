@@ -9,9 +9,9 @@ import pytest
 from lightning import Trainer
 
 from presel_lightning.callbacks import Benchmark
-from presel_lightning.cli import main
-from presel_lightning.eval.annotation_file import AnnotationFile
-from presel_lightning.eval.lmms import LMMSEval
+from presel_lightning.cli.main import main
+from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
+from presel_lightning.eval.benchmarks.lmms import LMMSEval
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments
 
@@ -21,13 +21,13 @@ def read(path: Path) -> Any:
 
 
 def fail(path: Path, name: str) -> None:
-    """Let a scores file say that a benchmark failed."""
+    """Mark a benchmark as failed in a scores file."""
     found = read(path)
     found["benchmarks"][name] = {"score": None, "tasks": {}, "n": 0, "reasons": {name: "asleep"}}
     path.write_text(json.dumps(found))
 
 
-def test_a_failed_benchmark_is_tried_again_by_a_rerun(
+def test_failed_benchmark_is_scored_again_on_rerun(
     finished: Path, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = shutil.copytree(finished, tmp_path / "run")
@@ -45,7 +45,7 @@ def test_a_failed_benchmark_is_tried_again_by_a_rerun(
     assert told[0] == told[1] - 1  # the benchmarks, once
 
 
-def test_what_has_a_score_is_not_scored_again(pool_folder: Path, tmp_path: Path) -> None:
+def test_benchmark_with_a_score_is_not_scored_again(pool_folder: Path, tmp_path: Path) -> None:
     benchmarks = [
         AnnotationFile(str(pool_folder / "test.json"), name=name, limit=2, max_new_tokens=2)
         for name in ("first", "second", "third")
@@ -67,7 +67,7 @@ def test_what_has_a_score_is_not_scored_again(pool_folder: Path, tmp_path: Path)
     assert not scorer.done() and scorer.kept() == {}
 
 
-def test_what_cannot_be_scored_here_is_not_tried_again(
+def test_benchmark_skipped_without_key_is_not_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)

@@ -1,4 +1,4 @@
-"""Each thing that will fail later is named before it does; what is said of a sound run is true."""
+"""`check` names each later failure in advance, and its figures of a valid run are correct."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from rich.console import Console
 from presel_lightning import quickstart
 from presel_lightning.check import Report, Throughput, check, examine
 from presel_lightning.check.probe import choose
-from presel_lightning.cli import find_configs, main
+from presel_lightning.cli.configs import find_configs
+from presel_lightning.cli.main import main
+from presel_lightning.cli.training import recipe_from
 from presel_lightning.errors import UserError
-from presel_lightning.lightning_cli import recipe_from
-from presel_lightning.recipe import Recipe
+from presel_lightning.recipe.recipe import Recipe
 from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments
 
 
@@ -28,10 +29,10 @@ def recipe_of(pool_folder: Path, out: Path, *more: str) -> Recipe:
     return recipe_from("fit", words, name)[0]
 
 
-def look(recipe: Recipe, **options: Any) -> tuple[Report, str]:
+def run_check(recipe: Recipe, **options: Any) -> tuple[Report, str]:
     """The report, and what was on the screen."""
     console = Console(file=io.StringIO(), width=120)
-    report = check(recipe.plan, recipe.parts, console, **options)
+    report = check(recipe.plan, recipe.factory, console, **options)
     return report, console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -41,7 +42,7 @@ def figure(report: Report, section: str, what: str) -> str:
 
 def refused(recipe: Recipe) -> str:
     with pytest.raises(UserError) as error:
-        look(recipe)
+        run_check(recipe)
     assert error.value.exit_code == 2 and "\n" not in str(error.value)
     return str(error.value)
 
@@ -64,29 +65,31 @@ def checkpoint_without(folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_a_sound_run_is_told_truly(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_valid_run_reports_its_figures_and_writes_nothing(
+    pool_folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     recipe = recipe_of(pool_folder, out, *benchmark_arguments(pool_folder))
     before = sorted(out.rglob("*"))
-    report, screen = look(recipe)
+    report, screen = run_check(recipe)
     assert not report.failures and "nothing found" in screen
     assert sorted(out.rglob("*")) == before, "a check writes nothing"
     assert figure(report, "records", "with image and task") == str(N_POOL)
     assert {what for what, _ in report.facts["tasks"]} == set(SIZES)
     assert "reference 9, budget 32" in figure(report, "selection", "PreSel")
     assert figure(report, "benchmarks", "tiny").startswith("16")
-    module = recipe.parts.model("final")
+    module = recipe.factory.model("final")
     module.configure_model()
     trained = sum(p.numel() for p in module.parameters() if p.requires_grad)
     assert f"{trained / 1e6:,.1f} M" in figure(report, "model", "trained (lora)")
 
 
-def test_lengths_are_those_of_the_training_set(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_token_lengths_match_the_training_encoder(pool_folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(pool_folder, tmp_path, "--data.max_length", "30")
-    report, _ = look(recipe)
+    report, _ = run_check(recipe)
     recipe.pool()
     data = recipe.plan.data
-    encoder = data.encoder(recipe.parts.model("final").processor)
+    encoder = data.encoder(recipe.factory.model("final").processor)
     one_more = replace(encoder, max_length=31)
     turns = [data.pool.sample(row).turns for row in range(len(data.pool))]
     cut = sum(len(one_more(each).input_ids) == 31 for each in turns)
@@ -94,19 +97,21 @@ def test_lengths_are_those_of_the_training_set(pool_folder: Path, tmp_path: Path
     assert figure(report, "tokens", "longer than 30: cut").startswith(f"{cut} ")
 
 
-def test_missing_checkpoint(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_missing_checkpoint_is_named(pool_folder: Path, tmp_path: Path) -> None:
     error = refused(recipe_of(pool_folder, tmp_path, "--model.checkpoint", "/nowhere/model"))
     assert "/nowhere/model" in error and "model.checkpoint" in error
 
 
 @pytest.mark.parametrize("missing", ["model.safetensors", "tokenizer*", "config.json"])
-def test_missing_part_of_a_checkpoint(missing: str, pool_folder: Path, tmp_path: Path) -> None:
+def test_check_incomplete_checkpoint_is_named(
+    missing: str, pool_folder: Path, tmp_path: Path
+) -> None:
     place = checkpoint_without(tmp_path / "model", missing)
     error = refused(recipe_of(pool_folder, tmp_path, "--model.checkpoint", str(place)))
     assert str(place) in error and "model.checkpoint" in error
 
 
-def test_missing_shard(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_missing_shard_is_named(pool_folder: Path, tmp_path: Path) -> None:
     place = checkpoint_without(tmp_path / "model")
     index = {"weight_map": {"a": "model.safetensors", "b": "model-00002-of-00002.safetensors"}}
     (place / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -114,7 +119,7 @@ def test_missing_shard(pool_folder: Path, tmp_path: Path) -> None:
     assert "model-00002-of-00002.safetensors" in error
 
 
-def test_missing_encoder(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_missing_encoder_is_named(pool_folder: Path, tmp_path: Path) -> None:
     option = ["--stages.features.model", f"{{checkpoint: {tmp_path}/none}}"]
     assert f"{tmp_path}/none" in refused(recipe_of(pool_folder, tmp_path, *option))
 
@@ -129,7 +134,7 @@ def test_missing_encoder(pool_folder: Path, tmp_path: Path) -> None:
         ("", "empty"),
     ],
 )
-def test_annotations_of_the_wrong_form(
+def test_check_invalid_annotations_state_the_expected_format(
     text: str, names: str, pool_folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "wrong.json").write_text(text)
@@ -138,7 +143,9 @@ def test_annotations_of_the_wrong_form(
     assert names in error and ("expected" in error)
 
 
-def test_rules_that_leave_records_untasked(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_task_rules_without_match_count_the_records(
+    pool_folder: Path, tmp_path: Path
+) -> None:
     taken = sum("train-count" in record["image"] for record in records_of(pool_folder))
     rules = "[{task: counting, image: train-count}]"
     error = refused(recipe_of(pool_folder, tmp_path, "--data.task_rules", rules))
@@ -146,25 +153,25 @@ def test_rules_that_leave_records_untasked(pool_folder: Path, tmp_path: Path) ->
     assert "data.task_rules" in error and "images/" in error
 
 
-def test_task_key_that_no_record_has(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_absent_task_key_is_named(pool_folder: Path, tmp_path: Path) -> None:
     error = refused(recipe_of(pool_folder, tmp_path, "--data.task_key", "task_name"))
     assert f"{N_POOL} records have no task" in error and "'task_name'" in error
 
 
-def test_too_little_disk(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_insufficient_disk_space_is_reported(pool_folder: Path, tmp_path: Path) -> None:
     """Adapters of that rank would take terabytes; on the meta device they take nothing."""
     error = refused(recipe_of(pool_folder, tmp_path, "--model.lora.r", "100000000"))
     assert "disk" in error and "TB" in error and str(tmp_path) in error
 
 
-def test_root_that_does_not_hold_the_images(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_image_root_without_images_is_named(pool_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     option = ["--data.image_root", str(tmp_path / "elsewhere")]
     error = refused(recipe_of(pool_folder, tmp_path / "run", *option))
     assert f"{tmp_path / 'elsewhere'} does not hold images/" in error and "130 of the 130" in error
 
 
-def test_root_that_lacks_one_folder(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_image_root_without_one_folder_names_it(pool_folder: Path, tmp_path: Path) -> None:
     def move(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for record in records[:4]:
             record["image"] = record["image"].replace("images/", "ocr_vqa/images/")
@@ -174,18 +181,20 @@ def test_root_that_lacks_one_folder(pool_folder: Path, tmp_path: Path) -> None:
     assert "does not hold ocr_vqa/: 4 of the 4" in error
 
 
-def test_a_few_bad_images_are_shown_and_survived(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_few_invalid_images_are_reported_without_failure(
+    pool_folder: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "pool"
     shutil.copytree(pool_folder, folder)
     first, second = (folder / record["image"] for record in records_of(folder)[:2])
     first.write_bytes(b"not a picture")
     Image.new("RGB", (8, 8)).save(second, "GIF")  # a GIF under another name can be read
-    report, _ = look(recipe_of(folder, tmp_path / "run"))
+    report, _ = run_check(recipe_of(folder, tmp_path / "run"))
     assert figure(report, "images", "left out: not_an_image in images/").startswith("1 ")
     assert figure(report, "images", "records left out in all").startswith("1 ")
 
 
-def test_broken_images_are_found_by_decoding_a_sample(
+def test_check_truncated_images_are_found_by_decoding_a_sample(
     pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "pool"
@@ -197,7 +206,7 @@ def test_broken_images_are_found_by_decoding_a_sample(
     assert f"26 of {N_POOL} records would be left out" in error and "max_problem_fraction" in error
     monkeypatch.setattr(examine, "DECODED", 60)
     recipe = recipe_of(folder, tmp_path / "run2", "--data.max_problem_fraction", "0.9")
-    report, _ = look(recipe)
+    report, _ = run_check(recipe)
     assert figure(report, "images", "decoded").startswith(f"60 of {N_POOL};")
     broken = int(figure(report, "images", "left out: truncated in images/").split()[0])
     assert 3 < broken < 30 and any(f"{broken} of 60 images" in note for note in report.notes)
@@ -205,7 +214,7 @@ def test_broken_images_are_found_by_decoding_a_sample(
     assert int(told.split()[0]) == round(broken / 60 * N_POOL)
 
 
-def test_records_of_another_tool(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_records_in_another_format_are_rejected(pool_folder: Path, tmp_path: Path) -> None:
     def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for record in records:
             record["messages"] = record.pop("conversations")
@@ -218,7 +227,7 @@ def test_records_of_another_tool(pool_folder: Path, tmp_path: Path) -> None:
         assert main([word, *arguments[1:]]) == 2
 
 
-def test_text_only_and_unwritten_records(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_counts_text_only_and_unannotated_records(pool_folder: Path, tmp_path: Path) -> None:
     def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for record in records[:3]:
             del record["image"]
@@ -226,15 +235,15 @@ def test_text_only_and_unwritten_records(pool_folder: Path, tmp_path: Path) -> N
         del records[3]["conversations"]
         return records
 
-    report, screen = look(recipe_of(pool_folder, tmp_path, *rewrite(pool_folder, tmp_path, change)))
+    report, screen = run_check(
+        recipe_of(pool_folder, tmp_path, *rewrite(pool_folder, tmp_path, change))
+    )
     assert figure(report, "records", "text only, kept apart") == "3"
     assert figure(report, "records", "no instruction yet").startswith("1 ")
     assert "exit code 3" in screen
 
 
-def test_text_only_records_that_are_trained_on_are_counted(
-    pool_folder: Path, tmp_path: Path
-) -> None:
+def test_check_text_only_training_adds_hours_and_tokens(pool_folder: Path, tmp_path: Path) -> None:
     long = "many words " * 200
 
     def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -244,7 +253,7 @@ def test_text_only_records_that_are_trained_on_are_counted(
     options = [*rewrite(pool_folder, tmp_path, change), "--baselines", "random"]
     speed = Throughput(32 / 3600, 9 / 3600, 130 / 3600)
     without, with_them = (
-        look(
+        run_check(
             recipe_of(pool_folder, tmp_path / on, *options, "--data.text_only", on),
             throughput=speed,
         )[0]
@@ -266,7 +275,7 @@ def test_text_only_records_that_are_trained_on_are_counted(
     assert set(without.facts["tokens"]) < set(with_them.facts["tokens"])
 
 
-def test_everything_is_found_in_one_look(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_reports_all_failures_at_once(pool_folder: Path, tmp_path: Path) -> None:
     more = ["--data.image_root", str(tmp_path), "--model.checkpoint", "./none"]
     more += ["--full_scores", "none.json", "--data.task_rules", "[{task: x, image: '^coco/'}]"]
     error = refused(recipe_of(pool_folder, tmp_path / "run", *more))
@@ -274,7 +283,7 @@ def test_everything_is_found_in_one_look(pool_folder: Path, tmp_path: Path) -> N
         assert named in error
 
 
-def test_all_that_is_not_there_is_told_once(
+def test_check_missing_paths_are_printed_once(
     pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     more = ["--data.annotations", "[no.json, nor.json]", "--data.image_root", "nowhere"]
@@ -286,7 +295,7 @@ def test_all_that_is_not_there_is_told_once(
     assert said.err.count("\n") == 1
 
 
-def test_stray_images_beside_the_tasks(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_images_outside_task_folders_are_reported(pool_folder: Path, tmp_path: Path) -> None:
     for name in ("stray.png", "task/one.png", "task/two.png"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(tmp_path / "photos" / name)
@@ -294,27 +303,29 @@ def test_stray_images_beside_the_tasks(pool_folder: Path, tmp_path: Path) -> Non
     assert "move them into one" in refused(recipe_of(pool_folder, tmp_path / "run", *option))
 
 
-def test_sample_depends_on_the_seed_alone(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_sample_depends_only_on_the_seed(pool_folder: Path, tmp_path: Path) -> None:
     reports = [
-        look(recipe_of(pool_folder, tmp_path / str(n)), n_records=20, n_images=10)[0].facts
+        run_check(recipe_of(pool_folder, tmp_path / str(n)), n_records=20, n_images=10)[0].facts
         for n in range(2)
     ]
     assert reports[0]["tokens"] == reports[1]["tokens"]
     assert "10 of 130" in dict(reports[0]["images"])["headers read"]
 
 
-def test_stated_throughput(pool_folder: Path, tmp_path: Path) -> None:
+def test_check_given_throughput_determines_gpu_hours(pool_folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(pool_folder, tmp_path, "--baselines", "random")
-    report, _ = look(recipe, throughput=Throughput(32 / 3600, 9 / 3600, 130 / 3600))
+    report, _ = run_check(recipe, throughput=Throughput(32 / 3600, 9 / 3600, 130 / 3600))
     hours = [figure(report, "GPU-hours", stage) for stage in ("final", "losses", "features")]
     assert hours == ["1.00"] * 3
 
 
-def test_probe_measures_the_fit_and_its_rate_is_used(pool_folder: Path, tmp_path: Path) -> None:
+def test_probe_on_cpu_measures_the_rate_and_check_uses_it(
+    pool_folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     recipe = recipe_of(pool_folder, out, "--baselines", "random", "--trainer.accelerator", "cpu")
     before = sorted(out.rglob("*"))
-    report, screen = look(recipe, probing=True)
+    report, screen = run_check(recipe, probing=True)
     rate = float(figure(report, "probe", "CPU").split()[0])
     passed = f"{recipe.plan.data.batch_size} a pass, 20 steps"
     assert rate > 0 and passed in figure(report, "probe", "CPU")
@@ -323,23 +334,23 @@ def test_probe_measures_the_fit_and_its_rate_is_used(pool_folder: Path, tmp_path
     assert sorted(out.rglob("*")) == before, "a check writes nothing"
 
 
-def test_probe_is_left_out_where_there_is_no_gpu(pool_folder: Path, tmp_path: Path) -> None:
+def test_probe_without_gpu_is_skipped(pool_folder: Path, tmp_path: Path) -> None:
     recipe = recipe_of(pool_folder, tmp_path, "--trainer.accelerator", "cpu")
-    report, _ = look(recipe)
+    report, _ = run_check(recipe)
     assert "probe" not in report.facts and not report.notes
 
 
-def test_probe_says_why_it_cannot_be(pool_folder: Path, tmp_path: Path) -> None:
-    def forget(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def test_probe_without_instructions_reports_the_reason(pool_folder: Path, tmp_path: Path) -> None:
+    def drop_conversations(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{k: v for k, v in r.items() if k != "conversations"} for r in records]
 
-    options = rewrite(pool_folder, tmp_path, forget)
-    report, _ = look(recipe_of(pool_folder, tmp_path / "run", *options), probing=True)
+    options = rewrite(pool_folder, tmp_path, drop_conversations)
+    report, _ = run_check(recipe_of(pool_folder, tmp_path / "run", *options), probing=True)
     assert "probe" not in report.facts
     assert any("no steps were tried: no record has an instruction" in n for n in report.notes)
 
 
-def test_probe_takes_the_longest_first() -> None:
+def test_probe_uses_the_longest_records_first() -> None:
     records = [{"conversations": "x" * n} for n in range(10)]
     longest, others = choose(records, 3, seed=0)
     assert [len(r["conversations"]) for r in longest] == [9, 8, 7]

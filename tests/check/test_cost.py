@@ -6,46 +6,40 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presel_lightning.check.cost import (
-    PUBLISHED_PARAMETERS,
-    Throughput,
-    Work,
-    disk_bytes,
-    gpu_hours,
-    gpu_memory,
-)
+from presel_lightning.check.cost import disk_bytes, gpu_hours, gpu_memory
 from presel_lightning.check.network import Network
 from presel_lightning.check.report import share, size
+from presel_lightning.recipe.passes.base import PUBLISHED_PARAMETERS, Throughput, Work
 
-ONE_EPOCH = {"reference": 1.0, "final": 1.0}
+NEEDS = ("features", "paired_loss")
 LLAVA665K = Work(31_230, 624_610, {"final": 93_692, "full": 665_298}, 624_610)
 # LLaVA-1.5-7B in bf16 with LoRA of rank 128 (319.8 M) and its projector (21.0 M)
 LLAVA15 = Network(7_063_000_000, 340_800_000, 14.1e9, 4096, 32, 32_064)
 
 
-def test_published_cost_comes_back() -> None:
+def test_gpu_hours_match_the_published_cost() -> None:
     """Source: PreSel's cost table: selection 9.0, fit 11.0, full 76.0 GPU-hours."""
     speed = Throughput().scaled(int(PUBLISHED_PARAMETERS))
-    hours = gpu_hours(LLAVA665K, speed, ONE_EPOCH)
+    hours = gpu_hours(LLAVA665K, speed, NEEDS)
     selection = hours["reference"] + hours["losses"] + hours["features"]
     assert selection == pytest.approx(9.0, abs=0.2)
     assert hours["final"] == pytest.approx(11.0, abs=0.3)
     assert hours["full"] == pytest.approx(76.0, abs=2)
 
 
-def test_twice_the_model_takes_twice_the_time() -> None:
+def test_throughput_of_doubled_model_is_halved() -> None:
     """As published: LLaVA-1.5 takes 80 GPU-hours with 7B and 160 with 13B."""
     once, twice = Throughput(), Throughput().scaled(int(2 * PUBLISHED_PARAMETERS))
     assert twice.training == pytest.approx(once.training / 2)
     assert twice.features == once.features
 
 
-def test_stages_without_samples_cost_nothing() -> None:
-    hours = gpu_hours(Work(0, 0, {"final": 100}, 100), Throughput(), ONE_EPOCH)
+def test_gpu_hours_omit_stages_without_samples() -> None:
+    hours = gpu_hours(Work(0, 0, {"final": 100}, 100), Throughput(), NEEDS)
     assert list(hours) == ["final"]
 
 
-def test_memory_of_the_published_recipe() -> None:
+def test_gpu_memory_matches_the_published_recipe() -> None:
     """16 samples a GPU of 80 GB with checkpointing; without it they do not fit."""
     lean = gpu_memory(LLAVA15, 16, 1024, 128, checkpointing=True)
     assert 20e9 < lean < 40e9
@@ -53,7 +47,7 @@ def test_memory_of_the_published_recipe() -> None:
 
 
 @given(batch=st.integers(1, 64), length=st.integers(1, 4096), shards=st.integers(2, 64))
-def test_memory_grows_with_the_batch_and_shrinks_with_shards(
+def test_gpu_memory_grows_with_batch_and_shrinks_with_shards(
     batch: int, length: int, shards: int
 ) -> None:
     needed = gpu_memory(LLAVA15, batch, length, 10, checkpointing=True)
@@ -62,7 +56,7 @@ def test_memory_grows_with_the_batch_and_shrinks_with_shards(
     assert needed < gpu_memory(replace(LLAVA15, layers=64), batch, length, 10, checkpointing=True)
 
 
-def test_disk_counts_features_records_and_models() -> None:
+def test_disk_bytes_sum_features_records_and_models() -> None:
     work = Work(5, 80, {"final": 15, "random": 15}, 100)
     network = replace(LLAVA15, trained=1000)
     features, listed, models = 4 * 768 * 180, 1000 * (1 + 25 / 100), 1000 * (4 * 3 + 12)
@@ -80,9 +74,9 @@ def test_disk_counts_features_records_and_models() -> None:
         (9e18, "9000 PB"),
     ],
 )
-def test_sizes_are_readable(n_bytes: float, text: str) -> None:
+def test_size_formats_bytes_with_a_unit(n_bytes: float, text: str) -> None:
     assert size(n_bytes) == text
 
 
-def test_share_of_nothing() -> None:
+def test_share_of_zero_total_is_zero_percent() -> None:
     assert share(0, 0) == "0 (0.0 %)"

@@ -52,7 +52,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Components:
 
 
 @pytest.mark.parametrize("tune", ["lora", "full", "none"])
-def test_counts_are_those_of_the_loaded_model(tune: str) -> None:
+def test_measure_counts_match_the_loaded_model(tune: str) -> None:
     module = FineTune("quickstart", tune=tune, lora=LoRA(r=4), dtype="float32")  # type: ignore[arg-type]
     network = measure(module, read_config("quickstart"))
     model = load_model("quickstart", module.tune, module.lora, "float32")
@@ -62,7 +62,7 @@ def test_counts_are_those_of_the_loaded_model(tune: str) -> None:
     assert network.trained == sizes[True] and network.frozen_bytes == 4 * sizes[False]
 
 
-def test_three_parts_count_as_the_whole(parts: Components) -> None:
+def test_measure_of_components_equals_the_assembled_model(parts: Components) -> None:
     module = FineTune("quickstart", lora=LoRA(r=4))
     together = measure(module, read_config(parts))
     whole = measure(module, read_config("quickstart"))
@@ -73,7 +73,7 @@ def test_three_parts_count_as_the_whole(parts: Components) -> None:
     assert processor.tokenizer("<image>", add_special_tokens=False)["input_ids"] == [3]
 
 
-def test_assembly_is_known(
+def test_is_assembled_is_true_only_for_equal_components(
     parts: Components, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path))
@@ -88,14 +88,16 @@ def test_assembly_is_known(
 
 
 @pytest.mark.parametrize("part", ["language_model", "vision_tower", "projector"])
-def test_missing_part_is_named(part: str, parts: Components, tmp_path: Path) -> None:
+def test_read_config_missing_component_is_named(
+    part: str, parts: Components, tmp_path: Path
+) -> None:
     named = {**vars(parts), part: str(tmp_path / "nowhere.bin")}
     with pytest.raises(UserError, match=r"nowhere\.bin") as error:
         read_config(Components(**named))
     assert part in str(error.value) or "checkpoint" in str(error.value)
 
 
-def test_projector_of_another_model_is_named(parts: Components, tmp_path: Path) -> None:
+def test_read_config_mismatched_projector_is_named(parts: Components, tmp_path: Path) -> None:
     state = torch.load(parts.projector, weights_only=True)
     state["model.mm_projector.0.weight"] = torch.zeros(64, 96)
     torch.save(state, tmp_path / "other.bin")
@@ -124,7 +126,7 @@ def published(hidden: int, inner: int, layers: int, heads: int) -> LlavaConfig:
     return LlavaConfig(text_config=text, vision_config=vision)
 
 
-def test_published_model_in_bf16_and_in_four_bits() -> None:
+def test_measure_llava15_7b_in_bf16_and_four_bits_matches_paper() -> None:
     """LLaVA-1.5-7B: 7.06 billion parameters; LoRA of rank 128 and the projector are 341 million."""
     config = published(4096, 11_008, 32, 32)
     module = FineTune("quickstart", dtype="bfloat16")
@@ -139,13 +141,13 @@ def test_published_model_in_bf16_and_in_four_bits() -> None:
     assert network.frozen_bytes - packed.frozen_bytes == pytest.approx(linear * (2 - 4.127 / 8))
 
 
-def test_a_model_that_takes_no_image_is_refused(parts: Components) -> None:
+def test_measure_text_only_model_raises_user_error(parts: Components) -> None:
     module = FineTune(parts.language_model)
     with pytest.raises(UserError, match=r"model\.checkpoint"):
         measure(module, read_config(parts.language_model))
 
 
-def test_encoder() -> None:
+def test_feature_width_equals_the_encoders_hidden_size() -> None:
     encoder = AutoModel.from_pretrained(quickstart.ENCODER)
     with torch.inference_mode():
         hidden = encoder(pixel_values=torch.zeros(1, 3, 48, 48)).last_hidden_state

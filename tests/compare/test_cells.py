@@ -11,7 +11,7 @@ from presel_lightning.errors import UserError
 PRESEL: dict[str, Any] = {"class_path": "PreSel", "init_args": {"weighting": "size"}, "label": "a"}
 
 
-def test_every_combination_is_a_cell_and_full_data_comes_last() -> None:
+def test_grid_lists_every_combination_and_full_data_last() -> None:
     grid = Grid(["Random", PRESEL], budgets=[0.1, 40], seeds=[3, 5])
     names = [cell.name for cell in grid.cells()]
     expected = [f"{s}-{b}-{n}" for n in (3, 5) for b in ("0.1", "40") for s in ("Random", "a")]
@@ -24,7 +24,7 @@ def test_every_combination_is_a_cell_and_full_data_comes_last() -> None:
     assert near == ["Random-1234567-3", "Random-1234568-3"]
 
 
-def test_a_selector_is_a_name_or_a_class_with_arguments() -> None:
+def test_entry_of_accepts_a_name_or_a_class_with_arguments() -> None:
     assert entry_of("Random").selector == {"class_path": "Random"}
     assert entry_of("my.place.Mine").label == "Mine"
     entry = entry_of(PRESEL)
@@ -44,13 +44,13 @@ def test_a_selector_is_a_name_or_a_class_with_arguments() -> None:
         ([{"class_path": "Random", "labl": "x"}], "labl of Random is unknown"),
     ],
 )
-def test_selectors_that_cannot_be(selectors: list[Any], message: str) -> None:
+def test_grid_invalid_selectors_raise_user_error(selectors: list[Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         Grid(selectors).entries()
 
 
 @pytest.mark.parametrize("repeated", [{"seeds": [1, 1]}, {"budgets": [0.1, 0.1]}])
-def test_values_do_not_repeat(repeated: dict[str, Any]) -> None:
+def test_grid_repeated_values_raise_user_error(repeated: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="must not repeat a value"):
         Grid(["Random"], **repeated).cells()
 
@@ -71,7 +71,7 @@ BASE: dict[str, Any] = {
 }
 
 
-def test_a_cell_is_a_plain_fit() -> None:
+def test_cell_config_is_a_plain_fit_config() -> None:
     cell = Grid([PRESEL], [0.3], [4]).cells()[0]
     config = cell_config(BASE, cell, None)
     assert config["seed_everything"] == 4 and config["baselines"] == []
@@ -84,12 +84,12 @@ def test_a_cell_is_a_plain_fit() -> None:
     assert BASE["data"]["budget"] == 0.15
 
 
-def test_the_configured_selector_keeps_its_arguments_under_its_bare_name() -> None:
+def test_cell_config_bare_name_keeps_configured_arguments() -> None:
     cell = Grid(["PreSel"], [0.3], [4]).cells()[0]
     assert cell_config(BASE, cell, None)["selector"] == BASE["selector"]
 
 
-def test_equal_steps_replace_the_epochs_of_the_fits_that_are_compared() -> None:
+def test_cell_config_equal_steps_replace_epochs() -> None:
     cell = Grid(["Random"], [0.3], [4]).cells()[0]
     stages = cell_config(BASE, cell, 77)["stages"]
     expected = {"precision": "bf16-true", "max_steps": 77, "max_epochs": -1}

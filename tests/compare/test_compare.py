@@ -1,4 +1,4 @@
-"""A comparison through the product's door."""
+"""A comparison through the command line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from presel_lightning.cli import main
-from presel_lightning.eval.comparison import COLUMNS
+from presel_lightning.cli.main import main
+from presel_lightning.eval.comparison.cells import COLUMNS
 from tests.conftest import N_POOL, benchmark_arguments, fit_arguments, start
 
 CELLS = [f"{selector}-0.25-{seed}" for seed in (0, 1) for selector in ("PreSel", "Random")]
@@ -51,12 +51,12 @@ def reference(folder: Path) -> set[str]:
     return {record["uid"] for record in json.loads((folder / "reference.json").read_text())}
 
 
-def chosen(folder: Path) -> set[str]:
+def selected_uids(folder: Path) -> set[str]:
     table = pq.read_table(folder / "selection" / "selection.parquet").to_pylist()
     return {row["uid"] for row in table if row["selected"]}
 
 
-def test_the_table_says_what_the_cells_say(compared: Path) -> None:
+def test_comparison_csv_matches_the_cells(compared: Path) -> None:
     rows = read(compared / "comparison.csv")
     assert tuple(rows[0]) == COLUMNS
     assert sorted(path.name for path in (compared / "cells").iterdir()) == sorted(CELLS)
@@ -85,18 +85,18 @@ def test_the_table_says_what_the_cells_say(compared: Path) -> None:
     assert float(by_cell["untrained", ""]["score"]) == untrained
 
 
-def test_cells_of_a_seed_share_one_reference_split(compared: Path) -> None:
+def test_cells_of_one_seed_share_the_reference_split(compared: Path) -> None:
     splits: dict[str, set[str]] = {}
     for name in CELLS:
         folder = compared / "cells" / name
         seed = name.split("-")[-1]
         splits.setdefault(seed, reference(folder))
-        assert reference(folder) == splits[seed] <= chosen(folder)
-        assert len(chosen(folder)) == (N_POOL if name.startswith("full") else BUDGET)
+        assert reference(folder) == splits[seed] <= selected_uids(folder)
+        assert len(selected_uids(folder)) == (N_POOL if name.startswith("full") else BUDGET)
     assert len(splits["0"]) == len(splits["1"]) == REFERENCE and splits["0"] != splits["1"]
 
 
-def test_what_is_shared_is_made_once(compared: Path) -> None:
+def test_shared_stages_are_linked_instead_of_recomputed(compared: Path) -> None:
     for name in CELLS:
         folder, seed = compared / "cells" / name, name.split("-")[-1]
         shared = compared / "references" / seed
@@ -111,14 +111,14 @@ def test_what_is_shared_is_made_once(compared: Path) -> None:
             assert "· features" in log and "· losses" in log and "· reference" in log
 
 
-def test_every_cell_is_a_run_of_its_own(compared: Path) -> None:
+def test_each_cell_is_a_complete_run_with_a_report(compared: Path) -> None:
     for name in CELLS:
         folder = compared / "cells" / name
         assert (folder / "report" / "index.html").is_file()
         assert main(["report", "--run", str(folder)]) == 0
 
 
-def test_the_page_has_every_method_and_the_interval(compared: Path) -> None:
+def test_comparison_report_lists_methods_and_intervals(compared: Path) -> None:
     report = json.loads((compared / "report" / "report.json").read_text())
     (part,) = report["parts"]
     assert [row["selector"] for row in part["rows"]] == ["full", "PreSel", "Random", "untrained"]
@@ -141,7 +141,7 @@ def mtimes(out: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for path in files}
 
 
-def test_a_second_call_trains_nothing(compared: Path, pool_folder: Path) -> None:
+def test_compare_second_call_reuses_everything(compared: Path, pool_folder: Path) -> None:
     before, table = mtimes(compared), (compared / "comparison.csv").read_bytes()
     assert main(arguments_of(pool_folder, compared)) == 0
     assert mtimes(compared) == before and len(before) > 20
@@ -162,7 +162,7 @@ def processes_of(session: int) -> list[int]:
 
 
 @pytest.mark.slow
-def test_a_killed_comparison_leaves_nothing_running_and_goes_on(
+def test_killed_compare_leaves_no_process_and_resumes(
     compared: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
@@ -191,7 +191,7 @@ def test_a_killed_comparison_leaves_nothing_running_and_goes_on(
     )
     assert found == expected
     for name in CELLS:
-        assert chosen(out / "cells" / name) == chosen(compared / "cells" / name)
+        assert selected_uids(out / "cells" / name) == selected_uids(compared / "cells" / name)
 
 
 BROKEN = '''
@@ -208,7 +208,7 @@ class Broken(Random):
 '''
 
 
-def test_a_cell_that_fails_leaves_the_others_alone(
+def test_compare_failed_cell_does_not_stop_the_others(
     pool_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -233,7 +233,7 @@ def test_a_cell_that_fails_leaves_the_others_alone(
     assert [row["n"] for row in report["parts"][0]["differences"]] == [1]
 
 
-def test_equal_steps_are_those_of_full_data(pool_folder: Path, tmp_path: Path) -> None:
+def test_compare_equal_steps_match_full_data(pool_folder: Path, tmp_path: Path) -> None:
     given = fit_arguments(pool_folder, tmp_path, *benchmark_arguments(pool_folder))[1:]
     grid = ["--selectors", "Random", "--seeds", "0", "--equal", "steps"]
     assert main(["compare", *given, *grid]) == 0
@@ -245,9 +245,7 @@ def test_equal_steps_are_those_of_full_data(pool_folder: Path, tmp_path: Path) -
     assert stages(tmp_path / "cells" / "Random-0.25-0")["final"]["samples"] == BUDGET
 
 
-def test_scores_are_made_anew_where_the_content_of_a_file_has_changed(
-    pool_folder: Path, tmp_path: Path
-) -> None:
+def test_compare_changed_benchmark_file_is_scored_again(pool_folder: Path, tmp_path: Path) -> None:
     pool, out = shutil.copytree(pool_folder, tmp_path / "pool"), tmp_path / "run"
     given = fit_arguments(pool, out, *benchmark_arguments(pool))[1:]
     command = ["compare", *given, "--selectors", "Random", "--seeds", "0", "--full_scores"]
@@ -265,7 +263,7 @@ def test_scores_are_made_anew_where_the_content_of_a_file_has_changed(
     assert model.stat().st_mtime_ns == fitted
 
 
-def test_answers_of_the_reference_split_are_had_once(pool_folder: Path, tmp_path: Path) -> None:
+def test_compare_annotates_the_reference_split_once(pool_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     given = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))[1:]
     grid = ["--selectors", "PreSel", "--seeds", "0", "--annotator", "FromPool"]
@@ -280,7 +278,7 @@ def test_answers_of_the_reference_split_are_had_once(pool_folder: Path, tmp_path
     assert "· reference" in (out / "cells" / "PreSel-0.25-0" / "log.txt").read_text()
 
 
-def test_full_data_is_left_out_where_it_would_have_to_be_written_first(
+def test_compare_full_data_without_instructions_is_skipped(
     pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pool, out = shutil.copytree(pool_folder, tmp_path / "pool"), tmp_path / "run"
@@ -307,7 +305,7 @@ def test_full_data_is_left_out_where_it_would_have_to_be_written_first(
         (["--budgets", "8", "40"], "budgets: 8 (8 samples) is less than data.reference"),
     ],
 )
-def test_a_grid_that_cannot_be_is_refused_before_any_training(
+def test_compare_invalid_grid_exits_before_training(
     more: list[str],
     message: str,
     pool_folder: Path,

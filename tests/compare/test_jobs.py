@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from presel_lightning.cli.main import main
 from presel_lightning.compare.command import stop_if
 from presel_lightning.compare.jobs import Job, Slots, begin, printing_to, run_jobs
 from presel_lightning.errors import InstructionsMissing, PreselError
 
 
 def jobs_in(folder: Path) -> list[Job]:
-    """One that is the user's mistake, one that ends well, one that nobody foresaw."""
+    """A user mistake, a success and an unexpected error."""
     (folder / "bad").mkdir()
     (folder / "bad" / "run.json").write_text("no JSON")
     return [
@@ -24,9 +25,9 @@ def jobs_in(folder: Path) -> list[Job]:
 
 
 @pytest.mark.parametrize("slots", [Slots(1), Slots(2), Slots(1, together=True)], ids=str)
-def test_each_job_ends_alone_and_says_so_in_its_log(slots: Slots, tmp_path: Path) -> None:
+def test_run_jobs_each_job_has_its_own_exit_code_and_log(slots: Slots, tmp_path: Path) -> None:
     jobs = jobs_in(tmp_path)
-    found = {job.name: code for job, code in run_jobs(jobs, slots)}
+    found = {job.name: code for job, code in run_jobs(jobs, slots, main)}
     assert found == {"mistake": 2, "help": 0, "broken": 1}
     logs = {job.name: job.log.read_text() for job in jobs if job.log}
     assert "no run.json there" in logs["mistake"] and "Traceback" not in logs["mistake"]
@@ -35,28 +36,28 @@ def test_each_job_ends_alone_and_says_so_in_its_log(slots: Slots, tmp_path: Path
 
 
 class Fatal(Job):
-    """Kills the process that it is handed to."""
+    """Kills the process that unpickles it."""
 
     def __reduce__(self) -> tuple[Callable[[int], object], tuple[int]]:
         return os._exit, (9,)
 
 
-def test_a_killed_worker_is_told_with_its_cure() -> None:
+def test_run_jobs_killed_worker_error_suggests_fewer_workers() -> None:
     with pytest.raises(PreselError, match=r"a process was killed, .* give fewer --workers"):
-        list(run_jobs([Fatal("fatal", [])], Slots(1)))
+        list(run_jobs([Fatal("fatal", [])], Slots(1), main))
 
 
-def test_no_jobs_are_no_trouble() -> None:
-    assert list(run_jobs([], Slots(3))) == []
+def test_run_jobs_empty_list_returns_nothing() -> None:
+    assert list(run_jobs([], Slots(3), main)) == []
 
 
-def test_logs_are_added_to(tmp_path: Path) -> None:
+def test_run_jobs_appends_to_an_existing_log(tmp_path: Path) -> None:
     job = Job("help", ["--help"], tmp_path / "log")
-    assert [code for _, code in run_jobs([job, job], Slots(1, together=True))] == [0, 0]
+    assert [code for _, code in run_jobs([job, job], Slots(1, together=True), main)] == [0, 0]
     assert (tmp_path / "log").read_text().count("usage:") == 2
 
 
-def test_what_libraries_print_goes_to_the_log_too(
+def test_printing_to_captures_file_descriptor_output(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with printing_to(tmp_path / "log"):
@@ -67,7 +68,7 @@ def test_what_libraries_print_goes_to_the_log_too(
     assert capfd.readouterr().out == "seen again\n"
 
 
-def test_every_worker_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_get_distinct_cuda_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     devices = get_context("spawn").Queue()
     for device in ("2", "5"):
@@ -81,7 +82,7 @@ def test_every_worker_takes_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch)
     assert taken == ["2", "5"]
 
 
-def test_the_worst_end_is_told(tmp_path: Path) -> None:
+def test_stop_if_raises_the_worst_exit_code(tmp_path: Path) -> None:
     waits, fails = (Job(name, [], tmp_path / name) for name in ("waits", "fails"))
     (tmp_path / "waits").write_text("first\nsome images have no instruction\n")
     (tmp_path / "fails").write_text("out of memory\n")
@@ -93,7 +94,7 @@ def test_the_worst_end_is_told(tmp_path: Path) -> None:
     assert caught.value.exit_code == 1 and str(tmp_path / "fails") in str(caught.value)
 
 
-def test_a_cell_that_needs_a_larger_budget_names_the_key_of_compare(tmp_path: Path) -> None:
+def test_stop_if_small_budget_names_the_budgets_key(tmp_path: Path) -> None:
     cell = Job("FromFile-40-0", [], tmp_path / "log")
     (tmp_path / "log").write_text("names 57 samples; set data.budget to 77\n")
     with pytest.raises(PreselError, match="set budgets to 77"):

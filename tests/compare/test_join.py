@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from presel_lightning.compare.join import join, link
-from presel_lightning.store import Ledger, replacing, replacing_folder
+from presel_lightning.run.files import replacing, replacing_folder
+from presel_lightning.run.ledger import Ledger
 
 MADE = {"features": ("signals/features",), "losses": ("signals/losses.txt",), "absent": ("x",)}
 
@@ -24,7 +25,7 @@ def parent(tmp_path: Path) -> Path:
     return folder
 
 
-def test_finished_stages_are_taken_over_with_what_they_say(parent: Path) -> None:
+def test_join_links_finished_stages_with_their_records(parent: Path) -> None:
     folder = parent.parent / "cells" / "one"
     assert join(folder, parent, MADE) == {"features": "f"}
     assert (folder / "signals" / "features" / "a.txt").read_text() == "a"
@@ -33,14 +34,14 @@ def test_finished_stages_are_taken_over_with_what_they_say(parent: Path) -> None
     assert stages == {"features": {"status": "done", "fingerprint": "f", "seconds": 2.0}}
 
 
-def test_links_move_with_the_run(parent: Path) -> None:
+def test_join_links_stay_valid_after_a_move(parent: Path) -> None:
     join(parent.parent / "cells" / "one", parent, MADE)
     moved = parent.parent.rename(parent.parent.with_name("elsewhere"))
     assert (moved / "cells" / "one" / "signals" / "features" / "a.txt").read_text() == "a"
     assert not os.path.isabs(os.readlink(moved / "cells" / "one" / "signals" / "features"))
 
 
-def test_a_second_time_changes_nothing(parent: Path) -> None:
+def test_join_second_call_changes_nothing(parent: Path) -> None:
     folder = parent.parent / "cells" / "one"
     join(folder, parent, MADE)
     before = (folder / "run.json").stat(), (folder / "signals" / "features").lstat()
@@ -49,7 +50,7 @@ def test_a_second_time_changes_nothing(parent: Path) -> None:
     assert before == after
 
 
-def test_what_the_parent_made_anew_is_taken_over_again(parent: Path) -> None:
+def test_join_recomputed_parent_stage_is_linked_again(parent: Path) -> None:
     folder = parent.parent / "cells" / "one"
     join(folder, parent, MADE)
     Ledger(parent / "run.json").record("features", status="done", fingerprint="g")
@@ -58,7 +59,7 @@ def test_what_the_parent_made_anew_is_taken_over_again(parent: Path) -> None:
     assert json.loads((folder / "run.json").read_text())["stages"]["features"]["fingerprint"] == "g"
 
 
-def test_writing_into_a_cell_leaves_the_parent_alone(parent: Path) -> None:
+def test_writing_into_a_cell_does_not_change_the_parent(parent: Path) -> None:
     """As when a stage of a cell turns out to be stale."""
     folder = parent.parent / "cells" / "one"
     Ledger(parent / "run.json").record("losses", status="done", fingerprint="l")
@@ -73,7 +74,7 @@ def test_writing_into_a_cell_leaves_the_parent_alone(parent: Path) -> None:
     assert (parent / "signals" / "losses.txt").read_text() == "b"
 
 
-def test_a_link_takes_the_place_of_another(tmp_path: Path) -> None:
+def test_link_replaces_an_existing_link(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).write_text(name)
         link(tmp_path / "deep" / "er" / "place", tmp_path / name)

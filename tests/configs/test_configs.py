@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from presel_lightning.cli import configs_folder, find_configs
+from presel_lightning.cli.configs import configs_folder, find_configs
+from presel_lightning.cli.training import recipe_from
 from presel_lightning.errors import UserError
-from presel_lightning.lightning_cli import recipe_from
-from presel_lightning.lock import leave
+from presel_lightning.run.lock import leave
 
 HAS_DEEPSPEED = find_spec("deepspeed") is not None
 CONFIGS = sorted(configs_folder().glob("*.yaml"))
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
-def test_parses_for_every_training_command(config: Path, tmp_path: Path) -> None:
+def test_config_parses_for_every_training_command(config: Path, tmp_path: Path) -> None:
     for command, extra in [
         ("fit", []),
         ("select", []),
@@ -34,7 +34,7 @@ def test_parses_for_every_training_command(config: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
-def test_every_key_is_explained(config: Path) -> None:
+def test_every_config_key_has_a_comment(config: Path) -> None:
     """By a comment above it, with nothing but its like in between."""
     lines = config.read_text().splitlines()
     for number, line in enumerate(lines):
@@ -47,7 +47,7 @@ def test_every_key_is_explained(config: Path) -> None:
         assert above and above[-1].strip(), f"{config.name}:{number + 1}: {key} has no comment"
 
 
-def test_a_local_file_wins_over_a_shipped_one(
+def test_find_configs_prefers_a_local_file_over_a_shipped_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -60,11 +60,11 @@ def test_a_local_file_wins_over_a_shipped_one(
     )
 
 
-def test_files_come_before_options() -> None:
+def test_find_configs_moves_files_before_options() -> None:
     arguments, _ = find_configs(["--data.budget", "0.3", "--config", "quickstart.yaml"])
     assert arguments[0] == "--config" and arguments[-2:] == ["--data.budget", "0.3"]
 
 
-def test_unknown_config_names_the_shipped_ones() -> None:
+def test_find_configs_unknown_name_lists_the_shipped_ones() -> None:
     with pytest.raises(UserError, match=r"quickstart\.yaml"):
         find_configs(["--config", "nowhere.yaml"])

@@ -1,4 +1,4 @@
-"""The ten tasks of LLaVA-665K, told from records in the form that each of its sources has."""
+"""The ten tasks of LLaVA-665K, matched from records in the format of each of its sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from presel_lightning.cli import configs_folder
+from presel_lightning.cli.configs import configs_folder
 from presel_lightning.data import TaskRule, build_pool, load_pool, source
 
 LLAVA15 = yaml.safe_load((configs_folder() / "llava15.yaml").read_text())
@@ -250,7 +250,7 @@ def mix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mix.json"
 
 
-def test_every_record_gets_the_task_of_its_source(mix: Path) -> None:
+def test_llava665k_rules_assign_the_task_of_each_source(mix: Path) -> None:
     told = {
         (record["image"], str(record["conversations"])): task
         for record, task in source(str(mix), task_rules=RULES).records()
@@ -262,7 +262,7 @@ def test_every_record_gets_the_task_of_its_source(mix: Path) -> None:
             assert told[image, str(turns(texts))] == task
 
 
-def test_pool_of_ten_tasks_and_text_apart(mix: Path, tmp_path: Path) -> None:
+def test_llava665k_pool_has_ten_tasks_and_separate_text_only(mix: Path, tmp_path: Path) -> None:
     where = source(str(mix), task_rules=RULES)
     counts = build_pool(where, tmp_path)
     assert counts.text_only == len(TEXT_ONLY) and counts.problems == 0
@@ -295,7 +295,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("name", DIFFERENT)
-def test_variants_are_llava15_but_for_what_they_name(name: str) -> None:
+def test_config_variants_differ_from_llava15_only_as_documented(name: str) -> None:
     mine = flat(yaml.safe_load((configs_folder() / f"{name}.yaml").read_text()))
     theirs = flat(LLAVA15)
     changed = {key for key in mine | theirs if mine.get(key) != theirs.get(key)}

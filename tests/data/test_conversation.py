@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from presel_lightning.data.conversation import TEMPLATES, Odd, is_text_only, parse
-from presel_lightning.data.encoders import Encoder
+from presel_lightning.data.conversation import InvalidRecordError, is_text_only, parse
 from presel_lightning.errors import UserError
+from presel_lightning.loading.llava_encoder import Encoder
+from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.models import load_processor
 from presel_lightning.records import Turn, image_first
 
@@ -20,7 +21,7 @@ SYSTEM = (
 TURNS = (Turn("What?", "A dog"), Turn("Sure?", "yes"))
 
 
-def talk(*texts: str, **more: Any) -> dict[str, Any]:
+def record_of(*texts: str, **more: Any) -> dict[str, Any]:
     roles = ("human", "gpt")
     entries = [{"from": roles[i % 2], "value": text} for i, text in enumerate(texts)]
     return {"image": "a.jpg", "conversations": entries, **more}
@@ -34,12 +35,12 @@ def entry(role: str, value: Any) -> dict[str, Any]:
     "question",
     ["<image>\nWhat?", "What?\n<image>", "<image> <image>What?", "<image>\n\n What? <image>"],
 )
-def test_image_token_is_taken_out_wherever_it_stands(question: str) -> None:
-    assert parse(talk(question, "A dog", "Sure?", "yes")) == TURNS
+def test_parse_removes_the_image_token_at_any_position(question: str) -> None:
+    assert parse(record_of(question, "A dog", "Sure?", "yes")) == TURNS
 
 
-def test_image_stays_with_the_question_that_held_it() -> None:
-    turns = parse(talk("What? ", "A dog", "Sure <image> ?", "yes", "<image>", "no"))
+def test_parse_keeps_the_image_in_its_own_turn() -> None:
+    turns = parse(record_of("What? ", "A dog", "Sure <image> ?", "yes", "<image>", "no"))
     assert [turn.image_here for turn in turns] == [False, True, False]
     rendered = TEMPLATES["vicuna_bare"].render(turns, with_question=True)
     assert rendered.text.count("<image>") == 1 and "USER: <image>\nSure  ? ASS" in rendered.text
@@ -63,10 +64,12 @@ def published(questions: list[str]) -> list[str]:
     st.integers(0, 3),
     st.sampled_from(["<image>\n{}", "{}\n<image>", "<image>{}<image>", "{} <image> {}"]),
 )
-def test_image_stands_where_llava_puts_it(texts: list[str], place: int, form: str) -> None:
+def test_render_places_the_image_like_llava_preprocess(
+    texts: list[str], place: int, form: str
+) -> None:
     place %= len(texts)
     texts[place] = form.format(*[texts[place]] * 2)
-    turns = parse(talk(*[text for question in texts for text in (question, "A")]))
+    turns = parse(record_of(*[text for question in texts for text in (question, "A")]))
     rendered = TEMPLATES["vicuna_bare"].render(turns, with_question=True)
     written = "".join(
         " ".join(part for part in ("USER:", question, "ASSISTANT: A</s>") if part)
@@ -76,49 +79,55 @@ def test_image_stands_where_llava_puts_it(texts: list[str], place: int, form: st
 
 
 @pytest.mark.parametrize("record", [{"image": "a"}, {"image": "a", "conversations": []}])
-def test_no_instruction_yet(record: dict[str, Any]) -> None:
+def test_parse_record_without_instruction_returns_no_turns(record: dict[str, Any]) -> None:
     assert parse(record) == () and not is_text_only(record)
 
 
-def test_text_only_is_told_apart() -> None:
-    record = talk("Hi", "Hello")
+def test_is_text_only_record_without_image_is_true() -> None:
+    record = record_of("Hi", "Hello")
     del record["image"]
     assert is_text_only(record) and parse(record) == (Turn("Hi", "Hello"),)
 
 
 FAULTS = [
-    (talk(conversations="hi"), "conversations_not_a_list"),
-    (talk(conversations={}), "conversations_not_a_list"),
-    (talk("<image>Q"), "turn_without_answer"),
-    (talk("<image>Q", "A", "Q"), "turn_without_answer"),
-    (talk("<image>Q", ""), "empty_answer"),
-    (talk("<image>Q", "A", "Q", " \n"), "empty_answer"),
-    (talk("Q", "A"), "image_without_token"),
-    (talk("Q", "<image>A"), "image_token_in_answer"),
-    (talk("<image>Q", "A", image=None), "image_token_without_image"),
-    (talk("<image>Q", "A", image=["a", "b"]), "several_images"),
-    (talk("<image>Q", "A", image=5), "image_not_a_path"),
-    (talk("<image>Q", "A", image=""), "image_not_a_path"),
-    (talk(conversations=["hi"]), "bad_turn"),
-    (talk(conversations=[entry("human", None), entry("gpt", "A")]), "bad_turn"),
-    (talk(conversations=[entry("human", "<image>"), entry("human", "A")]), "roles_not_alternating"),
-    (talk(conversations=[entry("gpt", "A"), entry("human", "<image>")]), "roles_not_alternating"),
+    (record_of(conversations="hi"), "conversations_not_a_list"),
+    (record_of(conversations={}), "conversations_not_a_list"),
+    (record_of("<image>Q"), "turn_without_answer"),
+    (record_of("<image>Q", "A", "Q"), "turn_without_answer"),
+    (record_of("<image>Q", ""), "empty_answer"),
+    (record_of("<image>Q", "A", "Q", " \n"), "empty_answer"),
+    (record_of("Q", "A"), "image_without_token"),
+    (record_of("Q", "<image>A"), "image_token_in_answer"),
+    (record_of("<image>Q", "A", image=None), "image_token_without_image"),
+    (record_of("<image>Q", "A", image=["a", "b"]), "several_images"),
+    (record_of("<image>Q", "A", image=5), "image_not_a_path"),
+    (record_of("<image>Q", "A", image=""), "image_not_a_path"),
+    (record_of(conversations=["hi"]), "bad_turn"),
+    (record_of(conversations=[entry("human", None), entry("gpt", "A")]), "bad_turn"),
+    (
+        record_of(conversations=[entry("human", "<image>"), entry("human", "A")]),
+        "roles_not_alternating",
+    ),
+    (
+        record_of(conversations=[entry("gpt", "A"), entry("human", "<image>")]),
+        "roles_not_alternating",
+    ),
     *(
-        (talk(conversations=[entry("human", "<image>"), entry(role, "A")]), "unknown_role")
+        (record_of(conversations=[entry("human", "<image>"), entry(role, "A")]), "unknown_role")
         for role in ("assistant", "user", "system", "GPT")
     ),
 ]
 
 
 @pytest.mark.parametrize(("record", "problem"), FAULTS)
-def test_faults(record: dict[str, Any], problem: str) -> None:
-    with pytest.raises(Odd) as odd:
+def test_parse_invalid_record_raises_its_problem(record: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InvalidRecordError) as odd:
         parse(record)
     assert odd.value.problem == problem and str(odd.value)
     assert not is_text_only(record)
 
 
-def test_vicuna_text() -> None:
+def test_vicuna_template_renders_text_and_answer_spans() -> None:
     rendered = TEMPLATES["vicuna_v1"].render(TURNS, with_question=True)
     assert rendered.text == (
         f"{SYSTEM} USER: <image>\nWhat? ASSISTANT: A dog</s>USER: Sure? ASSISTANT: yes</s>"
@@ -127,7 +136,7 @@ def test_vicuna_text() -> None:
     assert answers == ["A dog</s>", "yes</s>"]
 
 
-def test_llama_3_text() -> None:
+def test_llama_3_template_matches_the_official_chat_template() -> None:
     """As Llama-3's own chat template writes it, which begins the text by itself."""
     official = (
         "{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n"
@@ -150,7 +159,7 @@ def test_llama_3_text() -> None:
     assert template.prompt(TURNS[:1], TURNS[1].question) == invited
 
 
-def test_text_without_question() -> None:
+def test_render_without_question_keeps_image_and_answers() -> None:
     rendered = TEMPLATES["vicuna_v1"].render(TURNS, with_question=False)
     assert rendered.text == f"{SYSTEM} USER: <image> ASSISTANT: A dog yes</s>"
     ((start, end),) = rendered.answer_spans
@@ -159,19 +168,19 @@ def test_text_without_question() -> None:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("n_before", [0, 1])
-def test_prompt_begins_the_text_trained_on(template: str, n_before: int) -> None:
+def test_prompt_is_a_prefix_of_the_training_text(template: str, n_before: int) -> None:
     prompt = TEMPLATES[template].prompt(TURNS[:n_before], TURNS[n_before].question)
     whole = TEMPLATES[template].render(TURNS[: n_before + 1], with_question=True).text
     joint, stop = TEMPLATES[template].joint, TEMPLATES[template].stop
     assert whole == f"{prompt}{joint}{TURNS[n_before].answer}{stop}"
 
 
-def test_prompt_moves_the_image_to_the_front() -> None:
+def test_prompt_places_the_image_before_the_question() -> None:
     prompt = TEMPLATES["vicuna_bare"].prompt((), "What?\n<image>")
     assert prompt == "USER: <image>\nWhat? ASSISTANT:"
 
 
-def test_a_later_image_that_would_be_cut_is_shown_first() -> None:
+def test_encoder_moves_an_image_past_max_length_to_the_front() -> None:
     turns = (Turn("What colour is it?", "red"), Turn("Sure?", "yes", image_here=True))
     first = image_first(turns)
     processor = load_processor("quickstart")

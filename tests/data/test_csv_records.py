@@ -34,7 +34,9 @@ def gpt(text: str) -> dict[str, str]:
     ("name", "mark"), [("a.csv", ","), ("a.CSV", ";"), ("a.csv", "\t"), ("a.tsv", "\t")]
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_rows_in_sequence_are_turns(tmp_path: Path, name: str, mark: str, encoding: str) -> None:
+def test_csv_consecutive_rows_form_one_conversation(
+    tmp_path: Path, name: str, mark: str, encoding: str
+) -> None:
     rows = [
         ("image", "id", "task", "question", "answer", "place"),
         ("a.jpg", "1", "vqa", "What is it?", "Eine\nTür", "ü"),
@@ -62,13 +64,13 @@ def test_rows_in_sequence_are_turns(tmp_path: Path, name: str, mark: str, encodi
     ]
 
 
-def test_images_alone(tmp_path: Path) -> None:
+def test_csv_with_image_column_alone_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "image,kind\r\nx.jpg,a\r\n\r\nx.jpg,a\r\ny.jpg,b\r\n")
     x, y = {"image": "x.jpg", "kind": "a"}, {"image": "y.jpg", "kind": "b"}
     assert list(read_records(path, "kind")) == [x, x, y]
 
 
-def test_faulty_rows_become_problems_and_no_other_row_is_lost(tmp_path: Path) -> None:
+def test_csv_invalid_rows_are_listed_and_the_others_kept(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "a.jpg")
     lines = [
         "image,id,task,question,answer",
@@ -112,21 +114,21 @@ def test_faulty_rows_become_problems_and_no_other_row_is_lost(tmp_path: Path) ->
         ("\ufffe\x00i\x00m", "no column `image`.*UTF-8"),
     ],
 )
-def test_wrong_first_line_names_the_columns(tmp_path: Path, text: str, said: str) -> None:
+def test_csv_invalid_header_error_names_the_columns(tmp_path: Path, text: str, said: str) -> None:
     path = write(tmp_path / "a.csv", text)
     with pytest.raises(UserError, match=said) as error:
         source(str(path))
     assert "a.csv" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_task_of_the_file_needs_no_column(tmp_path: Path) -> None:
+def test_task_files_csv_needs_no_task_column(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "image\na.jpg\n")
     where = source("unused", task_files={"vqa": str(path)})
     assert list(where.records()) == [({"image": "a.jpg"}, "vqa")]
 
 
 @given(st.lists(st.tuples(st.text(), st.text(min_size=1), st.text()), min_size=1))
-def test_what_a_csv_writer_writes_is_read(rows: list[tuple[str, str, str]]) -> None:
+def test_csv_writer_output_is_read_back_equal(rows: list[tuple[str, str, str]]) -> None:
     import tempfile
 
     rows = [tuple(cell.replace("\r", " ") for cell in row) for row in rows]  # type: ignore[misc]
@@ -148,7 +150,7 @@ print(n, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
-def test_rows_are_never_held(tmp_path: Path) -> None:
+def test_csv_large_file_is_streamed_in_bounded_memory(tmp_path: Path) -> None:
     """200 000 rows are 60 MB of text; read as a list they are far more."""
     with (tmp_path / "a.csv").open("w") as handle:
         handle.write("image,task,question,answer\n")
@@ -164,6 +166,6 @@ def test_rows_are_never_held(tmp_path: Path) -> None:
     assert n == 200_000 and used < 20e6, f"{used / 1e6:.0f} MB"
 
 
-def test_json_under_another_name_is_still_json(tmp_path: Path) -> None:
+def test_read_records_json_without_extension_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "csv", json.dumps([{"image": "a"}]))
     assert list(read_records(path)) == [{"image": "a"}]

@@ -38,7 +38,7 @@ def cut(path: Path, share: float = 0.5) -> Path:
 @pytest.mark.parametrize(
     "relative", ["/etc/passwd", "../../etc/passwd", "a/../../x", "out/x.jpg", "link.jpg", "a\0b"]
 )
-def test_paths_may_not_leave_the_root(tmp_path: Path, relative: str) -> None:
+def test_resolve_path_outside_the_root_raises(tmp_path: Path, relative: str) -> None:
     root = tmp_path / "root"
     outside = save(tmp_path / "else" / "x.jpg")
     root.mkdir()
@@ -49,14 +49,14 @@ def test_paths_may_not_leave_the_root(tmp_path: Path, relative: str) -> None:
     assert check_images(root, [relative])[relative][0] == "outside_root"
 
 
-def test_a_name_that_begins_like_the_root_is_outside(tmp_path: Path) -> None:
+def test_resolve_sibling_with_root_prefix_raises(tmp_path: Path) -> None:
     save(tmp_path / "root2" / "x.jpg")
     (tmp_path / "root").mkdir()
     with pytest.raises(OutsideRoot):
         resolve(tmp_path / "root", "../root2/x.jpg")
 
 
-def test_links_inside_the_root_are_legal(tmp_path: Path) -> None:
+def test_resolve_accepts_links_inside_the_root(tmp_path: Path) -> None:
     real = save(tmp_path / "root" / "a" / "x.jpg")
     (tmp_path / "root" / "b").symlink_to(real.parent)
     (tmp_path / "alias").symlink_to(tmp_path / "root")
@@ -64,7 +64,7 @@ def test_links_inside_the_root_are_legal(tmp_path: Path) -> None:
         assert resolve(tmp_path / "alias", relative) == real.resolve()
 
 
-def test_problems(tmp_path: Path) -> None:
+def test_check_image_reports_each_kind_of_problem(tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_text("no picture")
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "folder.jpg").mkdir()
@@ -93,11 +93,13 @@ def test_problems(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [(200, 1), (1, 200), (1500, 8), (100, 99)])
-def test_an_elongated_image_is_legal(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_check_image_accepts_elongated_images_within_limits(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
     assert check_image(save(tmp_path / "a.png", size)) is None
 
 
-def test_header_does_not_decode(tmp_path: Path) -> None:
+def test_check_image_header_mode_does_not_decode(tmp_path: Path) -> None:
     path = cut(save(tmp_path / "cut.jpg"))
     assert check_image(path, verify="header") is None
     assert check_image(path, max_pixels=9, verify="header") == (
@@ -110,14 +112,14 @@ def test_header_does_not_decode(tmp_path: Path) -> None:
     ("name", "mode"),
     [("a.jpg", "L"), ("a.jpg", "CMYK"), ("a.png", "P"), ("a.png", "RGBA"), ("a.gif", "P")],
 )
-def test_every_mode_becomes_rgb(tmp_path: Path, name: str, mode: str) -> None:
+def test_open_rgb_converts_every_mode_to_rgb(tmp_path: Path, name: str, mode: str) -> None:
     path = save(tmp_path / name, mode=mode)
     assert check_image(path) is None
     image = open_rgb(path)
     assert image.mode == "RGB" and image.size == (64, 48)
 
 
-def test_pillows_own_limit_stays_silent_and_set(
+def test_pillow_pixel_limit_is_restored_without_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "a.png")
@@ -129,7 +131,7 @@ def test_pillows_own_limit_stays_silent_and_set(
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
-def test_second_look_is_remembered_until_a_file_changes(
+def test_check_images_cache_is_valid_until_a_file_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     save(tmp_path / "good.jpg")
@@ -142,11 +144,11 @@ def test_second_look_is_remembered_until_a_file_changes(
     }
     looked: list[str] = []
 
-    def look(path: Path, max_pixels: int, verify: images.Verify) -> tuple[str, str] | None:
+    def counted_check(path: Path, max_pixels: int, verify: images.Verify) -> tuple[str, str] | None:
         looked.append(path.name)
         return check_image(path, max_pixels, verify)
 
-    monkeypatch.setattr(images, "check_image", look)
+    monkeypatch.setattr(images, "check_image", counted_check)
     assert check_images(tmp_path, names, cache=cache) == first
     assert looked == ["none.jpg"]  # a missing file may come any time
     save(tmp_path / "cut.jpg")
@@ -157,7 +159,9 @@ def test_second_look_is_remembered_until_a_file_changes(
     assert looked[3:] == names
 
 
-def test_killed_pass_keeps_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_images_interrupted_keeps_cached_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = [save(tmp_path / f"{i}.png", (4, 4)).name for i in range(5)]
     cache = tmp_path / "images.sqlite"
     monkeypatch.setattr(images, "BLOCK", 2)
@@ -176,7 +180,9 @@ def test_killed_pass_keeps_what_it_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert looked[4:] == names[2:]
 
 
-def test_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_images_with_workers_equals_one_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = [save(tmp_path / f"{i}.png", (4, 4)).name for i in range(6)]
     cut(tmp_path / "3.png")
     os.truncate(tmp_path / "4.png", 0)
@@ -189,7 +195,7 @@ def test_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert check_images(tmp_path, names, workers=2) == alone
 
 
-def test_progress_counts_every_image(tmp_path: Path) -> None:
+def test_check_images_progress_counts_every_image(tmp_path: Path) -> None:
     names = [save(tmp_path / f"{i}.png", (4, 4)).name for i in range(3)]
     seen: list[object] = []
 

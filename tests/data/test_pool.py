@@ -57,7 +57,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_each_fault_is_listed_and_left_out(root: Path, tmp_path: Path) -> None:
+def test_build_pool_invalid_records_are_listed_and_skipped(root: Path, tmp_path: Path) -> None:
     for name in ("cut1", "cut2"):
         save(root / f"{name}.jpg", cut=True)
     (root / "text.jpg").write_text("no picture")
@@ -97,7 +97,7 @@ def test_each_fault_is_listed_and_left_out(root: Path, tmp_path: Path) -> None:
     assert sorted(pool.id) == list("acdef")
 
 
-def test_manifest_has_its_columns_and_order(root: Path, tmp_path: Path) -> None:
+def test_build_pool_manifest_has_columns_and_uid_order(root: Path, tmp_path: Path) -> None:
     records = [make("a"), make("b", conversations=[]), make("c")]
     records[2]["conversations"] *= 2
     build_pool(source(str(write(root, records))), tmp_path / "out")
@@ -114,7 +114,7 @@ def test_manifest_has_its_columns_and_order(root: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "problems.csv").read_text() == "id,image,task,problem,detail\n"
 
 
-def test_pool_gives_back_records_and_turns(root: Path, tmp_path: Path) -> None:
+def test_pool_returns_records_samples_and_image_paths(root: Path, tmp_path: Path) -> None:
     records = [make("a"), make("b", task="caption", note="ü"), make("c", conversations=[])]
     build_pool(source(str(write(root, records))), tmp_path / "out")
     pool = load_pool(tmp_path / "out", root)
@@ -130,7 +130,7 @@ def test_pool_gives_back_records_and_turns(root: Path, tmp_path: Path) -> None:
     assert sorted(pool.task_rows("vqa")) == sorted([by_id["a"], by_id["c"]])
 
 
-def test_rows_and_reference(root: Path, tmp_path: Path) -> None:
+def test_pool_rows_and_reference_are_looked_up_by_uid(root: Path, tmp_path: Path) -> None:
     build_pool(source(str(write(root, [make(name) for name in "abc"]))), tmp_path / "out")
     pool = load_pool(tmp_path / "out", root)
     assert pool.rows(pool.uid[[2, 0]]).tolist() == [2, 0] and len(pool.rows([])) == 0
@@ -144,7 +144,7 @@ def test_rows_and_reference(root: Path, tmp_path: Path) -> None:
     assert copy.record(1) == pool.record(1)
 
 
-def test_uid_does_not_change_when_an_instruction_is_added(root: Path, tmp_path: Path) -> None:
+def test_pool_uid_is_unchanged_when_an_instruction_is_added(root: Path, tmp_path: Path) -> None:
     before = [make(name, conversations=[]) for name in "abc"]
     del before[0]["conversations"]
     after = [make(name) for name in "abc"]
@@ -155,7 +155,7 @@ def test_uid_does_not_change_when_an_instruction_is_added(root: Path, tmp_path: 
     assert second.has_instruction.all() and not first.has_instruction.any()
 
 
-def test_the_digest_of_turns_tells_conversations_apart(root: Path, tmp_path: Path) -> None:
+def test_turns_digest_differs_for_different_conversations(root: Path, tmp_path: Path) -> None:
     records = [make("a"), make("b"), make("c", "A cat"), make("d", note="not said"), make("e")]
     records[4]["conversations"] = []
     build_pool(source(str(write(root, records))), tmp_path / "out")
@@ -167,7 +167,7 @@ def test_the_digest_of_turns_tells_conversations_apart(root: Path, tmp_path: Pat
         assert digest_turns(pool.sample(row).turns) == digest[pool.id[row]]
 
 
-def test_sizes_are_those_of_the_images(root: Path, tmp_path: Path) -> None:
+def test_pool_image_bytes_equal_the_file_sizes(root: Path, tmp_path: Path) -> None:
     (root / "c.jpg").write_bytes((root / "c.jpg").read_bytes() + b"more")
     records = [make("a"), make("c"), make("b", image="c.jpg"), make("gone")]
     build_pool(source(str(write(root, records))), tmp_path / "out")
@@ -176,7 +176,7 @@ def test_sizes_are_those_of_the_images(root: Path, tmp_path: Path) -> None:
     assert pool.image_bytes.tolist() == expected and len(set(expected)) == 2
 
 
-def test_repeated_ids_are_legal(root: Path, tmp_path: Path) -> None:
+def test_build_pool_accepts_repeated_ids(root: Path, tmp_path: Path) -> None:
     records = [
         make("a"),
         make("a", answer="A cat"),
@@ -189,7 +189,7 @@ def test_repeated_ids_are_legal(root: Path, tmp_path: Path) -> None:
     assert len(set(load_pool(tmp_path / "out", root).uid)) == 5
 
 
-def test_all_copies_but_one_are_listed(root: Path, tmp_path: Path) -> None:
+def test_build_pool_keeps_one_of_equal_records(root: Path, tmp_path: Path) -> None:
     turned = dict(reversed(make("a").items()))
     counts = build_pool(
         source(str(write(root, [make("a"), turned, make("a"), make("b")]))), tmp_path / "out"
@@ -212,7 +212,9 @@ RECORDS = st.lists(
 
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(records=RECORDS, seed=st.integers(0, 99))
-def test_order_of_rows_does_not_matter(root: Path, records: list[Record], seed: int) -> None:
+def test_build_pool_does_not_depend_on_row_order(
+    root: Path, records: list[Record], seed: int
+) -> None:
     shuffled = random.Random(seed).sample(records, len(records))
     with tempfile.TemporaryDirectory() as folder:
         outs = [Path(folder, "one"), Path(folder, "two")]
@@ -226,7 +228,7 @@ def test_order_of_rows_does_not_matter(root: Path, records: list[Record], seed: 
         ]
 
 
-def test_folder_of_folders(tmp_path: Path) -> None:
+def test_build_pool_from_folders_uses_folder_names_as_tasks(tmp_path: Path) -> None:
     root = tmp_path / "data"
     for name in ("cats/1.jpg", "cats/sub/1.jpg", "dogs/1.jpg"):
         save(root / name)
@@ -240,7 +242,7 @@ def test_folder_of_folders(tmp_path: Path) -> None:
     assert sorted(pool.image) == ["cats/1.jpg", "cats/sub/1.jpg", "dogs/1.jpg"]
 
 
-def test_tasks_by_rule_by_file_and_none(root: Path, tmp_path: Path) -> None:
+def test_build_pool_assigns_tasks_by_rules_and_by_files(root: Path, tmp_path: Path) -> None:
     records = [make("a"), make("b")]
     for record in records:
         del record["task"]
@@ -257,7 +259,7 @@ def test_tasks_by_rule_by_file_and_none(root: Path, tmp_path: Path) -> None:
     assert dict(zip(pool.id, pool.task, strict=True)) == {"a": "x", "b": "x", "c": "y"}
 
 
-def test_fingerprint_tells_content_not_place(root: Path, tmp_path: Path) -> None:
+def test_source_fingerprint_depends_on_content_not_path(root: Path, tmp_path: Path) -> None:
     records = [make("a"), make("b")]
     print_of = source(str(write(root, records))).fingerprint()
     save(tmp_path / "else" / "a.jpg")
@@ -269,7 +271,7 @@ def test_fingerprint_tells_content_not_place(root: Path, tmp_path: Path) -> None
     json.dumps(print_of)
 
 
-def test_folder_fingerprint_sees_new_and_changed_files(tmp_path: Path) -> None:
+def test_folder_fingerprint_changes_with_new_and_edited_files(tmp_path: Path) -> None:
     save(tmp_path / "data" / "t" / "1.jpg")
     prints = [source(str(tmp_path / "data")).fingerprint()]
     save(tmp_path / "data" / "t" / "2.jpg")
@@ -280,7 +282,9 @@ def test_folder_fingerprint_sees_new_and_changed_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "cut", "gone", "link"])
-def test_a_mended_or_lost_image_is_seen(root: Path, tmp_path: Path, name: str) -> None:
+def test_images_changed_detects_repaired_and_deleted_images(
+    root: Path, tmp_path: Path, name: str
+) -> None:
     save(root / "cut.jpg", cut=True)
     save(tmp_path / "outside.jpg")
     (root / "link.jpg").symlink_to(tmp_path / "outside.jpg")
@@ -298,7 +302,7 @@ def test_a_mended_or_lost_image_is_seen(root: Path, tmp_path: Path, name: str) -
     ("annotations", "image_root", "word"),
     [("gone.json", None, "annotations"), ("train.json", "gone", "image_root")],
 )
-def test_missing_paths_name_their_key(
+def test_source_missing_path_error_names_its_key(
     root: Path, annotations: str, image_root: str | None, word: str
 ) -> None:
     write(root, [])
@@ -317,7 +321,7 @@ print(counts.pool, (after - before) * 1024)
 """
 
 
-def test_records_are_never_held(root: Path, tmp_path: Path) -> None:
+def test_build_pool_streams_records_in_bounded_memory(root: Path, tmp_path: Path) -> None:
     """40 000 records of 5 kB are 200 MB of JSON; what stays is a row of the manifest each."""
     n, answer = 40_000, "word " * 1000
     with (root / "large.jsonl").open("w") as handle:

@@ -21,24 +21,26 @@ RULES = [
         ("coco/ocr/1.jpg", "", None),
     ],
 )
-def test_first_match_wins(image: str, question: str, task: str | None) -> None:
+def test_first_match_returns_the_first_matching_rule(
+    image: str, question: str, task: str | None
+) -> None:
     assert first_match(RULES, image, question) == task
 
 
-def test_order_decides() -> None:
+def test_first_match_depends_on_rule_order() -> None:
     assert first_match(RULES[::-1], "ocr/1.jpg", "Describe the letter") == "letters"
 
 
-def test_rule_without_pattern_takes_the_rest() -> None:
+def test_first_match_rule_without_pattern_matches_all() -> None:
     assert first_match([*RULES, TaskRule("rest")], "x", "") == "rest"
 
 
 @pytest.mark.parametrize(("n_turns", "task"), [(0, "short"), (1, "short"), (2, "long")])
-def test_length_of_the_conversation_decides(n_turns: int, task: str) -> None:
+def test_first_match_min_turns_selects_by_conversation_length(n_turns: int, task: str) -> None:
     rules = [TaskRule("long", image="^coco/", min_turns=2), TaskRule("short")]
     assert first_match(rules, "coco/1.jpg", "What is it?", n_turns) == task
 
 
-def test_bad_pattern_is_refused() -> None:
+def test_task_rule_invalid_pattern_raises_user_error() -> None:
     with pytest.raises(UserError, match=r"task_rules.*\(oops"):
         TaskRule("x", image="(oops")

@@ -16,7 +16,7 @@ from presel_lightning.data.texts import Texts
 from presel_lightning.records import Turn
 
 
-def talk(*texts: str, **more: Any) -> dict[str, Any]:
+def record_of(*texts: str, **more: Any) -> dict[str, Any]:
     roles = ("human", "gpt")
     turns = [{"from": roles[i % 2], "value": text} for i, text in enumerate(texts)]
     return {"conversations": turns, **more}
@@ -28,13 +28,17 @@ def where(folder: Path, records: list[dict[str, Any]], **options: Any) -> PoolSo
     return source(str(path), text_only=True, **options)
 
 
-SAID = [talk("Hi", "Hello there", id="1"), talk("2 + 2?", "4", "Sure?", "Yes"), talk("a", "b")]
+SAID = [
+    record_of("Hi", "Hello there", id="1"),
+    record_of("2 + 2?", "4", "Sure?", "Yes"),
+    record_of("a", "b"),
+]
 
 
-def test_texts_lie_beside_the_pool(tmp_path: Path) -> None:
+def test_build_pool_stores_text_only_records_separately(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    shown = talk("<image>\nWhat?", "A dog", image="a.png", task="vqa")
-    faulty = [talk("Hi", " ", id="empty"), talk("Hi", id="half"), {"id": "nothing"}]
+    shown = record_of("<image>\nWhat?", "A dog", image="a.png", task="vqa")
+    faulty = [record_of("Hi", " ", id="empty"), record_of("Hi", id="half"), {"id": "nothing"}]
     counts = build_pool(where(tmp_path, [SAID[0], shown, *SAID[1:], *faulty]), tmp_path / "out")
     assert (counts.pool, counts.text_only, counts.problems) == (1, 3, 3)
     with (tmp_path / "out" / "problems.csv").open() as handle:
@@ -52,22 +56,22 @@ def test_texts_lie_beside_the_pool(tmp_path: Path) -> None:
         assert texts.n_words[row] == sum(len(f"{t.question} {t.answer}".split()) for t in each)
 
 
-def test_half_a_character_is_left_out_and_listed(tmp_path: Path) -> None:
+def test_build_pool_lone_surrogate_is_listed_and_skipped(tmp_path: Path) -> None:
     """No text file can hold one, but other readers than JSON's may hand one out."""
     kept = where(tmp_path, [])
     for text_only, problems in ((False, {}), (True, {"not_unicode": 1})):
         odd = PoolSource(kept.files, kept.image_root, text_only=text_only)
-        stream = [(talk("Hi", "Hello"), None), (talk("Hi", "\ud800"), None)]
+        stream = [(record_of("Hi", "Hello"), None), (record_of("Hi", "\ud800"), None)]
         object.__setattr__(odd, "records", lambda stream=stream: iter(stream))
         counts = build_pool(odd, tmp_path / str(text_only))
         assert counts.by_problem == problems and counts.text_only == 2 - len(problems)
     assert len(Texts(tmp_path / "True")) == 1
 
 
-def test_order_of_rows_does_not_matter_and_content_does(tmp_path: Path) -> None:
+def test_texts_digest_depends_on_content_not_row_order(tmp_path: Path) -> None:
     found = []
-    many = [talk(f"question {n}", f"answer {n}") for n in range(BATCH + 3)]
-    changed = [*many[:-1], talk("question", "another")]
+    many = [record_of(f"question {n}", f"answer {n}") for n in range(BATCH + 3)]
+    changed = [*many[:-1], record_of("question", "another")]
     for number, rows in enumerate((many, random.Random(0).sample(many, len(many)), changed)):
         build_pool(where(tmp_path, rows), tmp_path / str(number))
         found.append(Texts(tmp_path / str(number)))
@@ -80,12 +84,12 @@ def test_order_of_rows_does_not_matter_and_content_does(tmp_path: Path) -> None:
     assert copy.turns(5) == one.turns(5) and np.array_equal(copy.n_words, one.n_words)
 
 
-def test_none_are_no_fault(tmp_path: Path) -> None:
+def test_texts_of_a_pool_without_text_only_are_empty(tmp_path: Path) -> None:
     build_pool(where(tmp_path, []), tmp_path / "out")
     assert len(Texts(tmp_path / "out")) == 0
 
 
-def test_the_pool_is_built_again_when_they_are_asked_for(tmp_path: Path) -> None:
+def test_source_fingerprint_changes_with_text_only(tmp_path: Path) -> None:
     asked = where(tmp_path, SAID)
     path = str(asked.files[0][1])
     assert source(path).fingerprint() != asked.fingerprint()

@@ -21,7 +21,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.data import Pool, build_pool, load_pool, source
 from presel_lightning.data.fields import Packed
 from presel_lightning.data.packages import Package, packed_files
@@ -93,7 +93,9 @@ def save_parquet(data: datasets.Dataset, path: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [save_arrow, save_parquet])
-def test_dataset(tmp_path: Path, save: Callable[[datasets.Dataset, Path], None]) -> None:
+def test_unpack_dataset_keeps_image_bytes_tasks_and_ids(
+    tmp_path: Path, save: Callable[[datasets.Dataset, Path], None]
+) -> None:
     save(dataset(), tmp_path / "pets")
     pool, odd = pool_of(tmp_path / "pets", tmp_path / "out", task_key="label")
     rows = np.argsort(pool.image)
@@ -102,11 +104,11 @@ def test_dataset(tmp_path: Path, save: Callable[[datasets.Dataset, Path], None])
     assert pool.image[rows].tolist() == [f"pets/00000/{i:08d}{e}" for i, e in enumerate(endings)]
     assert pool.task[rows].tolist() == ["cat", "dog", "cat", "dog", "cat"]
     assert pool.id[rows].tolist() == list("01234")
-    for number, row in enumerate(rows):  # not encoded anew
+    for number, row in enumerate(rows):  # not re-encoded
         assert pool.image_path(row).read_bytes() == picture(number, ("PNG", "JPEG")[number % 2])
 
 
-def test_dataset_with_conversations(tmp_path: Path) -> None:
+def test_unpack_dataset_with_conversations_is_read(tmp_path: Path) -> None:
     text = datasets.Value("string")
     turns = [TURNS, [], None]
     data = dataset(
@@ -121,7 +123,7 @@ def test_dataset_with_conversations(tmp_path: Path) -> None:
     assert pool.n_turns[pool.id.tolist().index("x")] == 1 and pool.n_turns.sum() == 1
 
 
-def test_dataset_with_questions_and_answers(tmp_path: Path) -> None:
+def test_unpack_dataset_with_questions_and_answers_is_read(tmp_path: Path) -> None:
     text = datasets.Value("string")
     data = dataset(3, question=(["What?", None, "?"], text), answer=(["A dot.", None, ""], text))
     data.save_to_disk(tmp_path / "d")
@@ -130,7 +132,7 @@ def test_dataset_with_questions_and_answers(tmp_path: Path) -> None:
     assert [pool.reveal(uid) for uid in pool.uid[np.argsort(pool.id)]] == [TURNS, []]
 
 
-def test_faulty_rows_of_a_dataset(tmp_path: Path) -> None:
+def test_unpack_dataset_invalid_rows_are_listed(tmp_path: Path) -> None:
     data = dataset(5)
     images = [row["image"] for row in data.with_format("arrow").to_list()]
     images[1] = {"bytes": images[1]["bytes"][:60], "path": None}
@@ -152,7 +154,9 @@ def test_faulty_rows_of_a_dataset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("save", [save_arrow, save_parquet])
-def test_half_a_dataset(tmp_path: Path, save: Callable[[datasets.Dataset, Path], None]) -> None:
+def test_unpack_truncated_dataset_keeps_complete_rows(
+    tmp_path: Path, save: Callable[[datasets.Dataset, Path], None]
+) -> None:
     save(dataset(6), tmp_path / "d")
     last = max(path for path in (tmp_path / "d").iterdir() if path.suffix != ".json")
     last.write_bytes(last.read_bytes()[:200])
@@ -161,7 +165,7 @@ def test_half_a_dataset(tmp_path: Path, save: Callable[[datasets.Dataset, Path],
     assert "breaks off after row 3" in problems(tmp_path / "out")[0]["image"]
 
 
-def test_splits_are_named(tmp_path: Path) -> None:
+def test_unpack_several_splits_error_names_them(tmp_path: Path) -> None:
     datasets.DatasetDict(train=dataset(1), test=dataset(1)).save_to_disk(tmp_path / "d")
     with pytest.raises(UserError, match=r"d/train, .*d/test"):
         packed_files(tmp_path / "d")
@@ -172,8 +176,8 @@ def test_splits_are_named(tmp_path: Path) -> None:
         packed_files(tmp_path / "p")
 
 
-def test_datasets_as_tasks(tmp_path: Path) -> None:
-    """Two splits of one name, each a task; no column tells it."""
+def test_unpack_task_files_of_equal_split_names_are_separate(tmp_path: Path) -> None:
+    """Two splits of one name, each a task, without a task column."""
     for name in ("pets", "cars"):
         dataset(2).remove_columns("label").save_to_disk(tmp_path / name / "train")
     files = {name: str(tmp_path / name / "train") for name in ("pets", "cars")}
@@ -186,20 +190,20 @@ def test_datasets_as_tasks(tmp_path: Path) -> None:
     ("columns", "said"),
     [(["label"], "no image column.*label"), (["image", "label"], "no column 'task'.*image, label")],
 )
-def test_missing_columns_are_named(tmp_path: Path, columns: list[str], said: str) -> None:
+def test_unpack_missing_columns_are_named(tmp_path: Path, columns: list[str], said: str) -> None:
     dataset(1).select_columns(columns).save_to_disk(tmp_path / "d")
     with pytest.raises(UserError, match=said):
         source(str(tmp_path / "d"), unpacked=tmp_path / "out")
     assert not [each for each in (tmp_path / "out").iterdir() if each.is_dir()]
 
 
-def test_no_dataset_at_all(tmp_path: Path) -> None:
+def test_unpack_invalid_parquet_raises_user_error(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"hello")
     with pytest.raises(UserError, match=r"a\.parquet: no parquet file"):
         source(str(tmp_path / "a.parquet"), unpacked=tmp_path / "out")
 
 
-def test_a_parquet_file_is_not_held(tmp_path: Path) -> None:
+def test_table_samples_stream_parquet_in_bounded_memory(tmp_path: Path) -> None:
     images = [{"bytes": random.Random(n).randbytes(10**6), "path": None} for n in range(24)]
     table = pa.table({"image": images})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=2)
@@ -215,7 +219,7 @@ def test_a_parquet_file_is_not_held(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- webdataset tars
 
 
-def test_webdataset(tmp_path: Path) -> None:
+def test_unpack_webdataset_keeps_ids_tasks_and_fields(tmp_path: Path) -> None:
     (tmp_path / "shards").mkdir()
     pattern = str(tmp_path / "shards" / "%04d.tar")
     with webdataset.ShardWriter(pattern, maxcount=3, verbose=0) as writer:
@@ -235,7 +239,7 @@ def test_webdataset(tmp_path: Path) -> None:
     assert pool.sample(rows[2]).record["txt"] == "a caption"
 
 
-def test_one_tar_and_question_and_answer(tmp_path: Path) -> None:
+def test_unpack_single_tar_with_question_and_answer_is_read(tmp_path: Path) -> None:
     told = json.dumps({"question": "What?", "answer": "A dot."}).encode()
     path = tar(tmp_path / "pets.tar", [("./1.PNG", picture(1)), ("./1.json", told)])
     pool, _ = pool_of(path, tmp_path / "out", task_key="kind")
@@ -246,7 +250,7 @@ def test_one_tar_and_question_and_answer(tmp_path: Path) -> None:
 HOSTILE = ["../x.png", "/tmp/x.png", "a/../../x.png", "a/../b.png", "c:\\x.png", "~/.ssh/x.png"]
 
 
-def test_nothing_leaves_the_folder(tmp_path: Path) -> None:
+def test_unpack_hostile_tar_writes_only_inside_the_folder(tmp_path: Path) -> None:
     members: list[tuple[str | tarfile.TarInfo, bytes]] = [("good.png", picture(0))]
     members += [(name, picture(n)) for n, name in enumerate(HOSTILE, start=1)]
     members += [(link("soft.png"), b""), (link("hard.png", tarfile.LNKTYPE), b"")]
@@ -272,7 +276,7 @@ def test_nothing_leaves_the_folder(tmp_path: Path) -> None:
         assert reason in reasons
 
 
-def test_faulty_samples_are_listed(tmp_path: Path) -> None:
+def test_unpack_tar_invalid_samples_are_listed(tmp_path: Path) -> None:
     deep = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     texts = [b"{", b"[1]", b"\xff", b'{"a": NaN}', b'{"a": 1e999}', deep]
     members: list[tuple[str | tarfile.TarInfo, bytes]] = []
@@ -292,7 +296,7 @@ def test_faulty_samples_are_listed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "kept"), [(600, 0), (2100, 2), (3000, 3), (3072, 3)])
-def test_half_a_tar(tmp_path: Path, size: int, kept: int) -> None:
+def test_unpack_truncated_tar_keeps_complete_samples(tmp_path: Path, size: int, kept: int) -> None:
     """Cut in the content, behind a member, in the end mark: what came before is kept."""
     members: list[tuple[str | tarfile.TarInfo, bytes]]
     members = [(f"{n}.png", picture(n)) for n in range(3)]
@@ -306,7 +310,9 @@ def test_half_a_tar(tmp_path: Path, size: int, kept: int) -> None:
     assert len(other) == kept + 3  # the other tar is read
 
 
-def test_oversized_members_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tar_samples_skip_oversized_members(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("presel_lightning.data.tars.MAX_IMAGE", 300)
     path = tar(tmp_path / "a.tar", [("a.png", picture(0)), ("b.png", bytes(301))])
     first, second = tar_samples(path, "task")
@@ -315,7 +321,7 @@ def test_oversized_members_are_not_read(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @given(st.integers(0, 2**32), st.integers(1, 30))
-def test_no_tar_whatever_ends_in_an_error(seed: int, changes: int) -> None:
+def test_tar_samples_corrupt_tar_never_raises(seed: int, changes: int) -> None:
     import tempfile
 
     rng = random.Random(seed)
@@ -337,7 +343,7 @@ def test_no_tar_whatever_ends_in_an_error(seed: int, changes: int) -> None:
 # ---------------------------------------------------------------- unpacked once
 
 
-def test_a_second_start_unpacks_nothing(tmp_path: Path) -> None:
+def test_unpack_second_run_reuses_the_unpacked_folder(tmp_path: Path) -> None:
     path = tar(tmp_path / "a.tar", [("1.png", picture(1))])
     out = tmp_path / "unpacked"
     first = source(str(path), unpacked=out)
@@ -356,7 +362,9 @@ def test_a_second_start_unpacks_nothing(tmp_path: Path) -> None:
     assert unpacked_before([tmp_path / "b.tar"], out) is None
 
 
-def test_a_killed_start_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unpack_interrupted_run_restarts_from_scratch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tar(tmp_path / "a.tar", [("1.png", picture(1)), ("2.png", picture(2))])
 
     def killed(package: Package) -> Any:
@@ -371,7 +379,7 @@ def test_a_killed_start_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [record["id"] for record, _ in where.records()] == ["1", "2"]
 
 
-def test_uids_do_not_depend_on_the_place_or_the_time(tmp_path: Path) -> None:
+def test_unpack_uids_do_not_depend_on_path_or_time(tmp_path: Path) -> None:
     path = tar(tmp_path / "here" / "pool" / "a.tar", [("1.png", picture(1))])
     other = tmp_path / "there" / "pool" / "a.tar"
     other.parent.mkdir(parents=True)
@@ -380,7 +388,7 @@ def test_uids_do_not_depend_on_the_place_or_the_time(tmp_path: Path) -> None:
     assert len(uids) == 1
 
 
-def test_folders_of_images_stay_what_they_were(tmp_path: Path) -> None:
+def test_folder_of_images_with_a_tar_is_not_unpacked(tmp_path: Path) -> None:
     (tmp_path / "cats").mkdir()
     (tmp_path / "cats" / "1.png").write_bytes(picture(1))
     tar(tmp_path / "stray.tar", [])
@@ -388,7 +396,7 @@ def test_folders_of_images_stay_what_they_were(tmp_path: Path) -> None:
     assert pool.image.tolist() == ["cats/1.png"] and odd == {"unknown_task": 1}
 
 
-def test_sources_do_not_mix(tmp_path: Path) -> None:
+def test_source_mixing_tar_and_json_raises_user_error(tmp_path: Path) -> None:
     path = tar(tmp_path / "a.tar", [("1.png", picture(1))])
     (tmp_path / "a.json").write_text("[]")
     with pytest.raises(UserError, match="cannot be mixed"):
@@ -399,7 +407,7 @@ def test_sources_do_not_mix(tmp_path: Path) -> None:
 
 @example("\ud800")  # JSON can name it, no file system can
 @given(st.text(st.characters(), max_size=300))
-def test_safe_names(name: str) -> None:
+def test_safe_name_returns_a_relative_path_without_special_chars(name: str) -> None:
     safe = safe_name(name)
     if safe is None:
         return
@@ -414,7 +422,7 @@ def test_safe_names(name: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["dataset", "tars"])
-def test_select_without_instructions(
+def test_select_packed_source_requests_instructions_and_exports(
     pool_folder: Path, tmp_path: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = json.loads((pool_folder / "train.json").read_text())[:60]

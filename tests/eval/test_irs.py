@@ -8,12 +8,12 @@ import pytest
 import torch
 from lightning import Trainer
 
-from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.encoding import encode
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pool import load_pool
-from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.eval.irs import IRSLoop
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.templates import TEMPLATES
+from presel_lightning.loading.tokens import encode
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.tasks import FineTune
 
@@ -32,7 +32,7 @@ def one_by_one(tuned: FineTune, data: SelectionDataModule, row: int, question: b
     return float(loss)
 
 
-def test_losses_are_those_of_one_by_one_scoring(finished: Path, pool_folder: Path) -> None:
+def test_irs_losses_match_one_by_one_scoring(finished: Path, pool_folder: Path) -> None:
     data = SelectionDataModule(str(pool_folder / "train.json"), template="vicuna_bare")
     data.pool = load_pool(finished, pool_folder)
     tuned = FineTune(str(finished / "models" / "reference"), tune="none", dtype="float32")
@@ -45,7 +45,9 @@ def test_losses_are_those_of_one_by_one_scoring(finished: Path, pool_folder: Pat
             assert sample[column] == pytest.approx(expected, rel=1e-4, abs=1e-6)
 
 
-def test_a_pass_goes_on_where_it_was(finished: Path, pool_folder: Path, tmp_path: Path) -> None:
+def test_irs_loop_resumes_at_the_first_missing_block(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
     data = SelectionDataModule(
         str(pool_folder / "train.json"), template="vicuna_bare", num_workers=0, block_size=4
     )
@@ -71,7 +73,7 @@ def test_a_pass_goes_on_where_it_was(finished: Path, pool_folder: Path, tmp_path
 
 
 @pytest.mark.parametrize(("tokens", "blocks"), [(1, 20), (200, 4), (100_000, 1)])
-def test_losses_do_not_depend_on_the_size_of_a_block(
+def test_irs_losses_do_not_depend_on_block_size(
     tokens: int, blocks: int, finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     annotations = str(pool_folder / "train.json")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def selected(finished: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def unlabelled(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `select` on records of which only every second chosen one is annotated."""
+    """A `select` on records of which only every second one is annotated."""
     folder = tmp_path_factory.mktemp("unlabelled")
     records = json.loads((pool_folder / "train.json").read_text())
     for record in records[::2]:

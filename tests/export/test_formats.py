@@ -1,4 +1,4 @@
-"""Every format is read back by somebody else's means and gives the same logits."""
+"""Every format, read back by another library, gives the same logits."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from presel_lightning.models import (
     load_processor,
     save_model,
 )
-from presel_lightning.store import read_json, write_json
+from presel_lightning.run.files import read_json, write_json
 from tests.models import tiny
 
 # the keys that PEFT 0.4 (summer of 2023, when LLaVA's code was written) knew of LoRA
@@ -100,7 +100,9 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
     torch.testing.assert_close(found, expected[:, : found.shape[1]], rtol=0, atol=1e-5)
 
 
-def test_merged_checkpoint(tuned: Path, expected: torch.Tensor, tmp_path: Path) -> None:
+def test_hf_merged_export_gives_equal_logits(
+    tuned: Path, expected: torch.Tensor, tmp_path: Path
+) -> None:
     out = export_hf_merged(str(tuned), tmp_path / "out")
     assert not (out / "adapter_config.json").exists() and not list(out.glob("*.bin"))
     model = AutoModelForImageTextToText.from_pretrained(out)
@@ -111,7 +113,7 @@ def test_merged_checkpoint(tuned: Path, expected: torch.Tensor, tmp_path: Path) 
     assert processor.chat_template
 
 
-def test_a_whole_model_is_exported_too(parts: Components, tmp_path: Path) -> None:
+def test_full_model_exports_give_equal_logits(parts: Components, tmp_path: Path) -> None:
     model = load_model(parts, "full", dtype="float32")
     save_model(model, tmp_path / "run")
     load_processor(parts).save(tmp_path / "run")
@@ -125,7 +127,7 @@ def test_a_whole_model_is_exported_too(parts: Components, tmp_path: Path) -> Non
     assert read_json(llava / "config.json")["mm_vision_tower"] == parts.vision_tower
 
 
-def test_precision_of_the_base_is_kept(parts: Components, tmp_path: Path) -> None:
+def test_hf_merged_export_keeps_the_base_dtype(parts: Components, tmp_path: Path) -> None:
     base = tmp_path / "base"
     model: Any = load_model(parts, dtype="bfloat16")
     save_model(model, base)
@@ -136,14 +138,16 @@ def test_precision_of_the_base_is_kept(parts: Components, tmp_path: Path) -> Non
     assert {t.dtype for t in load_file(out / "model.safetensors").values()} == {torch.bfloat16}
 
 
-def test_adapter(tuned: Path, expected: torch.Tensor, tmp_path: Path) -> None:
+def test_adapter_export_gives_equal_logits_with_peft(
+    tuned: Path, expected: torch.Tensor, tmp_path: Path
+) -> None:
     out = export_adapter(str(tuned), tmp_path / "out")
     base = read_json(out / "adapter_config.json")["base_model_name_or_path"]
     model = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(base), out)
     close(logits(model, load_processor(str(out))), expected)
 
 
-def test_llavas_adapter(
+def test_llava_adapter_export_gives_equal_logits(
     parts: Components, tuned: Path, expected: torch.Tensor, tmp_path: Path
 ) -> None:
     """Read as LLaVA does: the language model, then the projector, then W += alpha / r B A."""
@@ -168,7 +172,7 @@ def test_llavas_adapter(
     assert config["vocab_size"] == language.config.vocab_size
 
 
-def test_llavas_merged_checkpoint(
+def test_llava_merged_export_gives_equal_logits(
     parts: Components, tuned: Path, expected: torch.Tensor, tmp_path: Path
 ) -> None:
     out = export_llava(str(tuned), tmp_path / "LLaVA-tiny")
@@ -200,7 +204,7 @@ def compare(
     close(found, expected)
 
 
-def test_nothing_is_overwritten(tuned: Path, tmp_path: Path) -> None:
+def test_model_export_to_existing_folder_raises_user_error(tuned: Path, tmp_path: Path) -> None:
     out = export_adapter(str(tuned), tmp_path / "out")
     with pytest.raises(UserError, match="exists already"):
         export_hf_merged(str(tuned), out)
@@ -221,7 +225,7 @@ def test_nothing_is_overwritten(tuned: Path, tmp_path: Path) -> None:
         ("presel", True, False),
     ],
 )
-def test_names_that_mislead_llava_are_refused(name: str, merged: bool, fits: bool) -> None:
+def test_check_name_folder_that_llava_misreads_raises(name: str, merged: bool, fits: bool) -> None:
     if fits:
         return check_name(Path(name), merged)
     with pytest.raises(UserError, match=r"folder's name.*give") as error:
@@ -230,7 +234,7 @@ def test_names_that_mislead_llava_are_refused(name: str, merged: bool, fits: boo
     return None
 
 
-def test_what_cannot_be_exported_is_told(tuned: Path, tmp_path: Path) -> None:
+def test_model_export_unsupported_model_raises_user_error(tuned: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="amid the vocabulary"):
         export_llava("quickstart", tmp_path / "llava-q", True, "a/b", "c/d")
     with pytest.raises(UserError, match="--language_model"):
@@ -240,7 +244,7 @@ def test_what_cannot_be_exported_is_told(tuned: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_base_in_four_bits_is_not_merged_into(tuned: Path, tmp_path: Path) -> None:
+def test_hf_merged_export_of_quantized_base_raises_user_error(tuned: Path, tmp_path: Path) -> None:
     """A base that is stored quantised; not one that was quantised while training."""
     base = tmp_path / "base"
     settings = read_json(tuned / "adapter_config.json")
@@ -255,7 +259,7 @@ def test_a_base_in_four_bits_is_not_merged_into(tuned: Path, tmp_path: Path) -> 
         export_hf_merged(str(run), tmp_path / "out")
 
 
-def test_a_moved_adapter_finds_its_parts(
+def test_adapter_with_missing_base_is_assembled_again(
     parts: Components,
     tuned: Path,
     expected: torch.Tensor,
@@ -279,7 +283,7 @@ def tune(parts: Components, folder: Path) -> Path:
     return folder
 
 
-def test_parts_that_moved_are_named_where_they_lie_now(
+def test_llava_export_uses_the_moved_component_paths(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path / "cache"))
@@ -303,7 +307,7 @@ def test_parts_that_moved_are_named_where_they_lie_now(
 
 
 @pytest.mark.parametrize("aspect", ["pad", "square"])
-def test_llavas_configuration_is_that_of_the_model(
+def test_llava_export_config_matches_the_model(
     aspect: Literal["pad", "square"], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path / "cache"))

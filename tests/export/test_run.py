@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.run import MODELS
 from presel_lightning.export.selection import LEFT_OUT, TARGETS
 
@@ -23,7 +23,7 @@ def command(run: Path, to: str, path: Path, *more: str) -> list[str]:
 
 @pytest.fixture
 def lossy(finished: Path, pool_folder: Path, tmp_path: Path) -> tuple[Path, list[str]]:
-    """A copy of the images without two of the chosen ones; uids of these."""
+    """A copy of the images without two selected ones; uids of these."""
     records = json.loads((finished / "selection" / "selected.json").read_text())
     root = tmp_path / "images_now"
     shutil.copytree(pool_folder, root)
@@ -33,7 +33,7 @@ def lossy(finished: Path, pool_folder: Path, tmp_path: Path) -> tuple[Path, list
 
 
 @pytest.mark.parametrize("to", [name for name, kind in TARGETS.items() if kind.needs_image])
-def test_missing_images_are_listed_and_left_out(
+def test_export_missing_images_are_listed_and_skipped(
     to: str,
     finished: Path,
     lossy: tuple[Path, list[str]],
@@ -58,7 +58,7 @@ def test_missing_images_are_listed_and_left_out(
 
 
 @pytest.mark.parametrize("to", [name for name, kind in TARGETS.items() if kind.needs_instruction])
-def test_samples_without_instruction_are_listed_and_left_out(
+def test_export_unannotated_samples_are_listed_and_skipped(
     to: str, unlabelled: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(unlabelled, to, tmp_path / "out")) == 0
@@ -69,7 +69,7 @@ def test_samples_without_instruction_are_listed_and_left_out(
     assert {row["problem"] for row in left_out} == {"no_instruction"}
 
 
-def test_nothing_to_export_leaves_nothing(
+def test_export_of_nothing_leaves_no_folder(
     finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -79,7 +79,7 @@ def test_nothing_to_export_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
 
 
-def test_nothing_is_overwritten(finished: Path, tmp_path: Path) -> None:
+def test_export_to_existing_folder_exits_with_2(finished: Path, tmp_path: Path) -> None:
     assert main(command(finished, "csv", tmp_path / "out")) == 0
     before = (tmp_path / "out" / "selection.csv").read_bytes()
     assert main(command(finished, "npy", tmp_path / "out")) == 2
@@ -98,7 +98,7 @@ def test_nothing_is_overwritten(finished: Path, tmp_path: Path) -> None:
         ("csv", ["--image_root", "nowhere"], ["--image_root nowhere"]),
     ],
 )
-def test_mistakes_name_the_cure_in_a_line(
+def test_export_invalid_arguments_exit_with_one_line(
     to: str,
     more: list[str],
     names: list[str],
@@ -112,7 +112,7 @@ def test_mistakes_name_the_cure_in_a_line(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_run_without_selection_or_model_says_so(
+def test_export_run_without_selection_or_model_exits_with_2(
     unlabelled: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(tmp_path, "csv", tmp_path / "out")) == 2
@@ -122,7 +122,7 @@ def test_a_run_without_selection_or_model_says_so(
     assert "no models/final" in error and "`select` ends before" in error and "trl" in error
 
 
-def test_images_that_were_moved_are_asked_for(
+def test_export_moved_images_error_names_image_root(
     finished: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """What config.yaml names is no longer there."""
@@ -136,7 +136,7 @@ def test_images_that_were_moved_are_asked_for(
     assert "gone/train.json" in error and "--image_root" in error and error.count("\n") == 1
 
 
-def test_help_names_every_format(capfd: pytest.CaptureFixture[str]) -> None:
+def test_export_help_lists_every_format(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["export", "--help"])
     assert stopped.value.code == 0
@@ -144,12 +144,12 @@ def test_help_names_every_format(capfd: pytest.CaptureFixture[str]) -> None:
     assert all(f"`{name.replace('-', '')}`" in text for name in [*TARGETS, *MODELS])
 
 
-def test_no_torch_is_imported_for_a_selection(finished: Path, tmp_path: Path) -> None:
+def test_selection_export_does_not_import_torch(finished: Path, tmp_path: Path) -> None:
     """In a process of its own, every format one after the other."""
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "from presel_lightning.cli import main\n"
+        "from presel_lightning.cli.main import main\n"
         "run, out, *formats = sys.argv[1:]\n"
         "for to in formats:\n"
         "    code = main(['export', '--run', run, '--to', to, '--path', str(Path(out) / to)])\n"

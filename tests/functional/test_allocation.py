@@ -46,7 +46,7 @@ def by_fractions(weights: list[int], capacities: list[int], total: int) -> list[
 
 
 @given(problems())
-def test_allocation_is_the_rule_in_exact_arithmetic(
+def test_allocate_matches_exact_fraction_arithmetic(
     problem: tuple[list[int], list[int], int],
 ) -> None:
     weights, capacities, total = problem
@@ -55,7 +55,7 @@ def test_allocation_is_the_rule_in_exact_arithmetic(
 
 
 @given(problems(), st.sampled_from([0.1, 1 / 3, 7.0, 1e-9, 1e12]))
-def test_allocation_does_not_see_the_scale_of_the_weights(
+def test_allocate_is_invariant_to_weight_scale(
     problem: tuple[list[int], list[int], int], scale: float
 ) -> None:
     weights, capacities, total = problem
@@ -68,7 +68,9 @@ def test_allocation_does_not_see_the_scale_of_the_weights(
 @given(
     st.lists(st.floats(0, 1e6), min_size=1, max_size=200), st.integers(0, 10**8), st.integers(0, 99)
 )
-def test_allocation_is_exact_and_honours_caps(weights: list[float], total: int, salt: int) -> None:
+def test_allocate_meets_the_total_and_capacities(
+    weights: list[float], total: int, salt: int
+) -> None:
     generator = torch.Generator().manual_seed(salt)
     capacities = torch.randint(0, 10**6, (len(weights),), generator=generator)
     result = allocate(torch.tensor(weights, dtype=torch.float64), capacities, total)
@@ -77,7 +79,7 @@ def test_allocation_is_exact_and_honours_caps(weights: list[float], total: int, 
 
 
 @given(problems())
-def test_more_weight_never_gets_less(problem: tuple[list[int], list[int], int]) -> None:
+def test_allocate_is_monotone_in_the_weight(problem: tuple[list[int], list[int], int]) -> None:
     weights, capacities, total = problem
     given_out = allocate(torch.tensor(weights), torch.tensor(capacities), total).tolist()
     entries = list(zip(weights, capacities, given_out, strict=True))
@@ -87,13 +89,13 @@ def test_more_weight_never_gets_less(problem: tuple[list[int], list[int], int]) 
                 assert got >= other_got
 
 
-def test_zero_weight_waits_until_all_others_are_full() -> None:
+def test_allocate_zero_weight_gets_only_the_remainder() -> None:
     weights, capacities = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([5, 4, 4])
     assert allocate(weights, capacities, 5).tolist() == [5, 0, 0]
     assert allocate(weights, capacities, 8).tolist() == [5, 2, 1]
 
 
-def test_float_noise_makes_no_winner() -> None:
+def test_allocate_ignores_floating_point_noise() -> None:
     noisy = torch.tensor([0.3, 0.1 + 0.2, 0.3], dtype=torch.float64)
     assert allocate(noisy, torch.tensor([9, 9, 9]), 4).tolist() == [2, 1, 1]
     tenths = torch.full((10,), 0.1, dtype=torch.float64)
@@ -101,30 +103,30 @@ def test_float_noise_makes_no_winner() -> None:
 
 
 @pytest.mark.parametrize("weights", [[-1.0, 2.0], [torch.nan, 1.0], [torch.inf, 1.0]])
-def test_weights_that_are_none_are_refused(weights: list[float]) -> None:
+def test_allocate_invalid_weights_raise_value_error(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="finite weights"):
         allocate(torch.tensor(weights), torch.tensor([1, 1]), 1)
 
 
-def test_a_negative_total_is_refused() -> None:
+def test_allocate_negative_total_raises_value_error() -> None:
     with pytest.raises(ValueError, match="negative"):
         allocate(torch.ones(2), torch.tensor([1, 1]), -1)
 
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=15), st.integers(1, 2000))
-def test_every_task_is_in_the_reference_split(sizes: list[int], total: int) -> None:
+def test_proportional_split_covers_every_task(sizes: list[int], total: int) -> None:
     assume(total >= len(sizes))
     split = proportional_split(torch.tensor(sizes), total)
     assert split.sum() == min(total, sum(sizes))
     assert (split >= 1).all() and (split <= torch.tensor(sizes)).all()
 
 
-def test_the_reference_split_is_in_proportion_where_nobody_needs_raising() -> None:
+def test_proportional_split_of_large_tasks_is_proportional() -> None:
     sizes = torch.tensor([333, 500, 167])
     assert proportional_split(sizes, 50).tolist() == allocate(sizes, sizes, 50).tolist()
     assert proportional_split(torch.tensor([980, 10, 10]), 50).tolist() == [48, 1, 1]
 
 
-def test_a_reference_split_below_one_a_task_is_refused() -> None:
+def test_proportional_split_below_one_per_task_raises() -> None:
     with pytest.raises(ValueError, match="3 are needed"):
         proportional_split(torch.tensor([5, 5, 5]), 2)

@@ -7,7 +7,7 @@ from presel_lightning.functional import similarity_to_earlier
 
 
 @given(st.integers(1, 40), st.integers(0, 10**6))
-def test_is_the_largest_cosine_to_a_row_before(n: int, seed: int) -> None:
+def test_similarity_to_earlier_matches_a_literal_loop(n: int, seed: int) -> None:
     rows = torch.randn(n, 4, generator=torch.Generator().manual_seed(seed))
     found = similarity_to_earlier(rows)
     vectors = rows.double().numpy()
@@ -18,7 +18,7 @@ def test_is_the_largest_cosine_to_a_row_before(n: int, seed: int) -> None:
         assert abs(float(found[i]) - expected) < 1e-12
 
 
-def test_many_rows_are_compared_in_blocks() -> None:
+def test_similarity_to_earlier_in_blocks_matches_the_full_matrix() -> None:
     rows = torch.randn(5000, 8, generator=torch.Generator().manual_seed(0))
     rows[4700] = rows[600]
     found = similarity_to_earlier(rows)

@@ -20,7 +20,7 @@ def rows_of(n: int, seed: int) -> Tensor:
     return means[which] + torch.randn(n, 16, generator=generator)
 
 
-def test_labels_follow_the_rows_when_these_are_shuffled() -> None:
+def test_faiss_kmeans_is_equivariant_to_row_order() -> None:
     features = torch.cat([rows_of(3000, 0), rows_of(200, 0)])  # with duplicates
     shuffle = torch.randperm(len(features))
     straight, shuffled = (
@@ -32,7 +32,7 @@ def test_labels_follow_the_rows_when_these_are_shuffled() -> None:
     assert not torch.equal(straight.labels, faiss_kmeans(features, 40, seed=4).labels)
 
 
-def test_labels_do_not_depend_on_the_number_of_threads() -> None:
+def test_faiss_kmeans_does_not_depend_on_thread_count() -> None:
     features = rows_of(6000, 1)
     before = faiss.omp_get_max_threads()
     try:
@@ -48,7 +48,7 @@ def test_labels_do_not_depend_on_the_number_of_threads() -> None:
 
 @settings(max_examples=50)
 @given(st.integers(1, 120), st.integers(1, 90), st.integers(1, 12), st.integers(0, 10**6))
-def test_no_cluster_is_empty_and_equal_rows_stay_together(
+def test_faiss_kmeans_clusters_are_non_empty_and_keep_duplicates(
     n: int, k: int, values: int, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -61,7 +61,7 @@ def test_no_cluster_is_empty_and_equal_rows_stay_together(
         assert len(labels[which == row].unique()) == 1
 
 
-def test_centroids_are_means_and_inertia_is_near_that_of_scikit_learn() -> None:
+def test_faiss_kmeans_inertia_is_near_scikit_learn() -> None:
     features = rows_of(3000, 2)
     labels, centroids = faiss_kmeans(features.half(), 100, seed=0)
     rows = features.half().float()
@@ -72,13 +72,13 @@ def test_centroids_are_means_and_inertia_is_near_that_of_scikit_learn() -> None:
     assert inertia <= 1.1 * reference
 
 
-def test_without_faiss_the_cure_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faiss_kmeans_without_faiss_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UserError, match=r"presel-lightning\[faiss\]"):
         faiss_kmeans(torch.ones(3, 2), 1, seed=0)
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (5,)])
-def test_what_has_no_rows_is_refused(shape: tuple[int, ...]) -> None:
+def test_faiss_kmeans_invalid_shape_raises_value_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected rows"):
         faiss_kmeans(torch.zeros(shape), 1, seed=0)

@@ -24,7 +24,7 @@ def pools(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
 def literal(
     rows: Tensor, count: int, chosen: Tensor, first: int
 ) -> tuple[list[int], dict[int, float]]:
-    """Every distance anew at every pick."""
+    """Recompute every distance at every pick."""
     vectors = normalize(rows.double(), dim=1).numpy()
     cosine = np.round(vectors @ vectors.T, 10)
     centers = np.flatnonzero(chosen.numpy()).tolist()
@@ -44,7 +44,9 @@ def literal(
 
 
 @given(pools(), st.integers(0, 60))
-def test_is_the_greedy_rule(pool: tuple[Tensor, Tensor], count: int) -> None:
+def test_farthest_first_matches_a_literal_greedy_loop(
+    pool: tuple[Tensor, Tensor], count: int
+) -> None:
     rows, chosen = pool
     count = min(count, int((~chosen).sum()))
     first = len(rows) // 2
@@ -56,7 +58,9 @@ def test_is_the_greedy_rule(pool: tuple[Tensor, Tensor], count: int) -> None:
     )
 
 
-def test_the_farthest_rows_alone_decide_as_all_would(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_farthest_first_with_few_candidates_matches_all_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """More rows than candidates, more picks than are pending, and copies."""
     generator = torch.Generator().manual_seed(1)
     rows = normalize(torch.randn(500, 6, generator=generator), dim=1)
@@ -67,7 +71,7 @@ def test_the_farthest_rows_alone_decide_as_all_would(monkeypatch: pytest.MonkeyP
     assert farthest_first(rows, 500, none, first=7).rows.tolist() == literal(rows, 500, none, 7)[0]
 
 
-def test_the_distance_of_the_rest_is_to_the_nearest_pick() -> None:
+def test_farthest_first_distance_is_to_the_nearest_pick() -> None:
     rows = normalize(torch.randn(40, 3, generator=torch.Generator().manual_seed(2)), dim=1)
     found: farthest.Farthest = farthest_first(rows, 10)
     rest = torch.ones(40, dtype=torch.bool)
@@ -76,12 +80,12 @@ def test_the_distance_of_the_rest_is_to_the_nearest_pick() -> None:
     torch.testing.assert_close(found.distance[rest], expected, atol=1e-5, rtol=0)
 
 
-def test_picks_are_never_nearer_than_a_later_one() -> None:
+def test_farthest_first_pick_distances_never_increase() -> None:
     rows = normalize(torch.randn(300, 3, generator=torch.Generator().manual_seed(3)), dim=1)
     found = farthest_first(rows, 300)
     assert (found.distance[found.rows].diff() <= 1e-9).all()
 
 
-def test_more_than_there_is_is_refused() -> None:
+def test_farthest_first_count_above_rows_raises_value_error() -> None:
     with pytest.raises(ValueError, match="at most 1"):
         farthest_first(torch.eye(2), 2, torch.tensor([True, False]))

@@ -31,14 +31,14 @@ def inertia(features: Tensor, labels: Tensor) -> float:
 
 
 @pytest.mark.parametrize(("n", "k"), [(6000, 60), (3000, 30), (800, 8), (500, 100)])
-def test_inertia_is_that_of_scikit_learn(n: int, k: int) -> None:
+def test_kmeans_inertia_is_within_two_percent_of_scikit_learn(n: int, k: int) -> None:
     features = mixture(n, 3 * k, seed=n)
     ours = [inertia(features, kmeans(features, k, seed=s).labels) for s in range(3)]
     theirs = [KMeans(k, n_init=1, random_state=s).fit(features.numpy()).inertia_ for s in range(3)]
     assert np.mean(ours) <= 1.02 * np.mean(theirs)
 
 
-def test_inertia_is_that_of_scikit_learn_where_half_of_the_rows_repeat() -> None:
+def test_kmeans_inertia_with_duplicates_matches_scikit_learn() -> None:
     generator = torch.Generator().manual_seed(0)
     heads = torch.randn(90, 96, generator=generator)
     copies = heads[torch.randint(0, 90, (3000,), generator=generator)]
@@ -48,19 +48,19 @@ def test_inertia_is_that_of_scikit_learn_where_half_of_the_rows_repeat() -> None
     assert np.mean(ours) <= 1.01 * np.mean(theirs)
 
 
-def test_inertia_is_below_that_of_scikit_learn_on_rows_without_structure() -> None:
+def test_kmeans_inertia_on_isotropic_rows_beats_scikit_learn() -> None:
     features = normalize(torch.randn(4000, 96, generator=torch.Generator().manual_seed(0)), dim=1)
     ours = inertia(features, kmeans(features, 40, seed=0).labels)
     assert ours < KMeans(40, n_init=1, random_state=0).fit(features.numpy()).inertia_
 
 
-def test_minus_zero_is_zero() -> None:
+def test_kmeans_treats_negative_zero_as_zero() -> None:
     features = torch.tensor([[0.0, 1.0], [-0.0, 1.0], [2.0, 2.0]])
     assert kmeans(features, 3, seed=0).labels.unique().tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(("n", "k"), [(40, 20), (9000, 120)])
-def test_labels_follow_the_rows_when_these_are_shuffled(n: int, k: int) -> None:
+def test_kmeans_is_equivariant_to_row_order(n: int, k: int) -> None:
     features = mixture(n, 3 * k, seed=1)
     shuffle = torch.randperm(n)
     straight, shuffled = kmeans(features, k, seed=3), kmeans(features[shuffle], k, seed=3)
@@ -68,14 +68,14 @@ def test_labels_follow_the_rows_when_these_are_shuffled(n: int, k: int) -> None:
     assert torch.equal(shuffled.centroids, straight.centroids)
 
 
-def test_few_rows_are_nearer_to_another_centroid() -> None:
+def test_kmeans_most_rows_have_the_nearest_centroid() -> None:
     features = mixture(9000, 360, seed=9)
     labels, centroids = kmeans(features, 120, seed=0)
     nearest = torch.cdist(features, centroids).argmin(dim=1)
     assert (nearest == labels).double().mean() > 0.95
 
 
-def test_labels_do_not_depend_on_the_number_of_threads() -> None:
+def test_kmeans_does_not_depend_on_thread_count() -> None:
     features = mixture(5000, 60, seed=2, dim=96)
     before = torch.get_num_threads()
     try:
@@ -91,14 +91,14 @@ def test_labels_do_not_depend_on_the_number_of_threads() -> None:
         assert torch.equal(other.centroids, results[0].centroids)
 
 
-def test_the_seed_is_what_makes_two_runs_differ() -> None:
+def test_kmeans_depends_only_on_the_seed() -> None:
     features = mixture(1000, 50, seed=4)
     assert torch.equal(kmeans(features, 20, seed=0).labels, kmeans(features, 20, seed=0).labels)
     assert not torch.equal(kmeans(features, 20, seed=0).labels, kmeans(features, 20, seed=1).labels)
 
 
 @given(st.integers(1, 120), st.integers(1, 90), st.integers(1, 12), st.integers(0, 10**6))
-def test_no_cluster_is_empty_and_equal_rows_stay_together(
+def test_kmeans_clusters_are_non_empty_and_keep_duplicates(
     n: int, k: int, values: int, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -111,20 +111,20 @@ def test_no_cluster_is_empty_and_equal_rows_stay_together(
         assert len(labels[which == row].unique()) == 1
 
 
-def test_centroids_are_the_means_of_their_rows() -> None:
+def test_kmeans_centroids_are_the_means_of_their_rows() -> None:
     features = torch.cat([mixture(400, 9, seed=5), mixture(50, 9, seed=5)])  # with duplicates
     labels, centroids = kmeans(features, 7, seed=0)
     means = torch.stack([features[labels == label].mean(dim=0) for label in range(7)])
     torch.testing.assert_close(centroids, means, rtol=0, atol=1e-6)
 
 
-def test_one_row_and_one_cluster() -> None:
+def test_kmeans_of_one_row_or_one_cluster_has_one_label() -> None:
     assert kmeans(torch.ones(1, 3), 1, seed=0).labels.tolist() == [0]
     labels, centroids = kmeans(mixture(50, 3, seed=6), 1, seed=0)
     assert labels.tolist() == [0] * 50 and centroids.shape == (1, 16)
 
 
-def test_memory_mapped_half_precision_is_taken(tmp_path: Path) -> None:
+def test_kmeans_accepts_memory_mapped_half_precision(tmp_path: Path) -> None:
     features = mixture(1500, 20, seed=7).half().numpy()
     np.save(tmp_path / "features.npy", features)
     mapped = torch.from_numpy(np.load(tmp_path / "features.npy", mmap_mode="r+"))
@@ -133,19 +133,19 @@ def test_memory_mapped_half_precision_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (5,)])
-def test_what_has_no_rows_is_refused(shape: tuple[int, ...]) -> None:
+def test_kmeans_invalid_shape_raises_value_error(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="expected rows"):
         kmeans(torch.zeros(shape), 1, seed=0)
 
 
-def test_a_feature_that_is_not_finite_is_refused() -> None:
+def test_kmeans_non_finite_feature_raises_value_error() -> None:
     features = mixture(10, 2, seed=8)
     features[7, 3] = torch.nan
     with pytest.raises(ValueError, match="not all finite"):
         kmeans(features, 2, seed=0)
 
 
-def test_no_tensor_is_made_on_a_device_that_is_not_named() -> None:
+def test_kmeans_creates_tensors_only_on_the_given_device() -> None:
     """What runs where an unnamed device is one without values runs on a GPU too."""
     features = mixture(3000, 120, seed=10)
     expected = kmeans(features, 60, seed=0)
@@ -156,7 +156,7 @@ def test_no_tensor_is_made_on_a_device_that_is_not_named() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_on_a_gpu_labels_depend_on_the_set_of_rows_alone() -> None:
+def test_kmeans_on_gpu_is_equivariant_to_row_order() -> None:
     features = mixture(9000, 360, seed=11)
     shuffle = torch.randperm(len(features))
     straight = kmeans(features, 120, seed=0, device="cuda")

@@ -38,7 +38,7 @@ def brute_force(tasks: list[tuple[float, float, float, int]], budget: int) -> li
 
 
 @given(TASKS, st.integers(0, 60))
-def test_spends_like_a_loop_over_all_tasks(
+def test_spend_matches_a_greedy_loop_over_tasks(
     tasks: list[tuple[float, float, float, int]], budget: int
 ) -> None:
     columns = [torch.tensor(c, dtype=torch.float64) for c in zip(*tasks, strict=True)]
@@ -50,13 +50,13 @@ def test_spends_like_a_loop_over_all_tasks(
 
 
 @given(st.floats(0.01, 10), st.floats(0.05, 1.95), st.floats(0.5, 500))
-def test_the_slope_of_a_power_law_is_found_again(start: float, slope: float, n: float) -> None:
+def test_power_law_recovers_the_slope(start: float, slope: float, n: float) -> None:
     after = start * (1 + n) ** -slope
     tensors = [torch.tensor([value], dtype=torch.float64) for value in (start, after, n)]
     assert power_law(*tensors).item() == pytest.approx(slope, rel=1e-6)
 
 
-def test_slopes_that_no_curve_has() -> None:
+def test_power_law_clips_invalid_slopes() -> None:
     nan, inf = math.nan, math.inf
     start = torch.tensor([1.0, 1.0, 1.0, nan, 1.0, 0.0, 1.0, 2.0])
     after = torch.tensor([2.0, 1.0, 0.0, 1.0, nan, 1.0, inf, 1.0])
@@ -65,7 +65,7 @@ def test_slopes_that_no_curve_has() -> None:
     assert power_law(start, after, n).tolist() == [0.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 2.0]
 
 
-def test_a_flat_curve_is_served_last() -> None:
+def test_spend_allocates_to_a_flat_curve_last() -> None:
     start, slope = torch.tensor([9.0, 1.0]), torch.tensor([0.0, 0.5])
     begun, free = torch.tensor([3.0, 3.0]), torch.tensor([10.0, 4.0])
     assert spend(start, slope, begun, free, 6).tolist() == [2, 4]

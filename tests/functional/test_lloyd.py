@@ -41,7 +41,7 @@ def sum_of(rows: Tensor, weight: Tensor, labels: Tensor) -> float:
     return total
 
 
-def test_passes_that_see_every_centroid_are_those_of_lloyd() -> None:
+def test_lloyd_passes_over_all_centroids_match_literal_passes() -> None:
     rows, weight = problem()
     place = torch.randperm(500)
     labels, expected = literal_pass(rows, weight, rows[:20])
@@ -57,7 +57,7 @@ def test_passes_that_see_every_centroid_are_those_of_lloyd() -> None:
         assert found == pytest.approx(sum_of(rows, weight, labels), rel=1e-5)
 
 
-def test_a_lost_cluster_starts_again_at_the_farthest_row() -> None:
+def test_lloyd_empty_cluster_restarts_at_the_farthest_row() -> None:
     rows = torch.tensor([[0.0], [1.0], [2.0], [30.0]])
     lloyd = start(rows, torch.ones(4).double(), torch.tensor([[1.0], [1000.0]]), cells=1)
     assert lloyd.rows[:, 0].tolist() == [0, 1, 2, 30] or lloyd.labels.tolist() == [0, 0, 0, 1]
@@ -65,7 +65,7 @@ def test_a_lost_cluster_starts_again_at_the_farthest_row() -> None:
     assert sorted(lloyd.distance.tolist()) == [0, 0, 1, 1]
 
 
-def test_improving_goes_on_where_lloyd_stands_still() -> None:
+def test_lloyd_improve_lowers_inertia_beyond_convergence() -> None:
     rows = torch.randn(600, 200, generator=torch.Generator().manual_seed(0))
     weight = torch.ones(600).double()
     lloyd = start(rows, weight, rows[:20])
@@ -76,7 +76,7 @@ def test_improving_goes_on_where_lloyd_stands_still() -> None:
     assert sum_of(lloyd.rows, weight, lloyd.labels) < 0.99 * before
 
 
-def test_passes_stop_when_they_no_longer_gain() -> None:
+def test_lloyd_passes_stop_without_improvement() -> None:
     rows, weight = problem()
     lloyd = start(rows, weight, rows[:9])
     calls = []

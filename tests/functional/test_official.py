@@ -48,7 +48,9 @@ def tasks(draw: st.DrawFn) -> tuple[list[float], list[int]]:
 
 
 @given(tasks(), st.integers(0, 1000))
-def test_both_rules_are_the_published_ones(task: tuple[list[float], list[int]], total: int) -> None:
+def test_official_task_budgets_match_the_published_rules(
+    task: tuple[list[float], list[int]], total: int
+) -> None:
     weights, sizes = torch.tensor(task[0], dtype=torch.float64), torch.tensor(task[1])
     assert official_task_budgets(weights, total, sizes).tolist() == llava(task[0], total)
     fractions = official_task_budgets(weights, total, sizes, "fractions").tolist()
@@ -56,11 +58,11 @@ def test_both_rules_are_the_published_ones(task: tuple[list[float], list[int]], 
     assert sum(fractions) == min(total, sum(task[1]))
 
 
-def test_the_llava_rule_gives_the_remainder_to_the_largest_weight() -> None:
+def test_official_llava_rule_gives_remainder_to_largest_weight() -> None:
     budgets = official_task_budgets(torch.tensor([0.25, 0.375, 0.375]), 10, torch.tensor([9, 9, 9]))
     assert budgets.tolist() == [2, 5, 3]
 
 
-def test_an_unknown_rule_is_a_key_error() -> None:
+def test_official_unknown_rule_raises_key_error() -> None:
     with pytest.raises(KeyError):
         official_task_budgets(torch.ones(1), 1, torch.ones(1), "other")  # type: ignore[arg-type]

@@ -11,20 +11,20 @@ def blobs(k: int, each: int) -> torch.Tensor:
     return centers.repeat_interleave(each, dim=0) + torch.randn(k * each, 8, generator=generator)
 
 
-def test_distances_are_those_of_cdist() -> None:
+def test_squared_distances_match_cdist() -> None:
     rows, centroids = torch.randn(7, 5), torch.randn(3, 5)
     distances = squared_distances(rows, centroids) + rows.square().sum(dim=1, keepdim=True)
     torch.testing.assert_close(distances, torch.cdist(rows, centroids) ** 2)
 
 
-def test_plus_plus_finds_heaps_that_lie_far_apart() -> None:
+def test_plus_plus_seeds_every_separated_blob() -> None:
     rows = blobs(6, 50)
     seeds = plus_plus(rows, torch.ones(300).double(), 6, torch.Generator().manual_seed(0))
     heap = torch.cdist(seeds, rows).argmin(dim=1) // 50
     assert sorted(heap.tolist()) == [0, 1, 2, 3, 4, 5]
 
 
-def test_plus_plus_never_draws_a_row_of_no_weight() -> None:
+def test_plus_plus_never_samples_zero_weight_rows() -> None:
     rows, weight = torch.randn(100, 3), torch.zeros(100).double()
     weight[:10] = 1
     for seed in range(20):
@@ -33,7 +33,7 @@ def test_plus_plus_never_draws_a_row_of_no_weight() -> None:
 
 
 @pytest.mark.parametrize(("k", "cells"), [(1, 1), (32, 1), (33, 6), (144, 12)])
-def test_two_levels_give_every_centroid(k: int, cells: int) -> None:
+def test_two_levels_returns_k_distinct_centroids(k: int, cells: int) -> None:
     rows = blobs(20, 40)
     weight = torch.ones(len(rows)).double()
     centroids, middles = two_levels(rows, weight, k, torch.Generator().manual_seed(0))
@@ -41,7 +41,7 @@ def test_two_levels_give_every_centroid(k: int, cells: int) -> None:
     assert len(centroids.unique(dim=0)) == k
 
 
-def test_loose_cells_get_more_centroids() -> None:
+def test_two_levels_gives_more_centroids_to_diffuse_cells() -> None:
     generator = torch.Generator().manual_seed(0)
     tight = 0.1 * torch.randn(1000, 4, generator=generator)
     loose = 100 + 10 * torch.randn(1000, 4, generator=generator)

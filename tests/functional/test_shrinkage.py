@@ -40,7 +40,7 @@ def tensors(groups: list[tuple[float, float]]) -> tuple[torch.Tensor, torch.Tens
 
 
 @given(GROUPS)
-def test_equals_the_formula(groups: list[tuple[float, float]]) -> None:
+def test_shrink_to_mean_matches_the_formula(groups: list[tuple[float, float]]) -> None:
     means, errors = tensors(groups)
     expected = torch.tensor(literal(means.tolist(), errors.tolist()), dtype=torch.float64)
     found = shrink_to_mean(means, errors)
@@ -48,7 +48,7 @@ def test_equals_the_formula(groups: list[tuple[float, float]]) -> None:
 
 
 @given(GROUPS)
-def test_every_mean_moves_towards_the_centre_and_not_past_it(
+def test_shrink_to_mean_never_moves_past_the_center(
     groups: list[tuple[float, float]],
 ) -> None:
     means, errors = tensors(groups)
@@ -62,7 +62,7 @@ def test_every_mean_moves_towards_the_centre_and_not_past_it(
         assert (after * before >= -1e-9).all()
 
 
-def test_what_is_known_exactly_stays_and_noise_is_levelled() -> None:
+def test_shrink_to_mean_keeps_exact_and_averages_noisy_means() -> None:
     means = torch.tensor([0.0, 1.0, 5.0], dtype=torch.float64)
     assert torch.equal(shrink_to_mean(means, torch.zeros(3, dtype=torch.float64)), means)
     levelled = shrink_to_mean(means, torch.full((3,), 9.0, dtype=torch.float64))

@@ -19,7 +19,7 @@ def clustering(rows: Tensor, members: list[Tensor]) -> tuple[Tensor, Tensor]:
     return means, distance
 
 
-def test_a_split_heap_is_merged_and_a_joint_pair_is_split() -> None:
+def test_swap_centroids_merges_split_and_splits_joined_blobs() -> None:
     rows = three_heaps()
     members = [torch.arange(0, 20), torch.arange(20, 40), torch.arange(40, 120)]
     means, distance = clustering(rows, members)
@@ -28,7 +28,7 @@ def test_a_split_heap_is_merged_and_a_joint_pair_is_split() -> None:
     assert torch.cdist(expected, moved).min(dim=1).values.max() < 1e-4
 
 
-def test_a_good_clustering_is_left_alone() -> None:
+def test_swap_centroids_keeps_a_good_clustering() -> None:
     rows = three_heaps()
     members = [torch.arange(i, i + 40) for i in (0, 40, 80)]
     means, distance = clustering(rows, members)
@@ -36,7 +36,7 @@ def test_a_good_clustering_is_left_alone() -> None:
     assert torch.equal(moved, means)
 
 
-def test_weights_count_as_copies() -> None:
+def test_swap_centroids_weights_equal_copied_rows() -> None:
     rows = three_heaps()
     heavy = torch.ones(120).double()
     heavy[:40] = 3
@@ -51,7 +51,7 @@ def test_weights_count_as_copies() -> None:
     torch.testing.assert_close(weighted, copied, rtol=0, atol=1e-4)
 
 
-def test_one_cluster_or_equal_rows_have_nothing_to_swap() -> None:
+def test_swap_centroids_of_one_cluster_changes_nothing() -> None:
     rows = torch.ones(6, 2)
     alone = swap_centroids(
         [torch.arange(6)], rows, torch.ones(6).double(), rows[:1], torch.zeros(6)

@@ -33,12 +33,12 @@ def literal(rows: np.ndarray, k: int) -> np.ndarray:
 
 
 @given(clusters(), st.integers(1, 25))
-def test_is_the_inverse_mean_distance_to_the_nearest_others(rows: Tensor, k: int) -> None:
+def test_typicality_is_the_inverse_mean_neighbor_distance(rows: Tensor, k: int) -> None:
     np.testing.assert_allclose(typicality(rows, k), literal(rows.double().numpy(), k), rtol=1e-5)
 
 
 @given(clusters(), st.integers(1, 25), st.integers(0, 60))
-def test_picks_what_a_search_from_scratch_picks(rows: Tensor, k: int, count: int) -> None:
+def test_typical_first_matches_a_search_from_scratch(rows: Tensor, k: int, count: int) -> None:
     count = min(count, len(rows))
     found = typical_first(rows, count, k)
     left = list(range(len(rows)))
@@ -53,12 +53,12 @@ def test_picks_what_a_search_from_scratch_picks(rows: Tensor, k: int, count: int
     assert len(set(found.rows.tolist())) == count
 
 
-def test_many_rows_are_searched_in_blocks() -> None:
+def test_typicality_in_blocks_matches_cdist() -> None:
     rows = normalize(torch.randn(4500, 3, generator=torch.Generator().manual_seed(0)), dim=1)
     distance = np.sort(cdist(rows.double(), rows.double()), axis=1)[:, 1:21].mean(axis=1)
     np.testing.assert_allclose(typicality(rows), 1 / (distance + 1e-5), rtol=1e-6)
 
 
-def test_copies_tie_and_the_earlier_goes_first() -> None:
+def test_typical_first_duplicates_keep_row_order() -> None:
     rows = normalize(torch.tensor([[1.0, 0.3, 0.1]] * 6), dim=1)
     assert typical_first(rows, 6).rows.tolist() == [0, 1, 2, 3, 4, 5]

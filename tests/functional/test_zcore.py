@@ -12,7 +12,7 @@ from presel_lightning.functional import draw_points, zcore
 
 
 def literal(rows: Tensor, points: tuple[Tensor, Tensor], neighbors: int) -> np.ndarray:
-    """Every row at every point, in the order of the draws."""
+    """Every row at every sampled point, in sampling order."""
     x = rows.numpy()
     score = np.zeros(len(x))
     for dims, place in zip(points[0].numpy(), points[1].numpy().astype(np.float32), strict=True):
@@ -35,7 +35,7 @@ def literal(rows: Tensor, points: tuple[Tensor, Tensor], neighbors: int) -> np.n
 
 
 @given(st.integers(1, 120), st.integers(1, 40), st.integers(0, 10**6), st.booleans())
-def test_is_the_literal_loop(n: int, neighbors: int, seed: int, copies: bool) -> None:
+def test_zcore_matches_a_literal_loop(n: int, neighbors: int, seed: int, copies: bool) -> None:
     rows = torch.randn(n, 4, generator=torch.Generator().manual_seed(seed))
     if copies:
         rows[: n // 3] = rows[n - n // 3 :].clone()
@@ -45,7 +45,7 @@ def test_is_the_literal_loop(n: int, neighbors: int, seed: int, copies: bool) ->
 
 
 @pytest.mark.parametrize("neighbors", [1, 50])
-def test_a_strip_of_a_clumped_pool_is_wide_enough(neighbors: int) -> None:
+def test_zcore_of_concentrated_rows_matches_a_literal_loop(neighbors: int) -> None:
     """Most rows in one spot along each dimension, so that the first strip misses some."""
     rows = torch.randn(3000, 3, generator=torch.Generator().manual_seed(0)) ** 5
     points = draw_points(rows, 200, 0)
@@ -53,7 +53,7 @@ def test_a_strip_of_a_clumped_pool_is_wide_enough(neighbors: int) -> None:
     np.testing.assert_allclose(zcore(rows, points, neighbors), expected, atol=1e-9)
 
 
-def test_points_are_triangular_between_minimum_median_and_maximum() -> None:
+def test_draw_points_are_triangular_around_the_median() -> None:
     rows = torch.tensor([[0.0, -1.0], [1.0, 0.0], [4.0, 9.0]])
     dimensions, places = draw_points(rows, 4000, 0)
     assert (dimensions[:, 0] != dimensions[:, 1]).all()
@@ -63,7 +63,7 @@ def test_points_are_triangular_between_minimum_median_and_maximum() -> None:
         assert kstest(drawn, law.cdf).pvalue > 0.01
 
 
-def test_a_dimension_that_is_constant_gives_its_value() -> None:
+def test_draw_points_of_constant_dimension_equal_its_value() -> None:
     _, places = draw_points(torch.ones(5, 2), 10, 0)
     assert (places == 1).all()
     assert (zcore(torch.ones(5, 2), draw_points(torch.ones(5, 2), 10, 0)) >= 0).all()

@@ -10,9 +10,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import AutoProcessor, CLIPVisionModel, LlamaForCausalLM
 
-from presel_lightning.data.conversation import TEMPLATES
-from presel_lightning.data.encoding import encode
 from presel_lightning.errors import UserError
+from presel_lightning.loading.templates import TEMPLATES
+from presel_lightning.loading.tokens import encode
 from presel_lightning.models import (
     Components,
     build_llava,
@@ -39,7 +39,7 @@ def build(parts: Components, **changed: Any) -> Path:
     return build_llava(**{**parts.__dict__, **changed})
 
 
-def test_logits_are_those_of_llava(parts: Components) -> None:
+def test_assembled_model_logits_match_llava(parts: Components) -> None:
     folder = build(parts)
     model: Any = load_model(str(folder))
     processor = load_processor(str(folder))
@@ -57,7 +57,7 @@ def test_logits_are_those_of_llava(parts: Components) -> None:
     torch.testing.assert_close(found[:, vocabulary:], added, rtol=0, atol=1e-5)
 
 
-def test_vocabulary_and_padding_are_those_of_training(parts: Components) -> None:
+def test_assembled_vocabulary_and_padding_match_training(parts: Components) -> None:
     folder = build(parts)
     model: Any = load_model(str(folder))
     processor = load_processor(str(folder))
@@ -71,7 +71,7 @@ def test_vocabulary_and_padding_are_those_of_training(parts: Components) -> None
     assert not any(p.is_meta for p in [*model.parameters(), *model.buffers()])
 
 
-def test_images_are_padded_with_the_mean_colour(parts: Components) -> None:
+def test_assembled_processor_pads_images_with_the_mean_color(parts: Components) -> None:
     picture = tiny.picture(56, 28)
     mean = (122, 116, 104)
     square = Image.new("RGB", (56, 56), mean)
@@ -82,7 +82,7 @@ def test_images_are_padded_with_the_mean_colour(parts: Components) -> None:
     torch.testing.assert_close(cut.pixels(picture), cut.pixels(picture.crop((14, 0, 42, 28))))
 
 
-def test_our_encoder_reads_its_tokenizer(parts: Components) -> None:
+def test_encode_with_assembled_tokenizer_labels_the_answer(parts: Components) -> None:
     processor = load_processor(parts)
     rendered = TEMPLATES["vicuna_bare"].render([Turn("a cat?", "red cat.")], with_question=True)
     encoded = encode(rendered, processor.tokenizer, processor.n_image_tokens)
@@ -91,7 +91,7 @@ def test_our_encoder_reads_its_tokenizer(parts: Components) -> None:
     assert encoded.input_ids.count(processor.tokenizer.convert_tokens_to_ids("<image>")) == 16
 
 
-def test_chat_template_writes_our_prompt(parts: Components) -> None:
+def test_assembled_chat_template_matches_the_vicuna_template(parts: Components) -> None:
     processor: Any = AutoProcessor.from_pretrained(build(parts), backend="pil")
     turns = [Turn("a cat?", "red cat."), Turn("a?", "1")]
     chat = []
@@ -106,7 +106,7 @@ def test_chat_template_writes_our_prompt(parts: Components) -> None:
     assert invited == TEMPLATES["vicuna_v1"].prompt([], "a cat?")
 
 
-def test_is_built_once_for_equal_content(parts: Components, tmp_path: Path) -> None:
+def test_build_with_equal_content_is_cached(parts: Components, tmp_path: Path) -> None:
     folder = build(parts)
     stamp = (folder / "model.safetensors").stat().st_mtime_ns
     copy = tmp_path / "other.safetensors"
@@ -120,7 +120,7 @@ def test_is_built_once_for_equal_content(parts: Components, tmp_path: Path) -> N
         assert torch.equal(tensor, same[name])
 
 
-def test_building_changes_nothing_that_is_drawn_later(parts: Components, tmp_path: Path) -> None:
+def test_build_does_not_change_the_random_state(parts: Components, tmp_path: Path) -> None:
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
@@ -128,7 +128,7 @@ def test_building_changes_nothing_that_is_drawn_later(parts: Components, tmp_pat
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_processes_that_start_together_build_once(
+def test_concurrent_builds_assemble_once(
     parts: Components, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ThreadPoolExecutor(3) as pool:
@@ -137,7 +137,7 @@ def test_processes_that_start_together_build_once(
     assert capsys.readouterr().out.count("assembling") == 1
 
 
-def test_components_are_named_by_their_content(parts: Components, tmp_path: Path) -> None:
+def test_describe_checkpoint_depends_on_content_not_path(parts: Components, tmp_path: Path) -> None:
     moved = tmp_path / "mm_projector.bin"
     moved.write_bytes(Path(parts.projector).read_bytes())
     same = Components(parts.language_model, parts.vision_tower, str(moved))
@@ -147,12 +147,12 @@ def test_components_are_named_by_their_content(parts: Components, tmp_path: Path
 
 
 @pytest.mark.parametrize("part", ["language_model", "vision_tower", "projector"])
-def test_a_missing_part_is_named(parts: Components, part: str, tmp_path: Path) -> None:
+def test_build_missing_component_is_named(parts: Components, part: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=rf"model\.components\.{part}: no such"):
         build(parts, **{part: str(tmp_path / "nowhere")})
 
 
-def test_a_wrong_projector_is_told(parts: Components, tmp_path: Path) -> None:
+def test_build_invalid_projector_error_names_the_tensor(parts: Components, tmp_path: Path) -> None:
     path = tmp_path / "mm_projector.bin"
     state = tiny.projector_state()
     torch.save({name.replace("mm_", ""): tensor for name, tensor in state.items()}, path)
@@ -166,14 +166,14 @@ def test_a_wrong_projector_is_told(parts: Components, tmp_path: Path) -> None:
         build(parts, projector=str(path))
 
 
-def test_parts_in_each_others_place_are_told(parts: Components) -> None:
+def test_build_swapped_components_raise_user_error(parts: Components) -> None:
     with pytest.raises(UserError, match=r"vision_tower.*a llama, not a clip"):
         build(parts, vision_tower=parts.language_model)
     with pytest.raises(UserError, match="language_model"):
         build(parts, language_model=parts.vision_tower)
 
 
-def test_a_folder_with_other_things_is_left_alone(parts: Components, tmp_path: Path) -> None:
+def test_build_into_a_non_empty_folder_raises_user_error(parts: Components, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.tex").write_text("")
     with pytest.raises(UserError, match="holds something else"):

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from presel_lightning.data.encoders import ChatEncoder
 from presel_lightning.errors import UserError
 from presel_lightning.export.hf import export_hf_merged
+from presel_lightning.loading.chat_encoder import ChatEncoder
 from presel_lightning.models import LoRA, is_projector, load_model, load_processor
 from presel_lightning.models.chat import (
     chat_batch,
@@ -41,7 +41,7 @@ def small(folder: str, **options: Any) -> Any:
     return load_model(folder, "lora", LoRA(r=4, alpha=8, dropout=0.0, **options), "float32")
 
 
-def test_labels_are_the_answers_and_their_ends(folder: str) -> None:
+def test_encode_chat_labels_answers_and_end_of_turn(folder: str) -> None:
     processor = load_chat_processor(folder)
     encoded = encode_chat(processor, TURNS, picture())
     labels = encoded["labels"][0]
@@ -52,7 +52,7 @@ def test_labels_are_the_answers_and_their_ends(folder: str) -> None:
     assert torch.equal(shown, labels[labels >= 0])
 
 
-def test_without_questions_the_image_and_all_answers_are_left(folder: str) -> None:
+def test_encode_chat_without_question_keeps_image_and_answers(folder: str) -> None:
     processor = load_chat_processor(folder)
     encoded = encode_chat(processor, TURNS, picture(), with_question=False)
     text = processor.tokenizer.decode(encoded["input_ids"][0])
@@ -64,7 +64,7 @@ def test_without_questions_the_image_and_all_answers_are_left(folder: str) -> No
     assert places[0] == places[1] > 1
 
 
-def test_the_image_stays_with_its_question(folder: str) -> None:
+def test_chat_encoder_keeps_the_image_in_its_turn_unless_cut(folder: str) -> None:
     first = (Turn("what? " * 40, "a red cat"), TURNS[1])
     later = (first[0], replace(first[1], image_here=True))
     own = load_chat_processor(folder)
@@ -87,7 +87,7 @@ def test_the_image_stays_with_its_question(folder: str) -> None:
     assert torch.equal(batch[1, : len(alone)], alone), "and no other one of its batch"
 
 
-def test_a_batch_gives_each_sample_its_own_loss(folder: str) -> None:
+def test_answer_losses_of_a_batch_equal_single_samples(folder: str) -> None:
     processor = load_chat_processor(folder)
     model = load_model(folder, dtype="float32")
     chats = [(TURNS, picture(40, 25)), (TURNS[:1], picture(16, 30)), (TURNS, None)]
@@ -99,7 +99,7 @@ def test_a_batch_gives_each_sample_its_own_loss(folder: str) -> None:
             torch.testing.assert_close(sums[row] / counts[row], loss, rtol=1e-4, atol=1e-4)
 
 
-def test_lora_is_on_the_language_model_and_the_projector_beside_it(folder: str) -> None:
+def test_lora_trains_language_model_adapters_and_projector(folder: str) -> None:
     model = small(folder)
     parts = parts_of(unwrapped(model))
     trained = list(trained_state(model))
@@ -110,7 +110,7 @@ def test_lora_is_on_the_language_model_and_the_projector_beside_it(folder: str) 
     assert all(parts.language_model in name and "lora_" in name for name in adapters)
 
 
-def test_full_tuning_leaves_the_vision_tower_alone(folder: str) -> None:
+def test_full_tuning_freezes_the_vision_tower(folder: str) -> None:
     model = load_model(folder, "full", dtype="float32")
     tower = parts_of(model).vision_tower
     for name, parameter in model.named_parameters():
@@ -118,7 +118,7 @@ def test_full_tuning_leaves_the_vision_tower_alone(folder: str) -> None:
         assert parameter.requires_grad == outside
 
 
-def test_training_lowers_the_loss_and_comes_back(folder: str, tmp_path: Path) -> None:
+def test_training_lowers_the_loss_and_survives_a_round_trip(folder: str, tmp_path: Path) -> None:
     processor = load_chat_processor(folder)
     batch = chat_batch(processor, [(TURNS, picture()), (TURNS[:1], picture(20, 30))])
     model = small(folder)
@@ -145,7 +145,7 @@ def test_training_lowers_the_loss_and_comes_back(folder: str, tmp_path: Path) ->
         assert torch.equal(again[name], value)
 
 
-def test_a_batch_is_cut_behind_its_images_only(folder: str) -> None:
+def test_cut_batch_removes_only_tokens_after_its_images(folder: str) -> None:
     own = load_chat_processor(folder)
     whole = chat_batch(own, [(TURNS, picture()), (TURNS[:1], picture(20, 30))])
     ids, image = whole["input_ids"], own.image_token_id
@@ -160,7 +160,7 @@ def test_a_batch_is_cut_behind_its_images_only(folder: str) -> None:
         cut(whole, last, image)
 
 
-def test_a_prompt_is_the_beginning_of_what_is_trained_on(folder: str) -> None:
+def test_prompt_batch_is_a_prefix_of_the_training_text(folder: str) -> None:
     own = load_chat_processor(folder)
     image = picture()
     batch = prompt_batch(own, [(TURNS[:1], "how many?", image), ((), "what?", picture(16, 30))])
@@ -173,26 +173,26 @@ def test_a_prompt_is_the_beginning_of_what_is_trained_on(folder: str) -> None:
     assert prompt.endswith("<|im_start|>assistant\n")
 
 
-def test_a_processor_goes_to_another_process(folder: str) -> None:
+def test_chat_processor_pickle_round_trip_encodes_equally(folder: str) -> None:
     processor = chat_processor(folder)
     again = pickle.loads(pickle.dumps(processor))
     for name, value in encode_chat(processor.own, TURNS, picture()).items():
         assert torch.equal(encode_chat(again.own, TURNS, picture())[name], value)
 
 
-def test_llavas_own_encoder_does_not_take_it(folder: str) -> None:
+def test_load_processor_of_another_model_type_raises_user_error(folder: str) -> None:
     with pytest.raises(UserError, match=r"of type '(qwen2_5_vl|llava_onevision)'"):
         load_processor(folder)
 
 
-def test_a_template_that_rewrites_turns_is_told(folder: str) -> None:
+def test_encode_chat_template_that_rewrites_turns_raises(folder: str) -> None:
     processor = load_chat_processor(folder)
     processor.chat_template = CHAT_ML.replace("{{ m.role }}", "{{ m.role }}{{ loop.length }}")
     with pytest.raises(UserError, match="answers cannot be told"):
         encode_chat(processor, TURNS, picture())
 
 
-def test_a_model_without_these_parts_is_told() -> None:
+def test_parts_of_unsupported_model_type_raises_user_error() -> None:
     from transformers import BlipForConditionalGeneration
     from transformers.models.blip import BlipConfig
 

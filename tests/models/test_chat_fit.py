@@ -14,17 +14,17 @@ from lightning import Callback, Trainer
 from safetensors.torch import load_file
 
 from presel_lightning.callbacks import Benchmark, StepCheckpoint
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pool import load_pool
-from presel_lightning.datamodule import SelectionDataModule
 from presel_lightning.errors import UserError
-from presel_lightning.eval.annotation_file import AnnotationFile
+from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models import LoRA
 from presel_lightning.models.chat import encode_chat
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.quickstart.world import generate
-from presel_lightning.store import read_json
+from presel_lightning.run.files import read_json
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments, start
 from tests.models.tiny_chat import MODELS, write_chat_model
@@ -70,7 +70,7 @@ def module(checkpoint: str, **options: Any) -> FineTune:
     return made
 
 
-def test_fit_runs_to_the_end_and_is_reused(
+def test_chat_fit_completes_and_is_reused(
     run: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = Path(run[-1])
@@ -87,7 +87,7 @@ def test_fit_runs_to_the_end_and_is_reused(
     assert (out / "models" / "final" / "adapter_model.safetensors").stat().st_mtime_ns == before
 
 
-def test_losses_are_those_of_transformers(run: list[str], data: SelectionDataModule) -> None:
+def test_chat_paired_losses_match_transformers(run: list[str], data: SelectionDataModule) -> None:
     """Sample by sample, with the tuned reference model and transformers' own loss."""
     out = Path(run[-1])
     tuned = FineTune(str(out / "models" / "reference"), tune="none", dtype="float32")
@@ -103,7 +103,9 @@ def test_losses_are_those_of_transformers(run: list[str], data: SelectionDataMod
             assert sample[f"loss_{side}"] == pytest.approx(loss, rel=1e-4)
 
 
-def test_lengths_are_those_of_the_batches(checkpoint: str, data: SelectionDataModule) -> None:
+def test_chat_pair_lengths_equal_the_batch_lengths(
+    checkpoint: str, data: SelectionDataModule
+) -> None:
     processor = module(checkpoint).processor
     uids = data.pool.uid[:5]
     data.pair_up(uids, processor)
@@ -114,7 +116,7 @@ def test_lengths_are_those_of_the_batches(checkpoint: str, data: SelectionDataMo
         assert sum(side.shape[1] for side in sides) == length
 
 
-def test_answers_do_not_depend_on_the_company(run: list[str], few: Path) -> None:
+def test_chat_generation_does_not_depend_on_the_batch(run: list[str], few: Path) -> None:
     tuned = FineTune(str(Path(run[-1]) / "models" / "final"), tune="none", dtype="float32")
     tuned.configure_model()
     items = AnnotationFile(str(few / "test.json")).items()[:6]
@@ -124,13 +126,17 @@ def test_answers_do_not_depend_on_the_company(run: list[str], few: Path) -> None
     assert together == alone and any(together)
 
 
-def test_a_template_of_llavas_is_refused(checkpoint: str, data: SelectionDataModule) -> None:
+def test_chat_model_with_vicuna_template_raises_user_error(
+    checkpoint: str, data: SelectionDataModule
+) -> None:
     other = SelectionDataModule(data.annotations, template="vicuna_v1")
     with pytest.raises(UserError, match=r"data\.template vicuna_v1 .* auto"):
         other.encoder(module(checkpoint).processor)
 
 
-def test_max_length_may_not_cut_the_image(checkpoint: str, data: SelectionDataModule) -> None:
+def test_chat_max_length_inside_the_image_raises_user_error(
+    checkpoint: str, data: SelectionDataModule
+) -> None:
     short = SelectionDataModule(data.annotations, max_length=10, batch_size=2, num_workers=0)
     short.pool = data.pool
     short.train_on(data.pool.uid[:2], module(checkpoint).processor, seed=0)
@@ -139,7 +145,7 @@ def test_max_length_may_not_cut_the_image(checkpoint: str, data: SelectionDataMo
 
 
 @pytest.mark.slow
-def test_two_processes_fit_as_one(
+def test_chat_fit_on_two_processes_matches_one(
     checkpoint: str, run: list[str], few: Path, tmp_path: Path
 ) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
@@ -203,14 +209,14 @@ def close(found: dict[str, torch.Tensor], known: dict[str, torch.Tensor], **boun
         torch.testing.assert_close(found[name], value, **bounds)
 
 
-def test_a_step_does_not_depend_on_how_it_is_cut(
+def test_chat_step_does_not_depend_on_micro_batch_size(
     checkpoint: str, data: SelectionDataModule, tmp_path: Path
 ) -> None:
     whole = fitted(checkpoint, data, tmp_path)
     close(fitted(checkpoint, data, tmp_path, micro=2), whole, rtol=2e-3, atol=2e-5)
 
 
-def test_a_killed_fit_is_continued(
+def test_chat_killed_fit_resumes_with_equal_weights(
     checkpoint: str, data: SelectionDataModule, tmp_path: Path
 ) -> None:
     whole = fitted(checkpoint, data, tmp_path, micro=2)
@@ -223,14 +229,14 @@ def test_a_killed_fit_is_continued(
     close(continued, whole, rtol=0, atol=0)
 
 
-def test_what_is_trained_is_saved(run: list[str], checkpoint: str) -> None:
+def test_chat_checkpoint_holds_only_trained_weights(run: list[str], checkpoint: str) -> None:
     state = load_file(Path(run[-1]) / "models" / "final" / "adapter_model.safetensors")
     assert any("lora_B" in name and bool(np.any(value.numpy())) for name, value in state.items())
     assert not any("vision_tower" in name and "lora" in name for name in state)
     assert not any("visual" in name and "lora" in name for name in state)
 
 
-def test_stop_tokens_end_an_answer(run: list[str], few: Path) -> None:
+def test_chat_generation_stops_at_a_stop_token(run: list[str], few: Path) -> None:
     tuned = FineTune(str(Path(run[-1]) / "models" / "final"), tune="none", dtype="float32")
     tuned.configure_model()
     items = AnnotationFile(str(few / "test.json")).items()[:1]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from presel_lightning.data.encoders import encoder_of
+from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.models import LoRA, is_projector, load_model, processor_of
 from presel_lightning.models.forward import answer_losses
 from presel_lightning.models.llava import trained_state, unwrapped
@@ -58,7 +58,7 @@ def gradients(model: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Tens
     return sums.detach(), {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
 
 
-def test_a_mixed_batch_has_the_gradients_of_its_samples(model: Any, encoder: Any) -> None:
+def test_mixed_batch_gradients_equal_the_sum_of_samples(model: Any, encoder: Any) -> None:
     samples = [READ, SEEN, ALSO_READ, ALSO_SEEN]
     losses, found = gradients(model, batch_of(encoder, samples))
     alone = [gradients(model, batch_of(encoder, [sample])) for sample in samples]
@@ -70,7 +70,7 @@ def test_a_mixed_batch_has_the_gradients_of_its_samples(model: Any, encoder: Any
         assert (gradient - expected).norm() <= 1e-4 * expected.norm()
 
 
-def test_a_batch_of_text_is_what_the_model_makes_of_text(model: Any, encoder: Any) -> None:
+def test_text_batch_losses_equal_the_plain_model(model: Any, encoder: Any) -> None:
     """To the last bit; and what is trained on images gets a gradient, of 0."""
     batch = batch_of(encoder, [READ, ALSO_READ])
     losses, found = gradients(model, batch)
@@ -85,8 +85,8 @@ def test_a_batch_of_text_is_what_the_model_makes_of_text(model: Any, encoder: An
         assert torch.equal(gradient, torch.zeros_like(gradient) if plainly is None else plainly)
 
 
-def test_a_batch_of_text_passes_by_the_vision_tower_as_images_do(model: Any, encoder: Any) -> None:
-    """Processes that hold a part of each weight meet in the same order, whatever they look at."""
+def test_text_batch_calls_the_same_modules_as_an_image_batch(model: Any, encoder: Any) -> None:
+    """Ranks with sharded weights run the same collectives, with or without images."""
     names = {module: name for name, module in unwrapped(model).named_modules()}
     entered: list[str] = []
     hooks = [m.register_forward_pre_hook(lambda m, _: entered.append(names[m])) for m in names]
@@ -101,6 +101,6 @@ def test_a_batch_of_text_passes_by_the_vision_tower_as_images_do(model: Any, enc
     assert orders[0] == orders[1]
 
 
-def test_nothing_is_left_behind(model: Any, encoder: Any) -> None:
+def test_answer_losses_leave_no_forward_hooks(model: Any, encoder: Any) -> None:
     answer_losses(model, batch_of(encoder, [READ]))
     assert not unwrapped(model).get_decoder()._forward_pre_hooks

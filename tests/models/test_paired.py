@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Gemma3TextConfig, LlamaConfig, LlavaConfig, MistralConfig
 
-from presel_lightning.data.dataset import PairSet
-from presel_lightning.data.encoders import Encoder, shared_prefix
-from presel_lightning.data.encoding import Encoded, image_token_id
 from presel_lightning.data.pool import load_pool
+from presel_lightning.loading.datasets import PairSet
+from presel_lightning.loading.llava_encoder import Encoder, shared_prefix
+from presel_lightning.loading.tokens import Encoded, image_token_id
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.models.paired import why_not_shared
 from presel_lightning.records import Turn
@@ -98,7 +98,7 @@ def assert_as_alone(tuned: FineTune, pairs: PairSet, samples: list[dict[str, Any
     talks=st.lists(conversations, min_size=1, max_size=5),
     template=st.sampled_from(["vicuna_v1", "vicuna_bare"]),
 )
-def test_any_block_gives_the_losses_of_each_sample_alone(
+def test_paired_losses_of_any_block_equal_single_samples(
     talks: list[list[Turn]], template: str, tuned: FineTune, pairs: PairSet
 ) -> None:
     samples = [sample(tuned, template, turns, seed) for seed, turns in enumerate(talks)]
@@ -106,7 +106,7 @@ def test_any_block_gives_the_losses_of_each_sample_alone(
     assert_as_alone(tuned, pairs, samples)
 
 
-def test_a_block_whose_prefixes_differ_takes_two_passes(
+def test_paired_losses_with_different_prefixes_use_two_passes(
     tuned: FineTune, pairs: PairSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     turns = [Turn("what is it", "red")]
@@ -118,7 +118,7 @@ def test_a_block_whose_prefixes_differ_takes_two_passes(
     assert capsys.readouterr().out.count("two passes") == 1
 
 
-def test_attention_that_looks_ahead_takes_two_passes(
+def test_paired_losses_of_non_causal_model_use_two_passes(
     pairs: PairSet, capsys: pytest.CaptureFixture[str]
 ) -> None:
     looking = FineTune("quickstart", tune="none", dtype="float32")
@@ -138,14 +138,14 @@ def test_attention_that_looks_ahead_takes_two_passes(
         (Gemma3TextConfig(), False),
     ],
 )
-def test_only_models_that_remember_everything_share(text: Any, shares: bool) -> None:
+def test_why_not_shared_rejects_sliding_window_models(text: Any, shares: bool) -> None:
     class Model:
         config = LlavaConfig(text_config=text)
 
     assert (why_not_shared(Model) is None) == shares
 
 
-def test_what_can_be_shared() -> None:
+def test_shared_prefix_ends_after_the_image() -> None:
     x = -100
     with_question = Encoded([1, 3, 3, 5, 6, 7], [x, x, x, x, x, 7])
     assert shared_prefix(with_question, Encoded([1, 3, 3, 6, 7], [x, x, x, x, 7]), 3) == 3

@@ -15,7 +15,7 @@ from presel_lightning.models import quantization as four_bit
 from presel_lightning.models.forward import answer_losses
 from presel_lightning.models.llava import save_model, unwrapped
 from presel_lightning.models.parts import is_projector
-from presel_lightning.store import fingerprint
+from presel_lightning.run.fingerprint import fingerprint
 from tests.models import tiny
 
 CPU = Quantization(compute_dtype="float32")
@@ -45,7 +45,7 @@ def batch(parts: Components) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "attention_mask": mask, "labels": labels, "pixel_values": pixels}
 
 
-def test_only_the_language_models_layers_are_in_four_bits(parts: Components) -> None:
+def test_quantization_applies_only_to_language_model_layers(parts: Components) -> None:
     model = unwrapped(load(parts, "lora"))
     quantised = {name for name, m in model.named_modules() if isinstance(m, Linear4bit)}
     assert len(quantised) == 2 * 7
@@ -58,7 +58,7 @@ def test_only_the_language_models_layers_are_in_four_bits(parts: Components) -> 
     assert layer.weight.quant_type == "nf4" and layer.weight.quant_state.nested
 
 
-def test_norms_are_in_full_precision_and_the_rest_as_it_was(parts: Components) -> None:
+def test_quantization_keeps_norms_fp32_and_other_dtypes(parts: Components) -> None:
     model: Any = load_model(parts, "lora", SMALL, "bfloat16", Quantization())
     inner = unwrapped(model)
     assert inner.model.language_model.norm.weight.dtype == torch.float32
@@ -69,7 +69,7 @@ def test_norms_are_in_full_precision_and_the_rest_as_it_was(parts: Components) -
     assert trained and all(p.dtype == torch.float32 for p in trained)
 
 
-def test_trains_and_comes_back_unmerged(
+def test_quantized_training_round_trip_keeps_the_adapter(
     parts: Components, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sample = batch(parts)
@@ -103,18 +103,20 @@ def test_trains_and_comes_back_unmerged(
         load(str(tmp_path), "lora")
 
 
-def test_full_tuning_is_refused(parts: Components) -> None:
+def test_quantized_full_tuning_raises_user_error(parts: Components) -> None:
     with pytest.raises(UserError, match=r"model\.tune full"):
         load(parts, "full")
 
 
-def test_the_missing_package_is_named(parts: Components, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantization_without_bitsandbytes_names_the_extra(
+    parts: Components, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(four_bit, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'presel-lightning\[bnb\]'"):
         load(parts, "lora")
 
 
-def test_settings_enter_a_fingerprint() -> None:
+def test_quantization_settings_change_the_fingerprint() -> None:
     names = {
         fingerprint(asdict(q)) for q in (CPU, Quantization(), Quantization(double_quant=False))
     }

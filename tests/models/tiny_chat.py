@@ -22,7 +22,7 @@ from transformers import (
 )
 from transformers.image_processing_utils import BaseImageProcessor
 
-from presel_lightning.store import write_json
+from presel_lightning.run.files import write_json
 
 SPECIAL = ["<|end|>", "<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|video_pad|>"]
 SPECIAL += ["<|vision|>", "<|vend|>", "<image>", "<video>"]

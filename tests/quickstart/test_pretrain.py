@@ -59,12 +59,12 @@ def _loss(checkpoint: Path, record: tuple[Image.Image, str, str]) -> float:
         )
 
 
-def test_the_shipped_model_reads_a_record(record: tuple[Image.Image, str, str]) -> None:
+def test_shipped_model_loss_is_below_uniform_guessing(record: tuple[Image.Image, str, str]) -> None:
     # guessing evenly among 800 tokens would cost log(800) = 6.7
     assert 0.0 < _loss(CHECKPOINT, record) < 6.0
 
 
-def test_the_shipped_encoder_sees_things_not_noise() -> None:
+def test_shipped_encoder_features_are_robust_to_noise() -> None:
     encoder = Dinov2Model.from_pretrained(ENCODER)  # from_pretrained leaves it in eval mode
     world = pretrain.make_world(32, np.random.default_rng(0))
     with torch.no_grad():
@@ -76,7 +76,7 @@ def test_the_shipped_encoder_sees_things_not_noise() -> None:
     assert (similarity.argmax(1) == torch.arange(32)).float().mean() > 0.9
 
 
-def test_both_processors_do_what_pretraining_did() -> None:
+def test_shipped_processors_match_pretraining_pixels() -> None:
     picture = np.random.default_rng(0).integers(0, 256, size=(48, 48, 3), dtype=np.uint8)
     expected = to_pixels(torch.from_numpy(picture)[None])
     for folder in (CHECKPOINT, ENCODER):
@@ -85,7 +85,7 @@ def test_both_processors_do_what_pretraining_did() -> None:
         assert torch.allclose(pixels, expected, atol=1e-6)
 
 
-def test_a_wide_image_is_padded_with_the_mean() -> None:
+def test_shipped_processor_pads_wide_images_with_the_mean() -> None:
     processor = _processor(CHECKPOINT)
     wide = Image.new("RGB", (96, 48), (255, 0, 0))
     pixels = processor(wide, return_tensors="pt")["pixel_values"][0]
@@ -94,12 +94,12 @@ def test_a_wide_image_is_padded_with_the_mean() -> None:
     assert torch.allclose(pixels[:, 24, 24], torch.tensor([1.0, -1.0, -1.0]))
 
 
-def test_the_weights_are_small() -> None:
+def test_shipped_weights_are_under_six_megabytes() -> None:
     total = sum(path.stat().st_size for path in CHECKPOINT.parent.rglob("*") if path.is_file())
     assert total < 6_000_000
 
 
-def test_the_script_runs_and_can_be_repeated(
+def test_pretrain_twice_gives_equal_weights(
     tmp_path: Path, record: tuple[Image.Image, str, str]
 ) -> None:
     losses = []

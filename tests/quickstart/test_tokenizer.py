@@ -22,24 +22,24 @@ def _round_trip(text: str) -> str:
 @pytest.mark.parametrize(
     "text", ["jay", " a  b ", "Ünïcode ☂", "it 's , n't .", "tab\t\n\r", "日本"]
 )
-def test_any_text_survives(text: str) -> None:
+def test_tokenizer_round_trip_keeps_the_text(text: str) -> None:
     assert _round_trip(text) == text
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
-def test_any_text_survives_at_random(text: str) -> None:
+def test_tokenizer_round_trip_keeps_random_text(text: str) -> None:
     assert _round_trip(text) == text
 
 
 @pytest.mark.skipif(not PHOTOS.exists(), reason="no photo_pool beside the checkout")
-def test_photo_instructions_survive() -> None:
+def test_tokenizer_round_trip_keeps_photo_instructions() -> None:
     records = json.loads(PHOTOS.read_text(encoding="utf-8"))
     texts = {turn["value"] for record in records for turn in record["conversations"]}
     assert len(texts) > 100
     assert [text for text in texts if _round_trip(text) != text] == []
 
 
-def test_special_tokens_have_llavas_places() -> None:
+def test_tokenizer_special_token_ids_match_llava() -> None:
     assert TOKENIZER.convert_tokens_to_ids(["<unk>", "<s>", "</s>", "<image>"]) == [0, 1, 2, 3]
     assert (TOKENIZER.pad_token_id, TOKENIZER.bos_token_id, TOKENIZER.eos_token_id) == (0, 1, 2)
     assert TOKENIZER.padding_side == "right"
@@ -49,11 +49,11 @@ def test_special_tokens_have_llavas_places() -> None:
     assert len(TOKENIZER) <= 800
 
 
-def test_digits_stay_apart() -> None:
+def test_tokenizer_splits_digits() -> None:
     assert len(TOKENIZER("4711", add_special_tokens=False)["input_ids"]) == 4
 
 
-def test_training_is_reproducible() -> None:
+def test_build_tokenizer_twice_is_equal() -> None:
     texts = ["a red circle at top left", "USER: how many? ASSISTANT: two"] * 3
     one, two = build_tokenizer(texts), build_tokenizer(texts)
     assert one.get_vocab() == two.get_vocab()

@@ -28,7 +28,7 @@ def _bytes(folder: Path) -> dict[str, str]:
     }
 
 
-def test_same_seed_same_bytes_other_seed_others(tmp_path: Path) -> None:
+def test_generate_depends_only_on_the_seed(tmp_path: Path) -> None:
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         generate(tmp_path / name, seed=seed, sizes=SMALL, test_per_task=2)
     assert _bytes(tmp_path / "a") == _bytes(tmp_path / "b")
@@ -36,7 +36,9 @@ def test_same_seed_same_bytes_other_seed_others(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b", "c"]
 
 
-def test_the_pool_is_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quickstart_pool_has_valid_records_and_unique_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path))
     folder = quickstart.pool()
     assert folder.parent == tmp_path
@@ -59,7 +61,7 @@ def test_the_pool_is_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(set(pictures)) == len(pictures)
 
 
-def test_the_pool_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quickstart_pool_is_generated_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path))
     folder = quickstart.pool()
     before = (folder / "train.json").stat().st_mtime_ns
@@ -67,7 +69,7 @@ def test_the_pool_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert (folder / "train.json").stat().st_mtime_ns == before
 
 
-def test_a_cache_that_cannot_be_written_gives_way(
+def test_quickstart_pool_unwritable_cache_falls_back_to_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
@@ -79,7 +81,7 @@ def test_a_cache_that_cannot_be_written_gives_way(
         quickstart.pool()
 
 
-def test_a_full_folder_and_an_unknown_task_are_refused(tmp_path: Path) -> None:
+def test_generate_non_empty_folder_or_unknown_task_raises(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("mine")
     with pytest.raises(UserError, match="not empty"):
         generate(tmp_path, sizes=SMALL)
@@ -89,7 +91,7 @@ def test_a_full_folder_and_an_unknown_task_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", sorted(MAKERS))
-def test_answers_are_true(task: str) -> None:
+def test_generated_answers_match_the_scene(task: str) -> None:
     """Each answer is read again off the scene by other means than the maker's."""
     rng = np.random.default_rng(0)
     for _ in range(200):
@@ -116,7 +118,7 @@ def test_answers_are_true(task: str) -> None:
                 assert answer in told
 
 
-def test_every_kind_and_background_looks_different() -> None:
+def test_render_shapes_and_backgrounds_are_distinct() -> None:
     def paint(background: str, kind: str) -> np.ndarray:
         scene = Scene(background, (Thing(4, kind, "blue"),))
         return render(scene, np.random.default_rng(1)).astype(float)
@@ -128,7 +130,7 @@ def test_every_kind_and_background_looks_different() -> None:
             assert abs(one - other).mean() > 0.2
 
 
-def test_importing_the_package_needs_no_torch() -> None:
+def test_importing_quickstart_does_not_import_torch() -> None:
     code = "import sys, presel_lightning.quickstart as q; q._generator_hash(); "
     code += "from presel_lightning.quickstart import world; assert 'torch' not in sys.modules"
     subprocess.run(
@@ -137,7 +139,7 @@ def test_importing_the_package_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kinds_of_pools(kind: str, tmp_path: Path) -> None:
+def test_generate_pool_kinds_differ_only_in_training_data(kind: str, tmp_path: Path) -> None:
     what = KINDS[kind]
     assert sum(what.sizes.values()) == 1500
     small = {task: max(4, n // 50) for task, n in what.sizes.items()}
@@ -155,12 +157,12 @@ def test_kinds_of_pools(kind: str, tmp_path: Path) -> None:
     assert len(spoilt) == len(range(0, round(what.corrupt * len(train)), 2))
 
 
-def test_a_pool_of_few_scenes_repeats_its_answers(tmp_path: Path) -> None:
+def test_generate_few_scenes_repeats_answers(tmp_path: Path) -> None:
     generate(tmp_path / "p", sizes={"ocr": 30}, test_per_task=1, scenes={"ocr": 2})
     train = json.loads((tmp_path / "p" / "train.json").read_text())
     assert len({record["conversations"][1]["value"] for record in train}) <= 2
 
 
-def test_unknown_kind_is_told() -> None:
+def test_quickstart_pool_unknown_kind_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"quickstart:nope is unknown; choose of quickstart:equal"):
         quickstart.pool(name="quickstart:nope")

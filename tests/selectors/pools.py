@@ -11,13 +11,14 @@ import pyarrow as pa
 from PIL import Image
 
 from presel_lightning.data import Pool, build_pool, load_pool, source
-from presel_lightning.signals import FeatureTable, Signals
+from presel_lightning.signals import Features, HeldOutLoss, PairedLoss, Signals
+from presel_lightning.signals.features import FeatureTable
 
 Pair = tuple[Pool, Signals]
 
 
 class Case(NamedTuple):
-    """A pool that a selector may meet."""
+    """A pool to test a selector on."""
 
     sizes: dict[str, int]
     reference: int = 9
@@ -56,10 +57,10 @@ def make_signals(folder: Path, case: Case, pool: Pool) -> Signals:
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     rows = np.arange(len(pool))
     new = np.full(len(pool), -1)
-    signals.write_features(FeatureTable(pool.uid, pool.uid, rows, rows), features, new, {})
+    signals.of(Features).write(FeatureTable(pool.uid, pool.uid, rows, rows), features, new, {})
     losses = reference_losses(pool)
-    signals.write_paired_loss(losses)
-    signals.write_held_out_loss(losses, losses[::2], losses[1::2])
+    signals.of(PairedLoss).write(losses)
+    signals.of(HeldOutLoss).write(losses, losses[::2], losses[1::2])
     return signals
 
 

@@ -14,7 +14,7 @@ from presel_lightning import selectors
 from presel_lightning.data import Pool
 from presel_lightning.errors import MissingSignalError
 from presel_lightning.selectors import FromFile, Selector
-from presel_lightning.signals import FEATURES, KNOWN, ON_REFERENCE, Signals
+from presel_lightning.signals import Features, Signal, Signals
 from tests.selectors.pools import Case, Pair, make_pair, make_pool, make_signals
 
 MIXED = {"a": 130, "b": 41, "single": 1, "twins": 12}
@@ -53,13 +53,13 @@ def concrete() -> list[type[Selector]]:
     ]
 
 
-def meetings() -> list[tuple[type[Selector], str]]:
-    """Each selector with each case that it can meet: some signals want a reference split."""
+def selector_cases() -> list[tuple[type[Selector], str]]:
+    """Each selector with each case that it supports: some signals need a reference split."""
     return [
         (kind, name)
         for kind in concrete()
         for name, case in CASES.items()
-        if case.reference or not ON_REFERENCE.intersection(kind.needs)
+        if case.reference or not any(Signal.known[need].on_reference for need in kind.needs)
     ]
 
 
@@ -71,13 +71,15 @@ def build(kind: type[Selector], folder: Path, pool: Pool, budget: int) -> Select
 
 
 def take_away(signals: Signals, name: str) -> None:
-    path: Path = getattr(signals, f"{name}_path")
+    path = signals.of(Signal.known[name]).path
     path.rename(path.with_name(f"no {name}"))
 
 
-@pytest.mark.parametrize(("kind", "case"), meetings(), ids=lambda v: getattr(v, "__name__", v))
+@pytest.mark.parametrize(
+    ("kind", "case"), selector_cases(), ids=lambda v: getattr(v, "__name__", v)
+)
 @pytest.mark.parametrize("budget", [0, 1, 30, "everything", "more"])
-def test_the_budget_is_met_and_the_reference_left_alone(
+def test_selector_meets_the_budget_and_skips_the_reference(
     kind: type[Selector], case: str, budget: int | str, pairs: dict[str, Pair], tmp_path: Path
 ) -> None:
     pool, signals = pairs[case]
@@ -98,7 +100,9 @@ def test_the_budget_is_met_and_the_reference_left_alone(
 
 @pytest.mark.parametrize("kind", concrete(), ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("budget", [1, 40, 150])
-def test_clusters_of_one_image(kind: type[Selector], budget: int, pairs: dict[str, Pair]) -> None:
+def test_selector_with_one_image_per_cluster_meets_the_budget(
+    kind: type[Selector], budget: int, pairs: dict[str, Pair]
+) -> None:
     if "images_per_cluster" not in inspect.signature(kind).parameters:
         return  # has no clusters, or as many as it gives images: above
     pool, signals = pairs["mixed"]
@@ -110,7 +114,7 @@ def test_clusters_of_one_image(kind: type[Selector], budget: int, pairs: dict[st
 
 @pytest.mark.parametrize("kind", concrete(), ids=lambda kind: kind.__name__)
 class TestContract:
-    def test_same_seed_same_choice(
+    def test_selector_same_seed_selects_the_same_samples(
         self, kind: type[Selector], pairs: dict[str, Pair], tmp_path: Path
     ) -> None:
         """On any number of threads."""
@@ -124,7 +128,7 @@ class TestContract:
         torch.set_num_threads(before)
         assert choices[0] == choices[1] == choices[2]
 
-    def test_the_order_of_the_rows_does_not_matter(
+    def test_selector_does_not_depend_on_row_order(
         self, kind: type[Selector], pairs: dict[str, Pair], shuffled: Pair, tmp_path: Path
     ) -> None:
         choices = [
@@ -134,12 +138,12 @@ class TestContract:
         assert choices[0].uids.tolist() == choices[1].uids.tolist()
         np.testing.assert_array_equal(choices[0].score, choices[1].score)
 
-    def test_ties_go_by_uid(
+    def test_selector_ties_are_broken_by_uid(
         self, kind: type[Selector], pairs: dict[str, Pair], tmp_path: Path
     ) -> None:
         """Of images that are all alike a task gives the first by uid, whatever it gives of it."""
         pool, signals = pairs["copies"]
-        if FEATURES not in kind.needs:
+        if Features.name not in kind.needs:
             return  # does not look at images
         chosen = build(kind, tmp_path, pool, 20).select(pool, signals, 20, seed=0)
         for task, count in chosen.budgets.items():
@@ -147,7 +151,7 @@ class TestContract:
             free = rows[~pool.reference[rows]]
             assert set(chosen.uids) & set(pool.uid[rows]) == set(pool.uid[free[:count]])
 
-    def test_a_missing_signal_is_named(
+    def test_selector_missing_signal_is_named(
         self, kind: type[Selector], pairs: dict[str, Pair], tmp_path: Path
     ) -> None:
         pool, _ = pairs["mixed"]
@@ -157,16 +161,16 @@ class TestContract:
             with pytest.raises(MissingSignalError, match=f"signal `{missing}`.*needs"):
                 kind().select(pool, signals, 10, seed=0)
 
-    def test_asks_for_no_more_than_it_needs(
+    def test_selector_reads_only_the_signals_it_needs(
         self, kind: type[Selector], pairs: dict[str, Pair], tmp_path: Path
     ) -> None:
         pool, _ = pairs["mixed"]
         signals = make_signals(tmp_path / "signals", CASES["mixed"], pool)
-        for name in set(KNOWN) - set(kind.needs):
+        for name in set(Signal.known) - set(kind.needs):
             take_away(signals, name)
         chosen = build(kind, tmp_path, pool, 10).select(pool, signals, 10, seed=0)
         assert len(chosen.uids) == 10
 
-    def test_says_what_it_is_and_needs(self, kind: type[Selector]) -> None:
+    def test_selector_has_a_docstring_and_known_needs(self, kind: type[Selector]) -> None:
         assert kind.__doc__ and kind.__doc__.strip()
-        assert set(kind.needs) <= set(KNOWN)
+        assert set(kind.needs) <= set(Signal.known)

@@ -24,14 +24,14 @@ def features(n: int, seed: int = 0, d: int = 4) -> Tensor:
     st.sampled_from(WITHIN),
     st.none() | st.floats(-0.5, 1.0),
 )
-def test_an_order_holds_every_row_once(
+def test_in_cluster_order_is_a_permutation(
     n: int, seed: int, within: Within, near: float | None
 ) -> None:
     order, score = in_cluster(within, near_duplicates=near, seed=seed)(features(n, seed))
     assert sorted(order.tolist()) == list(range(n)) and score.shape == (n,)
 
 
-def test_centrality_is_the_papers_order() -> None:
+def test_in_cluster_centrality_sorts_by_neighbor_centrality() -> None:
     rows = features(30)
     order, score = in_cluster(neighbors=3)(rows)
     expected = neighbor_centrality(rows, torch.zeros(30, dtype=torch.int64), k=3)
@@ -39,12 +39,12 @@ def test_centrality_is_the_papers_order() -> None:
     assert (score[order].diff() <= 1e-12).all()
 
 
-def test_equal_rows_keep_their_order() -> None:
+def test_in_cluster_equal_rows_keep_their_order() -> None:
     order, _ = in_cluster()(torch.ones(6, 3))
     assert order.tolist() == list(range(6))
 
 
-def test_coverage_begins_with_the_most_typical_and_goes_to_the_farthest() -> None:
+def test_in_cluster_coverage_is_greedy_k_center() -> None:
     rows = features(12, d=3)
     order, score = in_cluster("coverage")(rows)
     taken = [int(score.argmax())]
@@ -55,7 +55,7 @@ def test_coverage_begins_with_the_most_typical_and_goes_to_the_farthest() -> Non
     assert order.tolist() == taken
 
 
-def test_random_follows_the_seed_alone() -> None:
+def test_in_cluster_random_depends_only_on_the_seed() -> None:
     rows = features(40)
     one, again, other = (in_cluster("random", seed=s)(rows)[0].tolist() for s in (1, 1, 2))
     assert one == again != other
@@ -63,7 +63,7 @@ def test_random_follows_the_seed_alone() -> None:
 
 
 @pytest.mark.parametrize("within", WITHIN)
-def test_repetitions_come_last_and_are_nobodys_neighbours(within: Within) -> None:
+def test_in_cluster_near_duplicates_come_last_and_do_not_count(within: Within) -> None:
     """Ten copies of one image would otherwise be the most typical of all."""
     rows = torch.cat([features(8), features(1, seed=5).repeat(10, 1), features(4, seed=7)])
     order, score = in_cluster(within, near_duplicates=0.999)(rows)

@@ -57,7 +57,7 @@ def official(features: Tensor, labels: Tensor, excluded: Tensor, wanted: int) ->
 
 
 @given(tasks(), st.integers(0, 100))
-def test_official_chooses_what_the_authors_scripts_choose(
+def test_official_allocation_matches_the_authors_scripts(
     task: tuple[Tensor, Tensor, Tensor], budget: int
 ) -> None:
     features, labels, excluded = task
@@ -65,7 +65,7 @@ def test_official_chooses_what_the_authors_scripts_choose(
     assert set(rows.tolist()) == official(features.double(), labels, excluded, budget)
 
 
-def test_official_may_miss_the_budget_by_what_one_pass_cannot_mend() -> None:
+def test_official_allocation_rounding_may_miss_the_budget() -> None:
     labels = torch.tensor([0] * 3 + [1] * 3)
     features = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     nothing = torch.zeros(6, dtype=torch.bool)
@@ -76,7 +76,7 @@ def test_official_may_miss_the_budget_by_what_one_pass_cannot_mend() -> None:
 
 
 @given(tasks(), st.integers(0, 100))
-def test_exact_meets_the_budget_and_never_takes_an_excluded_row(
+def test_exact_allocation_meets_the_budget_and_skips_excluded(
     task: tuple[Tensor, Tensor, Tensor], budget: int
 ) -> None:
     features, labels, excluded = task
@@ -87,7 +87,7 @@ def test_exact_meets_the_budget_and_never_takes_an_excluded_row(
 
 
 @given(tasks(), st.floats(0, 100))
-def test_floor_is_equation_6_rounded_down(
+def test_floor_allocation_is_equation_6_rounded_down(
     task: tuple[Tensor, Tensor, Tensor], budget: float
 ) -> None:
     features, labels, excluded = task
@@ -100,7 +100,7 @@ def test_floor_is_equation_6_rounded_down(
 
 
 @given(tasks(), st.integers(0, 100))
-def test_each_cluster_keeps_its_best_by_centrality_among_available_rows(
+def test_each_cluster_keeps_its_most_central_available_rows(
     task: tuple[Tensor, Tensor, Tensor], budget: int
 ) -> None:
     features, labels, excluded = task
@@ -120,13 +120,13 @@ def test_each_cluster_keeps_its_best_by_centrality_among_available_rows(
             assert picked.score[here & chosen].min() >= best_left - 1e-12
 
 
-def test_equal_scores_go_to_the_earlier_row() -> None:
+def test_select_in_task_equal_scores_keep_the_earlier_row() -> None:
     features = torch.ones(6, 3) * torch.arange(1, 7)[:, None]
     rows = select_in_task(features, torch.zeros(6, dtype=torch.int64), 3, torch.zeros(6).bool())
     assert rows.tolist() == [0, 1, 2]
 
 
-def test_a_task_that_is_all_reference_gives_nothing() -> None:
+def test_task_fully_in_the_reference_selects_nothing() -> None:
     features, labels = torch.randn(4, 2), torch.tensor([0, 0, 1, 1])
     for allocation in ("exact", "floor", "official"):
         picked = choose(features, labels, 2, torch.ones(4).bool(), allocation)
@@ -134,6 +134,6 @@ def test_a_task_that_is_all_reference_gives_nothing() -> None:
 
 
 @pytest.mark.parametrize(("budget", "rows"), [(1.5, 4), (-1, 4), (1, 3)])
-def test_budgets_and_lengths_that_make_no_sense_are_refused(budget: float, rows: int) -> None:
+def test_invalid_budget_or_length_raises_value_error(budget: float, rows: int) -> None:
     with pytest.raises(ValueError, match="expected"):
         choose(torch.randn(4, 2), torch.zeros(4).long(), budget, torch.zeros(rows).bool())

@@ -8,7 +8,7 @@ from tests.selectors.pools import Pair
 
 
 @pytest.mark.parametrize("budget", [1, 20, 80])
-def test_is_the_greedy_rule_around_the_reference(budget: int, pair: Pair) -> None:
+def test_k_center_matches_greedy_rule_from_the_reference(budget: int, pair: Pair) -> None:
     pool, signals = pair
     features = signals.features(pool, np.arange(len(pool))).astype(np.float64)
     distance = np.linalg.norm(features[:, None] - features[None], axis=2).round(6)
@@ -24,7 +24,7 @@ def test_is_the_greedy_rule_around_the_reference(budget: int, pair: Pair) -> Non
     assert np.argsort(np.where(chosen.rank < 0, 10**6, chosen.rank))[:budget].tolist() == order
 
 
-def test_without_a_reference_the_seed_draws_the_first(bare: Pair) -> None:
+def test_k_center_without_reference_starts_at_a_seeded_sample(bare: Pair) -> None:
     firsts = {KCenter().select(*bare, 1, seed=seed).uids[0] for seed in range(5)}
     assert len(firsts) > 1
     chosen = KCenter().select(*bare, 30, seed=0)
@@ -32,7 +32,7 @@ def test_without_a_reference_the_seed_draws_the_first(bare: Pair) -> None:
     assert (np.diff(chosen.score[np.argsort(chosen.rank)]) <= 1e-9).all()
 
 
-def test_copies_come_last(bare: Pair) -> None:
+def test_k_center_selects_duplicates_last(bare: Pair) -> None:
     pool, _ = bare
     chosen = KCenter().select(*bare, len(pool) - 7, seed=0)
     assert chosen.budgets["twins"] == 1

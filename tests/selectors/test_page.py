@@ -1,4 +1,4 @@
-"""The page on selectors does what it says."""
+"""The examples on the selectors page work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from tests.conftest import fit_arguments
 
 PAGE = Path(__file__).parents[2] / "docs" / "selectors.md"
@@ -23,7 +23,7 @@ def block(language: str) -> str:
     return textwrap.dedent(found[0][1])
 
 
-def test_a_new_selector_is_a_file_and_a_config(
+def test_documented_selector_runs_from_file_and_config(
     pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "my_method.py").write_text(block("python"))
@@ -39,9 +39,7 @@ def test_a_new_selector_is_a_file_and_a_config(
 
 
 @pytest.mark.parametrize("name", ["SizeBalanced", "ZCore"])
-def test_a_shipped_selector_is_called_by_its_name(
-    name: str, pool_folder: Path, tmp_path: Path
-) -> None:
+def test_shipped_selector_runs_by_name(name: str, pool_folder: Path, tmp_path: Path) -> None:
     arguments = fit_arguments(pool_folder, tmp_path / "run", "--selector", name)
     assert main(["select", *arguments[1:]]) == 0
     rows = pq.read_table(tmp_path / "run" / "selection" / "selection.parquet").to_pylist()

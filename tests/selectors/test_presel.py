@@ -33,7 +33,7 @@ def pool(finished: Path, pool_folder: Path, signals: Signals) -> Pool:
     return pool.with_reference(signals.paired_loss()["uid"].to_pylist())
 
 
-def test_weights_are_the_papers(pool: Pool, signals: Signals, finished: Path) -> None:
+def test_presel_task_weights_match_the_paper(pool: Pool, signals: Signals, finished: Path) -> None:
     table = pq.read_table(finished / "signals" / "paired_loss.parquet")
     means = table.group_by("task").aggregate([("irs", "mean")]).sort_by("task").to_pydict()
     expected = softmax(-np.array(means["irs_mean"]) * np.sqrt(len(means["task"])))
@@ -42,7 +42,7 @@ def test_weights_are_the_papers(pool: Pool, signals: Signals, finished: Path) ->
     np.testing.assert_allclose(list(found.values()), expected, rtol=1e-9)
 
 
-def test_parts_are_put_together_as_documented(pool: Pool, signals: Signals) -> None:
+def test_presel_equals_its_documented_steps(pool: Pool, signals: Signals) -> None:
     """The selector is its parts, called by hand for each task."""
     method = PreSel(allocation="official", images_per_cluster=15)
     chosen = method.select(pool, signals, 24, seed=2)
@@ -60,7 +60,7 @@ def test_parts_are_put_together_as_documented(pool: Pool, signals: Signals) -> N
 
 
 @pytest.mark.parametrize("budget", [10, 24, 60])
-def test_floor_never_exceeds_and_exact_meets_the_budget(
+def test_presel_floor_is_within_budget_and_exact_meets_it(
     budget: int, pool: Pool, signals: Signals
 ) -> None:
     floor = PreSel(allocation="floor", images_per_cluster=10).select(pool, signals, budget, seed=0)
@@ -68,7 +68,7 @@ def test_floor_never_exceeds_and_exact_meets_the_budget(
     assert len(floor.uids) <= budget == len(exact.uids)
 
 
-def test_a_low_temperature_favours_the_most_relevant_task(pool: Pool, signals: Signals) -> None:
+def test_presel_low_temperature_favors_the_most_relevant_task(pool: Pool, signals: Signals) -> None:
     sharp = PreSel(temperature=0.05).select(pool, signals, 20, seed=0).task_weights
     plain = PreSel().select(pool, signals, 20, seed=0).task_weights
     best = max(plain, key=plain.__getitem__)
@@ -76,7 +76,7 @@ def test_a_low_temperature_favours_the_most_relevant_task(pool: Pool, signals: S
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_faiss_clusters_when_it_is_named(pool: Pool, signals: Signals, seed: int) -> None:
+def test_presel_faiss_backend_uses_faiss_clusters(pool: Pool, signals: Signals, seed: int) -> None:
     pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
     chosen = PreSel(backend="faiss", images_per_cluster=10).select(pool, signals, 24, seed=seed)
     for task in pool.tasks:
@@ -87,7 +87,9 @@ def test_faiss_clusters_when_it_is_named(pool: Pool, signals: Signals, seed: int
     assert len(chosen.uids) == 24
 
 
-def test_what_is_asked_for_and_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_presel_missing_backend_or_device_raises_user_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UserError, match=r"presel-lightning\[faiss\]"):
         PreSel(backend="faiss")
@@ -117,7 +119,7 @@ def reused(log: Path) -> set[str]:
 
 
 @pytest.mark.slow
-def test_clusters_are_the_same_on_two_processes_or_threads_and_in_any_order(
+def test_clusters_do_not_depend_on_ranks_threads_or_row_order(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     expected = select(pool_folder, finished, tmp_path / "one")

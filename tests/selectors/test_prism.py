@@ -9,7 +9,7 @@ from tests.selectors.pools import Pair
 
 
 @pytest.mark.parametrize("budget", [5, 40])
-def test_keeps_the_lowest_mean_correlations_of_each_task(budget: int, pair: Pair) -> None:
+def test_prism_keeps_the_lowest_mean_correlations_per_task(budget: int, pair: Pair) -> None:
     pool, signals = pair
     chosen = Prism().select(*pair, budget, seed=0)
     expected: set[str] = set()
@@ -30,6 +30,6 @@ def test_keeps_the_lowest_mean_correlations_of_each_task(budget: int, pair: Pair
     assert set(chosen.uids) == expected
 
 
-def test_the_seed_plays_no_part(pair: Pair) -> None:
+def test_prism_does_not_depend_on_the_seed(pair: Pair) -> None:
     choices = [Prism().select(*pair, 30, seed=seed).uids.tolist() for seed in (0, 1)]
     assert choices[0] == choices[1]

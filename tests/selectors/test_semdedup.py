@@ -11,7 +11,7 @@ from tests.selectors.pools import Pair
 
 @pytest.mark.parametrize("epsilon", [0.3, 0.5, 0.8])
 @pytest.mark.parametrize("which", ["pair", "bare"])
-def test_is_the_rule_at_the_threshold_of_the_budget(
+def test_semdedup_matches_the_published_threshold_rule(
     epsilon: float, which: str, request: pytest.FixtureRequest
 ) -> None:
     """Keep by threshold as published; the budget that is left keeps the same images."""
@@ -33,14 +33,14 @@ def test_is_the_rule_at_the_threshold_of_the_budget(
     np.testing.assert_array_equal(chosen.cluster, clusters.labels)
 
 
-def test_one_of_the_copies_is_kept_and_the_others_go_first(bare: Pair) -> None:
+def test_semdedup_keeps_one_of_each_duplicate_group(bare: Pair) -> None:
     pool, _ = bare
     chosen = SemDeDup().select(*bare, len(pool) - 7, seed=0)
     assert chosen.budgets["twins"] == 1
     np.testing.assert_allclose(np.sort(chosen.score)[:7], 0, atol=1e-6)
 
 
-def test_a_copy_of_a_reference_image_repeats_it(pair: Pair) -> None:
+def test_semdedup_drops_duplicates_of_reference_images(pair: Pair) -> None:
     pool, _ = pair
     assert pool.reference[pool.task == "twins"].any()
     chosen = SemDeDup().select(*pair, 70, seed=0)

@@ -19,7 +19,7 @@ def largest_remainder(sizes: list[int], total: int) -> list[int]:
 
 
 @pytest.mark.parametrize("budget", [9, 31])
-def test_is_equations_6_and_7_with_shares_by_size(budget: int, pair: Pair) -> None:
+def test_size_balanced_matches_equations_6_and_7(budget: int, pair: Pair) -> None:
     pool, signals = pair
     chosen = SizeBalanced(images_per_cluster=12, neighbors=3).select(*pair, budget, seed=4)
     shares = largest_remainder([len(pool.task_rows(task)) for task in pool.tasks], budget)
@@ -39,7 +39,7 @@ def test_is_equations_6_and_7_with_shares_by_size(budget: int, pair: Pair) -> No
     assert set(chosen.uids) == expected
 
 
-def test_differs_from_presel_in_the_shares_alone(pair: Pair) -> None:
+def test_size_balanced_differs_from_presel_only_in_shares(pair: Pair) -> None:
     ours = SizeBalanced(images_per_cluster=12).select(*pair, 20, seed=0)
     theirs = PreSel(images_per_cluster=12).select(*pair, 20, seed=0)
     np.testing.assert_array_equal(ours.score, theirs.score)

@@ -32,7 +32,7 @@ def turns(labels: Tensor, labelled: Tensor, total: int) -> list[int]:
 
 
 @given(st.integers(1, 60), st.integers(1, 12), st.integers(0, 70), st.integers(0, 10**6))
-def test_clusters_take_turns(n: int, clusters: int, total: int, seed: int) -> None:
+def test_round_robin_matches_a_literal_loop(n: int, clusters: int, total: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, clusters, (n,), generator=generator).unique(return_inverse=True)[1]
     labelled = torch.rand(n, generator=generator) < 0.2
@@ -51,8 +51,8 @@ def typicality(rows: np.ndarray, k: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("budget", [4, 30, 70])
-def test_is_the_literal_loop(budget: int, pair: Pair) -> None:
-    """A turn at a time, the typicality of what is left anew at each."""
+def test_typiclust_matches_a_literal_loop(budget: int, pair: Pair) -> None:
+    """One pick at a time, recomputing the typicality of the remaining rows."""
     pool, signals = pair
     chosen = TypiClust(max_clusters=6, neighbors=4).select(*pair, budget, seed=1)
     expected: set[str] = set()
@@ -72,7 +72,7 @@ def test_is_the_literal_loop(budget: int, pair: Pair) -> None:
     assert set(chosen.uids) == expected and len(expected) == budget
 
 
-def test_rank_and_score_tell_the_turns_of_a_cluster(bare: Pair) -> None:
+def test_typiclust_rank_orders_each_cluster(bare: Pair) -> None:
     pool, _ = bare
     chosen = TypiClust(max_clusters=5).select(*bare, 40, seed=0)
     taken = np.isin(pool.uid, chosen.uids)

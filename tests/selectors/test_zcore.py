@@ -8,7 +8,7 @@ from presel_lightning.selectors import ZCore
 from tests.selectors.pools import Pair
 
 
-def test_keeps_what_a_literal_loop_scores_highest(pair: Pair) -> None:
+def test_zcore_keeps_the_highest_scores_of_a_literal_loop(pair: Pair) -> None:
     pool, signals = pair
     x = signals.features(pool, np.arange(len(pool)))
     dimensions, places = draw_points(torch.from_numpy(x), 300, 5)
@@ -30,13 +30,13 @@ def test_keeps_what_a_literal_loop_scores_highest(pair: Pair) -> None:
     assert set(chosen.uids) == set(pool.uid[best])
 
 
-def test_draws_ten_points_an_image(bare: Pair) -> None:
+def test_zcore_default_samples_ten_points_per_image(bare: Pair) -> None:
     pool, _ = bare
     as_told = ZCore(draws=10 * len(pool)).select(*bare, 20, seed=1)
     np.testing.assert_array_equal(ZCore().select(*bare, 20, seed=1).score, as_told.score)
     assert set(ZCore().select(*bare, 20, seed=2).uids) != set(as_told.uids)
 
 
-def test_copies_share_their_loss(bare: Pair) -> None:
+def test_zcore_selects_at_most_one_duplicate(bare: Pair) -> None:
     chosen = ZCore().select(*bare, 20, seed=0)
     assert chosen.budgets["twins"] <= 1

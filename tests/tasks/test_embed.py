@@ -13,12 +13,12 @@ from torch.nn.functional import cosine_similarity, normalize
 from transformers import AutoModel, BitImageProcessorPil, CLIPImageProcessorPil
 
 from presel_lightning.callbacks import BlockWriter
-from presel_lightning.data.batches import even_blocks
-from presel_lightning.data.dataset import ImageSet
 from presel_lightning.data.images import open_rgb
-from presel_lightning.datamodule import SelectionDataModule
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.datasets import ImageSet
+from presel_lightning.loading.samplers import even_blocks
 from presel_lightning.models.checkpoint import resolve_checkpoint
-from presel_lightning.models.processor import load_image_processor, load_processor
+from presel_lightning.models.llava_processor import load_image_processor, load_processor
 from presel_lightning.tasks import Embed
 from presel_lightning.tasks.embed import normalised
 
@@ -53,7 +53,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", PROCESSORS)
-def test_bytes_normalised_on_the_device_are_the_processors_pixels(
+def test_uint8_crops_normalized_on_device_match_the_processor(
     name: str, pictures: list[Path]
 ) -> None:
     processor = PROCESSORS[name]
@@ -78,7 +78,7 @@ def embedded(folder: Path, pictures: list[Path]) -> np.ndarray:
     return np.array(writer.merge()["features"])
 
 
-def test_features_are_the_encoders_cls(tmp_path: Path, pictures: list[Path]) -> None:
+def test_features_equal_the_encoders_normalized_cls(tmp_path: Path, pictures: list[Path]) -> None:
     """As the authors' script computes them: one image at a time, the processor's own pixels."""
     found = torch.from_numpy(embedded(tmp_path, pictures))
     encoder = AutoModel.from_pretrained(resolve_checkpoint("quickstart-encoder")).eval()
@@ -91,7 +91,7 @@ def test_features_are_the_encoders_cls(tmp_path: Path, pictures: list[Path]) -> 
         torch.testing.assert_close(feature, expected[0], rtol=1e-3, atol=1e-4)
 
 
-def test_a_pass_goes_on_where_it_was(tmp_path: Path, pictures: list[Path]) -> None:
+def test_embed_resumes_at_the_first_missing_block(tmp_path: Path, pictures: list[Path]) -> None:
     whole = embedded(tmp_path, pictures)
     kept = tmp_path / "block-0000000.npz"
     stamp = kept.stat().st_mtime_ns
@@ -116,6 +116,6 @@ def merged_peak(folder: Path, n_blocks: int) -> int:
     return peak
 
 
-def test_memory_of_a_pass_does_not_grow_with_the_pool(tmp_path: Path) -> None:
+def test_embed_memory_does_not_grow_with_the_pool(tmp_path: Path) -> None:
     few, many = (merged_peak(tmp_path / str(n), n) for n in (8, 80))
     assert many < 1.5 * few

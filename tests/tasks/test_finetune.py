@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightning import Trainer
 
-from presel_lightning.datamodule import SelectionDataModule
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models import LoRA
 from presel_lightning.models.llava import PROJECTOR, VISION_TOWER, unwrapped
 from presel_lightning.tasks import FineTune
@@ -54,7 +54,7 @@ def first_batch(data: SelectionDataModule, tuned: FineTune) -> dict[str, Any]:
     return batch
 
 
-def test_answer_losses_are_those_of_transformers(data: SelectionDataModule) -> None:
+def test_answer_losses_match_transformers_per_sample(data: SelectionDataModule) -> None:
     """Sample by sample, on the sample's own unpadded row, with transformers' own loss."""
     tuned = module("none")
     batch = first_batch(data, tuned)
@@ -69,7 +69,7 @@ def test_answer_losses_are_those_of_transformers(data: SelectionDataModule) -> N
         torch.testing.assert_close(sums[row] / counts[row], loss, rtol=1e-4, atol=1e-5)
 
 
-def test_lora_leaves_the_vision_tower_alone() -> None:
+def test_lora_freezes_the_vision_tower() -> None:
     trained = [name for name, p in module().named_parameters() if p.requires_grad]
     assert trained and not any(VISION_TOWER in name for name in trained)
     assert any(PROJECTOR in name for name in trained)
@@ -82,7 +82,7 @@ def test_full_tuning_trains_all_but_the_vision_tower() -> None:
         assert parameter.requires_grad == (VISION_TOWER not in name)
 
 
-def test_the_projector_has_its_own_learning_rate() -> None:
+def test_parameter_groups_give_the_projector_its_own_lr() -> None:
     tuned = module(lr=3e-3, projector_lr=5e-4, weight_decay=0.1)
     names = {id(p): name for name, p in tuned.named_parameters()}
     groups = tuned.parameter_groups()
@@ -96,7 +96,7 @@ def test_the_projector_has_its_own_learning_rate() -> None:
 
 
 @pytest.mark.parametrize(("total", "warmup"), [(103, 3), (1, 0), (2, 1)])
-def test_learning_rate_rises_then_falls_along_a_cosine(total: int, warmup: int) -> None:
+def test_learning_rate_warms_up_then_decays_by_cosine(total: int, warmup: int) -> None:
     tuned = module(lr=2.0, projector_lr=2.0, warmup=0.029)
     tuned.configure_model()
     tuned.trainer = SimpleNamespace(estimated_stepping_batches=total)  # type: ignore[assignment]
@@ -113,7 +113,9 @@ def test_learning_rate_rises_then_falls_along_a_cosine(total: int, warmup: int) 
 
 
 @pytest.mark.parametrize("tune", ["lora", "full"])
-def test_a_saved_model_comes_back(tune: str, data: SelectionDataModule, tmp_path: Path) -> None:
+def test_saved_model_loads_with_equal_losses(
+    tune: str, data: SelectionDataModule, tmp_path: Path
+) -> None:
     tuned = module(tune)
     batch = first_batch(data, tuned)
     with torch.no_grad():
@@ -129,7 +131,7 @@ def test_a_saved_model_comes_back(tune: str, data: SelectionDataModule, tmp_path
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_training_checkpoint_holds_what_is_trained(
+def test_training_checkpoint_holds_only_trained_parameters(
     data: SelectionDataModule, tmp_path: Path
 ) -> None:
     tuned = module()
@@ -141,7 +143,7 @@ def test_a_training_checkpoint_holds_what_is_trained(
     assert set(state) == {name for name, p in tuned.named_parameters() if p.requires_grad}
 
 
-def test_rows_of_weight_0_change_nothing(data: SelectionDataModule) -> None:
+def test_training_step_ignores_rows_of_weight_zero(data: SelectionDataModule) -> None:
     tuned = module()
     batch = first_batch(data, tuned)
 
@@ -155,11 +157,11 @@ def test_rows_of_weight_0_change_nothing(data: SelectionDataModule) -> None:
     torch.testing.assert_close(tuned.training_step(batch, 0), tuned.training_step(part, 0))
 
 
-def test_generation_answers_each_prompt_as_if_alone(
+def test_generate_batch_equals_single_prompts(
     data: SelectionDataModule, finished: Path, pool_folder: Path
 ) -> None:
     from presel_lightning.callbacks import Benchmark
-    from presel_lightning.eval.annotation_file import AnnotationFile
+    from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
 
     tuned = FineTune(str(finished / "models" / "full"), tune="none", dtype="float32")
     tuned.configure_model()
@@ -170,7 +172,9 @@ def test_generation_answers_each_prompt_as_if_alone(
     assert together == alone
 
 
-def test_a_step_does_not_depend_on_how_it_is_cut(data: SelectionDataModule, tmp_path: Path) -> None:
+def test_training_step_does_not_depend_on_micro_batch_size(
+    data: SelectionDataModule, tmp_path: Path
+) -> None:
     """Weights after three steps, in one pass each and in passes of two rows."""
 
     def fitted(micro: int | None) -> dict[str, torch.Tensor]:

@@ -12,17 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from presel_lightning.console import track
+from presel_lightning.data.run_images import image_root
 from presel_lightning.errors import UserError
 from presel_lightning.export.folder import new_folder
 from presel_lightning.export.selection.llama_factory import LlamaFactory
 from presel_lightning.export.selection.llava import LlavaJson
 from presel_lightning.export.selection.ms_swift import MsSwift
-from presel_lightning.export.selection.source import (
-    ChosenSamples,
-    LeftOut,
-    image_root,
-    selection_table,
-)
+from presel_lightning.export.selection.source import ChosenSamples, LeftOut, selection_table
 from presel_lightning.export.selection.table import Csv, Npy
 from presel_lightning.export.selection.target import Target
 from presel_lightning.export.selection.trl import Trl

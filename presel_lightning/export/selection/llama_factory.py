@@ -11,7 +11,7 @@ from typing import Any
 
 from presel_lightning.export.selection.source import Chosen
 from presel_lightning.export.selection.target import ListTarget, questions, write_list
-from presel_lightning.store import write_json
+from presel_lightning.run.files import write_json
 
 NAME = "presel"
 """What the dataset is called there."""

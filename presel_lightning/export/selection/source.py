@@ -9,15 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 
-from presel_lightning import quickstart
 from presel_lightning.data.annotations import read_records
 from presel_lightning.data.conversation import parse
 from presel_lightning.data.image_memory import Found
 from presel_lightning.data.images import OutsideRoot, Resolver, check_image
-from presel_lightning.data.source import listed, source
-from presel_lightning.data.unpack import unpacked_before
 from presel_lightning.errors import UserError
 from presel_lightning.records import Sample
 
@@ -116,32 +112,3 @@ def selection_table(run: Path) -> pa.Table:
             "`fit` has come to the selection in"
         )
     return pq.read_table(path, filters=[("selected", "==", True)]).sort_by("uid")
-
-
-def image_root(run: Path, given: str | None) -> Path:
-    """Folder that a run's image paths are relative to: as given, else as its config.yaml says.
-
-    Raises:
-        UserError: it is not there, or not from the folder that this command is started in.
-    """
-    if given is not None:
-        if not Path(given).is_dir():
-            raise UserError(f"--image_root {given}: no such folder")
-        return Path(given)
-    config = run / "config.yaml"
-    if not config.is_file():
-        raise UserError(f"--run {run}: no config.yaml there; give the image folder: --image_root")
-    data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
-    annotations = data["annotations"]
-    if quickstart.is_pool(annotations):
-        annotations = str(quickstart.pool(run / "work" / "quickstart", annotations) / "train.json")
-    paths = [path for _, path in listed(annotations, data.get("task_files"))]
-    if (images := unpacked_before(paths, run / "work" / "unpacked")) is not None:
-        return images
-    try:
-        return source(annotations, data["image_root"], task_files=data.get("task_files")).image_root
-    except UserError as error:
-        raise UserError(
-            f"--run {run}: its images are looked for as its config.yaml says, but {error}; give "
-            "their folder: --image_root"
-        ) from error

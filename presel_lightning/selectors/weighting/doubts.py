@@ -8,6 +8,7 @@ from torch import Tensor
 
 from presel_lightning.selectors.weighting.base import TaskFacts, means_and_errors
 from presel_lightning.selectors.weighting.headroom_error import HeadroomError
+from presel_lightning.signals import HeldOutLoss, PairedLoss
 
 SOLVED = 0.25
 """Held-out error below which a task has little left to learn."""
@@ -49,7 +50,7 @@ def on_few_samples(facts: TaskFacts) -> list[str]:
 
 def above_one(facts: TaskFacts) -> list[str]:
     """Tasks whose questions make the answers harder to foretell."""
-    by_task = facts.signals.irs_by_task(facts.pool)
+    by_task = facts.signals.of(PairedLoss).irs_by_task(facts.pool)
     means, _ = means_and_errors([by_task[task] for task in facts.pool.tasks])
     found = [
         f"{task} ({mean:.2f})"
@@ -84,7 +85,7 @@ def on_solved_tasks(facts: TaskFacts, weights: Tensor) -> list[str]:
 
 def knows_held_out(facts: TaskFacts) -> bool:
     """Whether held-out losses lie on disk, and are those of this reference split."""
-    if not facts.signals.held_out_loss_path.exists():
+    if not facts.signals.of(HeldOutLoss).exists():
         return False
     known = sorted(facts.signals.held_out_loss()["uid"].to_pylist())
     return known == sorted(np.asarray(facts.pool.uid)[facts.pool.reference].tolist())

@@ -7,7 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
-from presel_lightning.signals import HELD_OUT_LOSS
+from presel_lightning.signals import HeldOutLoss
 
 
 class Headroom(Weighting):
@@ -20,7 +20,7 @@ class Headroom(Weighting):
     at `cap_flat`, `priors` and `headroom_error` (docs/budgets.md).
     """
 
-    needs: ClassVar[tuple[str, ...]] = (HELD_OUT_LOSS,)
+    needs: ClassVar[tuple[str, ...]] = (HeldOutLoss.name,)
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
         """Mean held-out loss of each task, nats a token."""

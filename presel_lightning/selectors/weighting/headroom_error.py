@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
-from presel_lightning.signals import HELD_OUT_LOSS
+from presel_lightning.signals import HeldOutLoss
 
 
 class HeadroomError(Weighting):
@@ -20,7 +20,7 @@ class HeadroomError(Weighting):
     Errors compare across tasks, losses do not; the half sample keeps a solved task from nothing.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (HELD_OUT_LOSS,)
+    needs: ClassVar[tuple[str, ...]] = (HeldOutLoss.name,)
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
         """Smoothed error of each task."""

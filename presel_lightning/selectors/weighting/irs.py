@@ -8,7 +8,7 @@ from torch import Tensor
 
 from presel_lightning.functional import task_weights
 from presel_lightning.selectors.weighting.base import TaskFacts, Weighting, means_and_errors
-from presel_lightning.signals import PAIRED_LOSS
+from presel_lightning.signals import PairedLoss
 
 
 class IRS(Weighting):
@@ -24,7 +24,7 @@ class IRS(Weighting):
     Source: PreSel, Eq. 4-5.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (PAIRED_LOSS,)
+    needs: ClassVar[tuple[str, ...]] = (PairedLoss.name,)
 
     def __init__(self, shrink: bool = False, temperature: float | None = None) -> None:
         super().__init__(shrink)
@@ -32,6 +32,6 @@ class IRS(Weighting):
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
         """Softmax over tasks."""
-        by_task = facts.signals.irs_by_task(facts.pool)
+        by_task = facts.signals.of(PairedLoss).irs_by_task(facts.pool)
         relevance, error = means_and_errors([by_task[task] for task in facts.pool.tasks])
         return task_weights(self.settled(relevance, error), self.temperature)

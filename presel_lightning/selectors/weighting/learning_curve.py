@@ -9,7 +9,7 @@ from torch import Tensor
 
 from presel_lightning.functional.learning_curve import power_law, spend
 from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
-from presel_lightning.signals import HELD_OUT_LOSS
+from presel_lightning.signals import HeldOutLoss
 
 
 class LearningCurve(Weighting):
@@ -20,7 +20,7 @@ class LearningCurve(Weighting):
     samples. Every sample goes to the task with the largest :math:`L_t(n) - L_t(n + 1)`.
     """
 
-    needs: ClassVar[tuple[str, ...]] = (HELD_OUT_LOSS,)
+    needs: ClassVar[tuple[str, ...]] = (HeldOutLoss.name,)
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
         """Samples that each task is given."""

@@ -11,7 +11,7 @@ import pytest
 from datasets import load_dataset
 from PIL import Image
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.selection.target import questions
 from presel_lightning.records import Turn
 
@@ -34,7 +34,7 @@ def rows_of(file: Path, cache: Path) -> Records:
     return list(loaded)
 
 
-def test_llava_json_is_the_annotation_with_paths_that_hold(
+def test_llava_json_export_has_records_with_absolute_paths(
     finished: Path, selected: Records, pool_folder: Path, tmp_path: Path
 ) -> None:
     out = export(finished, "llava-json", tmp_path / "out")
@@ -44,7 +44,7 @@ def test_llava_json_is_the_annotation_with_paths_that_hold(
     assert [path.name for path in out.iterdir()] == ["selection.json"]
 
 
-def test_llama_factory_finds_what_its_description_names(
+def test_llama_factory_export_matches_its_dataset_info(
     finished: Path, selected: Records, pool_folder: Path, tmp_path: Path
 ) -> None:
     """Columns and tags are looked up as LLaMA-Factory's ShareGPT converter does."""
@@ -65,7 +65,7 @@ def test_llama_factory_finds_what_its_description_names(
         assert texts == [entry["value"] for entry in record["conversations"]]
 
 
-def test_ms_swift_has_messages_and_absolute_images(
+def test_ms_swift_export_has_messages_and_absolute_images(
     finished: Path, selected: Records, tmp_path: Path
 ) -> None:
     rows = rows_of(
@@ -82,7 +82,7 @@ def test_ms_swift_has_messages_and_absolute_images(
 
 @pytest.mark.parametrize("way", ["copy", "link"])
 @pytest.mark.parametrize("to", FILES)
-def test_images_lie_in_the_export(
+def test_export_images_option_copies_or_links_them(
     to: str, way: str, finished: Path, selected: Records, pool_folder: Path, tmp_path: Path
 ) -> None:
     out = export(finished, to, tmp_path / "out", "--images", way)
@@ -96,7 +96,7 @@ def test_images_lie_in_the_export(
         assert place.read_bytes() == (pool_folder / record["image"]).read_bytes()
 
 
-def test_samples_that_share_an_image_copy_it_once(pool_folder: Path, tmp_path: Path) -> None:
+def test_export_copies_a_shared_image_once(pool_folder: Path, tmp_path: Path) -> None:
     records = json.loads((pool_folder / "train.json").read_text())[:4]
     for number, record in enumerate(records):
         record["id"], record["image"] = str(number), records[0]["image"]
@@ -112,7 +112,7 @@ def test_samples_that_share_an_image_copy_it_once(pool_folder: Path, tmp_path: P
     assert len([path for path in (out / "images").rglob("*") if path.is_file()]) == 1
 
 
-def test_the_image_stands_once_before_the_question_that_shows_it() -> None:
+def test_questions_place_the_image_token_once() -> None:
     assert questions([Turn("", "a"), Turn("b?", "c")]) == [("<image>", "a"), ("b?", "c")]
     assert questions([Turn("q", "a")]) == [("<image>\nq", "a")]
     later = [Turn("q", "a"), Turn("b?", "c", image_here=True)]

@@ -1,4 +1,4 @@
-"""The table and DataComp's array: every chosen sample, annotated or not."""
+"""The table and DataComp's array: every selected sample, annotated or not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.selection.table import COLUMNS
 
 
 @pytest.mark.parametrize("name", ["finished", "unlabelled"])
-def test_a_row_a_sample(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_csv_export_has_one_row_per_sample(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     run: Path = request.getfixturevalue(name)
     out = tmp_path / "out"
     assert main(["export", "--run", str(run), "--to", "csv", "--path", str(out)]) == 0
@@ -37,7 +39,7 @@ def test_a_row_a_sample(name: str, request: pytest.FixtureRequest, tmp_path: Pat
     assert {row["n_turns"] == "0" for row in rows} == ({False} | {name == "unlabelled"})
 
 
-def test_uids_as_datacomp_has_them(unlabelled: Path, tmp_path: Path) -> None:
+def test_npy_export_has_sorted_datacomp_uids(unlabelled: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert main(["export", "--run", str(unlabelled), "--to", "npy", "--path", str(out)]) == 0
     uids = np.load(out / "uids.npy")

@@ -17,7 +17,7 @@ from transformers import (
     LlavaProcessor,
 )
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.selection import trl
 from presel_lightning.models.vicuna import CHAT_TEMPLATE
 from presel_lightning.quickstart import CHECKPOINT
@@ -31,7 +31,7 @@ def exported(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_images_and_messages_come_back(
+def test_trl_export_round_trip_keeps_images_and_messages(
     exported: Path, selected: list[dict[str, Any]], pool_folder: Path, tmp_path: Path
 ) -> None:
     rows = load_dataset(str(exported), split="train", cache_dir=str(tmp_path))
@@ -47,7 +47,7 @@ def test_images_and_messages_come_back(
         assert answers == [each["value"] for each in record["conversations"][1::2]]
 
 
-def test_a_chat_template_renders_the_messages(
+def test_trl_export_messages_render_with_a_chat_template(
     exported: Path, selected: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     rows = load_dataset(str(exported), split="train", cache_dir=str(tmp_path))
@@ -59,7 +59,7 @@ def test_a_chat_template_renders_the_messages(
         assert f"USER: {question} ASSISTANT: {answer}</s>" in text
 
 
-def test_sft_trainer_takes_it_as_it_is(
+def test_trl_export_trains_with_sft_trainer(
     exported: Path, selected: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     trl = pytest.importorskip("trl", reason="TRL is not installed")
@@ -99,7 +99,7 @@ def test_sft_trainer_takes_it_as_it_is(
     assert math.isfinite(trainer.train().training_loss)
 
 
-def test_row_groups_and_files_are_bounded(
+def test_trl_export_limits_row_groups_and_file_size(
     finished: Path, selected: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trl, "GROUP_ROWS", 4)
@@ -114,7 +114,7 @@ def test_row_groups_and_files_are_bounded(
     assert [row["uid"] for row in rows] == [each["uid"] for each in selected]
 
 
-def test_a_turn_without_a_question_is_the_image_alone() -> None:
+def test_trl_messages_without_question_hold_only_the_image() -> None:
     asked, answered = trl.messages(Turn("", "a cat"), image=True)
     assert asked["content"] == [{"type": "image", "text": None}]
     assert answered["content"] == [{"type": "text", "text": "a cat"}]

@@ -9,7 +9,7 @@ import pytest
 import webdataset
 from PIL import Image
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.export.selection.webdataset import WebDataset, ending
 
 
@@ -23,7 +23,7 @@ def read(shards: list[Path]) -> list[dict[str, Any]]:
     return list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode("pil"))
 
 
-def test_samples_come_back_under_their_uids(
+def test_webdataset_export_round_trip_keeps_samples_by_uid(
     finished: Path, selected: list[dict[str, Any]], pool_folder: Path, tmp_path: Path
 ) -> None:
     samples = read(export(finished, tmp_path / "out"))
@@ -35,7 +35,7 @@ def test_samples_come_back_under_their_uids(
             assert each["png"].tobytes() == original.convert("RGB").tobytes()
 
 
-def test_shards_roll_over_and_are_the_same_twice(
+def test_webdataset_export_shards_are_deterministic(
     finished: Path, selected: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(WebDataset, "shard_bytes", 20_000)
@@ -45,12 +45,12 @@ def test_shards_roll_over_and_are_the_same_twice(
     assert [each["__key__"] for each in read(once)] == [each["uid"] for each in selected]
 
 
-def test_images_without_instruction_are_held_too(unlabelled: Path, tmp_path: Path) -> None:
+def test_webdataset_export_holds_unannotated_images(unlabelled: Path, tmp_path: Path) -> None:
     samples = read(export(unlabelled, tmp_path / "out"))
     assert len(samples) == 20
     assert 0 < sum(bool(each["json"].get("conversations")) for each in samples) < 20
 
 
-def test_a_name_without_ending_gets_one_by_content(tmp_path: Path) -> None:
+def test_webdataset_image_without_suffix_gets_one_by_content(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "photo", format="JPEG")
     assert ending(tmp_path / "photo") == ".jpeg"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from presel_lightning.selectors.weighting import TaskFacts
-from presel_lightning.signals import Signals
+from presel_lightning.signals import HeldOutLoss, PairedLoss, Signals
 from tests.selectors.pools import Case, make_pool
 
 SIZES = {"easy": 40, "hard": 20, "noisy": 12}
@@ -56,6 +56,6 @@ def facts_of(
         )
 
     losses = table(held_out)
-    signals.write_held_out_loss(table(start), losses[::2], losses[1::2])
-    signals.write_paired_loss(losses)
+    signals.of(HeldOutLoss).write(table(start), losses[::2], losses[1::2])
+    signals.of(PairedLoss).write(losses)
     return TaskFacts(pool, signals)

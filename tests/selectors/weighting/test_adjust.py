@@ -28,7 +28,7 @@ def tensor(*values: float) -> Tensor:
 
 
 @given(WEIGHTS, st.floats(0, 1), st.booleans())
-def test_shares_sum_to_one_and_none_is_below_the_floor(
+def test_adjust_shares_sum_to_one_and_respect_the_floor(
     facts: TaskFacts, weights: list[float], floor: float, cap_flat: bool
 ) -> None:
     shares = adjust(tensor(*weights), facts, floor=floor, cap_flat=cap_flat)
@@ -39,19 +39,19 @@ def test_shares_sum_to_one_and_none_is_below_the_floor(
         assert shares.min() >= floor / len(TASKS) / (1 + floor) - 1e-12
 
 
-def test_without_options_shares_are_in_proportion(facts: TaskFacts) -> None:
+def test_adjust_without_options_normalizes_the_weights(facts: TaskFacts) -> None:
     assert adjust(tensor(1, 2, 5), facts).tolist() == pytest.approx([0.125, 0.25, 0.625])
     assert adjust(tensor(0, 0, 0), facts).tolist() == pytest.approx([1 / 3] * 3)
     assert adjust(tensor(*[float("nan")] * 3), facts).tolist() == pytest.approx([1 / 3] * 3)
     assert adjust(tensor(1, float("nan"), 3), facts).tolist() == pytest.approx([1 / 6, 1 / 3, 0.5])
 
 
-def test_a_solved_task_does_not_starve(facts: TaskFacts) -> None:
+def test_adjust_floor_raises_a_zero_weight(facts: TaskFacts) -> None:
     shares = adjust(tensor(0, 3, 6), facts, floor=0.2)  # the mean is 3
     assert shares.tolist() == pytest.approx([0.6 / 9.6, 3 / 9.6, 6 / 9.6])
 
 
-def test_priors_are_factors(facts: TaskFacts) -> None:
+def test_adjust_priors_multiply_the_weights(facts: TaskFacts) -> None:
     shares = adjust(tensor(1, 1, 2), facts, priors={"hard": 3, "noisy": 0})
     assert shares.tolist() == pytest.approx([0.25, 0.75, 0])
 
@@ -64,31 +64,35 @@ def test_priors_are_factors(facts: TaskFacts) -> None:
         (dict.fromkeys(TASKS, 0.0), "factors must be above 0"),
     ],
 )
-def test_priors_that_cannot_be(facts: TaskFacts, priors: dict[str, float], message: str) -> None:
+def test_adjust_invalid_priors_raise_user_error(
+    facts: TaskFacts, priors: dict[str, float], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         adjust(tensor(1, 1, 1), facts, priors=priors)
 
 
 @given(WEIGHTS)
-def test_a_flat_task_gets_no_more_than_its_size(facts: TaskFacts, weights: list[float]) -> None:
+def test_adjust_cap_flat_limits_a_flat_task_to_its_size(
+    facts: TaskFacts, weights: list[float]
+) -> None:
     plain, capped = (adjust(tensor(*weights), facts, cap_flat=flag) for flag in (False, True))
     limit = SIZES["noisy"] / sum(SIZES.values())  # the only one whose loss does not fall
     learns = plain[:2].sum()
-    if learns == 0:  # nobody could take over by a share
+    if learns == 0:  # no learning task could take the remainder
         assert capped.tolist() == pytest.approx([s / sum(SIZES.values()) for s in SIZES.values()])
         return
     assert capped[2].item() == pytest.approx(min(plain[2].item(), limit))
     torch.testing.assert_close(capped[:2] / capped[:2].sum(), plain[:2] / learns)
 
 
-def test_where_nothing_learns_everyone_gets_its_size() -> None:
+def test_cap_all_flat_tasks_get_shares_by_size() -> None:
     sizes, everyone = tensor(0.34, 0.33, 0.33), torch.tensor([True] * 3)
     assert cap(tensor(0.8, 0.1, 0.1), sizes, everyone).tolist() == pytest.approx(sizes.tolist())
     flat = torch.tensor([True, True, False])
     assert cap(tensor(0.8, 0.2, 0.0), sizes, flat).tolist() == pytest.approx(sizes.tolist())
 
 
-def test_a_task_that_was_left_out_stays_out(facts: TaskFacts) -> None:
+def test_adjust_cap_flat_keeps_zero_prior_tasks_at_zero(facts: TaskFacts) -> None:
     left_out = {"easy": 0.0, "hard": 0.0}
     shares = adjust(tensor(1, 1, 1), facts, priors=left_out, cap_flat=True)
     assert shares.tolist() == pytest.approx([0, 0, 1])
@@ -102,7 +106,7 @@ PARTS = st.lists(
 
 
 @given(PARTS)
-def test_no_capped_share_is_above_its_limit(parts: list[tuple[float, float, bool]]) -> None:
+def test_cap_no_capped_share_exceeds_its_limit(parts: list[tuple[float, float, bool]]) -> None:
     shares, limits, capped = (torch.tensor(column) for column in zip(*parts, strict=True))
     shares, limits = (part.double() / part.double().sum() for part in (shares, limits))
     found = cap(shares, limits, capped)

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from presel_lightning.cli import main
+from presel_lightning.cli.main import main
 from presel_lightning.functional import allocate
 from presel_lightning.selectors import PreSel
 from presel_lightning.selectors.weighting import WEIGHTINGS, TaskFacts, weighting_of
 from presel_lightning.selectors.weighting.doubts import doubts_of_irs, on_solved_tasks
-from presel_lightning.signals import HELD_OUT_LOSS, PAIRED_LOSS
+from presel_lightning.signals import HeldOutLoss, PairedLoss
 from tests.conftest import N_POOL, fit_arguments
 from tests.selectors.pools import Pair
 from tests.selectors.weighting.measured import IRS, facts_of
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
-def test_budgets_are_the_rules_shares(name: str, pair: Pair) -> None:
+def test_presel_budgets_match_the_weighting_rule(name: str, pair: Pair) -> None:
     pool, signals = pair
     chosen = PreSel(weighting=name, within="random").select(pool, signals, 40, seed=0)
     facts = TaskFacts(pool, signals)
@@ -37,16 +37,16 @@ def test_budgets_are_the_rules_shares(name: str, pair: Pair) -> None:
     assert sum(chosen.task_weights.values()) == pytest.approx(1)
 
 
-def test_signals_are_those_of_the_rule() -> None:
+def test_presel_needs_the_signals_of_the_weighting_rule() -> None:
     for name, rule in WEIGHTINGS.items():
         assert set(rule.needs) < set(PreSel(weighting=name).needs)
-    assert PAIRED_LOSS not in PreSel(weighting="headroom").needs
-    assert HELD_OUT_LOSS not in PreSel(weighting="size").needs
-    assert PreSel(weighting="size", cap_flat=True).needs.count(HELD_OUT_LOSS) == 1
-    assert PreSel(weighting="headroom", cap_flat=True).needs.count(HELD_OUT_LOSS) == 1
+    assert PairedLoss.name not in PreSel(weighting="headroom").needs
+    assert HeldOutLoss.name not in PreSel(weighting="size").needs
+    assert PreSel(weighting="size", cap_flat=True).needs.count(HeldOutLoss.name) == 1
+    assert PreSel(weighting="headroom", cap_flat=True).needs.count(HeldOutLoss.name) == 1
 
 
-def test_floor_and_priors_change_the_budgets(pair: Pair) -> None:
+def test_presel_floor_and_priors_change_the_budgets(pair: Pair) -> None:
     pool, signals = pair
     none = PreSel(weighting="uniform", priors={"twins": 0}).select(pool, signals, 40, seed=0)
     assert none.budgets["twins"] == 0 and len(none.uids) == 40
@@ -55,7 +55,7 @@ def test_floor_and_priors_change_the_budgets(pair: Pair) -> None:
     assert min(even.task_weights.values()) > min(paper.task_weights.values())
 
 
-def test_random_images_of_a_task_are_the_same_under_every_rule(pair: Pair) -> None:
+def test_presel_random_samples_are_nested_across_rules(pair: Pair) -> None:
     """A larger budget adds to a smaller one, so that rules differ in how many alone."""
     pool, signals = pair
     kept = {}
@@ -68,15 +68,15 @@ def test_random_images_of_a_task_are_the_same_under_every_rule(pair: Pair) -> No
         assert one <= other or other <= one
 
 
-def test_every_irs_above_one_is_named(tmp_path: Path) -> None:
+def test_doubts_of_irs_name_tasks_with_irs_above_one(tmp_path: Path) -> None:
     facts = facts_of(tmp_path, irs={**IRS, "noisy": [1.4, 1.0], "hard": [0.9, 1.1]})
-    facts.signals.held_out_loss_path.unlink()
+    facts.signals.of(HeldOutLoss).path.unlink()
     few, text = doubts_of_irs(facts, torch.ones(3))
     assert "hard, noisy rests on fewer than 4" in few
     assert "above 1 in noisy (1.20): " in text and "hard (" not in text
 
 
-def test_weight_on_solved_tasks_is_told_where_it_is_known(tmp_path: Path) -> None:
+def test_on_solved_tasks_warns_only_with_matching_held_out(tmp_path: Path) -> None:
     right = {"easy": [1, 1, 1, 1], "hard": [0, 0], "noisy": [0, 1]}  # easy: .5 / 5
     facts = facts_of(tmp_path, correct=right, irs={**IRS, "noisy": [0.5, 0.5]})
     assert on_solved_tasks(facts, torch.tensor([0.5, 0.3, 0.2])) == []
@@ -89,7 +89,7 @@ def test_weight_on_solved_tasks_is_told_where_it_is_known(tmp_path: Path) -> Non
     assert on_solved_tasks(TaskFacts(fewer, facts.signals), torch.tensor([0.6, 0.2, 0.2])) == []
 
 
-def test_warnings_travel_with_the_selection(pair: Pair) -> None:
+def test_presel_selection_meta_holds_the_warnings(pair: Pair) -> None:
     pool, signals = pair
     (few,) = PreSel().select(pool, signals, 9, seed=0).meta["warnings"]
     assert "rests on fewer than 4 reference samples" in few  # and every IRS is below 1
@@ -97,7 +97,7 @@ def test_warnings_travel_with_the_selection(pair: Pair) -> None:
     assert not on_solved_tasks(facts, torch.tensor([0.1, 0.1, 0.8], dtype=torch.float64))
 
 
-def test_every_rule_works_from_the_command_line(
+def test_select_runs_with_every_weighting_rule(
     finished: Path, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Over one run folder: the two halves are fitted for the first rule that needs them."""

@@ -30,7 +30,7 @@ def of(name: str, facts: TaskFacts, budget: int = 9) -> list[float]:
     return shares(weighting_of(name)().weights(facts, budget).tolist())
 
 
-def test_the_facts_are_those_of_the_pool(facts: TaskFacts) -> None:
+def test_task_facts_match_pool_and_held_out_losses(facts: TaskFacts) -> None:
     assert facts.pool.tasks == TASKS
     assert facts.sizes.tolist() == [40, 20, 12]
     assert facts.reference.tolist() == [4, 2, 2]
@@ -47,7 +47,7 @@ def test_the_facts_are_those_of_the_pool(facts: TaskFacts) -> None:
     assert facts.learns.tolist() == [True, True, False]
 
 
-def test_irs_is_a_softmax(facts: TaskFacts) -> None:
+def test_irs_rule_is_a_softmax_of_mean_irs(facts: TaskFacts) -> None:
     means = [np.mean(measured.IRS[task]) for task in TASKS]
     for temperature in (None, 0.3):
         tau = 1 / math.sqrt(3) if temperature is None else temperature
@@ -56,18 +56,18 @@ def test_irs_is_a_softmax(facts: TaskFacts) -> None:
         assert found == pytest.approx(literal)
 
 
-def test_rules_of_size(facts: TaskFacts) -> None:
+def test_size_rules_match_their_formulas(facts: TaskFacts) -> None:
     assert of("size", facts) == pytest.approx(shares(list(SIZES.values())))
     assert of("sqrt_size", facts) == pytest.approx(shares([n**0.5 for n in SIZES.values()]))
     assert of("uniform", facts) == pytest.approx([1 / 3] * 3)
 
 
-def test_headroom_is_the_mean_held_out_loss(facts: TaskFacts) -> None:
+def test_headroom_rule_is_the_mean_held_out_loss(facts: TaskFacts) -> None:
     literal = shares([sum(HELD_OUT[task]) / len(HELD_OUT[task]) for task in TASKS])
     assert of("headroom", facts) == pytest.approx(literal)
 
 
-def test_headroom_error_is_the_smoothed_share_of_wrong_answers(facts: TaskFacts) -> None:
+def test_headroom_error_rule_is_the_smoothed_error_rate(facts: TaskFacts) -> None:
     literal = []
     for task in TASKS:
         wrong = sum(1 for right in CORRECT[task] if not right)
@@ -76,9 +76,7 @@ def test_headroom_error_is_the_smoothed_share_of_wrong_answers(facts: TaskFacts)
 
 
 @pytest.mark.parametrize("budget", [0, 1, 9, 40, 64])
-def test_learning_curve_spends_where_the_next_sample_helps_most(
-    budget: int, facts: TaskFacts
-) -> None:
+def test_learning_curve_rule_matches_a_greedy_loop(budget: int, facts: TaskFacts) -> None:
     starts, slopes, given = [], [], [0] * 3
     for task in TASKS:
         m, start = len(START[task]), sum(START[task]) / len(START[task])
@@ -97,7 +95,7 @@ def test_learning_curve_spends_where_the_next_sample_helps_most(
     assert found.dtype == torch.float64 and found.tolist() == given
 
 
-def test_shrinking_draws_together_what_is_hardly_known(tmp_path: Path) -> None:
+def test_shrink_pulls_noisy_weights_to_the_mean(tmp_path: Path) -> None:
     loose = {"easy": [0.0, 2.0, 0.1, 1.9], "hard": [0.2, 3.0], "noisy": [0.1, 2.6]}
     facts = facts_of(tmp_path, held_out=loose)
     plain = WEIGHTINGS["headroom"]().weights(facts, 9)
@@ -107,7 +105,7 @@ def test_shrinking_draws_together_what_is_hardly_known(tmp_path: Path) -> None:
     assert WEIGHTINGS["size"](shrink=True).weights(facts, 9).tolist() == [40, 20, 12]
 
 
-def test_a_task_without_a_finite_loss_is_unknown(tmp_path: Path) -> None:
+def test_headroom_task_without_finite_loss_is_nan(tmp_path: Path) -> None:
     broken = {**HELD_OUT, "hard": [math.nan, math.inf]}
     facts = facts_of(tmp_path, held_out=broken)
     found = weighting_of("headroom")().weights(facts, 9)
@@ -119,13 +117,13 @@ def test_a_task_without_a_finite_loss_is_unknown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)
-def test_no_rule_gives_a_negative_weight(name: str, facts: TaskFacts) -> None:
+def test_weighting_rules_are_never_negative(name: str, facts: TaskFacts) -> None:
     for shrink in (False, True):
         weights = WEIGHTINGS[name](shrink).weights(facts, 20)
         assert weights.shape == (3,) and weights.dtype == torch.float64
         assert (weights >= 0).all() and weights.sum() > 0
 
 
-def test_an_unknown_rule_is_answered_with_the_known_ones() -> None:
+def test_unknown_weighting_rule_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"'irrs' is unknown; choose of irs, size, sqrt_size"):
         PreSel(weighting="irrs")

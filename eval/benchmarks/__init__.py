@@ -1,0 +1,1 @@
+"""Benchmarks that a config names; one file each."""

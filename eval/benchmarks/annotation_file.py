@@ -1,0 +1,210 @@
+"""Benchmarks that are an annotation file: one question an item, exact match in percent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from presel_lightning.data.annotations import Record, read_records
+from presel_lightning.data.conversation import InvalidRecordError, image_of, parse
+from presel_lightning.data.images import Resolver, check_images
+from presel_lightning.data.uid import canonical
+from presel_lightning.errors import UserError
+from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
+from presel_lightning.eval.benchmarks.exact_match import ExactMatch, normalise
+from presel_lightning.run.fingerprint import digest_file, digest_lines, fingerprint
+
+QUICKSTART = "quickstart"
+NAMED = 5
+"""Faulty records that an error names; the rest are counted."""
+
+
+class AnnotationFile(BenchmarkTask):
+    """Any LLaVA-format annotation file with known answers; exact match, averaged over tasks.
+
+    Every answered turn is an item of its own, with the turns before it and their expected answers
+    as its history. The file is read when the items are first asked for.
+
+    Args:
+        path: JSON or JSON lines; `quickstart` is the test file of the embedded pool.
+        image_root: folder of the images, by default that of the file.
+        name: of the benchmark, by default the file's name without its ending.
+        task_key: field that names a record's task; records without it form the task `name`.
+        max_new_tokens: limit on an answer.
+        limit: only so many items, evenly spaced over the file, for a quick look.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        image_root: str | None = None,
+        name: str | None = None,
+        task_key: str = "task",
+        max_new_tokens: int = 32,
+        limit: int | None = None,
+    ) -> None:
+        if limit is not None and limit < 1:
+            raise UserError(
+                f"benchmarks: `limit` is {limit}; give 1 or more, or null for all items"
+            )
+        self.path, self.image_root = path, image_root
+        self.name = name or Path(path).stem
+        self.task_key = task_key
+        self.max_new_tokens = max_new_tokens
+        self.limit = limit
+        self._items: list[Item] | None = None
+        self._fingerprint: dict[str, Any] | None = None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The file's bytes, its images' sizes, and the settings that change items or answers."""
+        if self._fingerprint is None:
+            file, root = self._places()
+            images = sorted({str(record.get("image")) for record in read_records(file)})
+            self._fingerprint = {
+                "benchmark": [type(self).__name__, 1, self.name],
+                "file": digest_file(file),
+                "images": digest_lines(f"{image} {_size(root / image)}" for image in images),
+                "settings": [self.task_key, self.max_new_tokens, self.limit],
+            }
+        return self._fingerprint
+
+    def items(self) -> list[Item]:
+        """One item an answered turn, in the order of the file.
+
+        Raises:
+            UserError: a file is missing, or a record has a problem; a benchmark must be whole, or
+                its score is not that of the benchmark.
+        """
+        if self._items is None:
+            self._items = self._thinned(self._read())
+        return self._items
+
+    def score(self, predictions: list[str]) -> Score:
+        """Exact match after VQA normalisation, per task, and the mean over tasks.
+
+        Raises:
+            ValueError: not one prediction an item.
+        """
+        items = self.items()
+        tasks = [item.task for item in items]
+        # every process has all answers
+        metric = ExactMatch(sorted(set(tasks)), sync_on_compute=False)
+        metric.update(predictions, [item.answer for item in items], tasks)
+        found = metric.compute()
+        per_task = {task: float(share) for task, share in found["tasks"].items()}
+        right = [
+            float(normalise(guess) == normalise(item.answer))
+            for guess, item in zip(predictions, items, strict=True)
+        ]
+        images: dict[Path, int] = {}
+        units = [f"{i.task} {images.setdefault(i.image, len(images))}" for i in items]
+        return Score(
+            float(found["macro"]),
+            per_task,
+            len(items),
+            right,
+            tasks,
+            item_units=units,
+            item_ids=[item.uid for item in items],
+        )
+
+    def _places(self) -> tuple[Path, Path]:
+        """The annotation file and the image root."""
+        file = _quickstart_file() if self.path == QUICKSTART else Path(self.path).expanduser()
+        if not file.is_file():
+            raise UserError(
+                f"benchmarks: {file}: no such file; set `path` of the benchmark {self.name}"
+            )
+        root = Path(self.image_root).expanduser() if self.image_root else file.parent
+        if not root.is_dir():
+            raise UserError(
+                f"benchmarks: {root}: no such folder; set `image_root` of the benchmark {self.name}"
+            )
+        return file, root
+
+    def _read(self) -> list[Item]:
+        file, root = self._places()
+        records = list(read_records(file))
+        faults = _faults(records, root)
+        if faults:
+            named = "; ".join(f"record {row + 1} {text}" for row, text in faults[:NAMED])
+            more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
+            raise UserError(
+                f"benchmark {self.name}: {len(faults)} of {len(records)} records of {file} cannot "
+                f"be used, and a benchmark must be whole; mend or remove: {named}{more}"
+            )
+        if not records:
+            raise UserError(f"benchmark {self.name}: {file} holds no record")
+        resolver = Resolver(root)
+        return [
+            item
+            for record in records
+            for item in self._of_record(record, resolver(str(record["image"])))
+        ]
+
+    def _of_record(self, record: Record, image: Path) -> list[Item]:
+        turns = parse(record)
+        task = str(record.get(self.task_key) or self.name)
+        uid = fingerprint(record)
+        return [
+            Item(f"{uid}-{number}", task, image, turns[:number], turn.question, turn.answer)
+            for number, turn in enumerate(turns)
+        ]
+
+    def _thinned(self, items: list[Item]) -> list[Item]:
+        if self.limit is None or self.limit >= len(items):
+            return items
+        return [items[place * len(items) // self.limit] for place in range(self.limit)]
+
+
+def _faults(records: list[Record], root: Path) -> list[tuple[int, str]]:
+    """Row and description of every record that cannot be used, in order."""
+    found: list[tuple[int, str]] = []
+    images: dict[int, str] = {}
+    seen: Counter[str] = Counter()
+    for row, record in enumerate(records):
+        whole = canonical(record)
+        seen[whole] += 1
+        try:
+            images[row] = _check(record, repeated=seen[whole] > 1)
+        except InvalidRecordError as odd:
+            found.append((row, _named(record, odd.problem, str(odd))))
+    faulty = check_images(root, sorted(set(images.values())))
+    found += [
+        (row, _named(records[row], *faulty[image]))
+        for row, image in images.items()
+        if image in faulty
+    ]
+    return sorted(found)
+
+
+def _check(record: Record, *, repeated: bool) -> str:
+    """Image of a record that can be asked about.
+
+    Raises:
+        InvalidRecordError: it has no answer, no image, or any problem that a pool would refuse it for.
+    """
+    turns = parse(record)
+    image = image_of(record)
+    if not turns:
+        raise InvalidRecordError("no_answer", "no `conversations`, so there is nothing to score")
+    if image is None:
+        raise InvalidRecordError("no_image", "no `image` key")
+    if repeated:
+        raise InvalidRecordError("repeated", "repeats an earlier record whole")
+    return image
+
+
+def _named(record: Record, problem: str, detail: str) -> str:
+    return f"(id {record.get('id', '-')!s:.40}): {problem}, {detail}"
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else -1
+
+
+def _quickstart_file() -> Path:
+    from presel_lightning.quickstart import pool
+
+    return pool() / "test.json"

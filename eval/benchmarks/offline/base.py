@@ -1,0 +1,265 @@
+"""What the published benchmarks share: files read and checked, asked as LLaVA-1.5 asks them."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pyarrow as pa
+import torch
+from torchmetrics import MeanMetric
+
+from presel_lightning.data.images import Resolver, check_images
+from presel_lightning.errors import UserError
+from presel_lightning.eval.benchmarks.annotation_file import NAMED
+from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
+from presel_lightning.run.fingerprint import digest_file, digest_lines
+
+SHORT = "Answer the question using a single word or phrase."
+LETTER = "Answer with the option's letter from the given choices directly."
+LETTERS = "ABCDE"
+"""Letters of the options of a multiple-choice question."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question as it is asked, and what is needed to judge its answer.
+
+    Attributes:
+        uid: unique in the benchmark.
+        task: part of the benchmark that it belongs to.
+        image: path relative to the image root.
+        text: the whole prompt, with the suffix that asks for a short answer.
+        answers: what is expected; several where several people were asked.
+        group: questions with the same one are judged together.
+        options: texts of a multiple-choice question, in the order of their letters.
+    """
+
+    uid: str
+    task: str
+    image: str
+    text: str
+    answers: tuple[str, ...]
+    group: str = ""
+    options: tuple[str, ...] = ()
+
+
+class OfflineBenchmark(BenchmarkTask):
+    """A published benchmark whose files lie on disk; nothing is read before its items are asked for.
+
+    Args:
+        questions: file or folder of the questions; what it should be, each benchmark says.
+        image_root: folder of the images, by default where LLaVA's evaluation guide puts them.
+        name: of the benchmark, by default that of its column in the paper.
+        max_new_tokens: limit on an answer.
+
+    Source of folders and prompts: LLaVA, docs/Evaluation.md and scripts/v1_5/eval.
+    """
+
+    column: ClassVar[str]
+    """Name in the paper's tables."""
+    holds: ClassVar[str]
+    """What `questions` should be, for messages."""
+    images: ClassVar[str] = "."
+    """Image root, relative to the folder of `questions`."""
+
+    def __init__(
+        self,
+        questions: str,
+        image_root: str | None = None,
+        name: str | None = None,
+        max_new_tokens: int = 32,
+    ) -> None:
+        self.questions = Path(questions).expanduser()
+        self.image_root = Path(image_root).expanduser() if image_root else None
+        self.name = name or self.column
+        self.max_new_tokens = max_new_tokens
+        self._asked: list[Question] | None = None
+        self._items: list[Item] | None = None
+
+    @abstractmethod
+    def read(self) -> list[Question]:
+        """All questions, in the order of the files.
+
+        Raises:
+            UserError: a file is missing or has another layout.
+        """
+
+    @abstractmethod
+    def judge(self, predictions: list[str], asked: list[Question]) -> Score:
+        """Score one answer a question by the benchmark's own metric."""
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files that are read, images apart."""
+
+    def folder(self) -> Path:
+        """Folder of the benchmark: `questions` itself or where it lies."""
+        return self.questions if self.questions.is_dir() else self.questions.parent
+
+    def root(self) -> Path:
+        """Folder that the images lie in."""
+        return self.image_root or self.folder() / self.images
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The files' bytes, the images' sizes, and the settings that change items or answers."""
+        items = self.items()
+        sizes = sorted({f"{item.image.name} {item.image.stat().st_size}" for item in items})
+        return {
+            "benchmark": [type(self).__name__, 1, self.name],
+            "files": [digest_file(file) for file in self.files()],
+            "images": digest_lines(sizes),
+            "settings": [*self.settings(), self.max_new_tokens],
+        }
+
+    def settings(self) -> list[Any]:
+        """Settings of this benchmark alone that change items or answers, as JSON."""
+        return []
+
+    def items(self) -> list[Item]:
+        """One item a question.
+
+        Raises:
+            UserError: a file is missing, has another layout, or speaks of an image that cannot be
+                used; a benchmark must be whole, or its score is not that of the benchmark.
+        """
+        if self._items is None:
+            asked = self._questions()
+            root = self.root()
+            if not root.is_dir():
+                raise UserError(
+                    f"benchmark {self.name}: {root}: no such folder; set `image_root` to that of "
+                    "the images"
+                )
+            self._check(root, asked)
+            resolver = Resolver(root)
+            self._items = [
+                Item(q.uid, q.task, resolver(q.image), (), q.text, most_common(q.answers))
+                for q in asked
+            ]
+        return self._items
+
+    def score(self, predictions: list[str]) -> Score:
+        """Score one answer an item, in the order of `items()`.
+
+        Raises:
+            ValueError: not one prediction an item.
+        """
+        asked = self._questions()
+        if len(predictions) != len(asked):
+            raise ValueError(f"Expected {len(asked)} predictions but got {len(predictions)}")
+        return self.judge(predictions, asked)
+
+    def _questions(self) -> list[Question]:
+        if self._asked is None:
+            asked = self.read()
+            if not asked:
+                raise self.wrong(self.questions, "holds no question")
+            repeated = [uid for uid, n in Counter(q.uid for q in asked).items() if n > 1]
+            if repeated:
+                raise self.wrong(self.questions, f"question {repeated[0]} is there twice")
+            self._asked = asked
+        return self._asked
+
+    def _check(self, root: Path, asked: list[Question]) -> None:
+        images = sorted({q.image for q in asked})
+        faulty = check_images(root, images)
+        if faulty:
+            named = "; ".join(f"{i}: {p}, {d}" for i, (p, d) in list(faulty.items())[:NAMED])
+            more = f"; and {len(faulty) - NAMED} more" if len(faulty) > NAMED else ""
+            raise UserError(
+                f"benchmark {self.name}: {len(faulty)} of {len(images)} images below {root} cannot "
+                f"be used, and a benchmark must be whole; set `image_root`, or mend: {named}{more}"
+            )
+
+    # ------------------------------------------------------------------ what the readers share
+
+    def wrong(self, file: Path, what: str) -> UserError:
+        """The error for a file that is not what it should be."""
+        return UserError(
+            f"benchmark {self.name}: {file}: {what}; `questions` should be {self.holds}"
+        )
+
+    def text(self, file: Path) -> str:
+        """Content of a text file."""
+        try:
+            return file.read_text(encoding="utf-8-sig")
+        except FileNotFoundError:
+            raise self.wrong(file, "no such file") from None
+        except OSError as error:
+            raise self.wrong(file, f"cannot be read ({error.strerror})") from error
+        except UnicodeDecodeError as error:
+            raise self.wrong(file, "not UTF-8 text") from error
+
+    def json(self, file: Path, kind: type[T]) -> T:
+        """Content of a JSON file."""
+        return self._parse(self.text(file), file, kind)
+
+    def json_lines(self, file: Path) -> list[dict[str, Any]]:
+        """Records of a file with one JSON object a line."""
+        lines = enumerate(self.text(file).split("\n"), start=1)
+        return [self._parse(line, f"{file}, line {n}", dict) for n, line in lines if line.strip()]
+
+    def field(self, record: Any, key: str, kind: type[T], file: Path) -> T:  # noqa: ANN401
+        """A record's entry, of the type that it should have."""
+        found = record.get(key) if isinstance(record, dict) else None
+        if not isinstance(found, kind):
+            what = f"a record without {kind.__name__} `{key}` ({record!r:.80})"
+            raise self.wrong(file, what)
+        return found
+
+    def _parse(self, text: str, place: Path | str, kind: type[T]) -> T:
+        try:
+            content = json.loads(text)
+        except ValueError:
+            raise self.wrong(Path(place), "not JSON") from None
+        if not isinstance(content, kind):
+            raise self.wrong(Path(place), f"a {type(content).__name__}, not a {kind.__name__}")
+        return content
+
+
+def short(question: str) -> str:
+    """A question with LLaVA's request for a short answer, which is not put twice."""
+    return question if question.endswith(SHORT) else f"{question}\n{SHORT}"
+
+
+def most_common(answers: Sequence[str]) -> str:
+    """The answer given most often; the first of several."""
+    return Counter(answers).most_common(1)[0][0]
+
+
+def mean_credit(asked: Sequence[Question], credit: Iterable[float]) -> Score:
+    """Score that is the mean credit of the questions; its parts are their tasks.
+
+    Questions about one image are a unit of the intervals.
+    """
+    values = [float(value) for value in credit]
+    return Score(
+        percent(values),
+        percent_by([question.task for question in asked], values),
+        len(values),
+        values,
+        item_units=[question.image for question in asked],
+        item_ids=[question.uid for question in asked],
+    )
+
+
+def percent(values: Iterable[float]) -> float:
+    """Mean of values in 0..1, in percent."""
+    mean = MeanMetric(sync_on_compute=False).set_dtype(torch.float64)  # every process has them all
+    mean.update(torch.tensor(list(values), dtype=torch.float64))
+    return 100 * float(mean.compute())
+
+
+def percent_by(tasks: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+    """Mean of each task's values in percent, the tasks in alphabetical order."""
+    groups = pa.table({"task": tasks, "value": values}).group_by("task", use_threads=False)
+    means = groups.aggregate([("value", "mean")]).sort_by("task").to_pylist()
+    return {row["task"]: 100 * row["value_mean"] for row in means}

@@ -1,0 +1,198 @@
+"""A comparison for people: a page, tables in the paper's form, a few lines on the screen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from presel_lightning.console import console
+from presel_lightning.eval.comparison.cells import (
+    RELATIVE,
+    add_relative,
+    analyse,
+    read_cells,
+    write_rows,
+)
+from presel_lightning.eval.intervals.published import full_scores, published_rows
+from presel_lightning.eval.report.charts import Chart, intervals
+from presel_lightning.eval.report.page import page
+from presel_lightning.run.files import read_json, write_json, write_text
+
+Json = dict[str, Any]
+
+
+def write_comparison(out: Path, pools: Sequence[tuple[str, Path]] = ()) -> Path:
+    """Write `comparison.csv`, `report/` and tables for LaTeX and Markdown.
+
+    Args:
+        out: folder of the comparison.
+        pools: name and folder of each pool, where there are several.
+    """
+    parts = pools or [("", out)]
+    cells = [cell for name, folder in parts for cell in read_cells(folder, name)]
+    source = read_json(out / "run.json").get("full_scores")
+    add_relative(cells, full_scores(source) if source else None)
+    write_rows(out / "comparison.csv", cells)
+    found = {
+        **analyse(cells),
+        "folders": {name: str(folder.relative_to(out)) for name, folder in parts},
+    }
+    found["published"] = published_rows(source, found["benchmarks"])
+    found["verdict"] = verdict(found)
+    write_json(out / "report" / "report.json", found)
+    write_text(
+        out / "report" / "table.md", "\n".join(markdown(part, found) for part in found["parts"])
+    )
+    write_text(
+        out / "report" / "table.tex", "\n".join(latex(part, found) for part in found["parts"])
+    )
+    place = out / "report" / "index.html"
+    write_text(place, page("comparison.html.j2", report=found, charts=draw(found), pm=plus_minus))
+    return place
+
+
+def verdict(found: Json) -> list[str]:
+    """What may be said about the methods, losses as plainly as gains."""
+    seeds = len(found["seeds"])
+    groups = found["over_pools"] or found["parts"]
+    lines = []
+    for group in groups:
+        for row in group["differences"]:
+            where = f"at a budget of {group['budget']:g}" + (
+                f", mean over {len(found['pools'])} pools" if found["over_pools"] else ""
+            )
+            lines.append(f"{sentence(row, found['measure'])} ({where}).")
+    if not lines:
+        return ["Without Random among the selectors no difference can be told from chance."]
+    if seeds < 5:
+        many = "One seed tells" if seeds == 1 else f"{seeds} seeds tell"
+        lines.append(f"{many} little: differences must be large to be told from chance.")
+    return lines
+
+
+def sentence(row: Json, measure: str) -> str:
+    """One method against random choice."""
+    unit = "points of relative performance" if measure == RELATIVE else f"points of {measure}"
+    if row["low"] is None:
+        why = "one seed" if row["n"] == 1 else f"the same on all {row['n']} seeds, so no interval"
+        return f"{row['selector']}: {row['mean']:+.1f} {unit} against Random, {why}"
+    span = f"{row['mean']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}] {unit} against Random"
+    if row["holm"] < 0.05:
+        word = "beats" if row["mean"] > 0 else "loses to"
+        return f"{row['selector']} {word} Random: {span}, Holm p = {row['holm']:.2g}"
+    return f"{row['selector']} cannot be told from Random: {span}, Holm p = {row['holm']:.2g}"
+
+
+def draw(found: Json) -> Json:
+    """One chart of differences a part, and one over all pools."""
+    unit = "points of relative performance" if found["measure"] == RELATIVE else "points"
+
+    def chart(name: str, rows: Sequence[Json]) -> Chart | None:
+        title = f"Difference to Random in {unit}, with its 95 % interval"
+        shown = [(r["selector"], r["mean"], r["low"], r["high"]) for r in rows]
+        return intervals(name, title, shown) if shown else None
+
+    return {
+        "parts": [chart(f"part-{i}", p["differences"]) for i, p in enumerate(found["parts"])],
+        "over_pools": [
+            chart(f"all-{i}", p["differences"]) for i, p in enumerate(found["over_pools"])
+        ],
+    }
+
+
+def plus_minus(pair: Sequence[float | None] | None, digits: int = 1) -> str:
+    """Mean ± standard deviation as people write it."""
+    if pair is None or pair[0] is None:
+        return "n/a"
+    mean, deviation = pair
+    spread = "" if deviation is None else f" ± {deviation:.{digits}f}"
+    return f"{mean:.{digits}f}{spread}"
+
+
+def table_rows(part: Json, found: Json) -> list[list[str]]:
+    """The paper's table: a row a method, a column a benchmark, relative performance last.
+
+    Published rows follow, where `full_scores` names some.
+    """
+    own = [
+        [
+            row["selector"],
+            f"{row['instructions']:,}",
+            *[plus_minus(row["scores"][name]) for name in found["benchmarks"]],
+            plus_minus(row[RELATIVE]),
+        ]
+        for row in part["rows"]
+    ]
+    theirs = [
+        [
+            f"{row['method']} (paper)",
+            f"{row['instructions']} %",
+            *[plus_minus((row["scores"].get(name), None)) for name in found["benchmarks"]],
+            plus_minus((row[RELATIVE], None)),
+        ]
+        for row in found["published"]
+    ]
+    return own + theirs
+
+
+def heading(part: Json) -> str:
+    """What a table is about."""
+    pool = f"{part['pool']}, " if part["pool"] else ""
+    return f"{pool}budget {part['budget']:g}"
+
+
+def markdown(part: Json, found: Json) -> str:
+    """The table for a README."""
+    head = ["method", "instructions", *found["benchmarks"], "Rel. (%)"]
+    lines = [f"**{heading(part)}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    lines += [f"| {' | '.join(cells)} |" for cells in table_rows(part, found)]
+    return "\n".join(lines) + "\n"
+
+
+def latex(part: Json, found: Json) -> str:
+    """The table for a paper, with booktabs' rules."""
+    head = ["Method", "Instructions", *found["benchmarks"], r"Rel. (\%)"]
+    body = [
+        " & ".join(escape(cell).replace("±", r"$\pm$") for cell in cells) + r" \\"
+        for cells in table_rows(part, found)
+    ]
+    return "\n".join(
+        [
+            f"% {heading(part)}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            r"\toprule",
+            " & ".join([*map(escape, head[:-1]), head[-1]]) + r" \\",
+            r"\midrule",
+            *body,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def escape(text: str) -> str:
+    """Make a text safe for LaTeX."""
+    for letter in "&%$#_{}":
+        text = text.replace(letter, "\\" + letter)
+    return text
+
+
+def print_comparison(out: Path) -> None:
+    """Print the tables and what may be concluded."""
+    found = read_json(out / "report" / "report.json")
+    for part in found["parts"]:
+        table = Table(title=heading(part), title_justify="left", show_edge=False, pad_edge=False)
+        for name in ("method", "instructions", *found["benchmarks"], "relative %"):
+            table.add_column(Text(name), justify="left" if name == "method" else "right")
+        for cells in table_rows(part, found):
+            table.add_row(*map(Text, cells))
+        console.print(table)
+    for line in found["verdict"]:
+        console.print(Text(line))
+    console.print(f"comparison: {out / 'comparison.csv'}", markup=False)
+    console.print(f"report: {out / 'report' / 'index.html'}", markup=False)

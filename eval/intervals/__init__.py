@@ -1,0 +1,1 @@
+"""Confidence intervals over items and seeds; scores relative to full-data tuning."""

@@ -1,0 +1,1 @@
+"""The page of one run and what is drawn on it."""

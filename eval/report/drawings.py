@@ -1,0 +1,137 @@
+"""What the report of a run draws from its figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from presel_lightning.console import seconds
+from presel_lightning.eval.report.charts import Chart, bars, histogram, intervals, lines, spans
+from presel_lightning.eval.report.verdict import arm_label
+
+Json = dict[str, Any]
+
+STYLES = {"final": "s0", "random": "s1", "full": "s2", "untrained": "s3", "reference": "s3"}
+MOST_ROWS = 24
+"""Tasks that a chart shows; the tables hold all of them."""
+
+
+def draw(report: Json) -> dict[str, list[Chart]]:
+    """The charts of each section; an empty list where there is nothing to draw."""
+    return {
+        "arms": list(_score_charts(report)),
+        "tasks": _task_charts(report["tasks"]),
+        "losses": _loss_charts(report["losses"]),
+        "scores": _histogram(report),
+        "paired": _differences(report),
+        "curves": _curves(report["curves"], report["selector"]),
+        "stages": _timeline(report["stages"]),
+    }
+
+
+def _score_charts(report: Json) -> list[Chart]:
+    arms = [row for row in report["arms"] if row["scores"]]
+    series = [
+        (arm_label(row["arm"], report["selector"]), STYLES.get(row["arm"], "s3")) for row in arms
+    ]
+    charts = []
+    for place, name in enumerate(report["benchmarks"]):
+        tasks = report["task_scores"].get(name, {})
+        rows = [("all tasks" if tasks else name, [row["scores"].get(name) for row in arms])]
+        rows += [
+            (task, [scores.get(row["arm"]) for row in arms])
+            for task, scores in list(tasks.items())[:MOST_ROWS]
+        ]
+        charts.append(bars(f"score-{place}", f"{name}: score by arm", rows, series, _fixed))
+    return charts
+
+
+def _task_charts(tasks: list[Json]) -> list[Chart]:
+    if not tasks:
+        return []
+    shown = sorted(tasks, key=lambda row: -row["size"])[:MOST_ROWS]
+    size, chosen = (sum(row[key] for row in tasks) or 1 for key in ("size", "selected"))
+    weighted = any(row["weight"] is not None for row in tasks)
+    what = "task weight" if weighted else "share of the choice"
+    shares = [
+        (row["task"], [_times(100, row["weight"]) if weighted else 100 * row["selected"] / chosen,
+                       100 * row["size"] / size])
+        for row in shown
+    ]  # fmt: skip
+    counts = [(row["task"], [row["reference"], row["budget"]]) for row in shown]
+    pair = [(what, "s0"), ("share of the pool", "s3")]
+    return [
+        bars("weights", f"{what.capitalize()} beside share of the pool, %", shares, pair, _fixed),
+        bars("budgets", "Images of each task", counts, [("reference", "s3"), ("added", "s0")]),
+    ]
+
+
+def _loss_charts(losses: list[Json]) -> list[Chart]:
+    if not losses:
+        return []
+    shown = sorted(losses, key=lambda row: -row["samples"])[:MOST_ROWS]
+    rows = [(str(row["task"]), [row["with_question"], row["without_question"]]) for row in shown]
+    pair = [("with the question", "s0"), ("without it", "s1")]
+    return [bars("losses", "Mean loss of the answer, nats a token", rows, pair, "{:.3f}".format)]
+
+
+def _histogram(report: Json) -> list[Chart]:
+    found = report["score_histogram"]
+    if found is None:
+        return []
+    central = report["selector"] in (None, "PreSel")
+    what = "Neighbor Centrality" if central else f"score of {report['selector']}"
+    series = [("left out", "s3", found["left_out"]), ("chosen", "s0", found["chosen"])]
+    title = f"{what[0].upper()}{what[1:]} of what was chosen and what was left out"
+    return [
+        histogram("scores", title, found["edges"], series, f"{what}; height: share of each group")
+    ]
+
+
+def _curves(curves: list[Json], selector: str | None) -> list[Chart]:
+    if not curves:
+        return []
+    series = [
+        (arm_label(curve["stage"], selector), STYLES[curve["stage"]], curve["steps"], curve["loss"])
+        for curve in curves
+    ]
+    return [lines("curves", "Training loss, nats a token", series, "step")]
+
+
+def _differences(report: Json) -> list[Chart]:
+    """A chart for each unit of the benchmarks: percentages apart from points up to 2000."""
+    several, name = len(report["benchmarks"]) > 1, arm_label("final", report["selector"])
+    charts = []
+    for scale in dict.fromkeys(row["scale"] for row in report["paired"]):
+        rows = [
+            (
+                f"{row['benchmark']} minus {row['against']}" if several
+                else f"minus {row['against']}",
+                row["difference"], row["low"], row["high"],
+            )
+            for row in report["paired"] if row["scale"] == scale
+        ]  # fmt: skip
+        unit = "points" if scale == 100 else f"points of {scale:,.0f}"
+        title = f"{name} minus other arms, {unit}"
+        charts.append(intervals(f"paired-{scale:g}", title, rows[:MOST_ROWS]))
+    return charts
+
+
+def _timeline(stages: list[Json]) -> list[Chart]:
+    rows = [
+        (row["stage"], row["seconds"], _spent(row["seconds"], row.get("peak_memory_mb")))
+        for row in stages
+        if row.get("seconds") is not None
+    ]
+    return [spans("stages", "Stages one after another: time, peak memory", rows)] if rows else []
+
+
+def _spent(took: float, memory: float | None) -> str:
+    return seconds(took) + ("" if memory is None else f", {memory / 1024:.1f} GB")
+
+
+def _times(factor: float, value: float | None) -> float | None:
+    return None if value is None else factor * value
+
+
+def _fixed(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}"

@@ -1,0 +1,109 @@
+"""The images that a page shows: which ones, and small pictures of them inside the page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from presel_lightning.data.images import FORMATS, OutsideRoot, Resolver, check_image
+from presel_lightning.errors import UserError
+from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, Samples, image_names
+
+Json = dict[str, Any]
+
+SIDE = 80
+"""Pixels of a small picture's longer side."""
+QUALITY = 60
+PER_TASK = 24
+"""Chosen images of a task on a page, and as many of those left out."""
+IN_ALL = 1200
+
+
+def read_gallery(out: Path, samples: Samples) -> Json:
+    """Pick what is shown of every task: the best of what was chosen, the ends of what was not.
+
+    Returns:
+        `items` with uid, task, kind, score and image; `per_task`, how many of a kind a task may
+        show; and `chosen` and `left_out`, how many there are in all.
+    """
+    each = min(PER_TASK, max(1, IN_ALL // (2 * max(len(samples.tasks), 1))))
+    items: list[Json] = []
+    for task, name in enumerate(samples.tasks):
+        chosen = by_score(samples, samples.rows(task, CHOSEN))[:each]
+        rows = by_score(samples, samples.rows(task, LEFT_OUT))
+        ends = rows if len(rows) <= each else np.r_[rows[: each - each // 2], rows[-(each // 2) :]]
+        for kind, found in ((CHOSEN, chosen), (LEFT_OUT, ends[:each])):
+            pairs = zip(samples.names(found), samples.scores(found), strict=True)
+            items += [{"uid": u, "task": name, "kind": kind, "score": s} for u, s in pairs]
+    images = image_names(out, (item["uid"] for item in items))
+    return {
+        "items": [{**item, "image": images.get(item["uid"])} for item in items],
+        "per_task": each,
+        "chosen": int((samples.kind == CHOSEN).sum()),
+        "left_out": int((samples.kind == LEFT_OUT).sum()),
+    }
+
+
+def by_score(samples: Samples, rows: np.ndarray) -> np.ndarray:
+    """Rows with the highest score first; those without one last, and ties by uid."""
+    score = np.nan_to_num(samples.score[rows], nan=-np.inf)
+    return rows[np.lexsort((samples.uid[rows], -score))]
+
+
+def find_root(run: Path) -> Path | None:
+    """Folder of a run's images, as its config.yaml says; None where that is not there now."""
+    from presel_lightning.data.run_images import image_root
+
+    try:
+        return image_root(run, None)
+    except (UserError, OSError, KeyError):
+        return None
+
+
+def thumbnails(root: Path | None, images: Iterable[str | None]) -> dict[str, str]:
+    """Small pictures as data URLs, by path; what cannot be opened now is not among them.
+
+    Args:
+        root: folder that no path may leave; None gives no picture.
+        images: paths relative to it.
+    """
+    if root is None:
+        return {}
+    resolver = Resolver(root)
+    found = {}
+    for image in dict.fromkeys(name for name in images if name is not None):
+        picture = small(resolver, image)
+        if picture is not None:
+            found[image] = data_url(picture)
+    return found
+
+
+def small(resolver: Resolver, image: str) -> Image.Image | None:
+    """An image of at most SIDE pixels either way, or None."""
+    try:
+        path = resolver(image)
+    except OutsideRoot:
+        return None
+    if check_image(path, verify="header") is not None:
+        return None
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            opened.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
+            picture = opened.convert("RGB")
+        picture.thumbnail((SIDE, SIDE))  # no side becomes 0, however long the other
+    except Exception:  # noqa: BLE001 - decoders raise whatever they like; the report goes on
+        return None
+    return picture
+
+
+def data_url(picture: Image.Image) -> str:
+    """A picture as text that a page can hold."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "WEBP", quality=QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

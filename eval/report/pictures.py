@@ -1,0 +1,50 @@
+"""Pictures of the report for loggers that take no page: contact sheets and maps as bitmaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from presel_lightning.data.images import Resolver
+from presel_lightning.eval.report.cluster_map import SIDE as MAP_SIDE
+from presel_lightning.eval.report.gallery import SIDE, small
+from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, REFERENCE
+
+Json = dict[str, Any]
+
+IN_ROW = 12
+EDGE = 20
+COLOURS = {LEFT_OUT: "#aab3c0", CHOSEN: "#2f6fde", REFERENCE: "#d9822b"}
+
+
+def contact_sheets(report: Json, root: Path) -> Iterator[tuple[str, Image.Image]]:
+    """For every task a picture: chosen images in the first row, left-out ones in the second."""
+    resolver = Resolver(root)
+    items = report["gallery"]["items"] if report["gallery"] else []
+    for task in dict.fromkeys(item["task"] for item in items):
+        sheet = Image.new("RGB", (IN_ROW * SIDE, 2 * SIDE), "white")
+        for row, kind in enumerate((CHOSEN, LEFT_OUT)):
+            shown = [i["image"] for i in items if i["task"] == task and i["kind"] == kind]
+            for place, image in enumerate(shown[:IN_ROW]):
+                picture = small(resolver, image) if image else None
+                if picture is not None:
+                    sheet.paste(picture, (place * SIDE, row * SIDE))
+        yield task, sheet
+
+
+def map_pictures(report: Json) -> Iterator[tuple[str, Image.Image]]:
+    """For every task its map: left out grey, chosen blue, reference orange."""
+    for found in report["maps"]:
+        points = found["points"]
+        side = MAP_SIDE // 2 + 2 * EDGE
+        picture = Image.new("RGB", (side, side), "white")
+        pen = ImageDraw.Draw(picture)
+        rows = zip(points["kind"], points["x"], points["y"], strict=True)
+        for kind, x, y in sorted(rows):
+            reach = 2 if kind == LEFT_OUT else 4
+            px, py = x // 2 + EDGE, side - y // 2 - EDGE
+            pen.ellipse((px - reach, py - reach, px + reach, py + reach), fill=COLOURS[kind])
+        yield found["task"], picture

@@ -1,0 +1,177 @@
+"""The report of a run: one self-contained page, the same figures as JSON, and a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from presel_lightning.console import console as screen
+from presel_lightning.console import seconds
+from presel_lightning.eval.report.charts import number
+from presel_lightning.eval.report.drawings import MOST_ROWS, draw
+from presel_lightning.eval.report.gallery import find_root, thumbnails
+from presel_lightning.eval.report.page import embedded, page
+from presel_lightning.eval.report.run_folder import read_run
+from presel_lightning.eval.report.verdict import arm_label, headline, verdict
+from presel_lightning.run.files import read_json, write_json, write_text
+
+Json = dict[str, Any]
+
+SHOWN_APART = frozenset(
+    "stage status fingerprint seconds peak_memory_mb artifact device devices warnings gpu_hours gpu_cost".split()  # noqa: SIM905
+)
+
+
+def write_report(out: Path, image_root: Path | None = None) -> Path:
+    """Write `report/report.json` and `report/index.html` from the files of a run folder.
+
+    Args:
+        out: the run folder.
+        image_root: folder of the pool's images; looked for as config.yaml says where not given.
+
+    Returns:
+        The page. A part whose files are missing is left out of it.
+    """
+    report = build_report(out)
+    write_json(out / "report" / "report.json", report)
+    shown = report["gallery"]["items"] if report["gallery"] else []
+    root = image_root or (find_root(out) if shown else None)
+    place = out / "report" / "index.html"
+    write_text(place, render(report, thumbnails(root, (item["image"] for item in shown))))
+    return place
+
+
+def build_report(out: Path) -> Json:
+    """Everything that the page shows, as JSON values."""
+    report = read_run(out)
+    return {"headline": headline(report), "verdict": verdict(report), **report}
+
+
+def render(report: Json, pictures: Mapping[str, str] | None = None) -> str:
+    """The page as HTML; every text of the run is escaped.
+
+    Args:
+        report: the figures.
+        pictures: data URLs of the small pictures, by image path.
+    """
+    labels = {row["arm"]: arm_label(row["arm"], report["selector"]) for row in report["arms"]}
+    return page(
+        "report.html.j2",
+        {"number": _number, "seconds": _seconds, "percent": _percent, "facts": _facts},
+        report=report,
+        cards=cards(report),
+        charts=draw(report),
+        labels=labels,
+        most_rows=MOST_ROWS,
+        missing=missing(report["gallery"], pictures or {}),
+        explore=embedded(explore(report, pictures or {})),
+    )
+
+
+def explore(report: Json, pictures: Mapping[str, str]) -> Json:
+    """What the page's script draws the map and the gallery from; each picture is there once."""
+    items = report["gallery"]["items"] if report["gallery"] else []
+    used = [name for name in dict.fromkeys(i["image"] for i in items) if name in pictures]
+    place = {name: number for number, name in enumerate(used)}
+    return {
+        "maps": [{"task": found["task"], **found["points"]} for found in report["maps"]],
+        "items": [{**item, "picture": place.get(item["image"])} for item in items],
+        "pictures": [pictures[name] for name in used],
+    }
+
+
+def missing(gallery: Json | None, pictures: Mapping[str, str]) -> int:
+    """How many images of the gallery cannot be shown."""
+    return sum(item["image"] not in pictures for item in gallery["items"]) if gallery else 0
+
+
+def print_summary(out: Path, console: Console | None = None) -> None:
+    """Print the headline, the table of arms and the verdict of a run that has its report."""
+    path = out / "report" / "report.json"
+    report = read_json(path) if path.is_file() else build_report(out)
+    for line in summary_lines(report):
+        (console or screen).print(line)
+    (console or screen).print(f"report: {out / 'report' / 'index.html'}", markup=False)
+
+
+def summary_lines(report: Json) -> list[RenderableType]:
+    """The report in a few lines for a terminal."""
+    lines: list[RenderableType] = [Text(report["headline"])]
+    if any(row["scores"] for row in report["arms"]):
+        lines.append(_arms_table(report))
+    first, *rest = report["verdict"]
+    return [*lines, Text(first, style="bold"), *(Text(line) for line in rest)]
+
+
+def _arms_table(report: Json) -> Table:
+    table = Table("arm", show_edge=False, pad_edge=False, header_style="dim")
+    known = any(row["relative"] is not None for row in (*report["arms"], *report["published"]))
+    relative = ["relative %"] if known else []
+    for name in ("samples", *report["benchmarks"], *relative, "fit"):
+        table.add_column(Text(name), justify="right")
+    for row in report["arms"]:
+        label = Text(arm_label(row["arm"], report["selector"]))
+        if row["left_out"]:
+            table.add_row(label, Text("left out", style="dim"))
+            continue
+        scores = [_fixed(row["scores"].get(name)) for name in report["benchmarks"]]
+        cells = [
+            _number(row["samples"]),
+            *scores,
+            *[_fixed(row["relative"]) for _ in relative],
+            _seconds(row["seconds"]),
+        ]
+        table.add_row(label, *cells)
+    for row in report["published"]:
+        scores = [_fixed(row["scores"].get(name)) for name in report["benchmarks"]]
+        table.add_row(Text(f"{row['method']} (paper)"), "", *scores, _fixed(row["relative"]), "")
+    return table
+
+
+def cards(report: Json) -> list[tuple[str, str]]:
+    """Label and figure of the few numbers that open the page; only those that exist."""
+    arms, counts = {row["arm"]: row for row in report["arms"]}, report["counts"]
+    final = arms.get("final", {"scores": {}, "relative": None, "seconds": None})
+    found = [("images in the pool", _number(counts["pool"]))]
+    if counts["selected"] is not None:
+        total = counts["selected"] + (counts["reference"] or 0)
+        found.append(("images chosen", f"{total:,}"))
+    scores = {name: final["scores"].get(name) for name in report["benchmarks"]}
+    if len(scores) == 1:
+        found += [(f"{name}, final model", _fixed(score)) for name, score in scores.items()]
+    if final["relative"] is not None:
+        found.append(("of full-data tuning", f"{final['relative']:.1f} %"))
+    spent = report["cost"]["choosing_seconds"]
+    found.append(("time to choose", "" if spent is None else seconds(spent)))
+    found.append(("time of the final fit", _seconds(final["seconds"])))
+    return [(label, figure) for label, figure in found if figure]
+
+
+def _facts(stage: Json) -> str:
+    """What else a stage tells of itself, in words."""
+    told = {name: value for name, value in stage.items() if name not in SHOWN_APART}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {number(v) if isinstance(v, int | float) else v}"
+        for name, v in told.items()
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else number(value)
+
+
+def _fixed(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}"
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else seconds(value)

@@ -1,0 +1,241 @@
+"""The figures of a run, read from the files of its folder; what is not there stays out."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from presel_lightning.errors import UserError
+from presel_lightning.eval.intervals.published import full_scores, published_rows
+from presel_lightning.eval.intervals.relative import ARMS
+from presel_lightning.eval.intervals.relative_intervals import beside_full
+from presel_lightning.eval.intervals.resampling import paired_intervals, score_intervals
+from presel_lightning.eval.report.cluster_map import read_maps
+from presel_lightning.eval.report.costs import cost, gpu_hours, price, stage_cost
+from presel_lightning.eval.report.curves import read_curves
+from presel_lightning.eval.report.gallery import read_gallery
+from presel_lightning.eval.report.samples import read_samples
+from presel_lightning.run.files import read_json
+from presel_lightning.signals import PairedLoss
+from presel_lightning.signals.base import made_by
+
+BEFORE = ("pool", "split")
+"""Stages that come before those of the signals, in their order."""
+AFTER = ("selection", "instructions", "final", "random", "full", "benchmarks", "report")
+"""Stages that come after them."""
+FIRST = 20
+"""Problems shown one by one; the rest are counted."""
+BINS = 24
+
+Json = dict[str, Any]
+
+
+def read_run(out: Path) -> Json:
+    """Gather the figures of a run folder as JSON values.
+
+    Only `run.json` has to be there. A part whose file is missing is an empty list or dict, and a
+    figure that nobody has measured is None; nothing is made up.
+    """
+    run = _json(out / "run.json")
+    table = _json(out / "benchmark.json")
+    details = {arm: _json(out / "work" / "scores" / f"{arm}.json") for arm in table}
+    stages = run.get("stages", {})
+    tasks = read_tasks(out / "selection" / "tasks.csv")
+    benchmarks = list(dict.fromkeys(n for row in table.values() for n in row if n != "relative"))
+    seed, spent, samples = run.get("seed") or 0, cost(run), read_samples(out)
+    intervals = score_intervals(details, seed)
+    rows, ahead = beside_full(
+        arms(table, stages, run.get("arms_left_out", {})),
+        details,
+        read_full_scores(run.get("full_scores")),
+        seed,
+    )
+    return {
+        "state": run.get("state"),
+        "seed": run.get("seed"),
+        "selector": run.get("selector"),
+        "versions": run.get("versions", {}),
+        "counts": counts(run, tasks),
+        "benchmarks": benchmarks,
+        "arms": [
+            {**row, "intervals": intervals.get(row["arm"], {}), "cost": price(row, spent)}
+            for row in rows
+        ],
+        "paired": paired_intervals(details, seed),
+        "relative_to_random": ahead,
+        "without_interval": [
+            name
+            for name in benchmarks
+            if any(
+                row["scores"].get(name) is not None and name not in intervals.get(row["arm"], {})
+                for row in rows
+            )
+        ],
+        "published": published_rows(run.get("full_scores"), benchmarks),
+        "warnings": stages.get("selection", {}).get("warnings", []),
+        "cost": spent,
+        "test_items": test_items(details),
+        "task_scores": task_scores(details),
+        "tasks": tasks,
+        "losses": read_losses(PairedLoss(out / "signals").path),
+        "score_histogram": read_scores(out / "selection" / "selection.parquet"),
+        "maps": read_maps(out, samples, seed) if samples else [],
+        "gallery": read_gallery(out, samples) if samples else None,
+        "curves": read_curves(out / "logs"),
+        "stages": timeline(stages, spent),
+        "problems": read_problems(out / "problems.csv"),
+        "config": _text(out / "config.yaml"),
+    }
+
+
+def counts(run: Json, tasks: list[Json]) -> dict[str, int | None]:
+    """How many samples are where; `run.json` says so, else its stages and the table of tasks do."""
+    stages = run.get("stages", {})
+    known: dict[str, int | None] = {
+        "pool": stages.get("pool", {}).get("samples"),
+        "text_only": stages.get("pool", {}).get("text_only"),
+        "text_only_trained_on": None,
+        "problems": stages.get("pool", {}).get("problems"),
+        "tasks": len(tasks) or None,
+        "reference": stages.get("split", {}).get("samples"),
+        "selected": stages.get("selection", {}).get("samples"),
+        "trained_on": stages.get("final", {}).get("samples"),
+    }
+    return {**known, **run.get("counts", {})}
+
+
+def arms(table: Json, stages: Json, left_out: dict[str, str]) -> list[Json]:
+    """One row an arm: what it was trained on, its scores, and what its fit cost."""
+    known = [arm for arm in ARMS if arm in {*table, *stages, *left_out}]
+    return [
+        {
+            "arm": arm,
+            "samples": 0 if arm == "untrained" else stages.get(arm, {}).get("samples"),
+            "instructions": 0 if arm == "untrained" else stages.get(arm, {}).get("instructions"),
+            "scores": {n: s for n, s in table.get(arm, {}).items() if n != "relative"},
+            "relative": table.get(arm, {}).get("relative"),
+            "seconds": stages.get(arm, {}).get("fit_seconds", stages.get(arm, {}).get("seconds")),
+            "gpu_hours": gpu_hours(stages.get(arm, {})),
+            "left_out": left_out.get(arm),
+        }
+        for arm in known
+    ]
+
+
+def test_items(details: dict[str, Json]) -> dict[str, int]:
+    """Number of test answers behind each benchmark's score."""
+    return {
+        name: part["n"]
+        for scores in details.values()
+        for name, part in scores.get("benchmarks", {}).items()
+        if part.get("n")
+    }
+
+
+def task_scores(details: dict[str, Json]) -> dict[str, dict[str, dict[str, float]]]:
+    """{benchmark: {task: {arm: score}}}."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for arm, scores in details.items():
+        for name, part in scores.get("benchmarks", {}).items():
+            for task, score in part.get("tasks", {}).items():
+                found.setdefault(name, {}).setdefault(task, {})[arm] = score
+    return found
+
+
+def timeline(stages: Json, spent: Json) -> list[Json]:
+    """The stages in the order of the recipe, each with its name, GPU-hours and their cost."""
+    of_signals = [*made_by(on_reference=True), *made_by(on_reference=False)]
+    order = dict.fromkeys([*BEFORE, *of_signals, *AFTER, *stages])
+    known = [name for name in order if name in stages]
+    return [{"stage": name, **stages[name], **stage_cost(stages[name], spent)} for name in known]
+
+
+def read_full_scores(source: str | None) -> dict[str, float] | None:
+    """Scores of full-data tuning from elsewhere; none where their file is gone, null without."""
+    if not source:
+        return None
+    try:
+        return full_scores(source)
+    except UserError:
+        return {}
+
+
+def read_tasks(path: Path) -> list[Json]:
+    """Rows of `tasks.csv` with numbers as numbers; an empty cell is None."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    return [{k: v if k == "task" else _number(v) for k, v in row.items()} for row in rows]
+
+
+def read_losses(path: Path) -> list[Json]:
+    """Mean paired losses a task, over the samples where both are finite."""
+    if not path.is_file():
+        return []
+    pair = ["loss_with_question", "loss_without_question"]
+    table = pq.read_table(path, columns=["task", *pair])
+    finite = pc.and_(pc.is_finite(table[pair[0]]), pc.is_finite(table[pair[1]]))
+    table = table.filter(finite)
+    figures = [([], "count_all"), *((name, "mean") for name in pair)]
+    means = table.group_by("task").aggregate(figures).sort_by("task")
+    names = ["task", "samples", "with_question", "without_question"]
+    rows: list[Json] = means.rename_columns(names).to_pylist()
+    return rows
+
+
+def read_scores(path: Path) -> Json | None:
+    """Histogram of the selector's score, of what it chose and of what it left out."""
+    if not path.is_file():
+        return None
+    table = pq.read_table(path, columns=["score", "selected"])
+    score = table["score"].to_numpy(zero_copy_only=False).astype(np.float64)
+    chosen = table["selected"].to_numpy(zero_copy_only=False).astype(bool)
+    scored = np.isfinite(score)
+    if not scored.any():
+        return None
+    edges = np.histogram_bin_edges(score[scored], BINS)
+    return {
+        "edges": edges.tolist(),
+        "chosen": np.histogram(score[scored & chosen], edges)[0].tolist(),
+        "left_out": np.histogram(score[scored & ~chosen], edges)[0].tolist(),
+    }
+
+
+def read_problems(path: Path) -> Json:
+    """How many records were left out, by kind, and the first of them."""
+    if not path.is_file():
+        return {"total": None, "kinds": {}, "first": []}
+    kinds: Counter[str] = Counter()
+    first: list[dict[str, str]] = []
+    with path.open(encoding="utf-8", newline="") as handle:
+        for row in csv.DictReader(handle):
+            kinds[row["problem"]] += 1
+            if len(first) < FIRST:
+                first.append(row)
+    return {"total": kinds.total(), "kinds": dict(kinds.most_common()), "first": first}
+
+
+def _number(text: str) -> float | int | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    if not np.isfinite(value):
+        return None
+    return int(text) if text.lstrip("+-").isdigit() else value
+
+
+def _json(path: Path) -> Json:
+    content: Json = read_json(path) if path.is_file() else {}
+    return content
+
+
+def _text(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None

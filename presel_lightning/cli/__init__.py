@@ -1,0 +1,1 @@
+"""The command line; it begins in `main`, and commands that need no model import no torch."""

@@ -1,0 +1,96 @@
+"""The two doors: commands that train (LightningCLI) and light ones (plain functions)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from presel_lightning import __version__
+from presel_lightning.cli.configs import configs_folder, find_configs
+from presel_lightning.cli.light import LIGHT, run_light
+from presel_lightning.cli.mistakes import suggest
+from presel_lightning.console import quiet
+from presel_lightning.errors import PreselError, UserError
+
+HELP = f"""presel_lightning {__version__}: choose which images deserve an instruction, then prove it by training
+
+usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
+
+  fit       select, train on the selection, train the baselines, score all of them, report
+  select    the same up to the selection
+  compare   selectors x budgets x seeds on equal terms, beside full data and the untrained model
+  check     config, data and environment examined without training
+  evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
+  export    the selection or the final model in another tool's format (--run DIR --to csv --path P)
+  report    the report of an existing run folder, again (--run DIR), or what two selections
+            share and where they part (--diff RUN_A RUN_B)
+
+FILE is a path or the name of a shipped config ({{configs}}).
+`SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.
+"""
+
+TRAINING = ("fit", "select", "compare", "evaluate", "check")
+SERVING = ("prepare",)
+"""Commands that `compare` gives to its own processes."""
+
+
+def report_loading() -> None:
+    """Print on a terminal that libraries are being loaded, which takes some seconds."""
+    ranks = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
+    first = all(os.environ.get(name, "0") == "0" for name in ranks)
+    if first and sys.stderr.isatty() and "torch" not in sys.modules:
+        print("presel_lightning: loading torch and transformers", file=sys.stderr, flush=True)
+
+
+def run_training(command: str, argv: Sequence[str]) -> None:
+    """Run a command of the recipe; torch is imported once its config files have been found."""
+    if not argv:
+        raise UserError(f"{command} needs --config FILE, such as --config quickstart.yaml")
+    arguments, name = find_configs(argv)
+    report_loading()
+    quiet()
+    from presel_lightning.cli.training import run
+
+    run(command, arguments, name, main)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0 done, 2 the user's mistake, 3 waiting, 130 stopped by Ctrl-C, 1 any other."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words or bool(os.environ.get("PRESEL_LIGHTNING_DEBUG"))
+    words = [word for word in words if word != "--debug"]
+    command = words.pop(0) if words else "--help"
+    if command in ("-h", "--help", "help"):
+        print(
+            HELP.format(configs=", ".join(sorted(p.name for p in configs_folder().glob("*.yaml"))))
+        )
+        return 0
+    if command == "--version":
+        print(__version__)
+        return 0
+    try:
+        if command in LIGHT:
+            run_light(command, words)
+        elif command in (*TRAINING, *SERVING):
+            run_training(command, words)
+        else:
+            known = [*TRAINING, *LIGHT]
+            cure = suggest(command, known)
+            raise UserError(f"unknown command {command!r}; choose of {', '.join(known)}{cure}")
+    except (KeyboardInterrupt, SystemExit) as stop:
+        # Lightning turns Ctrl-C in a fit into an exit of its own
+        interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(
+            stop.__context__, KeyboardInterrupt
+        )
+        if debug or not interrupted:
+            raise
+        print("presel_lightning: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except PreselError as error:
+        if debug:
+            raise
+        if not error.reported:
+            print(f"presel_lightning: {' '.join(str(error).split())}", file=sys.stderr)
+        return error.exit_code
+    return 0

@@ -1,0 +1,119 @@
+"""Every key of a configuration, one parser for all training commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from docstring_parser import parse_from_object
+from jsonargparse import ArgumentError
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+import presel_lightning.eval.benchmarks.offline  # noqa: F401 - a config may name its classes
+from presel_lightning.annotators import Annotator
+from presel_lightning.check import Throughput
+from presel_lightning.cli.parts import error_message
+from presel_lightning.compare.cells import GridKeys
+from presel_lightning.errors import UserError
+from presel_lightning.eval.benchmarks.base import BenchmarkTask
+from presel_lightning.recipe.plan import RunKeys
+from presel_lightning.selectors import Selector
+
+
+@dataclass
+class Stage:
+    """What one stage does differently."""
+
+    trainer: dict[str, Any] = field(default_factory=dict)
+    """Trainer options."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """Options of the stage's module: `model.…`, for `features` those of `Embed`."""
+
+
+@dataclass
+class Stages:
+    """Overrides by stage."""
+
+    reference: Stage = field(default_factory=Stage)
+    """The fit on the reference split."""
+    losses: Stage = field(default_factory=Stage)
+    """The IRS loop."""
+    features: Stage = field(default_factory=Stage)
+    """The embedding of the images."""
+    final: Stage = field(default_factory=Stage)
+    """The fit on the selection, and on the baselines' samples."""
+
+
+@dataclass(kw_only=True)
+class CommandKeys:
+    """Keys of the command itself."""
+
+    out: str | None = None
+    """run folder"""
+    threads: int | None = None
+    """CPU threads of torch, each process"""
+    checkpoint: str | None = None
+    """`evaluate` only: what to score"""
+    throughput: Throughput | None = None
+    """`check` only: samples a second that GPU-hours are estimated from"""
+    check_records: int = 2000
+    """`check` only: records to tokenise"""
+    check_images: int | None = None
+    """`check` only: images whose headers are read; all by default"""
+    probe: Literal["auto"] | bool = "auto"
+    """`check` only: train some steps and measure them; auto: where there is a GPU"""
+    signals: list[str] = field(default_factory=list)
+    """`prepare` only: signals to make"""
+
+
+def add_keys(parser: LightningArgumentParser, keys: type) -> None:
+    """Add the fields of a dataclass as keys with their types, defaults and attribute docstrings.
+
+    A list takes several words after one option, `--seeds 0 1 2`, and YAML.
+    """
+    hints, default = get_type_hints(keys), keys()
+    for described in parse_from_object(keys).params:
+        name, hint = described.arg_name, hints[described.arg_name]
+        several: dict[str, Any] = {"nargs": "*"} if get_origin(hint) is list else {}
+        parser.add_argument(
+            f"--{name}",
+            type=get_args(hint)[0] if several else hint,
+            default=getattr(default, name),
+            help=" ".join((described.description or "").split()),
+            **several,
+        )
+
+
+class RecipeCLI(LightningCLI):
+    """One parser for every training command, so that a config is valid for all of them."""
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse the command line.
+
+        Raises:
+            UserError: it cannot be; in one line, with what was probably meant.
+        """
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            raise UserError(
+                error_message(error, parser, args if isinstance(args, list) else [])
+            ) from error
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what belongs to the recipe rather than to model, data or trainer."""
+        parser.set_defaults({"trainer.max_epochs": 1, "trainer.enable_model_summary": False})
+        parser.add_subclass_arguments(Selector, "selector", required=False)
+        parser.set_defaults({"selector": "presel_lightning.selectors.PreSel"})
+        parser.add_subclass_arguments(
+            Annotator, "annotator", required=False, help="writes the instructions that are missing"
+        )
+        parser.add_argument(
+            "--benchmarks", type=list[BenchmarkTask], default=[], help="what every arm is scored on"
+        )
+        parser.add_argument("--stages", type=Stages, default=Stages(), help="overrides by stage")
+        for keys in (RunKeys, GridKeys, CommandKeys):
+            add_keys(parser, keys)
+
+    def instantiate_classes(self) -> None:
+        """Nothing here: each stage gets objects of its own, see `ConfigStageFactory`."""

@@ -1,0 +1,214 @@
+"""What a stage needs, built afresh from the parsed configuration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from pydoc import locate
+from typing import Any
+
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from lightning import Callback, Trainer
+from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import (
+    BasePredictionWriter,
+    Checkpoint,
+    DeviceStatsMonitor,
+    LearningRateMonitor,
+    ModelSummary,
+    ProgressBar,
+    RichProgressBar,
+    ThroughputMonitor,
+)
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+from presel_lightning.annotators import Annotator
+from presel_lightning.callbacks import Benchmark
+from presel_lightning.cli.mistakes import explain, origin
+from presel_lightning.console import show_bars
+from presel_lightning.errors import UserError
+from presel_lightning.eval.benchmarks.base import BenchmarkTask
+from presel_lightning.selectors import Selector
+from presel_lightning.tasks import Embed, FineTune
+from presel_lightning.tasks.strategies import examine_strategy, is_cutting, our_strategy
+
+DEFINING = (
+    "max_epochs",
+    "min_epochs",
+    "max_steps",
+    "min_steps",
+    "max_time",
+    "precision",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "limit_train_batches",
+    "overfit_batches",
+    "fast_dev_run",
+)
+"""Trainer options that change what a fit results in; device count, loggers and the like do not."""
+
+WATCHING = (
+    Benchmark,
+    Checkpoint,
+    ProgressBar,
+    ModelSummary,
+    LearningRateMonitor,
+    DeviceStatsMonitor,
+    ThroughputMonitor,
+    BasePredictionWriter,
+    ClusterEnvironment,
+    CheckpointIO,
+)
+"""Callbacks and plugins that leave a fit as it is; any other is taken to change it."""
+
+KINDS: dict[str, type] = {
+    "selector": Selector,
+    "annotator": Annotator,
+    "benchmarks": BenchmarkTask,
+    "trainer.callbacks": Callback,
+    "trainer.logger": Logger,
+}
+"""What the keys that take a class take."""
+
+
+class ConfigStageFactory:
+    """The recipe's `StageFactory`, from the parsed configuration.
+
+    Args:
+        parser: of the command line; it checks overrides like any other option.
+        config: what was parsed.
+    """
+
+    def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
+        self.parser, self.config = parser, config
+        self.merged = {stage: self._merge(stage) for stage in vars(config.stages)}
+        self.embed()  # a mistake there is told now, not when the features are due
+
+    def _merge(self, stage: str) -> Namespace:
+        """The configuration with one stage's overrides in it, checked."""
+        overrides = self.config.stages[stage]
+        changed: dict[str, Any] = {"trainer": dict(overrides.trainer or {})}
+        if stage != "features":
+            changed["model"] = dict(overrides.model or {})
+        try:
+            merged: Namespace = self.parser.parse_object(changed, namespace=self.config.clone())
+        except ArgumentError as error:
+            raise UserError(f"stages.{stage}: {error_message(error, self.parser)}") from error
+        return merged
+
+    def examine_strategies(self) -> None:
+        """See that all stages run on the same processes, and that every fit suits its strategy."""
+        for stage, merged in self.merged.items():
+            for key in ("devices", "num_nodes"):
+                if merged.trainer[key] != self.config.trainer[key]:
+                    raise UserError(
+                        f"stages.{stage}.trainer.{key} is {merged.trainer[key]}, trainer.{key} is "
+                        f"{self.config.trainer[key]}; all stages run on the same processes: set "
+                        f"trainer.{key} alone"
+                    )
+        for stage in ("reference", "final"):
+            examine_strategy(stage, self.merged[stage].trainer, self.merged[stage].model)
+
+    def build(self, stage: str, key: str, **overrides: Any) -> Any:  # noqa: ANN401
+        """Instantiate one part of a stage's configuration."""
+        config = self.merged[stage].clone()
+        for name, value in overrides.items():
+            config[f"{key}.{name}"] = value
+        only = Namespace({key: config[key]})
+        return self.parser.instantiate(only)[key]
+
+    def model(self, stage: str, **overrides: str | None) -> FineTune:
+        """The module of a stage, before any weight is loaded."""
+        model: FineTune = self.build(stage, "model", **overrides)
+        return model
+
+    def selector(self, spec: dict[str, Any]) -> Selector:
+        """A selector of its class path and arguments.
+
+        Raises:
+            UserError: there is no such class, or it takes no such argument.
+        """
+        try:
+            config = self.parser.parse_object({"selector": spec}, namespace=self.config.clone())
+            selector: Selector = self.parser.instantiate(
+                Namespace(selector=config.selector)
+            ).selector
+        except ArgumentError as error:
+            raise UserError(f"selectors: {error_message(error, self.parser)}") from error
+        return selector
+
+    def embed(self) -> Embed:
+        """The module of the feature stage."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(Embed, "model")
+        try:
+            config = parser.parse_object({"model": dict(self.config.stages.features.model or {})})
+        except ArgumentError as error:
+            raise UserError(f"stages.features: {error_message(error, parser)}") from error
+        embed: Embed = parser.instantiate(config).model
+        return embed
+
+    def loggers(self) -> list[Logger]:
+        """The loggers that `trainer.logger` names; none where it is left to us or switched off."""
+        only = Namespace(trainer=Namespace(logger=self.merged["final"].trainer.logger))
+        found = self.parser.instantiate(only).trainer.logger
+        found = found if isinstance(found, list) else [found]
+        return [logger for logger in found if isinstance(logger, Logger)]
+
+    def trainer_settings(self, stage: str) -> dict[str, Any]:
+        """Those options of a stage's Trainer that define what a fit results in."""
+        trainer = self.merged[stage].trainer
+        settings: dict[str, Any] = {name: str(trainer[name]) for name in DEFINING}
+        for name in ("callbacks", "plugins"):
+            given = trainer[name] if isinstance(trainer[name], list) else [trainer[name]]
+            if changing := [str(part) for part in given if part and not is_watching(part)]:
+                settings[name] = [re.sub(r" at 0x\w+", "", part) for part in changing]
+        return settings
+
+    def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
+        """The Trainer of a stage; logs go to `folder` unless the configuration has a logger."""
+        options = dict(vars(self.build(stage, "trainer")))
+        configured = options.pop("callbacks") or []
+        configured = list(configured) if isinstance(configured, list) else [configured]
+        if not callbacks:  # a pass has nothing to save
+            configured = [c for c in configured if not isinstance(c, Checkpoint)]
+        bars = show_bars() and options["enable_progress_bar"] is not False
+        if bars:
+            configured.append(RichProgressBar(leave=False))
+        options["enable_progress_bar"] = bars
+        if options["logger"] in (None, True):
+            options["logger"] = CSVLogger(folder.parent, name=folder.name, version="")
+        options["default_root_dir"] = options["default_root_dir"] or folder
+        options["log_every_n_steps"] = options["log_every_n_steps"] or 1
+        if stage in ("losses", "features") and is_cutting(options["strategy"]):
+            options["strategy"] = "auto"  # a pass needs no gradients: the whole model fits
+        # batches and blocks are dealt out by rank already
+        options["use_distributed_sampler"] = False
+        options["enable_checkpointing"] = bool(callbacks)
+        options["strategy"] = our_strategy(options["strategy"])
+        try:
+            return Trainer(**options, callbacks=[*configured, *callbacks])
+        except (TypeError, ValueError, MisconfigurationException) as error:
+            raise UserError(f"trainer: {error}") from error
+
+
+def is_watching(part: Namespace | str) -> bool:
+    """Whether a configured callback or plugin only looks on."""
+    found = locate(part.class_path) if isinstance(part, Namespace) else None
+    return isinstance(found, type) and issubclass(found, WATCHING)
+
+
+def error_message(error: ArgumentError, parser: ArgumentParser, words: Sequence[str] = ()) -> str:
+    """What a parser refuses, in a line; of a config file with its name."""
+    known = [*parser.get_defaults().keys(branches=True), "config", "print_config"]
+    return origin(str(error), words) + explain(str(error), known, KINDS)
+
+
+def raised_error(error: ValueError) -> ValueError:
+    """The error that a class of the configuration raised itself, out of jsonargparse's wrapping."""
+    inner: BaseException | None = error
+    while inner is not None and not isinstance(inner, UserError):
+        inner = inner.__cause__ or inner.__context__
+    return inner or error

@@ -1,0 +1,211 @@
+"""From a command line to a recipe, with LightningCLI as the parser."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+import yaml
+from jsonargparse import ArgumentParser, Namespace
+
+from presel_lightning.check import check
+from presel_lightning.cli.mistakes import suggest
+from presel_lightning.cli.options import RecipeCLI
+from presel_lightning.cli.parts import ConfigStageFactory, raised_error
+from presel_lightning.compare.cells import Grid, GridKeys
+from presel_lightning.compare.command import compare
+from presel_lightning.compare.jobs import Main
+from presel_lightning.console import console
+from presel_lightning.errors import UserError
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.recipe.plan import Arm, Plan, RunKeys
+from presel_lightning.recipe.recipe import Recipe
+from presel_lightning.run.files import write_text
+from presel_lightning.run.lock import leave, occupy
+from presel_lightning.run.ranks import join, rank_zero
+from presel_lightning.signals import Signal
+from presel_lightning.tasks import FineTune
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+def run(command: str, arguments: list[str], name: str, main: Main) -> None:
+    """Run a command of the recipe.
+
+    Args:
+        command: one of `fit`, `select`, `compare`, `evaluate`, `check`, `prepare`.
+        arguments: what follows it, config files first.
+        name: of the last config, for the default run folder.
+        main: the program's entry point, which `compare` runs in processes of its own.
+
+    Raises:
+        UserError: a mistake in the configuration or the data, or a model that cannot be found.
+    """
+    try:
+        recipe, options = recipe_from(command, arguments, name)
+        if command == "compare":
+            compare(recipe, options["grid"], main)
+        elif command == "check":
+            check(recipe.plan, recipe.factory, console, **options)
+        else:
+            getattr(recipe, command)(**options)
+    except OSError as error:
+        if "huggingface.co" not in str(error):
+            raise
+        raise UserError(
+            f"a model is neither a folder nor within the hub's reach ({error}); look at "
+            "--checkpoint, model.checkpoint, model.components and stages.features.model.checkpoint"
+        ) from error
+    finally:
+        leave()
+
+
+def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
+    """Parse a command line to a recipe and the options of its method."""
+    program = f"presel_lightning {command}"
+    cli = RecipeCLI(
+        FineTune,
+        SelectionDataModule,
+        run=False,
+        args=arguments,
+        seed_everything_default=0,
+        save_config_callback=None,
+        load_from_checkpoint_support=False,
+        auto_configure_optimizers=False,
+        parser_kwargs={
+            "exit_on_error": False,
+            "allow_abbrev": False,  # `--budget` is not `--budgets`
+            "prog": program,
+            "usage": f"{program} --config FILE [--any.key VALUE ...]",
+            "description": "Every key of a config is an option: the recipe's own, then trainer, "
+            "model, data, selector, annotator and stages.",
+        },
+    )
+    parser, config = cli.parser, cli.config
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    plan = plan_from(parser, config, Path(config.out or f"runs/{folder_of(command, config, name)}"))
+    refuse_other(command, plan.out)
+    refuse_inside(plan.out, plan.data.annotations)
+    unknown = set(plan.selector.needs) - set(Signal.known)
+    if unknown:
+        raise UserError(
+            f"selector needs {', '.join(unknown)}; known: {', '.join(sorted(Signal.known))}"
+        )
+    if config.trainer.accumulate_grad_batches != 1:
+        raise UserError(
+            "trainer.accumulate_grad_batches is counted from data.batch_size (over all devices) and "
+            "data.micro_batch_size (a pass of one device); set those"
+        )
+    factory = ConfigStageFactory(parser, config)
+    if command in ("fit", "select", "compare"):
+        factory.examine_strategies()
+    if command == "compare":  # is one process, whatever its cells are
+        features = factory.merged["features"].trainer
+        features.devices, features.num_nodes, features.strategy = 1, 1, "auto"
+    elif command != "check":
+        join(factory.trainer("losses", plan.out / "logs" / "losses"))
+    occupy(plan.out)
+    if rank_zero() and command not in ("check", "evaluate"):
+        write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
+    recipe = Recipe(plan, factory)
+    return recipe, options_of(command, parser, config)
+
+
+def folder_of(command: str, config: Namespace, name: str) -> str:
+    """Name of the run folder where none is given."""
+    if command == "compare":
+        return f"{name}-compare"
+    if not config.checkpoint:
+        return name
+    place = Path(config.checkpoint)
+    place = place.absolute() if place.is_dir() else place
+    run = [place.parent.parent.name] if place.parent.name == "models" else []  # RUN/models/final
+    return "-".join(["evaluate", *run, place.name])
+
+
+def refuse_inside(out: Path, annotations: str | list[str] | None) -> None:
+    """Keep a run out of the folders of its images, where its own files would be read as some.
+
+    Raises:
+        UserError: the run folder is one of them, or in one.
+    """
+    for place in [annotations] if isinstance(annotations, str) else annotations or []:
+        if Path(place).is_dir() and out.resolve().is_relative_to(Path(place).resolve()):
+            raise UserError(
+                f"--out {out} lies in data.annotations {place}, whose files are the pool; give "
+                "another folder"
+            )
+
+
+def refuse_other(command: str, out: Path) -> None:
+    """Keep runs and comparisons out of each other's folders.
+
+    Raises:
+        UserError: the folder holds the other.
+    """
+    compared = (out / "grid.json").exists() or (out / "pools").is_dir()
+    if command in ("fit", "select") and compared:
+        raise UserError(f"--out {out} holds a comparison; give another folder")
+    if command == "compare" and (out / "selection").exists():
+        raise UserError(f"--out {out} holds a run; give another folder")
+
+
+def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[str, Any]:
+    """What a command's method is called with.
+
+    Raises:
+        UserError: something is missing without which it cannot work.
+    """
+    if command == "check":
+        return {
+            "throughput": parser.instantiate(config).throughput,
+            "n_records": config.check_records,
+            "n_images": config.check_images,
+            "probing": None if config.probe == "auto" else config.probe,
+        }
+    if command == "prepare":
+        return {"signals": config.signals}
+    if command == "compare":
+        given = {**keys_of(config, GridKeys), "budgets": config.budgets or [config.data.budget]}
+        grid = Grid(**given, full=not config.full_scores)
+        return {"grid": grid}
+    if command != "evaluate":
+        return {}
+    if not config.checkpoint:
+        raise UserError("evaluate needs --checkpoint: a folder or hub id of a model")
+    return {"checkpoint": config.checkpoint}
+
+
+def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
+    """The part of the configuration that is not built anew for each stage."""
+    baselines = [arm for arm in config.baselines if arm != "[]"]
+    unknown = set(baselines) - set(get_args(Arm))
+    if unknown:
+        known = get_args(Arm)
+        wrong = ", ".join(sorted(unknown))
+        cure = suggest(wrong, known)
+        raise UserError(f"baselines: {wrong} is unknown; choose of {', '.join(known)}{cure}")
+    keys = ("data", "selector", "benchmarks", "annotator")
+    try:
+        built = parser.instantiate(Namespace({key: config[key] for key in keys}))
+    except ValueError as error:
+        raise raised_error(error) from error
+    return Plan(
+        **{**keys_of(config, RunKeys), "baselines": baselines},
+        out=out,
+        seed=int(config.seed_everything),
+        data=built.data,
+        selector=built.selector,
+        selector_spec=yaml.safe_load(parser.dump(config))["selector"],
+        benchmarks=built.benchmarks,
+        annotator=built.get("annotator"),
+    )
+
+
+def keys_of(config: Namespace, keys: type[DataclassInstance]) -> dict[str, Any]:
+    """Values of the keys that a dataclass declares."""
+    return {key.name: config[key.name] for key in fields(keys)}

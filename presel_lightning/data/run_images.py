@@ -1,0 +1,41 @@
+"""Where the images of a finished run lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from presel_lightning import quickstart
+from presel_lightning.data.source import listed, source
+from presel_lightning.data.unpack import unpacked_before
+from presel_lightning.errors import UserError
+
+
+def image_root(run: Path, given: str | None) -> Path:
+    """Folder that a run's image paths are relative to: as given, else as its config.yaml says.
+
+    Raises:
+        UserError: it is not there, or not from the folder that this command is started in.
+    """
+    if given is not None:
+        if not Path(given).is_dir():
+            raise UserError(f"--image_root {given}: no such folder")
+        return Path(given)
+    config = run / "config.yaml"
+    if not config.is_file():
+        raise UserError(f"--run {run}: no config.yaml there; give the image folder: --image_root")
+    data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"]
+    annotations = data["annotations"]
+    if quickstart.is_pool(annotations):
+        annotations = str(quickstart.pool(run / "work" / "quickstart", annotations) / "train.json")
+    paths = [path for _, path in listed(annotations, data.get("task_files"))]
+    if (images := unpacked_before(paths, run / "work" / "unpacked")) is not None:
+        return images
+    try:
+        return source(annotations, data["image_root"], task_files=data.get("task_files")).image_root
+    except UserError as error:
+        raise UserError(
+            f"--run {run}: its images are looked for as its config.yaml says, but {error}; give "
+            "their folder: --image_root"
+        ) from error

@@ -1,0 +1,134 @@
+"""Conversations and images to a chat model's batches, by its own template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+
+from presel_lightning.data.conversation import without_image_token
+from presel_lightning.data.images import FORMATS
+from presel_lightning.errors import UserError
+from presel_lightning.loading.encoder import BLACK, DUMMY, SIDES, Batch, Part
+from presel_lightning.loading.tokens import Encoded
+from presel_lightning.models.chat import (
+    Asked,
+    Chat,
+    ChatProcessor,
+    chat_batch,
+    cut,
+    prompt_batch,
+)
+from presel_lightning.records import Turn, image_first, image_place
+
+
+@dataclass(frozen=True)
+class ChatEncoder:
+    """Writes conversations by the model's own chat template and has its processor make batches.
+
+    Attributes:
+        processor: the model's own.
+        max_length: tokens of a sample, image included; what is longer is cut at the end.
+    """
+
+    processor: ChatProcessor
+    max_length: int
+
+    def __call__(self, turns: Sequence[Turn], *, with_question: bool = True) -> Encoded:
+        """Encode one conversation without its image, or its answers alone."""
+        made = chat_batch(self.processor.own, [(turns, None)], with_question=with_question)
+        ids, labels = (
+            made[name][0, : self.max_length].tolist() for name in ("input_ids", "labels")
+        )
+        return Encoded(ids, labels)
+
+    def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
+        """The conversation with its image: a processor takes a batch at once."""
+        return {"chat": (turns, image)}
+
+    pair = sample
+
+    def batch(self, parts: list[Part]) -> Batch:
+        """All that the model asks for, under its processor's names."""
+        made = self._side(parts, with_question=True)
+        if any(image is not None for _, image in (part["chat"] for part in parts)):
+            return made
+        return {**made, "blank": not_by_token(chat_batch(self.processor.own, [(DUMMY, BLACK)]))}
+
+    def pair_batch(self, parts: list[Part]) -> Batch:
+        """Two batches; what is not laid out by tokens shows the images, and is kept once."""
+        found: Batch = {"prefix": 0}
+        for side in SIDES:
+            made = self._side(parts, with_question=side == SIDES[0])
+            shown = not_by_token(made)
+            found[side] = {name: value for name, value in made.items() if name not in shown}
+            found |= shown
+        return found
+
+    def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
+        """Both inputs whole."""
+        places = places_of(self.processor, size_of(image))
+        texts = [n_tokens(self.processor, turns, side == SIDES[0]) for side in SIDES]
+        return sum(min(text + places, self.max_length) for text in texts)
+
+    def prompts(self, asked: Sequence[Asked]) -> Batch:
+        """Left-padded, with all that the model asks for."""
+        plain = [
+            (history, without_image_token(question), image) for history, question, image in asked
+        ]
+        return prompt_batch(self.processor.own, plain)
+
+    def stop_ids(self) -> list[int]:
+        """None but the model's own."""
+        return []
+
+    def _side(self, parts: list[Part], *, with_question: bool) -> Batch:
+        chats = [part["chat"] for part in parts]
+        try:
+            return self._cut(chats, with_question=with_question)
+        except UserError:
+            if not any(image_place(turns) for turns, _ in chats):
+                raise
+        return self._cut([self._with_whole_image(*c) for c in chats], with_question=with_question)
+
+    def _cut(self, chats: Sequence[Chat], *, with_question: bool) -> Batch:
+        own = self.processor.own
+        batch = chat_batch(own, chats, with_question=with_question)
+        return cut(batch, self.max_length, own.image_token_id)
+
+    def _with_whole_image(self, turns: Sequence[Turn], image: Image.Image | None) -> Chat:
+        """A conversation; a later image that would be cut is shown first, whatever is beside it."""
+        try:
+            self._cut([(turns, image)], with_question=True)
+        except UserError:
+            return image_first(turns), image
+        return turns, image
+
+
+def not_by_token(batch: Batch) -> Batch:
+    """What of a chat model's batch is not laid out by tokens: it shows the images."""
+    shape = batch["input_ids"].shape
+    return {name: value for name, value in batch.items() if value.shape != shape}
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of an image, from its header."""
+    with Image.open(path, formats=FORMATS) as image:
+        size: tuple[int, int] = image.size
+    return size
+
+
+@lru_cache(maxsize=4096)
+def places_of(processor: ChatProcessor, size: tuple[int, int]) -> int:
+    """Tokens that an image of some size takes, marks around it included; found on a blank one."""
+    shown = chat_batch(processor.own, [(DUMMY, Image.new("RGB", size))])
+    return int(shown["input_ids"].shape[1]) - n_tokens(processor, DUMMY, True)
+
+
+def n_tokens(processor: ChatProcessor, turns: Sequence[Turn], with_question: bool) -> int:
+    """Tokens of a conversation without its image."""
+    made = chat_batch(processor.own, [(turns, None)], with_question=with_question)
+    return int(made["input_ids"].shape[1])

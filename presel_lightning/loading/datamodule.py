@@ -1,0 +1,329 @@
+"""Pool in, selected loaders out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from presel_lightning import quickstart
+from presel_lightning.console import track
+from presel_lightning.data.images import MAX_PIXELS
+from presel_lightning.data.pool import Pool
+from presel_lightning.data.source import PoolSource, source
+from presel_lightning.data.task_rules import TaskRule
+from presel_lightning.data.texts import Texts
+from presel_lightning.errors import UserError
+from presel_lightning.functional import proportional_split
+from presel_lightning.loading.datasets import ImageSet, PairSet, TrainSet
+from presel_lightning.loading.encoders import encoder_of
+from presel_lightning.loading.samplers import (
+    Blocks,
+    BlockSampler,
+    GlobalBatchSampler,
+    ResumableLoader,
+    even_blocks,
+    passes,
+    token_blocks,
+)
+from presel_lightning.loading.templates import AUTO, TEMPLATES
+from presel_lightning.records import Selection
+from presel_lightning.selectors.base import Selector, extended
+from presel_lightning.signals import Signal, Signals
+
+Size = int | float
+
+
+def count_of(size: Size, n: int, key: str) -> int:
+    """Samples that a fraction (0 < x <= 1) or a count (an integer from 2) asks for, of n.
+
+    Raises:
+        UserError: it is neither, or more than there is.
+    """
+    if 0 < size <= 1:
+        return max(1, round(size * n))
+    if isinstance(size, int) and 2 <= size <= n:
+        return size
+    cure = f"give a fraction 0 < x <= 1 or a whole number from 2 to {n} (the size of the pool)"
+    raise UserError(f"{key} is {size}; {cure}")
+
+
+class SelectionDataModule(LightningDataModule):
+    """A pool of images, the part of it that is chosen, and the loaders of every stage.
+
+    Args:
+        annotations: LLaVA-format JSON, JSON lines or CSV, one or several; or a folder of folders of
+            images (folder = task, no instructions); or Hugging Face datasets on disk (the folder
+            of a split, or Parquet) or webdataset tars, one or several; or `quickstart`, the pool
+            that we ship, and `quickstart:equal`, `:hard_small`, `:easy_small`, `:corrupt`,
+            `:giant`, others like it.
+        image_root: folder that image paths are relative to and may not leave; by default the
+            folder of the (first) annotation file, or the annotation folder itself. Not for
+            datasets and tars, which hold their images themselves.
+        task_key: field that names a record's task.
+        task_files: task of each annotation file, instead of a key: {task: file}.
+        task_rules: rules that tell the task, instead of a key; the first match wins.
+        reference: size of the reference split, a fraction or a count.
+        budget: size of the whole selection, reference included: 0 < x <= 1 is a fraction (1 is
+            everything), an integer from 2 a count.
+        extend: let a larger budget add to what was chosen in this run folder before, and new
+            images to the reference split, so that nothing is annotated in vain; `false` chooses
+            anew.
+        always_reference: draw the reference split for every selector, and keep it in what each
+            chooses, so that all of them start alike; `compare` does so.
+        text_only: train on the records without an image too: in the final fit and in every arm
+            beside it, not in the reference fit. They are no part of the pool and of no budget.
+        template: conversation template; `auto` is vicuna_v1 for LLaVA-1.5, and any other model's
+            own chat template.
+        max_length: tokens of a sample, image included; what is longer is cut at the end.
+        batch_size: samples of a training step, over all devices.
+        micro_batch_size: samples of a forward pass, on each device; the step is accumulated from
+            as many passes as it takes. All of a device's part of the batch without it.
+        block_size: samples of a block of a loss or feature pass; what a killed pass may lose.
+        block_tokens: tokens of a block of a loss pass, image and padding included; on a device
+            with little memory give less. Blocks of long samples hold fewer than `block_size`.
+        num_workers: processes that decode images, for each device.
+        verify: `full` decodes every image once before anything is drawn, `header` looks at
+            headers only.
+        max_pixels: images with more are left out.
+        max_problem_fraction: stop before any training if more of the records have problems.
+    """
+
+    def __init__(
+        self,
+        annotations: str | list[str] = "quickstart",
+        image_root: str | None = None,
+        task_key: str = "task",
+        task_files: dict[str, str] | None = None,
+        task_rules: list[TaskRule] | None = None,
+        reference: Size = 0.05,
+        budget: Size = 0.15,
+        extend: bool = True,
+        always_reference: bool = False,
+        text_only: bool = False,
+        template: str = AUTO,
+        max_length: int = 2048,
+        batch_size: int = 128,
+        micro_batch_size: int | None = None,
+        block_size: int = 32,
+        block_tokens: int = 8192,
+        num_workers: int = 4,
+        verify: Literal["full", "header"] = "full",
+        max_pixels: int = MAX_PIXELS,
+        max_problem_fraction: float = 0.05,
+    ) -> None:
+        super().__init__()
+        # a rank may have no block of a short pass
+        self.allow_zero_length_dataloader_with_multiple_devices = True
+        self.annotations = annotations
+        self.image_root = image_root
+        self.task_key, self.task_files, self.task_rules = task_key, task_files, task_rules
+        self.reference, self.budget = reference, budget
+        self.extend, self.always_reference = extend, always_reference
+        self.text_only = text_only
+        self.template, self.max_length = template, max_length
+        self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
+        self.block_size, self.block_tokens = block_size, block_tokens
+        self.num_workers = num_workers
+        self.verify, self.max_pixels = verify, max_pixels
+        self.max_problem_fraction = max_problem_fraction
+        self.pool: Pool
+        self.texts: Texts | None = None
+        self._train: Callable[[int, int], ResumableLoader]
+        self._predict: Callable[[int, int], DataLoader[Any]]
+        self._shown: PairSet | ImageSet
+        self._blocks: Blocks
+        self._loader: ResumableLoader | None = None
+        self._place: dict[str, int] = {}
+        for key, size in (("data.reference", reference), ("data.budget", budget)):
+            if not size > 0 or (size > 1 and not isinstance(size, int)):
+                raise UserError(
+                    f"{key} is {size}; give a fraction 0 < x <= 1 or a whole number from 2"
+                )
+        if template not in (known := [AUTO, *TEMPLATES]):
+            raise UserError(f"data.template {template!r} is unknown; choose of {known}")
+
+    # ---------------------------------------------------------------- the pool and its parts
+
+    def source(self, out: Path) -> PoolSource:
+        """The files that the pool is read from."""
+        annotations = self.annotations
+        if not annotations and not self.task_files:
+            raise UserError(
+                "data.annotations is not set; give --data.annotations with a folder of folders of "
+                "images (a folder a task) or an annotation file"
+            )
+        if quickstart.is_pool(annotations):
+            folder = quickstart.pool(out / "work" / "quickstart", str(annotations))
+            annotations = str(folder / "train.json")
+        return source(
+            annotations,
+            self.image_root,
+            task_key=self.task_key,
+            task_files=self.task_files,
+            task_rules=self.task_rules,
+            verify=self.verify,
+            max_pixels=self.max_pixels,
+            workers=self.num_workers,
+            text_only=self.text_only,
+            unpacked=out / "work" / "unpacked",
+            track=track,
+        )
+
+    def split_reference(self, seed: int, earlier: Sequence[str] = ()) -> np.ndarray:
+        """Uids of the reference split: every task in proportion, random inside a task.
+
+        Args:
+            seed: of the draw.
+            earlier: uids that were drawn before; they go first.
+
+        Raises:
+            UserError: the split is larger than the budget or has fewer samples than tasks.
+        """
+        total = count_of(self.reference, len(self.pool), "data.reference")
+        budget = count_of(self.budget, len(self.pool), "data.budget")
+        if budget < total:
+            percent = f"; {self.budget} % is {self.budget / 100}" if 1 < self.budget <= 100 else ""
+            raise UserError(
+                f"data.budget is {self.budget} ({budget} samples), less than data.reference "
+                f"{self.reference} ({total}); raise the budget or lower the reference{percent}"
+            )
+        tasks = self.pool.tasks
+        if total < len(tasks):
+            raise UserError(
+                f"data.reference is {self.reference} ({total} samples) for {len(tasks)} tasks; "
+                f"every task needs one: set it to {len(tasks)} or more"
+            )
+        rows = [self.pool.task_rows(task) for task in tasks]
+        sizes = proportional_split(torch.tensor([len(r) for r in rows]), total).tolist()
+        rng = np.random.default_rng(seed)
+        known = np.zeros(len(self.pool), dtype=bool)
+        known[self.pool.rows(earlier)] = True
+        drawn = []
+        for own, n in zip(rows, sizes, strict=True):
+            order = rng.permutation(own)
+            drawn.append(order[np.argsort(~known[order], kind="stable")][:n])
+        uids: np.ndarray = self.pool.uid[np.sort(np.concatenate(drawn))]
+        return uids
+
+    def select(
+        self, selector: Selector, signals: Signals, earlier: Sequence[str] = (), *, seed: int
+    ) -> Selection:
+        """Choose what is added to the reference split, so that both together meet the budget.
+
+        `self.pool.reference` must be marked if the selector needs a signal that rests on it.
+
+        Args:
+            selector: the method.
+            signals: what it needs.
+            earlier: uids that were chosen before and stay.
+            seed: of every random draw.
+        """
+        budget = count_of(self.budget, len(self.pool), "data.budget")
+        added = budget - int(self.pool.reference.sum())
+        selection = selector.select(self.pool, signals, added, seed=seed)
+        rows = self.pool.rows(selection.uids)
+        if len(set(rows)) < len(rows) or self.pool.reference[rows].any() or len(rows) > added:
+            raise ValueError(
+                f"{type(selector).__name__} broke its contract: {len(rows)} samples for a budget of "
+                f"{added}, {len(set(rows))} of them distinct, "
+                f"{int(self.pool.reference[rows].sum())} of them in the reference split"
+            )
+        return extended(selection, self.pool, earlier) if len(earlier) else selection
+
+    @staticmethod
+    def needs_reference(selector: Selector) -> bool:
+        """Whether a selector leans on a model that was tuned on a reference split."""
+        return any(Signal.known[need].on_reference for need in selector.needs)
+
+    # ---------------------------------------------------------------- what the loaders serve
+
+    def encoder(self, processor: Any) -> Any:  # noqa: ANN401 - see `encoder_of`
+        """Conversations to batches, for one model."""
+        return encoder_of(self.template, processor, self.max_length)
+
+    def passes(self, world: int) -> int:
+        """Forward passes of a training step, on each of `world` devices."""
+        return passes(self.batch_size, world, self.micro_batch_size)
+
+    def train_on(
+        self,
+        uids: np.ndarray,
+        processor: Any,  # noqa: ANN401 - see `encoder_of`
+        *,
+        seed: int,
+        texts: Texts | None = None,
+    ) -> None:
+        """Serve these samples to the next fit, and text-only records beside them."""
+        rows = np.sort(self.pool.rows(uids))
+        dataset = TrainSet(self.pool, rows, self.encoder(processor), texts)
+        lengths, n_texts = self.pool.n_words[rows], 0
+        if texts is not None:
+            lengths, n_texts = np.concatenate([lengths, texts.n_words]), len(texts)
+        self._loader, self._place = None, {}
+
+        def loader(rank: int, world: int) -> ResumableLoader:
+            size, micro = self.batch_size, self.micro_batch_size
+            sampler = GlobalBatchSampler(lengths, size, seed, rank, world, micro, n_texts)
+            return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
+
+        self._train = loader
+
+    def pair_up(self, uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
+        """Prepare these samples, with and without question, for the next prediction."""
+        rows = np.sort(self.pool.rows(uids))
+        pairs = PairSet(self.pool, rows, self.encoder(processor))
+        self._shown = pairs
+        self._blocks = token_blocks(pairs.lengths(), self.block_tokens, self.block_size)
+        return self._blocks
+
+    def show(self, paths: list[Path], image_processor: Any) -> Blocks:  # noqa: ANN401
+        """Prepare images for the next prediction."""
+        self._shown = ImageSet(paths, image_processor)
+        self._blocks = even_blocks(len(paths), self.block_size)
+        return self._blocks
+
+    def serve(self, pending: list[int]) -> None:
+        """Serve these blocks of what was prepared to the next prediction."""
+        dataset, blocks = self._shown, self._blocks
+
+        def loader(rank: int, world: int) -> DataLoader[Any]:
+            sampler = BlockSampler(blocks, pending, rank, world)
+            return DataLoader(dataset, batch_sampler=sampler, **self._options(dataset))
+
+        self._predict = loader
+
+    def _options(self, dataset: Dataset[Any]) -> dict[str, Any]:
+        return {"collate_fn": dataset.collate, "num_workers": self.num_workers}  # type: ignore[attr-defined]
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """This rank's part of each global batch, from where a continued fit was."""
+        self._loader = self._train(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]
+        if self._place:
+            self._loader.load_state_dict(self._place)
+            self._place = {}
+        return self._loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the epoch, for a training checkpoint."""
+        return self._loader.state_dict() if self._loader is not None else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep the place for the next loader.
+
+        Lightning would give it to the loader itself, but only to one that is made after the
+        checkpoint is read, and the learning-rate schedule asks for its length before that.
+        """
+        if self._loader is None:
+            self._place = state_dict
+        else:  # a model cut over devices is read after the loader is made
+            self._loader.load_state_dict(state_dict)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """This rank's blocks."""
+        return self._predict(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]

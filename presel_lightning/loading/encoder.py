@@ -1,0 +1,62 @@
+"""What every encoder does: conversations and images to a model's batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from PIL import Image
+
+from presel_lightning.models.chat import (
+    Asked,
+)
+from presel_lightning.records import Turn
+
+Batch = dict[str, Any]
+
+
+Part = dict[str, Any]
+"""A sample on its way into a batch; what is in it is the encoder's own affair."""
+
+
+BLACK = Image.new("RGB", (64, 64))
+"""What a vision tower looks at where there is nothing to see."""
+
+
+DUMMY = (Turn("a", "a"),)
+
+
+SIDES = ("with_question", "without_question")
+"""The two inputs of the IRS."""
+
+
+class SampleEncoder(Protocol):
+    """What datasets and benchmarks ask of a model's way to read conversations."""
+
+    def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
+        """Prepare one conversation to be trained on; a text-only one has no image."""
+
+    def batch(self, parts: list[Part]) -> Batch:
+        """Inputs of the model with labels (B, L), -100 outside the answers; right padding.
+
+        Where no part has an image, `blank` is what shows a black one; see `answer_losses`.
+        """
+
+    def pair(self, turns: Sequence[Turn], image: Image.Image) -> Part:
+        """Prepare one conversation with and without its questions."""
+
+    def pair_batch(self, parts: list[Part]) -> Batch:
+        """Both inputs (`SIDES`: tokens, mask, labels), and beside them what shows their images.
+
+        `prefix` is the number of tokens that all rows share at the front; 0 where they do not.
+        """
+
+    def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
+        """Tokens that a pair takes; the image is not decoded."""
+
+    def prompts(self, asked: Sequence[Asked]) -> Batch:
+        """Inputs to be continued with an answer; left padding."""
+
+    def stop_ids(self) -> list[int]:
+        """Tokens that end an answer."""

@@ -1,0 +1,132 @@
+"""Conversations and images to LLaVA-1.5's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from presel_lightning.errors import UserError
+from presel_lightning.functional.token_loss import IGNORE
+from presel_lightning.loading.encoder import BLACK, SIDES, Batch, Part
+from presel_lightning.loading.padding import labelled_text, text_batch
+from presel_lightning.loading.templates import TEMPLATES
+from presel_lightning.loading.tokens import Encoded, encode, image_token_id
+from presel_lightning.models.chat import (
+    Asked,
+)
+from presel_lightning.models.llava_processor import Processor
+from presel_lightning.records import Turn, image_first, image_place
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Writes conversations by a template, as LLaVA-1.5 reads them; an image takes fixed places.
+
+    Attributes:
+        template: name of the conversation template.
+        processor: tokenizer and image processor of the model.
+        max_length: tokens of a sample, image included; what is longer is cut at the end.
+    """
+
+    template: str
+    processor: Processor
+    max_length: int
+
+    def __call__(
+        self, turns: Sequence[Turn], *, with_question: bool = True, image: bool = True
+    ) -> Encoded:
+        """Encode one conversation, or its answers alone."""
+        template, p = TEMPLATES[self.template], self.processor
+        rendered = template.render(turns, with_question=with_question, image=image)
+        try:
+            return encode(rendered, p.tokenizer, p.n_image_tokens, self.max_length)
+        except UserError:
+            if not image_place(turns):
+                raise
+        # a later image that would be cut is shown first
+        return self(image_first(turns), with_question=with_question, image=image)
+
+    def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
+        """Tokens and pixels."""
+        if image is None:
+            return {"encoded": self(turns, image=False)}
+        return {"encoded": self(turns), "pixels": self.processor.pixels(image)}
+
+    def batch(self, parts: list[Part]) -> Batch:
+        """Padded to (B, L), with pixels (I, 3, H, W) of the images among them."""
+        text = labelled_text([part["encoded"] for part in parts], self._pad_id)
+        pixels = [part["pixels"] for part in parts if "pixels" in part]
+        if pixels:
+            return {**text, "pixel_values": torch.stack(pixels)}
+        return {**text, "blank": {"pixel_values": self.processor.pixels(BLACK)[None]}}
+
+    def pair(self, turns: Sequence[Turn], image: Image.Image) -> Part:
+        """One image with both inputs, and how many tokens these share at the front."""
+        first, second, shared = self._both(turns)
+        return {
+            "with_question": first,
+            "without_question": second,
+            "prefix": shared,
+            "pixels": self.processor.pixels(image),
+        }
+
+    def pair_batch(self, parts: list[Part]) -> Batch:
+        """Two labelled batches of the same images."""
+        prefixes = {part["prefix"] for part in parts}
+        return {
+            "prefix": prefixes.pop() if len(prefixes) == 1 else 0,
+            "pixel_values": torch.stack([part["pixels"] for part in parts]),
+            **{side: labelled_text([part[side] for part in parts], self._pad_id) for side in SIDES},
+        }
+
+    def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
+        """What is shared once, and both continuations."""
+        first, second, shared = self._both(turns)
+        return len(first.input_ids) + len(second.input_ids) - shared
+
+    def prompts(self, asked: Sequence[Asked]) -> Batch:
+        """Left-padded prompts (B, L) with their images."""
+        template, p = TEMPLATES[self.template], self.processor
+        texts = [template.prompt(history, question) for history, question, _ in asked]
+        ids = [encode(text, p.tokenizer, p.n_image_tokens).input_ids for text in texts]
+        return {
+            **text_batch(ids, self._pad_id, left=True),
+            "pixel_values": torch.stack([p.pixels(image) for _, _, image in asked if image]),
+        }
+
+    def stop_ids(self) -> list[int]:
+        """The template's mark, where the tokenizer has it as one token."""
+        found = self.processor.tokenizer(TEMPLATES[self.template].stop, add_special_tokens=False)
+        ids: list[int] = found["input_ids"]
+        return ids if len(ids) == 1 else []
+
+    @property
+    def _pad_id(self) -> int:
+        pad_id: int = self.processor.tokenizer.pad_token_id
+        return pad_id
+
+    def _both(self, turns: Sequence[Turn]) -> tuple[Encoded, Encoded, int]:
+        first, second = self(turns), self(turns, with_question=False)
+        return first, second, shared_prefix(first, second, image_token_id(self.processor.tokenizer))
+
+
+def shared_prefix(first: Encoded, second: Encoded, image: int) -> int:
+    """Tokens up to and including the image, where two inputs agree on them; else 0.
+
+    Args:
+        first: the input with the question.
+        second: the input without it.
+        image: id of the image token.
+    """
+    if image not in first.input_ids:
+        return 0
+    end = len(first.input_ids) - first.input_ids[::-1].index(image)
+    # no answer yet, and none to be foretold from the prefix's last place
+    unlabelled = {*first.labels[: end + 1], *second.labels[: end + 1]} == {IGNORE}
+    goes_on = end < min(len(first.input_ids), len(second.input_ids))
+    alike = first.input_ids[:end] == second.input_ids[:end]
+    return end if alike and unlabelled and goes_on else 0

@@ -1,0 +1,199 @@
+"""Samples to batches: training rows by global batch, prediction rows by fixed block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Sampler
+
+Row = tuple[int, float]
+"""Place of a sample in its dataset, and its weight (0 only fills a batch up)."""
+
+Blocks = list[np.ndarray]
+"""Rows of each block, ascending; every row of the list is in one."""
+
+
+def length_grouped(
+    lengths: np.ndarray, size: int, seed: int, epoch: int, n_texts: int = 0
+) -> list[np.ndarray]:
+    """Cut a shuffled epoch into global batches, the longest sample of each first.
+
+    What is together in a batch is chance; its order lets a forward pass hold samples of like
+    length. Where some are text-only, a batch holds either these or images, and what is left over of
+    both comes last: in one batch if it fits, as LLaVA has it, else in two. So there are never more
+    batches than samples need.
+
+    Depends on nothing but its arguments, so every rank and every resumed run sees the same.
+
+    Args:
+        lengths: (N,) length of each sample, in any unit.
+        size: samples of a batch.
+        seed: of the order.
+        epoch: is added to the seed.
+        n_texts: how many of the samples, at the end, are text-only.
+
+    Source: LLaVA-1.5's `group_by_modality_length`, whose megabatch is a global batch.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    n_images = len(lengths) - n_texts
+    batches = _cut(rng.permutation(n_images), size)
+    rest: list[np.ndarray] = []
+    if n_texts:
+        texts = _cut(n_images + rng.permutation(n_texts), size)
+        rest = [part.pop() for part in (batches, texts) if part and len(part[-1]) < size]
+        batches += texts
+        if 0 < sum(map(len, rest)) <= size:
+            rest = [np.concatenate(rest)]
+    shuffled = [batches[i] for i in rng.permutation(len(batches))] + rest
+    return [batch[np.argsort(-lengths[batch], kind="stable")] for batch in shuffled]
+
+
+def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+class GlobalBatchSampler(Sampler[list[Row]]):
+    """Global batches, cut into passes, of which this rank takes every `world`-th.
+
+    The passes of a step are the same on any number of ranks if `micro` is given, as long as there
+    is one for each, so that what is computed in a pass, in whatever precision, is the same too.
+    Every global batch is as many passes on every rank, whatever it holds; what has no row left gets
+    one of weight 0.
+
+    Args:
+        lengths: (N,) length of each sample, in any unit.
+        size: samples in a global batch, over all ranks.
+        seed: of the order; the epoch is added to it.
+        rank: place of this process.
+        world: number of processes.
+        micro: rows of a forward pass, and no more than each rank's equal part of the batch, which
+            they are without it.
+        n_texts: how many of the samples, at the end, are text-only.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        size: int,
+        seed: int,
+        rank: int,
+        world: int,
+        micro: int | None = None,
+        n_texts: int = 0,
+    ) -> None:
+        self.lengths, self.size, self.seed, self.n_texts = lengths, size, seed, n_texts
+        self.rank, self.world = rank, world
+        self.micro = min(micro, n_blocks(size, world)) if micro else None
+        self.passes = passes(size, world, micro)
+        self.epoch = 0
+        self.skip = 0
+
+    @property
+    def sampler(self) -> GlobalBatchSampler:
+        """Itself: Lightning calls `batch_sampler.sampler.set_epoch`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Passes in an epoch."""
+        return n_blocks(len(self.lengths), self.size) * self.passes
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        """This rank's passes of each global batch."""
+        batches = length_grouped(self.lengths, self.size, self.seed, self.epoch, self.n_texts)
+        skip, self.skip = self.skip, 0
+        for batch in batches[skip:]:
+            rows = [(int(row), 1.0) for row in batch]
+            micro = self.micro or n_blocks(len(rows), self.world)
+            for number in range(self.passes):
+                start = (number * self.world + self.rank) * micro
+                yield rows[start : start + micro] or [(int(batch[0]), 0.0)]
+
+
+def passes(size: int, world: int, micro: int | None) -> int:
+    """Forward passes that a device needs for its part of a global batch."""
+    share = n_blocks(size, world)
+    return n_blocks(share, micro or share)
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A DataLoader whose place in the epoch goes into the training checkpoint."""
+
+    batch_sampler: GlobalBatchSampler
+    _given = 0
+
+    def __iter__(self) -> Any:  # noqa: ANN401 - torch's private iterator type
+        """Count the passes handed out."""
+        self._given = self.batch_sampler.skip * self.batch_sampler.passes
+        for batch in super().__iter__():
+            self._given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many global batches of this epoch have been handed out."""
+        given = self._given % len(self.batch_sampler)
+        return {"given": given // self.batch_sampler.passes}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Start the next epoch after that many global batches."""
+        self.batch_sampler.skip = state["given"]
+
+
+class BlockSampler(Sampler[list[Row]]):
+    """Blocks of rows fixed by the list alone: what is left to do never changes a block.
+
+    Args:
+        blocks: rows of every block.
+        pending: numbers of the blocks that are not on disk yet.
+        rank: place of this process, which takes every `world`-th pending block.
+        world: number of processes.
+    """
+
+    def __init__(self, blocks: Blocks, pending: Sequence[int], rank: int, world: int) -> None:
+        self.blocks = blocks
+        self.pending = list(pending)[rank::world]
+
+    def __len__(self) -> int:
+        """Blocks of this rank."""
+        return len(self.pending)
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        """Rows of each block."""
+        for number in self.pending:
+            yield [(int(row), 1.0) for row in self.blocks[number]]
+
+
+def even_blocks(n_rows: int, size: int) -> Blocks:
+    """Cut a list into blocks of `size` rows, in its order."""
+    rows = np.arange(n_rows)
+    return [rows[start : start + size] for start in range(0, n_rows, size)]
+
+
+def token_blocks(lengths: np.ndarray, tokens: int, most: int) -> Blocks:
+    """Cut a list into blocks of rows of like length that cost alike, padding included.
+
+    Depends on nothing but its arguments. The longest come first, so that a block too large for
+    the memory shows at once.
+
+    Args:
+        lengths: (N,) tokens of each row.
+        tokens: of a block, padded to its longest row; a longer row gets a block of its own.
+        most: rows of a block.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    blocks, start = [], 0
+    while start < len(order):
+        size = min(most, max(1, tokens // max(1, int(lengths[order[start]]))))
+        blocks.append(np.sort(order[start : start + size]))
+        start += size
+    return blocks
+
+
+def n_blocks(n_rows: int, size: int) -> int:
+    """How many blocks a list has."""
+    return -(-n_rows // size)

@@ -1,0 +1,110 @@
+"""The fit of one arm: the same module for the reference and for what was selected."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from lightning import Callback, seed_everything
+
+from presel_lightning.callbacks import SaveModel, StepCheckpoint
+from presel_lightning.errors import UserError
+from presel_lightning.recipe.artifacts import records_digest
+from presel_lightning.recipe.context import Context
+from presel_lightning.recipe.scoring import Scoring
+from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.ranks import broadcast, rank_zero
+from presel_lightning.run.stages import Facts, devices_of
+
+
+class Fits:
+    """Tunes the pre-instruction checkpoint on some samples, once for each arm.
+
+    Args:
+        context: of the run.
+        scoring: scores an arm at the end of its fit.
+    """
+
+    def __init__(self, context: Context, scoring: Scoring) -> None:
+        self.context, self.scoring = context, scoring
+
+    def run(self, name: str, uids: np.ndarray, *, stage: str, is_arm: bool) -> None:
+        """Tune the pre-instruction checkpoint on some samples.
+
+        Args:
+            name: of the model, which is that of its stage and its folder.
+            uids: the samples.
+            stage: whose overrides apply, `reference` or `final`.
+            is_arm: whether the model competes: it is scored, and trained on text-only records too.
+                A model that makes a signal is not.
+
+        Raises:
+            UserError: nothing is to be trained.
+        """
+        plan, data, factory = self.context.plan, self.context.data, self.context.factory
+        module = factory.model(stage)
+        module.seed = plan.seed
+        if module.tune == "none":
+            raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
+        folder, work_folder = self.context.out / "models" / name, self.context.out / "work"
+        texts = data.texts if is_arm else None
+        key = self.context.keys[name] = self.key(uids, stage=stage, is_arm=is_arm)
+
+        def work() -> Facts:
+            seed_everything(plan.seed, verbose=False)
+            data.train_on(uids, module.processor, seed=plan.seed, texts=texts)
+            scorer = self.scoring.scorer(name)
+            callbacks: list[Callback] = [
+                saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
+                SaveModel(folder),
+                *([scorer] if is_arm else []),
+            ]
+            trainer = factory.trainer(stage, self.context.out / "logs" / name, callbacks)
+            passes = trainer.accumulate_grad_batches = data.passes(trainer.world_size)
+            # Lightning counts passes: with another number of them a fit begins again
+            checkpoints = work_folder / f"fit-{name}-{key}-{passes}"
+            saver.dirpath = str(checkpoints)
+            start = time.perf_counter()
+            trainer.fit(module, datamodule=data, ckpt_path=broadcast(lambda: newest(checkpoints)))
+            took = time.perf_counter() - start - scorer.seconds()
+            if rank_zero():
+                for leftover in work_folder.glob(f"fit-{name}-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
+            loss = trainer.callback_metrics.get("train_loss")
+            return {
+                "samples": len(uids),
+                "instructions": len(uids),
+                **({"text_only": len(texts)} if texts else {}),
+                **devices_of(trainer),
+                "steps": trainer.global_step,
+                "fit_seconds": round(took, 3),
+                **({} if loss is None else {"loss_last": round(float(loss), 4)}),
+            }
+
+        self.context.runner.stage(name, key, [folder], work, together=True)
+
+    def key(self, uids: np.ndarray, *, stage: str, is_arm: bool) -> str:
+        """Name a fit by all that its result depends on; see `run`."""
+        data = self.context.data
+        texts = data.texts if is_arm else None
+        return fingerprint(
+            {
+                "fit": 2,
+                "model": self.context.factory.model(stage).fingerprint(),
+                "trainer": self.context.factory.trainer_settings(stage),
+                "data": [data.template, data.max_length, data.batch_size],
+                "seed": self.context.plan.seed,
+                "records": records_digest(data.pool, uids),
+                **({"texts": texts.digest()} if texts else {}),
+            }
+        )
+
+
+def newest(folder: Path) -> Path | None:
+    """The last training checkpoint of a fit that was cut short."""
+    # DeepSpeed's is a folder, whole once it names its latest part
+    whole = (p for p in folder.glob("*.ckpt") if p.is_file() or (p / "latest").is_file())
+    found = sorted(whole, key=lambda path: path.stat().st_mtime_ns)
+    return found[-1] if found else None

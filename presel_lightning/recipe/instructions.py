@@ -1,0 +1,171 @@
+"""Instructions of what was chosen: there already, had from an annotator, or waited for."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from presel_lightning.annotators import Answers, Request, read_answers, requests_for
+from presel_lightning.errors import InstructionsMissing
+from presel_lightning.recipe import artifacts
+from presel_lightning.recipe.artifacts import records_digest
+from presel_lightning.recipe.context import Context
+from presel_lightning.run.files import write_text
+from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.ranks import broadcast
+from presel_lightning.run.stages import Facts
+
+
+class Instructions:
+    """Has selected images annotated, and writes them down for any trainer.
+
+    Args:
+        context: of the run.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.plan = context, context.plan
+        self.out, self.data, self.runner = context.out, context.data, context.runner
+
+    @property
+    def answers(self) -> Path:
+        """Folder of what annotators have written."""
+        return self.out / "annotations"
+
+    def use_answers(self) -> None:
+        """Let the pool hold what annotators have written so far."""
+        annotator = self.plan.annotator
+        pool = self.data.pool
+        if annotator is not None and annotator.hides:
+            pool = pool.hidden()
+        if given := broadcast(lambda: read_answers(self.answers)):
+            pool = pool.answered(given)
+        self.data.pool = pool
+
+    def write_reference(self, uids: np.ndarray) -> None:
+        """Write `reference.json`, with the instructions that there are."""
+        pool = self.data.pool
+
+        def work() -> Facts:
+            artifacts.write_llava(self.out / "reference.json", pool, uids)
+            self.context.rounds.draw(self.plan.seed, uids)
+            return {"samples": len(uids), "seed": self.plan.seed}
+
+        key = fingerprint({"split": 1, "records": records_digest(pool, uids)})
+        self.runner.stage("split", key, [self.out / "reference.json"], work)
+
+    def require(self, uids: np.ndarray, what: str) -> None:
+        """Write what is chosen for any trainer, and what is missing for an annotator.
+
+        Raises:
+            InstructionsMissing: some of these samples have no instruction yet.
+        """
+        if self.annotate(uids, what) and what != "selection":
+            self.write_reference(uids)
+        pool = self.data.pool
+        missing = uids[~pool.has_instruction[pool.rows(uids)]]
+        path = self.out / "selection" / "requests.jsonl"
+
+        def work() -> Facts:
+            lines = [
+                json.dumps(r.record(), ensure_ascii=False) for r in self.requests(missing, what)
+            ]
+            write_text(path, "".join(f"{line}\n" for line in lines))
+            if what == "selection":
+                artifacts.write_llava(self.out / "selection" / "selected.json", pool, uids)
+            return {"samples": len(uids), "missing": len(missing)}
+
+        if what == "selection" or len(missing):
+            key = fingerprint({"instructions": what, "records": records_digest(pool, uids)})
+            selected = self.out / "selection" / "selected.json"
+            files = [path, *([selected] if what == "selection" else [])]
+            self.runner.stage("instructions", key, files, work)
+
+        def wait() -> None:
+            self.runner.ledger.update(state="waiting")
+            if what != "selection":  # a choice that lies there is of another configuration
+                for name in ("selection.parquet", "tasks.csv", "selected.json"):
+                    (self.out / "selection" / name).unlink(missing_ok=True)
+            raise InstructionsMissing(self.waiting_message(len(missing), len(uids), what, path))
+
+        if len(missing):
+            broadcast(wait)
+
+    def waiting_message(self, missing: int, of: int, what: str, path: Path) -> str:
+        """What a person has to do now, and what it costs, in one line."""
+        price = self.plan.price_per_instruction
+        cost = "" if price is None else f" (at {price:,.2f} each: {price * missing:,.2f})"
+        cure = (
+            "write their conversations and run the same command again with --annotator FromFile "
+            "--annotator.init_args.path ANSWERS (LLaVA JSON, JSON lines or CSV), or let another "
+            "annotator write them; docs/annotate.md tells how"
+        )
+        if self.plan.annotator is not None:
+            cure = f"{self.plan.annotator.cure}, and run the same command again"
+        return (
+            f"{missing} of {of} images of the {what} have no instruction yet{cost}; they are listed "
+            f"in {path}: {cure}"
+        )
+
+    def requests(self, uids: np.ndarray, what: str) -> list[Request]:
+        """What an annotator is asked for."""
+        pool, annotator = self.data.pool, self.plan.annotator
+        why: str | dict[str, str] = what
+        if what == "selection":
+            reasons = artifacts.read_reasons(self.out)
+            why = {uid: f"{what}: {reason}" for uid, reason in reasons.items()}
+        if annotator is not None:
+            return annotator.requests(pool, uids, why)
+        return requests_for(pool, uids, why)
+
+    def annotate(self, uids: np.ndarray, what: str) -> bool:
+        """Have the missing instructions written, by the first process, and use them.
+
+        What the annotation file itself holds is never asked for; an answer that was had before is
+        asked for again only where that is free.
+
+        Returns:
+            Whether there was anything to ask for.
+        """
+        annotator, pool = self.plan.annotator, self.data.pool
+        wanted = uids[~pool.in_file[pool.rows(uids)]]
+        if annotator is None or not len(wanted):
+            return False
+
+        def work() -> None:
+            asked = self.requests(wanted, what)
+            left = [r for r in asked if not pool.has_instruction[pool.rows([r.uid])[0]]]
+            if left and (cost := annotator.estimate(left, self.answers)) is not None:
+                self.runner.print(f"  {len(left)} instructions to write, about {cost:,.2f}")
+            answers = annotator.annotate(asked, self.answers, pool)
+            self.print_answers(answers, what)
+            self.runner.ledger.record(
+                "annotations",
+                status="done",
+                seconds=round(time.perf_counter() - start, 3),
+                samples=len(wanted) - len(answers.missing),
+                missing=len(answers.missing),
+                **({} if answers.cost is None else {"cost": round(answers.cost, 6)}),
+            )
+
+        start = time.perf_counter()
+        broadcast(work)
+        self.use_answers()
+        return True
+
+    def print_answers(self, answers: Answers, what: str) -> None:
+        """Say what came in."""
+        cost = "" if answers.cost is None else f", {answers.cost:,.4f} paid so far"
+        self.runner.print(
+            f"[green]✓[/] {'answers':<12} {len(answers.conversations)} of the {what}{cost}"
+        )
+        for note in answers.notes:
+            self.runner.print(f"  {note}")
+        if answers.problems:
+            self.runner.print(
+                f"[yellow]![/] {len(answers.problems)} answers could not be used: "
+                f"{self.answers / 'problems.csv'}"
+            )

@@ -1,0 +1,81 @@
+"""What a run is asked to do, and what builds the objects of a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from lightning import Callback, Trainer
+from lightning.pytorch.loggers import Logger
+
+from presel_lightning.annotators import Annotator
+from presel_lightning.eval.benchmarks.base import BenchmarkTask
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.selectors import Selector
+from presel_lightning.tasks import Embed, FineTune
+
+Arm = Literal["full", "random", "untrained"]
+
+
+class StageFactory(Protocol):
+    """Builds what a stage needs, afresh, from the configuration and the stage's overrides."""
+
+    def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
+        """The Trainer of a stage, with the stage's own callbacks beside the configured ones."""
+
+    def trainer_settings(self, stage: str) -> dict[str, Any]:
+        """Those options of a stage's Trainer that define what a fit results in."""
+
+    def model(self, stage: str, **overrides: str | None) -> FineTune:
+        """The module of a stage, before any weight is loaded."""
+
+    def selector(self, spec: dict[str, Any]) -> Selector:
+        """A selector of its class path and arguments."""
+
+    def embed(self) -> Embed:
+        """The module of the feature stage."""
+
+    def loggers(self) -> list[Logger]:
+        """The loggers that the configuration names, if any."""
+
+
+@dataclass(kw_only=True)
+class RunKeys:
+    """Top-level keys of a config that every run has; each is an option of the command line too."""
+
+    baselines: list[str] = field(default_factory=list)
+    """arms set beside the final one: full random untrained"""
+    full_scores: str | None = None
+    """scores of full-data tuning, where no `full` arm is trained: a benchmark.json, or
+    published:llava665k"""
+    checkpoint_every: int = 100
+    """steps between checkpoints of a fit"""
+    price_per_instruction: float | None = None
+    """price of one instruction: of those that are missing, and in the report"""
+    price_per_gpu_hour: float | None = None
+    """price of an hour of one GPU, for the report"""
+
+
+@dataclass(kw_only=True)
+class Plan(RunKeys):
+    """What a run is asked to do.
+
+    Attributes:
+        out: run folder.
+        seed: of every random draw.
+        data: the pool and its splits.
+        selector: the method.
+        selector_spec: class path and arguments of the method, for its fingerprint.
+        benchmarks: what every arm is scored on.
+        annotator: writes what is missing; without one the run waits for it.
+    """
+
+    out: Path
+    seed: int
+    data: SelectionDataModule
+    selector: Selector
+    selector_spec: Any
+    benchmarks: list[BenchmarkTask] = field(default_factory=list)
+    annotator: Annotator | None = None

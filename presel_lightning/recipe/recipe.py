@@ -1,0 +1,270 @@
+"""The stages in their order: select, then train, then report; each from where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+
+from presel_lightning import __version__
+from presel_lightning.console import track
+from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.data.build import texts_path
+from presel_lightning.data.texts import Texts
+from presel_lightning.errors import UserError
+from presel_lightning.eval.report.loggers import log_report
+from presel_lightning.eval.report.report import print_summary, write_report
+from presel_lightning.loading.datamodule import count_of
+from presel_lightning.recipe import artifacts
+from presel_lightning.recipe.context import Context
+from presel_lightning.recipe.fits import Fits
+from presel_lightning.recipe.instructions import Instructions
+from presel_lightning.recipe.passes import Pass
+from presel_lightning.recipe.plan import Plan, StageFactory
+from presel_lightning.recipe.scoring import Scoring
+from presel_lightning.run.fingerprint import digest_lines, fingerprint
+from presel_lightning.run.ranks import broadcast, rank_zero
+from presel_lightning.run.stages import Facts
+from presel_lightning.selectors import Random
+from presel_lightning.signals import PairedLoss
+
+VERSIONS = ("torch", "lightning", "transformers", "peft", "numpy", "pyarrow")
+"""Packages that a result may depend on."""
+
+
+class Recipe:
+    """PreSel's pipeline, or any other selector's, in one run folder.
+
+    Args:
+        plan: what the run is asked to do.
+        factory: builds what a stage needs.
+    """
+
+    def __init__(self, plan: Plan, factory: StageFactory) -> None:
+        self.plan, self.factory = plan, factory
+        self.out, self.data = plan.out, plan.data
+        self.context = Context(plan, factory)
+        self.runner, self.keys = self.context.runner, self.context.keys
+        self.scoring = Scoring(self.context)
+        self.instructions = Instructions(self.context)
+        self.fits = Fits(self.context, self.scoring)
+        self.passes = {name: kind(self.context, self.fits) for name, kind in Pass.known.items()}
+
+    def begin(self) -> None:
+        """Write down what defines the run as a whole."""
+        if rank_zero():
+            self.runner.ledger.update(
+                state="running",
+                seed=self.plan.seed,
+                selector=type(self.plan.selector).__name__,
+                full_scores=self.plan.full_scores,
+                price_per_instruction=self.plan.price_per_instruction,
+                price_per_gpu_hour=self.plan.price_per_gpu_hour,
+                versions={"presel_lightning": __version__} | {v: version(v) for v in VERSIONS},
+            )
+
+    def fit(self) -> None:
+        """Select, train on the selection, train the baselines, score all, report."""
+        self.scoring.examine()
+        selected = self.select()
+        self.fits.run("final", selected, stage="final", is_arm=True)
+        self.scoring.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
+        self.report()
+
+    def select(self) -> np.ndarray:
+        """Everything up to the selection; uids of the reference and of what is added to it."""
+        self.begin()
+        self.pool()
+        reference = self.split()
+        self.make_signals(self.plan.selector.needs, reference)
+        self.selection(reference)
+        selected = artifacts.read_selected(self.out)
+        self.instructions.require(selected, "selection")
+        if rank_zero():
+            self.runner.ledger.update(state="selected", counts=self.counts())
+            problems = self.runner.ledger.stage("pool")["problems"]
+            left_out = f"; left out: {self.out / 'problems.csv'}" if problems else ""
+            self.runner.print(f"selected: {self.out / 'selection' / 'selected.json'}{left_out}")
+        return selected
+
+    def evaluate(self, checkpoint: str) -> None:
+        """Score one checkpoint on the benchmarks and print the scores."""
+        self.scoring.evaluate(checkpoint)
+
+    def make_signals(self, needs: Iterable[str], reference: np.ndarray) -> None:
+        """Make these signals, those that rest on the reference split first.
+
+        Raises:
+            InstructionsMissing: one rests on the reference split, which has no instructions yet.
+        """
+        wanted = [self.passes[name] for name in dict.fromkeys(needs)]
+        on_reference = [each for each in wanted if each.signal.on_reference]
+        if on_reference:
+            self.instructions.require(reference, "reference split")
+        for each in on_reference + [each for each in wanted if not each.signal.on_reference]:
+            each.make(reference)
+
+    def prepare(self, signals: Iterable[str]) -> None:
+        """Draw the reference split and make signals, but select nothing; `compare` begins so."""
+        self.begin()
+        self.pool()
+        self.make_signals(signals, self.split())
+        if rank_zero():
+            self.runner.ledger.update(state="prepared")
+
+    # ------------------------------------------------------------------ stages
+    def pool(self) -> None:
+        """Read the annotations, check every image, leave out what is broken."""
+        source = self.data.source(self.out)
+        manifest = self.out / "pool.parquet"
+        if rank_zero() and manifest.exists() and images_changed(self.out, source.image_root):
+            self.runner.ledger.record("pool", status="stale")  # an image was mended or lost
+
+        def work() -> Facts:
+            counts = build_pool(source, self.out, track=track)
+            facts = {"samples": counts.pool, "text_only": counts.text_only}
+            return {**facts, "problems": counts.problems, "by_problem": counts.by_problem}
+
+        files = [manifest, self.out / "problems.csv"]
+        files += [texts_path(self.out)] if source.text_only else []
+        self.runner.stage("pool", fingerprint({"pool": 2, **source.fingerprint()}), files, work)
+        self.refuse_problems(self.runner.ledger.stage("pool"))
+        self.data.pool = load_pool(self.out, source.image_root)
+        self.data.texts = Texts(self.out) if source.text_only else None
+        self.instructions.use_answers()
+
+    def refuse_problems(self, counts: dict[str, Any]) -> None:
+        """Stop before any training where too little of the annotations can be used.
+
+        Raises:
+            UserError: more problems than `data.max_problem_fraction` allows, or no sample at all.
+        """
+        records = counts["samples"] + counts["text_only"] + counts["problems"]
+        if counts["problems"] > self.data.max_problem_fraction * records:
+            kinds = ", ".join(f"{n} {kind}" for kind, n in counts["by_problem"].items())
+            raise UserError(
+                f"{counts['problems']} of {records} records have problems ({kinds}), more than "
+                f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
+                f"listed in {self.out / 'problems.csv'}: mend them or raise the limit"
+            )
+        if counts["samples"] == 0:
+            raise UserError(
+                f"data.annotations {self.data.annotations} holds no image record; give a JSON list "
+                "(or JSON lines) of LLaVA records, or a folder of folders of images"
+            )
+
+    def split(self) -> np.ndarray:
+        """Draw the reference split; what an earlier round drew in this folder stays in it."""
+        pool, data = self.data.pool, self.data
+        count_of(data.budget, len(pool), "data.budget")
+        uids = np.empty(0, dtype=object)
+        if data.always_reference or data.needs_reference(self.plan.selector):
+            seed = self.plan.seed
+            earlier = (
+                broadcast(lambda: self.context.rounds.reference(pool, seed)) if data.extend else []
+            )
+            uids = data.split_reference(seed, earlier)
+        data.pool = pool.with_reference(uids)
+        self.instructions.write_reference(uids)
+        return uids
+
+    def selection(self, reference: np.ndarray) -> None:
+        """Choose, on the first process, and write down what was chosen and why."""
+        plan, pool = self.plan, self.data.pool
+        budget = count_of(self.data.budget, len(pool), "data.budget")
+        method = fingerprint([plan.selector_spec, plan.selector.fingerprint(), plan.seed])
+        earlier: list[str] = []
+        if self.data.extend:
+            earlier = broadcast(lambda: self.context.rounds.selected(pool, method, budget))
+        signals = self.context.signals
+        known = broadcast(lambda: self.known_signals(reference))
+        key = self.keys["selection"] = fingerprint(
+            {
+                "selection": 3,
+                "method": method,
+                "signals": known,
+                "pool": digest_lines(map(" ".join, zip(pool.uid, pool.task, strict=True))),
+                "reference": digest_lines(reference),
+                "earlier": digest_lines(earlier),
+                "budget": budget,
+            }
+        )
+        files = [self.out / "selection" / name for name in ("selection.parquet", "tasks.csv")]
+
+        def work() -> Facts:
+            selection = self.data.select(plan.selector, signals, earlier, seed=plan.seed)
+            irs = signals.of(PairedLoss).irs_by_task(pool) if PairedLoss.name in known else {}
+            artifacts.write_selection(self.out, pool, selection, irs)
+            best_first = np.argsort(selection.rank[pool.rows(selection.uids)], kind="stable")
+            self.context.rounds.add(method, budget, selection.uids[best_first].tolist())
+            kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}
+            warned = (
+                {"warnings": selection.meta["warnings"]} if "warnings" in selection.meta else {}
+            )
+            return {"samples": len(selection.uids), "pool": len(pool), **kept, **warned}
+
+        self.runner.stage("selection", key, files, work)
+        for warning in self.runner.ledger.stage("selection").get("warnings", []):
+            self.runner.print(f"[yellow]![/] {escape(warning)}")
+
+    def known_signals(self, reference: np.ndarray) -> dict[str, str]:
+        """Keys of the signals that lie there and that this run has made, or would make the same."""
+        keys = {name: each.made(reference) for name, each in self.passes.items()}
+        return {name: key for name, key in keys.items() if key is not None}
+
+    def fit_baselines(self) -> dict[str, Path | None]:
+        """Train the arms that stand beside the final one, as far as their instructions exist."""
+        pool, plan = self.data.pool, self.plan
+        budget = count_of(self.data.budget, len(pool), "data.budget")
+        draw = Random().select(
+            pool.with_reference([]), self.context.signals, budget, seed=plan.seed
+        )
+        candidates = {"random": draw.uids, "full": pool.uid}
+        arms: dict[str, Path | None] = {}
+        left_out: dict[str, str] = {}
+        for arm in plan.baselines:
+            if arm == "untrained":
+                arms[arm] = None
+                self.keys[arm] = self.scoring.key_of_untrained()
+                continue
+            missing = int((~pool.has_instruction[pool.rows(candidates[arm])]).sum())
+            if missing:
+                left_out[arm] = (
+                    f"{missing} of its {len(candidates[arm])} images have no instruction"
+                )
+                self.runner.print(f"[yellow]![/] {arm:<12} left out: {left_out[arm]}")
+                continue
+            self.fits.run(arm, candidates[arm], stage="final", is_arm=True)
+            arms[arm] = self.out / "models" / arm
+        if rank_zero():
+            self.runner.ledger.update(arms_left_out=left_out)
+        return arms
+
+    def report(self) -> None:
+        """Write the page; nothing to do where no stage had to work."""
+        if not rank_zero():
+            return
+        self.runner.ledger.update(state="done", counts=self.counts())
+        write_report(self.out, self.data.pool.image_root)
+        log_report(self.factory.loggers(), self.out, self.data.pool.image_root)
+        print_summary(self.out)
+
+    def counts(self) -> dict[str, int]:
+        """How many samples there are of each kind."""
+        pool, stages = self.data.pool, self.runner.ledger.read()["stages"]
+        reference = int(pool.reference.sum())
+        added = stages["selection"]["samples"]
+        return {
+            "pool": len(pool),
+            "tasks": len(pool.tasks),
+            "text_only": stages["pool"]["text_only"],
+            "text_only_trained_on": len(self.data.texts or ()),
+            "problems": stages["pool"]["problems"],
+            "reference": reference,
+            "selected": added,
+            "trained_on": reference + added,
+        }

@@ -1,0 +1,132 @@
+"""Arms on benchmarks: scored where they were fitted, or from what lies on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from presel_lightning.callbacks import Benchmark
+from presel_lightning.errors import UserError
+from presel_lightning.eval.intervals.published import full_scores
+from presel_lightning.eval.intervals.relative import benchmark_table
+from presel_lightning.models import describe_checkpoint
+from presel_lightning.recipe.context import Context
+from presel_lightning.run.files import read_json, write_json
+from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.ranks import broadcast, rank_zero
+from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.tasks import FineTune
+
+
+class Scoring:
+    """Scores the arms of a run.
+
+    Args:
+        context: of the run.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self.context, self.plan, self.factory = context, context.plan, context.factory
+        self.out, self.data, self.runner = context.out, context.data, context.runner
+        self.keys = context.keys
+        self.full: dict[str, float] | None = None
+        """Scores of full-data tuning from elsewhere; `examine` reads them."""
+
+    def benchmark(self, arms: dict[str, Path | None]) -> None:
+        """Score every arm that has not been scored at the end of its fit; compare with full."""
+        scorers = {arm: self.scorer(arm) for arm in arms}
+
+        def work() -> Facts:
+            used: Facts = {}
+            for arm, scorer in scorers.items():
+                if not broadcast(scorer.done):
+                    used = self.score(arms[arm], scorer)
+            if rank_zero():
+                scores = {arm: read_json(scorer.path) for arm, scorer in scorers.items()}  # type: ignore[arg-type]
+                table = benchmark_table(
+                    {
+                        arm: {n: b["score"] for n, b in s["benchmarks"].items()}
+                        for arm, s in scores.items()
+                    },
+                    self.full,
+                )
+                write_json(self.out / "benchmark.json", table)
+            return {"arms": len(arms), "benchmarks": len(self.plan.benchmarks), **used}
+
+        key = fingerprint(
+            {"arms": {arm: scorer.key for arm, scorer in scorers.items()}, "full": self.full}
+        )
+        if not broadcast(lambda: all(scorer.done() for scorer in scorers.values())) and rank_zero():
+            self.runner.ledger.record("benchmarks", status="again")  # what failed before
+        self.runner.stage("benchmarks", key, [self.out / "benchmark.json"], work, together=True)
+
+    def score_untrained(self) -> None:
+        """Score the pre-instruction model alone."""
+        self.keys["untrained"] = self.key_of_untrained()
+        self.benchmark({"untrained": None})
+
+    def key_of_untrained(self) -> str:
+        """Name the pre-instruction model, however it would be tuned."""
+        facts = self.factory.model("final").fingerprint()
+        return fingerprint([facts[name] for name in ("checkpoint", "quantization", "dtype")])
+
+    def scorer(self, arm: str) -> Benchmark:
+        """The benchmark callback of one arm."""
+        what = [benchmark.fingerprint() for benchmark in self.plan.benchmarks]
+        return Benchmark(
+            self.plan.benchmarks,
+            self.data.template,
+            self.out / "work" / "scores" / f"{arm}.json",
+            fingerprint([self.keys[arm], what, self.data.template]),
+        )
+
+    def score(self, checkpoint: str | Path | None, scorer: Benchmark) -> Facts:
+        """Score a checkpoint that lies on disk, or the pre-instruction model; on what, is told.
+
+        Args:
+            checkpoint: folder or hub id; None for the pre-instruction model.
+            scorer: the benchmarks.
+        """
+        trainer = self.factory.trainer("final", self.out / "logs" / "benchmarks")
+        untrained = self.factory.model("final", tune="none")
+        module = untrained if checkpoint is None else self.trained("final", checkpoint)
+        module.configure_model()
+        scorer.run(trainer, module.to(trainer.strategy.root_device))
+        return devices_of(trainer)
+
+    def trained(self, stage: str, checkpoint: str | Path) -> FineTune:
+        """A module that only looks at a model."""
+        return self.factory.model(stage, checkpoint=str(checkpoint), components=None, tune="none")
+
+    def examine(self) -> None:
+        """Read what the arms will be scored on and compared with before anything is trained.
+
+        Raises:
+            UserError: two benchmarks of one name, one that cannot be read, no such full scores.
+        """
+        names = [benchmark.name for benchmark in self.plan.benchmarks]
+        if len(set(names)) < len(names) or "relative" in names:
+            raise UserError(f"benchmarks need names of their own, not {', '.join(names)}")
+        for benchmark in self.plan.benchmarks:
+            benchmark.examine()
+        if not self.plan.full_scores:
+            return
+        self.full = full = full_scores(self.plan.full_scores)
+        if names and not full.keys() & set(names):
+            self.runner.print(
+                f"[yellow]![/] full_scores {self.plan.full_scores} has none of the benchmarks "
+                f"{', '.join(names)}: no relative performance; its names are {', '.join(full)}"
+            )
+
+    def evaluate(self, checkpoint: str) -> None:
+        """Score one checkpoint on the benchmarks and print the scores."""
+        if not self.plan.benchmarks:
+            raise UserError("benchmarks is empty; name what to score the checkpoint on")
+        name = f"evaluate-{Path(checkpoint).name}"
+        self.keys[name] = describe_checkpoint(checkpoint)
+        scorer = self.scorer(name)
+        self.score(checkpoint, scorer)
+        for benchmark, found in scorer.scores.items():
+            score = "no score" if found["score"] is None else f"{found['score']:.2f}"
+            tasks = ", ".join(f"{task} {value:.1f}" for task, value in found["tasks"].items())
+            self.runner.print(f"{benchmark}: [bold]{score}[/] ({tasks})")
+        self.runner.print(f"scores: {scorer.path}")

@@ -1,0 +1,7 @@
+"""Per-sample facts that selectors read from disk; one file a signal, and a line here."""
+
+from presel_lightning.signals.base import Signal as Signal
+from presel_lightning.signals.base import Signals as Signals
+from presel_lightning.signals.features import Features as Features
+from presel_lightning.signals.held_out_loss import HeldOutLoss as HeldOutLoss
+from presel_lightning.signals.paired_loss import PairedLoss as PairedLoss

@@ -1,0 +1,63 @@
+"""Losses of the reference samples under models that were tuned on the other half of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from presel_lightning.run.files import replacing
+from presel_lightning.signals.base import Signal
+
+HALVES = ("held_out_a", "held_out_b")
+"""Models of the two halves of the reference split."""
+
+
+class HeldOutLoss(Signal):
+    """`held_out_loss.parquet`: uid, task, start_loss, loss, …, n_tokens of every reference sample."""
+
+    name: ClassVar[str] = "held_out_loss"
+    on_reference: ClassVar[bool] = True
+    artifacts: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **{half: (f"models/{half}",) for half in HALVES},
+        "held_out": ("signals/held_out_loss.parquet",),
+    }
+
+    def read(self) -> pa.Table:
+        """Losses of every reference sample under a model that has not seen it.
+
+        Returns:
+            uid, task, start_loss (of the pre-instruction model), loss, loss_without_question (both
+            of the model that was tuned on the other half), correct (whether that model predicts
+            every token of the answer, teacher-forced), n_tokens.
+
+        Raises:
+            MissingSignalError: they have not been computed.
+        """
+        return pq.read_table(self.require())
+
+    def write(self, start: pa.Table, one: pa.Table, other: pa.Table) -> None:
+        """Join the losses of the pre-instruction model and of the models of both halves.
+
+        Args:
+            start: losses of all reference samples under the pre-instruction model.
+            one: losses of one half under the model of the other.
+            other: and the other way round.
+        """
+        held_out = pa.concat_tables([one, other]).sort_by("uid")
+        start = start.sort_by("uid")
+        table = pa.table(
+            {
+                "uid": held_out["uid"],
+                "task": held_out["task"],
+                "start_loss": start["loss_with_question"],
+                "loss": held_out["loss_with_question"],
+                "loss_without_question": held_out["loss_without_question"],
+                "correct": held_out["correct"],
+                "n_tokens": held_out["n_tokens"],
+            }
+        )
+        with replacing(self.path) as path:
+            pq.write_table(table, path)

@@ -1,0 +1,98 @@
+"""Write each block of a prediction pass as soon as it is there, and join them at the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+
+from presel_lightning.loading.samplers import Blocks
+from presel_lightning.run.files import replacing
+from presel_lightning.run.ranks import barrier, broadcast, rank_zero, wait_for
+
+if TYPE_CHECKING:
+    from presel_lightning.loading.datamodule import SelectionDataModule
+
+
+class BlockWriter(BasePredictionWriter):
+    """Keep what a prediction pass has computed: one file a block, whatever rank made it.
+
+    A block is told by the row it begins with, so a pass that was killed loses its current block
+    at most, and may go on with another number of processes.
+
+    Args:
+        folder: of this pass; its name must tell what is computed, in what blocks.
+        blocks: rows of every block.
+    """
+
+    def __init__(self, folder: Path, blocks: Blocks) -> None:
+        super().__init__(write_interval="batch")
+        self.folder, self.blocks = folder, blocks
+        self.number = {int(rows[0]): number for number, rows in enumerate(blocks)}
+
+    def path(self, block: int) -> Path:
+        """File of a block."""
+        return self.folder / f"block-{block:07d}.npz"
+
+    def pending(self) -> list[int]:
+        """Blocks that are not on disk."""
+        return [block for block in range(len(self.blocks)) if not self.path(block).exists()]
+
+    def fill(self, trainer: Trainer, module: LightningModule, data: SelectionDataModule) -> None:
+        """Compute the blocks that are missing, each process its own, until the first has all."""
+        pending = broadcast(self.pending)
+        if not pending:
+            return
+        trainer.callbacks.append(self)  # type: ignore[attr-defined]
+        data.serve(pending)
+        trainer.predict(module, datamodule=data, return_predictions=False)
+        barrier()
+        if rank_zero():
+            wait_for(lambda: not self.pending(), self.folder)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,  # noqa: ANN401 - Lightning's signature
+        batch_indices: Sequence[int] | None,
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write one block under its final name at once."""
+        arrays = {name: value.cpu().numpy() for name, value in prediction.items()}
+        path = self.path(self.number[batch["first"]])
+        with replacing(path) as temporary, temporary.open("wb") as handle:
+            np.savez(handle, **arrays)
+
+    def merge(self) -> dict[str, np.ndarray]:
+        """Join the blocks, in the order of the rows, into one memory-mapped array a name.
+
+        No more than a block is held in memory.
+
+        Raises:
+            RuntimeError: a block is missing.
+        """
+        if self.pending():
+            raise RuntimeError(f"{len(self.pending())} blocks are missing in {self.folder}")
+        whole: dict[str, np.ndarray] = {}
+        for number, rows in enumerate(self.blocks):
+            with np.load(self.path(number)) as part:
+                for name in part.files:
+                    values = part[name]
+                    if name not in whole:
+                        whole[name] = self._column(name, values)
+                    whole[name][rows] = values
+        return whole
+
+    def _column(self, name: str, like: np.ndarray) -> np.ndarray:
+        shape = (sum(map(len, self.blocks)), *like.shape[1:])
+        path = self.folder / f"{name}-{os.getpid()}.npy"
+        column: np.ndarray = np.lib.format.open_memmap(path, "w+", like.dtype, shape)
+        return column

@@ -1,0 +1,242 @@
+"""What a user's mistake is answered with: exit code 2 and one line that names the cure."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+import presel_lightning.console  # noqa: F401 - it hushes a message
+from presel_lightning import __version__
+from presel_lightning.cli.main import main
+from tests.conftest import fit_arguments, start
+
+MISTAKES = {
+    "wrong key": (["--data.bugdet", "0.1"], "did you mean --data.budget?"),
+    "wrong nested key": (["--stages.final.modle", "{lr: 1}"], "did you mean --stages.final.model?"),
+    "two wrong keys": (["--data.bugdet=1", "--modle.lr=1"], "did you mean --model.lr?"),
+    "key of another tool": (["--model.learning_rate", "1"], "did you mean --model.lr?"),
+    "key without its section": (["--max_epochs", "1"], "did you mean --trainer.max_epochs?"),
+    "key that begins another": (["--budget", "0.1"], "did you mean --data.budget?"),
+    "key like no other": (["--xyzzy", "1"], "--xyzzy is no option"),
+    "one dash": (["-data.budget", "0.1"], "did you mean --data.budget?"),
+    "config without its option": (["photos.yaml"], "did you mean --config photos.yaml?"),
+    "word of no option": (["--data.annotations", "a.json", "b.json"], "b.json belongs to no"),
+    "no value": (["--threads"], "--threads needs a value"),
+    "wrong value": (["--data.num_workers", "many"], "data.num_workers: 'many' will not do; give a"),
+    "wrong value of several": (["--seeds", "a"], "seeds: 'a' will not do; give a whole number"),
+    "wrong choice": (["--model.tune", "lorra"], "give lora, full or none; did you mean lora?"),
+    "wrong value or null": (["--trainer.max_epochs", "x"], "give a whole number or null"),
+    "wrong value in a class": (
+        ["--selector.init_args.temperature", "x"],
+        "selector.init_args.temperature: 'x' will not do; give a number or null",
+    ),
+    "wrong part of a section": (["--model.quantization", "{bits: 8}"], "model.quantization.bits: "),
+    "value for a section": (["--model", "llava"], "--model.KEY VALUE"),
+    "dtype of another tool": (["--model.dtype", "fp16"], "bfloat16 or float16"),
+    "argument that is needed": (["--annotator", "FromFile"], "--annotator.init_args.path VALUE"),
+    "wrong benchmark": (["--benchmarks", "[POPEE]"], "did you mean POPE?"),
+    "class that is none": (["--trainer.plugins", "{class_path: Foo}"], "trainer.plugins"),
+    "percent for a fraction": (["--data.budget", "5"], "5 % is 0.05"),
+    "budget above 1": (["--data.budget", "1.5"], "data.budget"),
+    "budget of nothing": (["--data.budget", "0"], "data.budget"),
+    "budget beyond the pool": (["--data.budget", "1000000"], "data.budget"),
+    "budget below the reference": (["--data.budget", "0.01"], "data.reference"),
+    "reference below the tasks": (["--data.reference", "2"], "data.reference"),
+    "missing file": (["--data.annotations", "nowhere.json"], "nowhere.json"),
+    "missing config": (["--config", "nowhere.yaml"], "quickstart.yaml"),
+    "config without its end": (["--config", "photo"], "did you mean photos.yaml?"),
+    "no config": (["--config"], "--config needs a file"),
+    "unknown selector": (["--selector", "presell"], "did you mean PreSel?"),
+    "unknown baseline": (["--baselines", "ful"], "did you mean full?"),
+    "wrong override of the features": (
+        ["--stages.features.model", "{chekpoint: x}"],
+        "stages.features: model.chekpoint is no key; did you mean model.checkpoint?",
+    ),
+    "unknown template": (["--data.template", "alpaca"], "vicuna_v1"),
+    "wrong stage override": (["--stages.final.trainer", "{max_epoch: 2}"], "max_epoch"),
+    "wrong argument of a selector": (
+        ["--selector.init_args.weigting", "size"],
+        "did you mean weighting?",
+    ),
+    "what a selector itself refuses": (
+        ["--selector.init_args.weighting", "headrom"],
+        "choose of irs, size",
+    ),
+    "missing checkpoint": (["--model.checkpoint", "/nowhere/model"], "model.checkpoint"),
+}
+
+
+@pytest.mark.parametrize(("more", "names"), MISTAKES.values(), ids=MISTAKES)
+def test_cli_invalid_option_exits_with_2_and_one_line(
+    more: list[str],
+    names: str,
+    pool_folder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert main(fit_arguments(pool_folder, tmp_path, *more)) == 2
+    error = capfd.readouterr().err
+    assert names in error and error.count("\n") == 1
+    assert "usage" not in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("data: {bugdet: 0.1}", "data.bugdet is no key; did you mean data.budget?"),
+        ("model: {tune: lorra}", "model.tune: 'lorra' will not do"),
+        ("selector: {class_path: PreSel, init_args: {weigting: size}}", "weighting"),
+        ("data:\n  budget: [1,\nmodel:\n", "line 4"),
+        ("", "is empty"),
+        ("- data", "holds a list"),
+        ("data", "holds a str"),
+    ],
+)
+def test_cli_invalid_config_is_named(
+    text: str, names: str, pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    faulty = tmp_path / "faulty.yaml"
+    faulty.write_text(text)
+    assert main(fit_arguments(pool_folder, tmp_path, "--config", str(faulty))) == 2
+    error = capfd.readouterr().err
+    assert str(faulty) in error and names in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["fitt"], "did you mean fit?"),
+        (["Fit"], "did you mean fit?"),
+        (["fit"], "--config quickstart.yaml"),
+        (["report", "--run", "nowhere"], "nowhere"),
+        (["report"], "--run"),
+        (["report", "runs/x"], "did you mean --run runs/x?"),
+        (["report", "--rnu", "x"], "did you mean --run?"),
+        (["export", "--run", "x"], "--to, --path"),
+    ],
+)
+def test_cli_other_commands_invalid_arguments_exit_with_2(
+    words: list[str], names: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    error = capfd.readouterr().err
+    assert names in error and error.count("\n") == 1
+
+
+def test_select_without_answers_exits_with_3_and_one_line(
+    pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answers = tmp_path / "answers.csv"
+    annotator = ["--annotator", "FromFile", "--annotator.init_args.path", str(answers)]
+    words = ["--data.annotations", str(pool_folder / "images"), "--data.reference", "2"]
+    command = ["select", *fit_arguments(pool_folder, tmp_path / "run", *words, *annotator)[1:]]
+    assert main(command) == 3
+    said = capfd.readouterr()
+    assert f"{answers}, which does not exist yet" in said.err and said.err.count("\n") == 1
+    assert said.out.count("split") == 2  # the stage, and the images to annotate
+    first = json.loads((tmp_path / "run/selection/requests.jsonl").read_text().split("\n")[0])
+    answers.write_text(f"image,question,answer\n{first['image']},What?,A shape.\n")
+    assert main(command) == 3
+    said = capfd.readouterr()
+    assert "1 of 2 images" in said.err and f"into annotator.init_args.path {answers} (" in said.err
+    assert said.err.count("\n") == 1 and said.out.count("split") == 2
+
+
+def test_fit_interrupted_exits_with_130_and_names_the_resume(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    process = start(fit_arguments(pool_folder, tmp_path / "run"), log)
+    while "split" not in log.read_text() and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() == 130
+    told = log.read_text()
+    assert "Traceback" not in told and "the same command goes on" in told.splitlines()[-1]
+
+
+def test_print_config_writes_only_the_config_to_stdout() -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "presel_lightning", "fit", "--config", "quickstart.yaml"]
+    shown = subprocess.check_output([*command, "--print_config"], stderr=theirs)
+    told = os.read(ours, 10_000).decode()
+    assert told.splitlines() == ["presel_lightning: loading torch and transformers"]
+    assert yaml.safe_load(shown)["data"]["annotations"] == "quickstart"
+
+
+def test_cli_filters_only_the_bitsandbytes_warning(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("bitsandbytes.backends.cpu.ops")
+    logger.warning("Failed to load CPU gemm_4bit_forward from kernels-community: %s", "none")
+    logger.warning("something else")
+    assert caplog.messages == ["something else"]
+
+
+@pytest.mark.parametrize("command", ["select", "check"])
+def test_photos_config_without_a_folder_exits_with_2(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--config", "photos.yaml", "--out", str(tmp_path)]) == 2
+    assert "give --data.annotations with a folder" in capfd.readouterr().err
+
+
+def test_fit_too_many_problems_exits_before_training(
+    pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    records = json.loads((pool_folder / "train.json").read_text())
+    for record in records[:20]:
+        record["image"] = "images/gone.png"
+    (tmp_path / "holes.json").write_text(json.dumps(records))
+    source = ["--data.annotations", str(tmp_path / "holes.json")]
+    root = ["--data.image_root", str(pool_folder)]
+    assert main(fit_arguments(pool_folder, tmp_path / "run", *source, *root)) == 2
+    assert "20 missing" in capfd.readouterr().err
+    assert len((tmp_path / "run" / "problems.csv").read_text().splitlines()) == 21
+    assert not (tmp_path / "run" / "models").exists()
+
+
+def test_cli_help_and_version_exit_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "quickstart.yaml" in capsys.readouterr().out
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_print_config_shows_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", "quickstart.yaml", "--print_config"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(key in shown for key in ("data:", "selector:", "stages:", "baselines:", "trainer:"))
+
+
+def test_fit_and_compare_reject_each_others_folders(
+    finished: Path, pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    comparison = tmp_path / "comparison"
+    comparison.mkdir()
+    (comparison / "grid.json").write_text("{}")
+    assert main(fit_arguments(pool_folder, comparison)) == 2
+    assert "holds a comparison" in capfd.readouterr().err
+    assert main(["compare", *fit_arguments(pool_folder, finished)[1:]]) == 2
+    assert "holds a run" in capfd.readouterr().err
+
+
+def test_select_out_inside_the_image_folder_exits_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    for out in ("photos", "photos/runs/one"):
+        arguments = ["--data.annotations", str(tmp_path / "photos"), "--out", str(tmp_path / out)]
+        assert main(["select", "--config", "photos.yaml", *arguments]) == 2
+        assert "--out" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cats"]

@@ -1,0 +1,230 @@
+"""The whole recipe, through the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from presel_lightning.cli.main import main
+from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments, scores, start
+
+FILES = [
+    "config.yaml",
+    "run.json",
+    "pool.parquet",
+    "problems.csv",
+    "reference.json",
+    "signals/paired_loss.parquet",
+    "signals/features/features.npy",
+    "signals/features/uid.npy",
+    "signals/features/meta.json",
+    "selection/selection.parquet",
+    "selection/tasks.csv",
+    "selection/selected.json",
+    "selection/requests.jsonl",
+    "models/reference/adapter_model.safetensors",
+    "models/final/adapter_model.safetensors",
+    "models/final/tokenizer.json",
+    "benchmark.json",
+    "report/index.html",
+    "report/report.json",
+]
+
+REFERENCE, BUDGET = 9, round(0.25 * N_POOL)
+
+
+def stages(out: Path) -> dict[str, dict[str, object]]:
+    found: dict[str, dict[str, object]] = json.loads((out / "run.json").read_text())["stages"]
+    return found
+
+
+def selection_bytes(out: Path) -> dict[str, bytes]:
+    names = ("selection.parquet", "selected.json")
+    return {name: (out / "selection" / name).read_bytes() for name in names}
+
+
+def test_fit_writes_every_documented_file(finished: Path) -> None:
+    assert [name for name in FILES if not (finished / name).exists()] == []
+
+
+def test_fit_meets_the_budget_exactly(finished: Path) -> None:
+    table = pq.read_table(finished / "selection" / "selection.parquet").to_pylist()
+    chosen = {row["uid"] for row in table if row["selected"]}
+    reference = {r["uid"] for r in json.loads((finished / "reference.json").read_text())}
+    selected = {
+        r["uid"] for r in json.loads((finished / "selection" / "selected.json").read_text())
+    }
+    assert len(table) == N_POOL and len(chosen) == BUDGET and len(reference) == REFERENCE
+    assert reference < chosen == selected
+    with (finished / "selection" / "tasks.csv").open() as handle:
+        tasks = {row["task"]: row for row in csv.DictReader(handle)}
+    assert {task: int(row["size"]) for task, row in tasks.items()} == SIZES
+    assert sum(int(row["selected"]) for row in tasks.values()) == BUDGET
+    assert sum(int(row["budget"]) for row in tasks.values()) == BUDGET - REFERENCE
+    assert sum(float(row["weight"]) for row in tasks.values()) == pytest.approx(1)
+
+
+def test_fit_signals_hold_valid_losses_and_features(finished: Path) -> None:
+    losses = pq.read_table(finished / "signals" / "paired_loss.parquet").to_pylist()
+    assert len(losses) == REFERENCE
+    for row in losses:
+        ratio = row["loss_with_question"] / row["loss_without_question"]
+        assert row["irs"] == pytest.approx(ratio, rel=1e-5)
+    features = np.load(finished / "signals" / "features" / "features.npy")
+    assert features.shape[0] == N_POOL
+    np.testing.assert_allclose(np.linalg.norm(features.astype(np.float64), axis=1), 1, atol=1e-3)
+
+
+def test_fit_scores_all_arms(finished: Path) -> None:
+    table = scores(finished)
+    assert set(table) == {"final", "untrained", "random", "full"}
+    assert table["full"]["relative"] in (None, 100.0)
+    assert all(0 <= row["tiny"] <= 100 for row in table.values())
+    facts = stages(finished)
+    assert facts["final"]["samples"] == facts["random"]["samples"] == BUDGET
+    assert facts["full"]["samples"] == N_POOL
+
+
+def test_fit_second_run_reuses_every_stage(
+    finished: Path, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "moved")
+    before = stages(out)
+    assert main(fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))) == 0
+    assert stages(out) == before  # the run folder was even moved
+    assert capsys.readouterr().out.count("reused") == len(before)
+
+
+def test_fit_with_another_budget_reruns_only_dependent_stages(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    before = stages(out)
+    more = [*benchmark_arguments(pool_folder), "--data.budget", "0.3", "--baselines", "untrained"]
+    assert main(fit_arguments(pool_folder, out, *more)) == 0
+    after = stages(out)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"selection", "instructions", "final", "benchmarks"}
+    assert len(json.loads((out / "selection" / "selected.json").read_text())) == round(0.3 * N_POOL)
+
+
+def test_fit_benchmarks_depend_on_arms_and_full_scores(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    more = benchmark_arguments(pool_folder)
+    assert main(fit_arguments(pool_folder, out, *more, "--baselines")) == 0
+    assert set(scores(out)) == {"final"} and scores(out)["final"]["relative"] is None
+    assert main(fit_arguments(pool_folder, out, *more, "--baselines", "full")) == 0
+    assert set(scores(out)) == {"final", "full"}  # of models that were there all along
+    elsewhere = tmp_path / "full.json"
+    for best in (50.0, 80.0):
+        elsewhere.write_text(json.dumps({"tiny": best}))
+        given = [*more, "--baselines", "--full_scores", str(elsewhere)]
+        assert main(fit_arguments(pool_folder, out, *given)) == 0
+        final = scores(out)["final"]
+        assert final["relative"] == pytest.approx(100 * final["tiny"] / best)
+
+
+def test_report_command_rewrites_the_report(finished: Path, tmp_path: Path) -> None:
+    out = shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(out / "report")
+    assert main(["report", "--run", str(out)]) == 0
+    assert (out / "report" / "index.html").is_file()
+
+
+def test_evaluate_of_final_checkpoint_matches_the_fit_score(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    checkpoint = ["--checkpoint", str(finished / "models" / "final")]
+    arguments = fit_arguments(pool_folder, tmp_path, *benchmark_arguments(pool_folder), *checkpoint)
+    assert main(["evaluate", *arguments[1:]]) == 0
+    found = json.loads((tmp_path / "work" / "scores" / "evaluate-final.json").read_text())
+    known = json.loads((finished / "work" / "scores" / "final.json").read_text())
+    assert found["benchmarks"]["tiny"]["score"] == known["benchmarks"]["tiny"]["score"]
+
+
+def test_select_random_needs_no_reference_model(pool_folder: Path, tmp_path: Path) -> None:
+    arguments = fit_arguments(pool_folder, tmp_path, "--selector", "Random")
+    assert main(["select", *arguments[1:]]) == 0
+    assert "reference" not in stages(tmp_path) and "features" not in stages(tmp_path)
+    assert len(json.loads((tmp_path / "selection" / "selected.json").read_text())) == BUDGET
+
+
+def test_fit_without_instructions_exits_with_3_and_requests_them(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    records = json.loads((pool_folder / "train.json").read_text())
+    for record in records:
+        del record["conversations"]
+    (tmp_path / "bare.json").write_text(json.dumps(records))
+    out = tmp_path / "run"
+    source = [
+        "--data.annotations",
+        str(tmp_path / "bare.json"),
+        "--data.image_root",
+        str(pool_folder),
+    ]
+    assert main(fit_arguments(pool_folder, out, *source)) == 3
+    requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
+    assert len(requests) == REFERENCE
+    # the answers come, under the same uids: the run goes on to ask for the rest
+    asked = {json.loads(line)["uid"] for line in requests}
+    uids = {row["image"]: row["uid"] for row in pq.read_table(out / "pool.parquet").to_pylist()}
+    whole = {r["image"]: r for r in json.loads((pool_folder / "train.json").read_text())}
+    answered = [whole[r["image"]] if uids[r["image"]] in asked else r for r in records]
+    (tmp_path / "bare.json").write_text(json.dumps(answered))
+    assert main(fit_arguments(pool_folder, out, *source)) == 3
+    requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
+    assert len(requests) == BUDGET - REFERENCE
+    assert not asked & {json.loads(line)["uid"] for line in requests}
+
+
+@pytest.mark.slow
+def test_fit_killed_in_any_stage_resumes_with_equal_results(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    """SIGKILL as soon as given files of the run exist, so that it lands inside stages."""
+    out, log = tmp_path / "run", tmp_path / "log"
+    arguments = fit_arguments(pool_folder, out, "--checkpoint_every", "1", "--baselines")
+    moments = [
+        "pool.parquet",
+        "work/fit-reference-*/*.ckpt",
+        "work/losses-*/block-*0001.npz",
+        "work/features-*/block-*0005.npz",
+        "work/fit-final-*/*step=1.ckpt",
+    ]
+    for moment in moments:
+        process = start(arguments, log)
+        while process.poll() is None and not list(out.glob(moment)):
+            time.sleep(0.01)
+        assert process.poll() is None, log.read_text()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(arguments, log).wait() == 0, log.read_text()
+    assert selection_bytes(out) == selection_bytes(finished)
+    name = "models/final/adapter_model.safetensors"
+    assert (out / name).read_bytes() == (finished / name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block_size", ["4", "32"])
+def test_select_on_two_processes_matches_one(
+    block_size: str, finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    """With a reference split and a last batch that two do not divide; with one block for both."""
+    ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    more = [*ddp, "--data.block_size", block_size, "--baselines"]
+    arguments = fit_arguments(pool_folder, tmp_path / "run", *more)
+    log = tmp_path / "log"
+    assert start(["select", *arguments[1:]], log).wait() == 0, log.read_text()
+    assert selection_bytes(tmp_path / "run") == selection_bytes(finished)

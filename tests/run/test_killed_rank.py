@@ -1,0 +1,132 @@
+"""One of two ranks is killed; they are started as by srun, without a launcher that ends both."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from presel_lightning.cli.main import main
+from presel_lightning.recipe.passes.base import Pass
+from presel_lightning.run.ledger import Ledger
+from tests.conftest import fit_arguments
+from tests.run.test_torchrun import free_port
+
+SIGNALS = ("signals/paired_loss.parquet", "signals/features/features.npy")
+RESULTS = (*SIGNALS, "selection/selection.parquet", "selection/tasks.csv")
+LATE = """
+import sys, time
+from presel_lightning.callbacks import BlockWriter
+from presel_lightning.cli.main import main
+pending = BlockWriter.pending
+BlockWriter.pending = lambda self: (time.sleep(3), pending(self))[1]
+sys.exit(main())
+"""
+"""A process that lists the blocks after the first has merged them."""
+TWO = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
+
+
+def ranks(
+    arguments: list[str], logs: list[Path], late: bool = False
+) -> list[subprocess.Popen[bytes]]:
+    """Two tasks of SLURM's, on two nodes."""
+    job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "presel", "SLURM_NODELIST": "127.0.0.1"}
+    job |= {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0"}
+    job |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    started = []
+    for rank, log in enumerate(logs):
+        program = ["-c", LATE] if late and rank else ["-m", "presel_lightning"]
+        place = {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)}
+        with log.open("wb") as handle:
+            started.append(
+                subprocess.Popen(
+                    [sys.executable, *program, *arguments],
+                    stdout=handle,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **job, **place},
+                )
+            )
+    return started
+
+
+@pytest.fixture
+def tuned(finished: Path, tmp_path: Path) -> Path:
+    """A run folder that has its reference model, and no signals yet."""
+    out = shutil.copytree(finished, tmp_path / "run")
+    delete_signals(out)
+    return out
+
+
+def delete_signals(out: Path) -> None:
+    """Delete the signals of a run."""
+    shutil.rmtree(out / "signals")
+    ledger = Ledger(out / "run.json")
+    for stage in ("losses", "features", "selection"):
+        ledger.record(stage, status="running")
+
+
+def select(pool_folder: Path, out: Path) -> list[str]:
+    """The command line up to the selection."""
+    return ["select", *fit_arguments(pool_folder, out)[1:]]
+
+
+def made_alike(out: Path, finished: Path) -> bool:
+    """Whether signals and selection are those of one process."""
+    return all((out / name).read_bytes() == (finished / name).read_bytes() for name in RESULTS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rank", "moment"), [(1, "losses-*/block-*.npz"), (0, "features-*/block-*5.npz")]
+)
+def test_killed_rank_ends_group_and_restart_matches(
+    rank: int, moment: str, finished: Path, tuned: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    arguments = [*select(pool_folder, tuned), *TWO]
+    logs = [tmp_path / f"log-{number}" for number in range(2)]
+    processes = ranks(arguments, logs)
+    while not list((tuned / "work").glob(moment)):
+        assert [p.poll() for p in processes] == [None, None], logs[0].read_text()
+        time.sleep(0.01)
+    processes[rank].send_signal(signal.SIGKILL)
+    assert processes[1 - rank].wait(timeout=300) == 1
+    assert "another process of this run has ended" in logs[1 - rank].read_text()
+    again = ranks(arguments, logs)
+    assert [process.wait() for process in again] == [0, 0], logs[0].read_text()
+    assert made_alike(tuned, finished)
+
+
+@pytest.mark.slow
+def test_restart_with_all_blocks_written_merges_them_once(
+    finished: Path,
+    tuned: Path,
+    pool_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed between the last block and the end of the stage, and then started as two."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Pass, "clear", lambda self, pattern: None)
+        assert main(select(pool_folder, tuned)) == 0
+    delete_signals(tuned)
+    logs = [tmp_path / f"log-{number}" for number in range(2)]
+    started = ranks([*select(pool_folder, tuned), *TWO], logs, late=True)
+    assert [process.wait() for process in started] == [0, 0], logs[1].read_text()
+    assert made_alike(tuned, finished)
+
+
+@pytest.mark.slow
+def test_locked_run_folder_exits_with_2_on_every_rank(pool_folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    with FileLock(out / ".lock"):
+        logs = [tmp_path / f"log-{number}" for number in range(2)]
+        started = ranks([*select(pool_folder, out), *TWO], logs)
+        assert [process.wait() for process in started] == [2, 2]

@@ -1,0 +1,62 @@
+"""Several machines: two launchers on one machine take the part of two nodes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from tests.conftest import fit_arguments
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def node(port: int, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    """What docs/multi_node.md starts on each machine."""
+    launch = ["torch.distributed.run", "--nnodes", "2", "--nproc_per_node", "1"]
+    launch += [
+        "--rdzv_backend",
+        "c10d",
+        "--rdzv_endpoint",
+        f"127.0.0.1:{port}",
+        "--rdzv_id",
+        "test",
+    ]
+    with log.open("wb") as handle:
+        return subprocess.Popen(
+            [sys.executable, "-m", *launch, "-m", "presel_lightning", *arguments],
+            stdout=handle,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+
+@pytest.mark.slow
+def test_torchrun_fit_on_two_nodes_matches_one_process(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    out, port = tmp_path / "run", free_port()
+    more = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
+    arguments = fit_arguments(pool_folder, out, *more, "--benchmarks", "[]", "--baselines")
+    logs = [tmp_path / f"log-{rank}" for rank in range(2)]
+    nodes = [node(port, arguments, log) for log in logs]
+    for process, log in zip(nodes, logs, strict=True):
+        assert process.wait() == 0, log.read_text()
+    assert sum("✓ final" in log.read_text() for log in logs) == 1, "told once for all"
+    selection = "selection/selection.parquet"
+    assert (out / selection).read_bytes() == (finished / selection).read_bytes()
+    name = "models/final/adapter_model.safetensors"
+    found, known = load_file(out / name), load_file(finished / name)
+    assert found.keys() == known.keys()
+    for key, value in known.items():
+        assert_close(found[key], value, rtol=1e-2, atol=1e-4)

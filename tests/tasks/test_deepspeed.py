@@ -1,0 +1,105 @@
+"""DeepSpeed: what it is refused for; and, where it is installed, that it trains as ddp does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import yaml
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from presel_lightning.cli.main import main
+from presel_lightning.errors import UserError
+from presel_lightning.tasks.strategies import our_strategy
+from tests.conftest import fit_arguments, start
+
+INSTALLED = find_spec("deepspeed") is not None
+needs_deepspeed = pytest.mark.skipif(not INSTALLED, reason="the extra `deepspeed` is not installed")
+
+
+@pytest.mark.skipif(INSTALLED, reason="DeepSpeed is installed")
+@pytest.mark.parametrize("stage", ["2", "3"])
+def test_deepspeed_missing_package_names_the_extra(
+    stage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overlay = ["--config", "quickstart.yaml", "--config", f"deepspeed_zero{stage}.yaml"]
+    assert main(["fit", *overlay, "--out", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "presel-lightning[deepspeed]" in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("overlay", ["deepspeed_zero2", "deepspeed_zero3", "fsdp"])
+def test_strategy_overlay_parses_over_the_recipe(
+    overlay: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--config", "llava15.yaml", "--config", f"{overlay}.yaml", "--print_config"]
+    with pytest.raises(SystemExit) as left:
+        main(["fit", *words])
+    assert left.value.code == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    strategy = {"fsdp": "fsdp2"}.get(overlay, f"deepspeed_stage_{overlay[-1]}")
+    assert printed["trainer"]["strategy"] == strategy
+    assert printed["model"]["lora"]["r"] == 128
+    assert (printed["model"]["loss_reduction"] == "per_device") == (overlay != "fsdp")
+
+
+def test_deepspeed_unknown_stage_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match="deepspeed_stage_2, "):
+        our_strategy("deepspeed_stage_4")
+
+
+def test_our_strategy_passes_other_strategies_through() -> None:
+    assert our_strategy("ddp") == "ddp" and our_strategy("auto") == "auto"
+
+
+CUT = "{class_path: presel_lightning.strategies.DeepSpeed, init_args: {stage: 3, keep_below: 0}}"
+"""No weight of the tiny model is whole, as in a large one."""
+STRATEGIES = {0: "ddp", 2: "deepspeed_stage_2", 3: CUT}
+
+
+def options(stage: int) -> list[str]:
+    more = ["--trainer.devices", "2", "--trainer.accelerator", "cpu", "--trainer.strategy"]
+    more += [STRATEGIES[stage], "--data.micro_batch_size", "5"]
+    return [*more, "--model.loss_reduction", "per_device", "--benchmarks", "[]", "--baselines"]
+
+
+@needs_deepspeed
+def test_deepspeed_global_loss_reduction_exits_with_2(
+    pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = fit_arguments(pool_folder, tmp_path / "run", *options(2))
+    arguments[arguments.index("per_device")] = "global"
+    assert main(arguments) == 2
+    assert "model.loss_reduction to per_device" in capsys.readouterr().err
+
+
+@needs_deepspeed
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [2, 3])
+def test_deepspeed_matches_ddp_and_resumes_after_a_kill(
+    stage: int, pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+    found = {}
+    for name, kind, killed in (("ddp", 0, False), ("whole", stage, False), ("cut", stage, True)):
+        out, log = tmp_path / name, tmp_path / f"{name}-log"
+        more = ["--selector", "Random", "--checkpoint_every", "1", *options(kind)]
+        arguments = fit_arguments(pool_folder, out, *more)
+        if killed:
+            process = start(arguments, log)
+            while process.poll() is None and not list(out.glob("work/*/*step=1.ckpt/latest")):
+                time.sleep(0.01)
+            assert process.poll() is None, log.read_text()
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        assert start(arguments, log).wait() == 0, log.read_text()
+        found[name] = load_file(out / "models" / "final" / "adapter_model.safetensors")
+    for key, value in found["ddp"].items():
+        assert_close(found["whole"][key], value, rtol=1e-3, atol=1e-5)
+        assert_close(found["cut"][key], found["whole"][key], rtol=0, atol=0)
