@@ -13,8 +13,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
+from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from presel_lightning.errors import PreselError
@@ -34,14 +33,15 @@ def join(trainer: Trainer) -> None:
     Nothing to do for one process. Those that torchrun, SLURM or the like have started are only
     joined.
     """
-    launcher = trainer.strategy.launcher
-    if not isinstance(launcher, _SubprocessScriptLauncher) or is_distributed():
+    strategy = trainer.strategy
+    if strategy.launcher is None or not isinstance(strategy, ParallelStrategy) or is_distributed():
         return
-    environment = launcher.cluster_environment
+    environment = strategy.cluster_environment
     if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
         exit_with_parent(os.getppid())
-    logging.getLogger(_ChildProcessObserver.__module__).setLevel(logging.INFO)  # who was killed
-    launcher.launch(trainer.strategy.setup_environment)
+    # which process was killed
+    logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
+    strategy.launcher.launch(strategy.setup_environment)
     barrier()
 
 
