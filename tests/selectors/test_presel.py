@@ -20,6 +20,7 @@ from presel_lightning.functional.faiss_kmeans import faiss_kmeans
 from presel_lightning.selectors import PreSel, select_in_task
 from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments, start
+from tests.optional import require
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def test_presel_low_temperature_favors_the_most_relevant_task(pool: Pool, signal
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_presel_faiss_backend_uses_faiss_clusters(pool: Pool, signals: Signals, seed: int) -> None:
-    pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
+    require("faiss")
     chosen = PreSel(backend="faiss", images_per_cluster=10).select(pool, signals, 24, seed=seed)
     for task in pool.tasks:
         rows = pool.task_rows(task)
