@@ -1,15 +1,19 @@
-"""A small pool and one finished run of it, shared by the tests that read runs."""
+"""A small pool and one finished run of it, shared by all tests that read runs."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from presel_lightning.cli.main import main
@@ -32,12 +36,29 @@ SIZES = {"colour": 45, "shape": 30, "count": 35, "caption": 20}
 N_POOL = sum(SIZES.values())
 
 
+def make_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that all workers of pytest-xdist share: the first that asks makes it, others wait.
+
+    Tests read such a folder, and copy it before they change anything.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    shared.mkdir(exist_ok=True)
+    with FileLock(shared / f"{name}.lock"):
+        if not (shared / f"{name}.made").exists():
+            shutil.rmtree(shared / name, ignore_errors=True)  # of a worker whose making failed
+            make(shared / name)
+            (shared / f"{name}.made").touch()
+    return shared / name
+
+
 @pytest.fixture(scope="session")
 def pool_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """train.json with 130 records of four tasks, test.json, images/."""
-    folder = tmp_path_factory.mktemp("pool") / "pool"
-    generate(folder, seed=7, sizes=SIZES, test_per_task=4)
-    return folder
+    make = partial(generate, seed=7, sizes=SIZES, test_per_task=4)
+    return make_once(tmp_path_factory, "pool", make)
 
 
 def fit_arguments(pool_folder: Path, out: Path, *more: str) -> list[str]:
@@ -72,9 +93,11 @@ def benchmark_arguments(pool_folder: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def finished(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a whole `fit` with all baselines."""
-    out = tmp_path_factory.mktemp("finished") / "run"
-    assert main(fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))) == 0
-    return out
+
+    def make(out: Path) -> None:
+        assert main(fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))) == 0
+
+    return make_once(tmp_path_factory, "finished", make)
 
 
 def scores(out: Path) -> dict[str, dict[str, float]]:

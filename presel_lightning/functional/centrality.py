@@ -46,14 +46,22 @@ def neighbor_centrality(features: Tensor, labels: Tensor, k: int = 5) -> Tensor:
 
 
 def members_by_label(labels: Tensor) -> list[Tensor]:
-    """Row numbers of each label that occurs, labels ascending, rows ascending inside."""
+    """Row numbers of each label that occurs, labels ascending, rows ascending inside.
+
+    >>> members_by_label(torch.tensor([4, 0, 4]))
+    [tensor([1]), tensor([0, 2])]
+    """
     order = torch.argsort(labels, stable=True)
     counts = torch.unique_consecutive(labels[order], return_counts=True)[1]
     return list(torch.split(order, counts.tolist()))
 
 
 def nearest_similarity(features: Tensor, k: int) -> Tensor:
-    """`neighbor_centrality` of the rows (n, D) of one cluster."""
+    """`neighbor_centrality` of the rows (n, D) of one cluster.
+
+    >>> nearest_similarity(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), k=1)
+    tensor([1., 1., 0.], dtype=torch.float64)
+    """
     if len(features) == 1:
         return torch.zeros(1, dtype=torch.float64, device=features.device)
     k = min(k, len(features) - 1)

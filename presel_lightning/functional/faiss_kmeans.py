@@ -48,6 +48,9 @@ def faiss_kmeans(features: Tensor, n_clusters: int, *, seed: int, n_iter: int = 
     Raises:
         UserError: faiss is not installed.
         ValueError: No rows, no clusters, or a feature that is not finite.
+
+    >>> faiss_kmeans(torch.tensor([[0.0], [9.0], [0.1]]), 2, seed=0).labels.bincount().sort().values
+    tensor([1, 2])
     """
     require_faiss()
     import faiss

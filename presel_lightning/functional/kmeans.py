@@ -129,7 +129,13 @@ def kmeans(
 
 
 def draw(weight: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """At most n rows, heavy ones more likely, none twice; and the weight that each stands for."""
+    """At most n rows, heavy ones more likely, none twice; and the weight that each stands for.
+
+    >>> weight = torch.tensor([1.0, 0.0, 3.0], dtype=torch.float64)
+    >>> rows, counts = draw(weight, 2, torch.Generator().manual_seed(0))
+    >>> rows.sort().values, counts.sort().values
+    (tensor([0, 2]), tensor([2., 3.], dtype=torch.float64))
+    """
     if n >= len(weight):
         return torch.arange(len(weight), device="cpu"), weight
     race = torch.rand(len(weight), generator=generator, dtype=torch.float64, device="cpu")
@@ -142,6 +148,9 @@ def distinct_rows(features: Tensor, block: int, threads: int) -> tuple[Tensor, T
 
     Returns:
         (U,) where each first occurs, (N,) which of them each row is, (U,) how often each occurs.
+
+    >>> distinct_rows(torch.tensor([[1.0], [2.0], [1.0]]), block=2, threads=1)[2].sort().values
+    tensor([1., 2.], dtype=torch.float64)
     """
 
     def digests(start: int, stop: int) -> bytes:

@@ -22,6 +22,9 @@ def power_law(start: Tensor, after: Tensor, n: Tensor) -> Tensor:
 
     Returns:
         (M,); 0 where a loss is missing.
+
+    >>> power_law(torch.tensor([4.0, 1.0]), torch.tensor([1.0, 1.0]), torch.tensor([3.0, 3.0]))
+    tensor([1., 0.])
     """
     slope = (start / after).log() / (1 + n).log()
     return slope.nan_to_num(0.0, posinf=STEEPEST).clamp(0.0, STEEPEST)
@@ -39,6 +42,10 @@ def spend(start: Tensor, slope: Tensor, begun: Tensor, free: Tensor, budget: int
 
     Returns:
         (M,) int64.
+
+    >>> loss, slope = torch.tensor([4.0, 4.0]), torch.tensor([1.0, 0.5])
+    >>> spend(loss, slope, torch.zeros(2), torch.tensor([9, 9]), 4)
+    tensor([2, 2])
     """
     losses, slopes, n = start.tolist(), slope.tolist(), begun.tolist()
     left = [int(value) for value in free.tolist()]

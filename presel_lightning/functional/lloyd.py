@@ -222,7 +222,13 @@ def _by_group(group: Tensor, n_groups: int, block: int) -> tuple[Tensor, list[Pi
 
 
 def reseat(labels: Tensor, distance: Tensor, k: int) -> None:
-    """Give each empty cluster the farthest row that is not alone in its own, in place."""
+    """Give each empty cluster the farthest row that is not alone in its own, in place.
+
+    >>> labels = torch.tensor([0, 0, 1])
+    >>> reseat(labels, torch.tensor([0.0, 4.0, 9.0]), 3)
+    >>> labels
+    tensor([0, 2, 1])
+    """
     counts = torch.bincount(labels, minlength=k)
     empty = (counts == 0).nonzero()[:, 0].tolist()
     farthest = iter(distance.argsort(descending=True, stable=True).tolist() if empty else [])

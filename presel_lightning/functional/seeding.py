@@ -15,7 +15,11 @@ _ONE_LEVEL = 32  # up to this many centroids one level is as cheap
 
 
 def squared_distances(rows: Tensor, centroids: Tensor) -> Tensor:
-    """Squared Euclidean distances less the squared norm of the row: (n, C)."""
+    """Squared Euclidean distances less the squared norm of the row: (n, C).
+
+    >>> squared_distances(torch.tensor([[3.0]]), torch.tensor([[1.0], [3.0]]))  # less 9
+    tensor([[-5., -9.]])
+    """
     return torch.addmm(centroids.square().sum(dim=1), rows, centroids.T, alpha=-2)
 
 
@@ -32,6 +36,10 @@ def plus_plus(rows: Tensor, weight: Tensor, k: int, generator: torch.Generator) 
         (k, D), rows of ``rows``.
 
     Source: Arthur and Vassilvitskii 2007, k-means++: the advantages of careful seeding.
+
+    >>> rows, weight = torch.tensor([[0.0], [0.1], [9.0]]), torch.ones(3).double()
+    >>> plus_plus(rows, weight, 2, torch.Generator().manual_seed(0)).sort(dim=0).values[1]
+    tensor([9.])
     """
     norms = rows.square().sum(dim=1)  # (n,)
     chosen = _draw(weight, 1, generator).tolist()
@@ -62,6 +70,11 @@ def two_levels(
 
     Returns:
         (k, D) centroids, (cells, D) middles of the cells.
+
+    >>> rows, weight = torch.arange(200.0)[:, None], torch.ones(200).double()
+    >>> centroids, cells = two_levels(rows, weight, 36, torch.Generator().manual_seed(0))
+    >>> centroids.shape, cells.shape
+    (torch.Size([36, 1]), torch.Size([6, 1]))
     """
     if k <= _ONE_LEVEL:
         return plus_plus(rows, weight, k, generator), rows.mean(dim=0, keepdim=True)

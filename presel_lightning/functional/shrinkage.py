@@ -20,6 +20,10 @@ def shrink_to_mean(means: Tensor, errors: Tensor) -> Tensor:
         errors: (M,) standard error of each, NaN where unknown.
 
     Source: the James-Stein estimator with a variance of its own for each group.
+
+    >>> import torch
+    >>> shrink_to_mean(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 1.0]))
+    tensor([0.5000, 1.5000])
     """
     known = means.isfinite()
     if known.sum() < 2:

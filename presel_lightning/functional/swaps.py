@@ -35,6 +35,15 @@ def swap_centroids(
 
     Returns:
         (C, D) float32 centroids from which to go on.
+
+    >>> rows = torch.tensor([[0.0], [0.1], [8.0], [9.0]])
+    >>> members = [torch.tensor([0]), torch.tensor([1]), torch.tensor([2, 3])]
+    >>> middles = torch.tensor([[0.0], [0.1], [8.5]])
+    >>> distance = torch.tensor([0.0, 0.0, 0.25, 0.25])
+    >>> swap_centroids(members, rows, torch.ones(4).double(), middles, distance)
+    tensor([[0.0500],
+            [8.0000],
+            [9.0000]])
     """
     mass = torch.stack([weight[here].sum() for here in members])  # (C,)
     spread = torch.stack([distance[here].double() @ weight[here] for here in members])

@@ -17,7 +17,12 @@ Result = TypeVar("Result")
 
 @contextmanager
 def single_threaded() -> Iterator[int]:
-    """Inside, torch computes on one thread; yields the number that it used outside."""
+    """Inside, torch computes on one thread; yields the number that it used outside.
+
+    >>> with single_threaded() as outside:
+    ...     torch.get_num_threads()
+    1
+    """
     outside = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -32,6 +37,9 @@ def map_blocks(
     """Results of ``function(start, stop)`` over the blocks of ``range(n)``, in order.
 
     To be called inside `single_threaded`, with the number that it yields.
+
+    >>> map_blocks(lambda start, stop: list(range(start, stop)), n=5, block=2, threads=2)
+    [[0, 1], [2, 3], [4]]
     """
     starts = range(0, n, block)
     stops = [min(start + block, n) for start in starts]

@@ -17,6 +17,9 @@ def answer_positions(labels: Tensor) -> Tensor:
 
     Returns:
         (B, L - 1) bool: True where the hidden state at that place predicts an answer token.
+
+    >>> answer_positions(torch.tensor([[IGNORE, IGNORE, 7, 2]]))
+    tensor([[False,  True,  True]])
     """
     return labels[:, 1:] != IGNORE
 
@@ -33,6 +36,10 @@ def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         (B,) summed losses in nats, and (B,) number of answer tokens.
+
+    >>> labels = torch.tensor([[IGNORE, 0, 1], [IGNORE, IGNORE, 1]])
+    >>> sample_losses(torch.zeros(3, 2), labels)  # log 2 for each token
+    (tensor([1.3863, 0.6931]), tensor([2, 1]))
     """
     mask = answer_positions(labels)
     targets = labels[:, 1:][mask]  # (T,)

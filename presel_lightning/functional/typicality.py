@@ -56,6 +56,9 @@ def typical_first(features: Tensor, count: int, k: int = 20) -> Typical:
         features: (n, D), the rows of one cluster.
         count: Rows to pick, at most n.
         k: Neighbours of `typicality`.
+
+    >>> typical_first(torch.tensor([[0.0], [0.5], [3.0]]), 2, k=1).rows
+    tensor([0, 1])
     """
     vectors = features.double()
     norms = vectors.square().sum(dim=1)  # (n,)

@@ -17,6 +17,13 @@ def draw_points(features: Tensor, draws: int, seed: int) -> Points:
         features: (N, D), D >= 2.
         draws: S, points to draw.
         seed: of the draws.
+
+    >>> features = torch.tensor([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0]])
+    >>> dimensions, places = draw_points(features, 100, seed=0)
+    >>> dimensions.shape, places.shape
+    (torch.Size([100, 2]), torch.Size([100, 2]))
+    >>> bool(((places >= 0) & (places <= 5)).all())
+    True
     """
     generator = torch.Generator().manual_seed(seed)
     width = features.shape[1]
@@ -54,6 +61,10 @@ def zcore(features: Tensor, points: Points, neighbors: int = 1000) -> Tensor:
         (N,) float64, between 0 and 1: less its minimum, divided by its range; 0 where all agree.
 
     Source: ZCore (arXiv 2411.15349), Eq. 1-5.
+
+    >>> rows = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    >>> zcore(rows, draw_points(rows, 100, seed=0), neighbors=1).argsort()  # the copy is worst
+    tensor([1, 2, 0])
     """
     dimensions, places = points[0].numpy(), points[1].numpy().astype(np.float32)
     columns = features.T.float().contiguous().numpy()  # (D, N)

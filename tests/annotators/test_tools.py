@@ -13,6 +13,7 @@ from presel_lightning.annotators import FiftyOne, LabelStudio
 from presel_lightning.errors import UserError
 from tests.annotators.conftest import Make
 from tests.annotators.names import conversation
+from tests.optional import require
 
 
 def textarea(name: str, *text: str) -> dict[str, Any]:
@@ -75,9 +76,7 @@ def test_label_studio_round_trip_keeps_every_answer(make: Make, tmp_path: Path) 
 
 
 def test_label_studio_sdk_validates_config_and_tasks(make: Make, tmp_path: Path) -> None:
-    interface = pytest.importorskip(
-        "label_studio_sdk.label_interface", reason="label-studio-sdk is not installed"
-    )
+    interface = require("label_studio_sdk.label_interface")
     requests, names = make(2)
     LabelStudio(turns=2).annotate(requests, tmp_path / "out", names)
     batch = tmp_path / "out" / "label_studio" / "batch-1"

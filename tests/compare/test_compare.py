@@ -233,16 +233,23 @@ def test_compare_failed_cell_does_not_stop_the_others(
     assert [row["n"] for row in report["parts"][0]["differences"]] == [1]
 
 
-def test_compare_equal_steps_match_full_data(pool_folder: Path, tmp_path: Path) -> None:
-    given = fit_arguments(pool_folder, tmp_path, *benchmark_arguments(pool_folder))[1:]
-    grid = ["--selectors", "Random", "--seeds", "0", "--equal", "steps"]
+@pytest.fixture(scope="module")
+def equal_steps(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A comparison at equal steps whose instructions come from an annotator."""
+    out = tmp_path_factory.mktemp("equal_steps") / "run"
+    given = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))[1:]
+    grid = ["--selectors", "PreSel", "--seeds", "0", "--equal", "steps", "--annotator", "FromPool"]
     assert main(["compare", *given, *grid]) == 0
+    return out
+
+
+def test_compare_equal_steps_match_full_data(equal_steps: Path) -> None:
     steps = {
-        name: stages(tmp_path / "cells" / f"{name}-0")["final"]["steps"]
-        for name in ("Random-0.25", "full-1")
+        name: stages(equal_steps / "cells" / f"{name}-0")["final"]["steps"]
+        for name in ("PreSel-0.25", "full-1")
     }
-    assert steps == {"Random-0.25": 9, "full-1": 9}  # 130 samples in batches of 16
-    assert stages(tmp_path / "cells" / "Random-0.25-0")["final"]["samples"] == BUDGET
+    assert steps == {"PreSel-0.25": 9, "full-1": 9}  # 130 samples in batches of 16
+    assert stages(equal_steps / "cells" / "PreSel-0.25-0")["final"]["samples"] == BUDGET
 
 
 def test_compare_changed_benchmark_file_is_scored_again(pool_folder: Path, tmp_path: Path) -> None:
@@ -263,12 +270,8 @@ def test_compare_changed_benchmark_file_is_scored_again(pool_folder: Path, tmp_p
     assert model.stat().st_mtime_ns == fitted
 
 
-def test_compare_annotates_the_reference_split_once(pool_folder: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    given = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))[1:]
-    grid = ["--selectors", "PreSel", "--seeds", "0", "--annotator", "FromPool"]
-    assert main(["compare", *given, *grid]) == 0
-    shared = out / "references" / "0"
+def test_compare_annotates_the_reference_split_once(equal_steps: Path) -> None:
+    out, shared = equal_steps, equal_steps / "references" / "0"
     for name, size in (("PreSel-0.25-0", BUDGET), ("full-1-0", N_POOL)):
         folder = out / "cells" / name
         assert (folder / "models" / "reference").samefile(shared / "models" / "reference")

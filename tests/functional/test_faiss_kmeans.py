@@ -9,8 +9,9 @@ from torch import Tensor
 
 from presel_lightning.errors import UserError
 from presel_lightning.functional.faiss_kmeans import faiss_kmeans
+from tests.optional import require
 
-faiss = pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
+faiss = require("faiss")
 
 
 def rows_of(n: int, seed: int) -> Tensor:

@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +8,6 @@ from transformers import AutoTokenizer
 from presel_lightning.quickstart import CHECKPOINT
 from presel_lightning.quickstart.tokenizer import build_tokenizer
 
-PHOTOS = Path(__file__).parents[3] / "shared" / "photo_pool" / "annotations.json"
 TOKENIZER = AutoTokenizer.from_pretrained(CHECKPOINT)
 
 
@@ -29,14 +25,6 @@ def test_tokenizer_round_trip_keeps_the_text(text: str) -> None:
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60))
 def test_tokenizer_round_trip_keeps_random_text(text: str) -> None:
     assert _round_trip(text) == text
-
-
-@pytest.mark.skipif(not PHOTOS.exists(), reason="no photo_pool beside the checkout")
-def test_tokenizer_round_trip_keeps_photo_instructions() -> None:
-    records = json.loads(PHOTOS.read_text(encoding="utf-8"))
-    texts = {turn["value"] for record in records for turn in record["conversations"]}
-    assert len(texts) > 100
-    assert [text for text in texts if _round_trip(text) != text] == []
 
 
 def test_tokenizer_special_token_ids_match_llava() -> None:

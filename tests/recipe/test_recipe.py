@@ -217,13 +217,12 @@ def test_fit_killed_in_any_stage_resumes_with_equal_results(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block_size", ["4", "32"])
 def test_select_on_two_processes_matches_one(
-    block_size: str, finished: Path, pool_folder: Path, tmp_path: Path
+    finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
-    """With a reference split and a last batch that two do not divide; with one block for both."""
+    """With one block for both; blocks for each are those of `tests/tasks/test_strategies.py`."""
     ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    more = [*ddp, "--data.block_size", block_size, "--baselines"]
+    more = [*ddp, "--data.block_size", "32", "--baselines"]
     arguments = fit_arguments(pool_folder, tmp_path / "run", *more)
     log = tmp_path / "log"
     assert start(["select", *arguments[1:]], log).wait() == 0, log.read_text()

@@ -82,22 +82,24 @@ def made_alike(out: Path, finished: Path) -> bool:
     return all((out / name).read_bytes() == (finished / name).read_bytes() for name in RESULTS)
 
 
+KILLS = [(1, "losses-*/block-*.npz"), (0, "features-*/block-*5.npz")]
+"""A rank, and the file of the run that tells the moment."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("rank", "moment"), [(1, "losses-*/block-*.npz"), (0, "features-*/block-*5.npz")]
-)
 def test_killed_rank_ends_group_and_restart_matches(
-    rank: int, moment: str, finished: Path, tuned: Path, pool_folder: Path, tmp_path: Path
+    finished: Path, tuned: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     arguments = [*select(pool_folder, tuned), *TWO]
     logs = [tmp_path / f"log-{number}" for number in range(2)]
-    processes = ranks(arguments, logs)
-    while not list((tuned / "work").glob(moment)):
-        assert [p.poll() for p in processes] == [None, None], logs[0].read_text()
-        time.sleep(0.01)
-    processes[rank].send_signal(signal.SIGKILL)
-    assert processes[1 - rank].wait(timeout=300) == 1
-    assert "another process of this run has ended" in logs[1 - rank].read_text()
+    for rank, moment in KILLS:
+        processes = ranks(arguments, logs)
+        while not list((tuned / "work").glob(moment)):
+            assert [p.poll() for p in processes] == [None, None], logs[0].read_text()
+            time.sleep(0.01)
+        processes[rank].send_signal(signal.SIGKILL)
+        assert processes[1 - rank].wait(timeout=300) == 1
+        assert "another process of this run has ended" in logs[1 - rank].read_text()
     again = ranks(arguments, logs)
     assert [process.wait() for process in again] == [0, 0], logs[0].read_text()
     assert made_alike(tuned, finished)

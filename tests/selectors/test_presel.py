@@ -12,6 +12,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
+from presel_lightning.cli.main import main
 from presel_lightning.data import Pool, load_pool
 from presel_lightning.functional import kmeans, official_task_budgets
 from presel_lightning.functional.faiss_kmeans import faiss_kmeans
@@ -20,6 +21,7 @@ from presel_lightning.selectors.weighting import IRS
 from presel_lightning.selectors.within import NeighborCentrality
 from presel_lightning.signals import Signals
 from tests.conftest import fit_arguments, start
+from tests.optional import require
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def test_presel_low_temperature_favors_the_most_relevant_task(pool: Pool, signal
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_presel_faiss_backend_uses_faiss_clusters(pool: Pool, signals: Signals, seed: int) -> None:
-    pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
+    require("faiss")
     within = NeighborCentrality(images_per_cluster=10, backend="faiss")
     chosen = PreSel(within=within).select(pool, signals, 24, seed=seed)
     for task in pool.tasks:
@@ -89,40 +91,51 @@ def test_presel_faiss_backend_uses_faiss_clusters(pool: Pool, signals: Signals, 
     assert len(chosen.uids) == 24
 
 
-def select(annotations: Path, finished: Path, out: Path, *more: str) -> bytes:
-    """`selection.parquet` of the finished run with several clusters a task; all else is reused."""
+def select(pool: Path, finished: Path, out: Path, *more: str) -> list[str]:
+    """The command for several clusters a task in a copy of the finished run."""
     shutil.copytree(finished, out)
-    arguments = ["select", *fit_arguments(annotations, out, "--baselines", *more)[1:]]
-    arguments += [
+    arguments = ["select", *fit_arguments(pool, out, "--baselines", *more)[1:]]
+    return [
+        *arguments,
         "--selector",
         "PreSel",
         "--selector.init_args.within.init_args.images_per_cluster",
+        "5",
     ]
-    arguments.append("5")
-    log = out / "log"
-    assert start(arguments, log).wait() == 0, log.read_text()
-    assert {"reference", "losses", "features"} <= reused(log)
+
+
+def table(out: Path) -> bytes:
     return (out / "selection" / "selection.parquet").read_bytes()
 
 
-def reused(log: Path) -> set[str]:
+def reused(printed: str) -> set[str]:
     """Stages that were not done again."""
-    lines = (line.split() for line in log.read_text().splitlines())
+    lines = (line.split() for line in printed.splitlines())
     return {words[1] for words in lines if words[-1:] == ["reused"]}
 
 
 @pytest.mark.slow
 def test_clusters_do_not_depend_on_ranks_threads_or_row_order(
-    finished: Path, pool_folder: Path, tmp_path: Path
+    finished: Path, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected = select(pool_folder, finished, tmp_path / "one")
-    labels = pq.read_table(tmp_path / "one" / "selection" / "selection.parquet")["cluster"]
-    assert pc.max(labels).as_py() >= 5
-    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    assert select(pool_folder, finished, tmp_path / "processes", *two) == expected
-    assert select(pool_folder, finished, tmp_path / "threads", "--threads", "2") == expected
-    shuffled = tmp_path / "pool"
+    shuffled, log = tmp_path / "pool", tmp_path / "log"
     shutil.copytree(pool_folder, shuffled)
     records = json.loads((shuffled / "train.json").read_text())
     (shuffled / "train.json").write_text(json.dumps(random.Random(0).sample(records, len(records))))
-    assert select(shuffled, finished, tmp_path / "shuffled") == expected
+    threads = torch.get_num_threads()
+    for name, pool, more in (
+        ("one", pool_folder, []),
+        ("threads", pool_folder, ["--threads", "2"]),
+        ("shuffled", shuffled, []),
+    ):
+        assert main(select(pool, finished, tmp_path / name, *more)) == 0
+        torch.set_num_threads(threads)
+        assert {"reference", "losses", "features"} <= reused(capsys.readouterr().out)
+        assert table(tmp_path / name) == table(tmp_path / "one")
+    labels = pq.read_table(tmp_path / "one" / "selection" / "selection.parquet")["cluster"]
+    assert pc.max(labels).as_py() >= 5
+    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = select(pool_folder, finished, tmp_path / "processes", *two)
+    assert start(command, log).wait() == 0, log.read_text()
+    assert {"reference", "losses", "features"} <= reused(log.read_text())
+    assert table(tmp_path / "processes") == table(tmp_path / "one")

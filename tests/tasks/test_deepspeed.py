@@ -1,14 +1,15 @@
-"""DeepSpeed: what it is refused for; and, where it is installed, that it trains as ddp does."""
+"""DeepSpeed: what it is refused for, and that it trains as ddp does."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 from torch.testing import assert_close
@@ -17,16 +18,25 @@ from presel_lightning.cli.main import main
 from presel_lightning.errors import UserError
 from presel_lightning.tasks.strategies import our_strategy
 from tests.conftest import fit_arguments, start
-
-INSTALLED = find_spec("deepspeed") is not None
-needs_deepspeed = pytest.mark.skipif(not INSTALLED, reason="the extra `deepspeed` is not installed")
+from tests.optional import require
 
 
-@pytest.mark.skipif(INSTALLED, reason="DeepSpeed is installed")
+@pytest.fixture(scope="module")
+def deepspeed() -> None:
+    require("deepspeed")
+
+
+needs_deepspeed = pytest.mark.usefixtures("deepspeed")
+
+
 @pytest.mark.parametrize("stage", ["2", "3"])
 def test_deepspeed_missing_package_names_the_extra(
-    stage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stage: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setitem(sys.modules, "deepspeed", None)  # as where it is not installed
     overlay = ["--config", "quickstart.yaml", "--config", f"deepspeed_zero{stage}.yaml"]
     assert main(["fit", *overlay, "--out", str(tmp_path / "run")]) == 2
     error = capsys.readouterr().err
@@ -60,6 +70,7 @@ def test_our_strategy_passes_other_strategies_through() -> None:
 
 CUT = "{class_path: presel_lightning.strategies.DeepSpeed, init_args: {stage: 3, keep_below: 0}}"
 """No weight of the tiny model is whole, as in a large one."""
+Weights = dict[str, torch.Tensor]
 STRATEGIES = {0: "ddp", 2: "deepspeed_stage_2", 3: CUT}
 
 
@@ -79,27 +90,39 @@ def test_deepspeed_global_loss_reduction_exits_with_2(
     assert "model.loss_reduction to per_device" in capsys.readouterr().err
 
 
+def fitted(pool_folder: Path, folder: Path, stage: int, kill: bool = False) -> Weights:
+    """The final adapter of a fit on two processes, killed after its first step if asked."""
+    out, log = folder / "run", folder / "log"
+    more = ["--selector", "Random", "--checkpoint_every", "1", *options(stage)]
+    arguments = fit_arguments(pool_folder, out, *more)
+    if kill:
+        process = start(arguments, log)
+        while process.poll() is None and not list(out.glob("work/*/*step=1.ckpt/latest")):
+            time.sleep(0.01)
+        assert process.poll() is None, log.read_text()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert start(arguments, log).wait() == 0, log.read_text()
+    return load_file(out / "models" / "final" / "adapter_model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def ddp(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Weights:
+    return fitted(pool_folder, tmp_path_factory.mktemp("ddp"), stage=0)
+
+
 @needs_deepspeed
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [2, 3])
 def test_deepspeed_matches_ddp_and_resumes_after_a_kill(
-    stage: int, pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: int, ddp: Weights, pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DS_ACCELERATOR", "cpu")
-    found = {}
-    for name, kind, killed in (("ddp", 0, False), ("whole", stage, False), ("cut", stage, True)):
-        out, log = tmp_path / name, tmp_path / f"{name}-log"
-        more = ["--selector", "Random", "--checkpoint_every", "1", *options(kind)]
-        arguments = fit_arguments(pool_folder, out, *more)
-        if killed:
-            process = start(arguments, log)
-            while process.poll() is None and not list(out.glob("work/*/*step=1.ckpt/latest")):
-                time.sleep(0.01)
-            assert process.poll() is None, log.read_text()
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        assert start(arguments, log).wait() == 0, log.read_text()
-        found[name] = load_file(out / "models" / "final" / "adapter_model.safetensors")
-    for key, value in found["ddp"].items():
-        assert_close(found["whole"][key], value, rtol=1e-3, atol=1e-5)
-        assert_close(found["cut"][key], found["whole"][key], rtol=0, atol=0)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    for folder in (whole, resumed):
+        folder.mkdir()
+    expected = fitted(pool_folder, whole, stage)
+    found = fitted(pool_folder, resumed, stage, kill=True)
+    for key, value in ddp.items():
+        assert_close(expected[key], value, rtol=1e-3, atol=1e-5)
+        assert_close(found[key], expected[key], rtol=0, atol=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch.testing import assert_close
 
 from presel_lightning.cli.main import main
 from presel_lightning.models import load_model, load_processor
+from presel_lightning.run.ledger import Ledger
 from tests.conftest import benchmark_arguments, fit_arguments, scores, start
 
 STRATEGIES = {
@@ -73,17 +75,32 @@ def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def two_processes(pool_folder: Path, out: Path, strategy: str, *more: str) -> list[str]:
+    """A fit without baselines in which the last passes of a rank may have no row."""
+    options = ["--trainer.devices", "2", *STRATEGIES[strategy], "--data.micro_batch_size", "5"]
+    return fit_arguments(pool_folder, out, *options, "--baselines", *more)
+
+
+@pytest.fixture(scope="module")
+def whole(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A run folder for each strategy, made without a break."""
+    made = {}
+    for strategy in STRATEGIES:
+        made[strategy] = out = tmp_path_factory.mktemp(strategy) / "run"
+        log = out.parent / "log"
+        command = two_processes(pool_folder, out, strategy, *benchmark_arguments(pool_folder))
+        assert start(command, log).wait() == 0, log.read_text()
+    return made
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_fit_on_two_processes_matches_one(
-    strategy: list[str], finished: Path, pool_folder: Path, tmp_path: Path
+    strategy: str, finished: Path, whole: dict[str, Path]
 ) -> None:
-    out, log = tmp_path / "run", tmp_path / "log"
-    more = ["--trainer.devices", "2", *strategy, "--data.micro_batch_size", "5", "--baselines"]
-    arguments = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder), *more)
-    assert start(arguments, log).wait() == 0, log.read_text()
-    selection = "selection/selection.parquet"
-    assert (out / selection).read_bytes() == (finished / selection).read_bytes()
+    out = whole[strategy]
+    for file in ("selection/selection.parquet", "selection/selected.json"):
+        assert (out / file).read_bytes() == (finished / file).read_bytes()
     name = "models/final/adapter_model.safetensors"
     found, known = load_file(out / name), load_file(finished / name)
     assert found.keys() == known.keys()
@@ -92,50 +109,62 @@ def test_fit_on_two_processes_matches_one(
     assert scores(out)["final"]["tiny"] == scores(finished)["final"]["tiny"]
 
 
+def full(tied: Path) -> list[str]:
+    """Tune all of the tied model, without a benchmark."""
+    more = ["--model.checkpoint", str(tied), "--model.tune", "full", "--benchmarks", "[]"]
+    return [*more, "--selector", "Random"]
+
+
+@pytest.fixture(scope="module")
+def whole_full(tied: Path, pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder in which FSDP2 tuned all weights without a break."""
+    out = tmp_path_factory.mktemp("full") / "run"
+    log = out.parent / "log"
+    command = two_processes(pool_folder, out, "fsdp2", *full(tied))
+    assert start(command, log).wait() == 0, log.read_text()
+    return out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tune", ["lora", "full"])
 def test_fsdp2_killed_fit_resumes_with_equal_weights(
-    tune: str, tied: Path, pool_folder: Path, tmp_path: Path
+    tune: str,
+    tied: Path,
+    whole: dict[str, Path],
+    whole_full: Path,
+    pool_folder: Path,
+    tmp_path: Path,
 ) -> None:
-    weights = []
-    for name, killed in (("whole", False), ("killed", True)):
-        out, log = tmp_path / name, tmp_path / "log"
-        more = ["--trainer.devices", "2", *STRATEGIES["fsdp2"], "--benchmarks", "[]", "--baselines"]
-        more += ["--selector", "Random", "--checkpoint_every", "1", "--model.tune", tune]
-        more += ["--model.checkpoint", str(tied) if tune == "full" else "quickstart"]
-        arguments = fit_arguments(pool_folder, out, *more)
-        if killed:
-            process = start(arguments, log)
-            while process.poll() is None and not list(out.glob("work/fit-final-*/*step=1.ckpt")):
-                time.sleep(0.01)
-            assert process.poll() is None, log.read_text()
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        assert start(arguments, log).wait() == 0, log.read_text()
-        (file,) = (out / "models" / "final").glob("*.safetensors")
-        weights.append(load_file(file))
-    assert weights[0].keys() == weights[1].keys()
-    for key, value in weights[0].items():
-        assert_close(weights[1][key], value, rtol=0, atol=0)
+    """The selection of the unbroken run is reused."""
+    known, more = (whole["fsdp2"], []) if tune == "lora" else (whole_full, full(tied))
+    out, log = shutil.copytree(known, tmp_path / "run"), tmp_path / "log"
+    shutil.rmtree(out / "models" / "final")
+    Ledger(out / "run.json").record("final", status="running")
+    arguments = two_processes(pool_folder, out, "fsdp2", *more, "--checkpoint_every", "1")
+    process = start(arguments, log)
+    while process.poll() is None and not list(out.glob("work/fit-final-*/*step=1.ckpt")):
+        time.sleep(0.01)
+    assert process.poll() is None, log.read_text()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert start(arguments, log).wait() == 0, log.read_text()
+    (file,) = (out / "models" / "final").glob("*.safetensors")
+    found, expected = load_file(file), load_file(known / "models" / "final" / file.name)
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert_close(found[key], value, rtol=0, atol=0)
 
 
 @pytest.mark.slow
 def test_fsdp2_keeps_tied_embeddings_as_one_tensor(
-    tied: Path, pool_folder: Path, tmp_path: Path
+    tied: Path, whole_full: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
-    weights: list[dict[str, torch.Tensor]] = []
-    for strategy in ([], ["--trainer.devices", "2", *STRATEGIES["fsdp2"]]):
-        out, log = tmp_path / f"run{len(weights)}", tmp_path / "log"
-        more = [*strategy, "--benchmarks", "[]", "--baselines", "--selector", "Random"]
-        more += ["--model.checkpoint", str(tied), "--model.tune", "full"]
-        more += ["--data.micro_batch_size", "5"]
-        arguments = fit_arguments(pool_folder, out, *more)
-        if strategy:
-            assert start(arguments, log).wait() == 0, log.read_text()
-        else:
-            assert main(arguments) == 0
-        weights.append(load_file(out / "models" / "final" / "model.safetensors"))
-    alone, cut = weights
+    more = ["--data.micro_batch_size", "5", "--baselines", *full(tied)]
+    assert main(fit_arguments(pool_folder, tmp_path / "run", *more)) == 0
+    alone, cut = (
+        load_file(out / "models" / "final" / "model.safetensors")
+        for out in (tmp_path / "run", whole_full)
+    )
     assert alone.keys() == cut.keys() == load_file(tied / "model.safetensors").keys()
     for key, value in alone.items():
         assert_close(cut[key], value, rtol=1e-2, atol=1e-4)

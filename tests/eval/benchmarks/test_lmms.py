@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +31,9 @@ from presel_lightning.quickstart.world import generate
 from presel_lightning.records import Turn
 from presel_lightning.tasks import FineTune
 from tests.conftest import start
+from tests.optional import require
 
-try:
-    INSTALLED = version("lmms_eval")
-except PackageNotFoundError:
-    INSTALLED = ""
-
-needs_lmms = pytest.mark.skipif(
-    not INSTALLED, reason="lmms-eval is not installed; `make test` installs what it needs of it"
-)
+needs_lmms = pytest.mark.usefixtures("lmms_eval")
 
 YAML = """\
 task: {name}
@@ -93,6 +86,11 @@ def torn(doc):
         raise OSError("torn image")
     return [doc["image"]]
 """
+
+
+@pytest.fixture(scope="module")
+def lmms_eval() -> None:
+    require("lmms_eval")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,21 @@ import pytest
 from presel_lightning.eval.report.report import write_report
 from presel_lightning.eval.report.selection_diff import write_diff
 from tests.eval.report.runs import write_ledger, write_samples, write_tasks
+from tests.optional import require, require_browser
 
-pytest.importorskip("playwright", reason="needs playwright: the `test` extra")
+require("playwright")
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTHS = {"phone": 390, "desktop": 1280}
 LARGEST = 10 << 20
 """Bytes of a page."""
-NAMES = ("chromium", "google-chrome")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The system's Chromium; nothing is downloaded."""
-    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if program is None:
-        pytest.skip("needs Chromium: Debian's package `chromium`, or its path in $CHROMIUM")
+    program = require_browser()
     with sync_playwright() as driver:
         sandbox = [] if os.geteuid() else ["--no-sandbox"]  # root has none
         browser = driver.chromium.launch(executable_path=program, args=sandbox)

@@ -9,12 +9,13 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger, WandbLogger
 from presel_lightning.cli.main import main
 from presel_lightning.eval.report.loggers import log_report, markdown
 from tests.conftest import benchmark_arguments, fit_arguments
+from tests.optional import require
 
 
 def test_tensorboard_logger_receives_tables_and_images(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("tensorboard", reason="needs tensorboard: the `test` extra")
+    require("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logger = TensorBoardLogger(tmp_path, name="", version="")
@@ -35,7 +36,7 @@ def test_tensorboard_logger_receives_tables_and_images(
 
 
 def test_fit_logs_its_report_to_the_configured_logger(pool_folder: Path, tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="needs tensorboard: the `test` extra")
+    require("tensorboard")
     out, logs = tmp_path / "run", tmp_path / "tb"
     name = "lightning.pytorch.loggers.TensorBoardLogger"
     logger = f"{{class_path: {name}, init_args: {{save_dir: {logs}, name: x, version: y}}}}"
@@ -52,7 +53,7 @@ def test_fit_logs_its_report_to_the_configured_logger(pool_folder: Path, tmp_pat
 def test_wandb_logger_receives_tables_and_images(
     finished: Path, pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wandb = pytest.importorskip("wandb", reason="needs wandb, which no extra installs")
+    wandb = require("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     logger = WandbLogger(project="x", save_dir=tmp_path, offline=True)
     log_report([logger], finished, pool_folder)

@@ -22,6 +22,7 @@ from presel_lightning.export.selection import trl
 from presel_lightning.models.vicuna import CHAT_TEMPLATE
 from presel_lightning.quickstart import CHECKPOINT
 from presel_lightning.records import Turn
+from tests.optional import require
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_trl_export_messages_render_with_a_chat_template(
 def test_trl_export_trains_with_sft_trainer(
     exported: Path, selected: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    trl = pytest.importorskip("trl", reason="TRL is not installed")
+    trl = require("trl")
     model: Any = LlavaForConditionalGeneration.from_pretrained(CHECKPOINT)
     tokenizer: Any = AutoTokenizer.from_pretrained(CHECKPOINT)
     processor: Any = LlavaProcessor(

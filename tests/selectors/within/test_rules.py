@@ -108,6 +108,6 @@ def test_backend_or_device_that_is_not_there_is_refused(
 
 
 def test_faiss_on_a_gpu_is_refused() -> None:
-    pytest.importorskip("faiss", reason="the extra `faiss` is not installed")
+    require("faiss")
     with pytest.raises(UserError, match="backend faiss runs on the CPU"):
         NeighborCentrality(backend="faiss", device="auto")
