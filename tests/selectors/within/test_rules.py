@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 from presel_lightning.errors import UserError
 from presel_lightning.functional import neighbor_centrality
 from presel_lightning.selectors.within import Coverage, InClusters, NeighborCentrality, RandomOrder
+from tests.optional import require
 
 RULES: tuple[type[InClusters], ...] = (NeighborCentrality, Coverage, RandomOrder)
 
