@@ -57,14 +57,14 @@ class AnnotationFile(BenchmarkTask):
         self._fingerprint: dict[str, Any] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """The file's bytes, its images' sizes, and the settings that change items or answers."""
+        """The bytes of the file and of its images, and the settings that change items or answers."""
         if self._fingerprint is None:
             file, root = self._places()
             images = sorted({str(record.get("image")) for record in read_records(file)})
             self._fingerprint = {
-                "benchmark": [type(self).__name__, 1, self.name],
+                "benchmark": [type(self).__name__, 2, self.name],
                 "file": digest_file(file),
-                "images": digest_lines(f"{image} {_size(root / image)}" for image in images),
+                "images": digest_lines(f"{image} {_content(root / image)}" for image in images),
                 "settings": [self.task_key, self.max_new_tokens, self.limit],
             }
         return self._fingerprint
@@ -200,8 +200,8 @@ def _named(record: Record, problem: str, detail: str) -> str:
     return f"(id {record.get('id', '-')!s:.40}): {problem}, {detail}"
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _content(path: Path) -> str:
+    return digest_file(path) if path.is_file() else ""
 
 
 def _quickstart_file() -> Path:

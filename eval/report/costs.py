@@ -15,7 +15,9 @@ def selecting() -> list[str]:
 
 
 def gpu_hours(stage: Json) -> float | None:
-    """Hours times devices of a stage that ran on GPUs; None elsewhere."""
+    """Hours times devices of a stage that ran on GPUs, over all its starts; None elsewhere."""
+    if "gpu_seconds" in stage:
+        return float(stage["gpu_seconds"] / 3600)
     if stage.get("device") != "cuda" or stage.get("seconds") is None:
         return None
     return float(stage["seconds"] * stage.get("devices", 1) / 3600)

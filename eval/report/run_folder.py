@@ -60,7 +60,7 @@ def read_run(out: Path) -> Json:
         "state": run.get("state"),
         "seed": run.get("seed"),
         "selector": run.get("selector"),
-        "versions": run.get("versions", {}),
+        "versions": versions(run),
         "counts": counts(run, tasks),
         "benchmarks": benchmarks,
         "arms": [
@@ -126,6 +126,14 @@ def arms(table: Json, stages: Json, left_out: dict[str, str]) -> list[Json]:
         }
         for arm in known
     ]
+
+
+def versions(run: Json) -> dict[str, str]:
+    """Versions that the stages were made by, several where they differ; else those of the run."""
+    made = [stage["versions"] for stage in run.get("stages", {}).values() if "versions" in stage]
+    names = dict.fromkeys(name for each in [run.get("versions", {}), *made] for name in each)
+    by_stages = {n: dict.fromkeys(each[n] for each in made if n in each) for n in names}
+    return {n: " and ".join(by_stages[n]) or run["versions"][n] for n in names}
 
 
 def test_items(details: dict[str, Json]) -> dict[str, int]:

@@ -25,7 +25,7 @@ from presel_lightning.eval.comparison.page import print_comparison, write_compar
 from presel_lightning.loading.datamodule import count_of
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import read_json, replacing_folder, write_json, write_text
-from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ledger import Ledger
 from presel_lightning.run.ranks import is_distributed
 from presel_lightning.selectors import Selector
@@ -146,12 +146,16 @@ def can_have_everything(recipe: Recipe) -> bool:
 
 
 def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
-    """Name what cells rest on beside their configuration and the pool: the content of files."""
+    """Name what cells rest on beside their configuration and the records: the content of files."""
+    world = recipe.factory.trainer("final", recipe.out / "logs" / "compare").world_size
+    models = [recipe.factory.model(stage) for stage in ("reference", "final")]
+    pool = recipe.data.pool
     return fingerprint(
         {
             "models": [
-                recipe.factory.model(stage).fingerprint() for stage in ("reference", "final")
+                {**model.fingerprint(), **recipe.fits.division(model, world)} for model in models
             ],
+            "images": digest_lines(digest.tobytes().hex() for digest in pool.image_digest),
             "benchmarks": [benchmark.fingerprint() for benchmark in recipe.plan.benchmarks],
             "selectors": {name: selector.fingerprint() for name, selector in selectors.items()},
             "full": recipe.scoring.full,

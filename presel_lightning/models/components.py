@@ -9,8 +9,9 @@ from typing import Literal
 from transformers.utils.hub import cached_file
 
 from presel_lightning.errors import UserError
+from presel_lightning.models.content import describe_model
 from presel_lightning.run.files import read_json, user_cache
-from presel_lightning.run.fingerprint import digest_file, digest_folder, fingerprint
+from presel_lightning.run.fingerprint import digest_weights, fingerprint
 
 VERSION = 3
 """Raised when the same parts make another model."""
@@ -44,7 +45,7 @@ def cache_folder() -> Path:
 
 
 def describe_components(components: Components) -> str:
-    """Name parts by their content (hub ids by themselves), for fingerprints; nothing is loaded.
+    """Name parts by their content (hub ids by their commits), for fingerprints; nothing is loaded.
 
     Raises:
         UserError: a part is missing.
@@ -54,7 +55,7 @@ def describe_components(components: Components) -> str:
             VERSION,
             _describe_model("language_model", components.language_model),
             _describe_model("vision_tower", components.vision_tower),
-            digest_file(projector_file(components.projector)),
+            digest_weights(projector_file(components.projector)),
             *([] if components.aspect == "pad" else [components.aspect]),
         ]
     )
@@ -62,10 +63,8 @@ def describe_components(components: Components) -> str:
 
 def _describe_model(key: str, name: str) -> str:
     place = Path(name).expanduser()
-    if place.is_dir():
-        return digest_folder(place)
-    if looks_like_hub_id(name):
-        return name
+    if place.is_dir() or looks_like_hub_id(name):
+        return describe_model(str(place))
     raise UserError(f"model.components.{key}: no such folder {name!r}, and it is no hub id either")
 
 

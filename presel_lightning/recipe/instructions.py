@@ -146,10 +146,12 @@ class Instructions:
                 self.runner.print(f"  {len(left)} instructions to write, about {cost:,.2f}")
             answers = annotator.annotate(asked, self.answers, pool)
             self.print_answers(answers, what)
+            before = self.runner.ledger.stage("annotations")
+            took = time.perf_counter() - start if left or not before else 0.0
             self.runner.ledger.record(
                 "annotations",
                 status="done",
-                seconds=round(time.perf_counter() - start, 3),
+                seconds=round(before.get("seconds", 0.0) + took, 3),  # of all starts
                 samples=len(wanted) - len(answers.missing),
                 missing=len(answers.missing),
                 **({} if answers.cost is None else {"cost": round(answers.cost, 6)}),

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from rich.markup import escape
 
-from presel_lightning import __version__
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
 from presel_lightning.data.build import texts_path
@@ -29,11 +28,9 @@ from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
+from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
 from presel_lightning.signals import PairedLoss
-
-VERSIONS = ("torch", "lightning", "transformers", "peft", "numpy", "pyarrow")
-"""Packages that a result may depend on."""
 
 
 class Recipe:
@@ -64,7 +61,7 @@ class Recipe:
                 full_scores=self.plan.full_scores,
                 price_per_instruction=self.plan.price_per_instruction,
                 price_per_gpu_hour=self.plan.price_per_gpu_hour,
-                versions={"presel_lightning": __version__} | {v: version(v) for v in VERSIONS},
+                versions={**versions(), "pyarrow": version("pyarrow")},
             )
 
     def fit(self) -> None:
@@ -132,7 +129,7 @@ class Recipe:
 
         files = [manifest, self.out / "problems.csv"]
         files += [texts_path(self.out)] if source.text_only else []
-        self.runner.stage("pool", fingerprint({"pool": 2, **source.fingerprint()}), files, work)
+        self.runner.stage("pool", fingerprint({"pool": 3, **source.fingerprint()}), files, work)
         self.refuse_problems(self.runner.ledger.stage("pool"))
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None

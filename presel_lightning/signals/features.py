@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from presel_lightning.data.build import packed16
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import MissingSignalError
 from presel_lightning.run.files import read_json, replacing_folder, write_json
@@ -26,8 +27,8 @@ class FeatureTable(NamedTuple):
     """(N,) samples, in the order of the pool."""
     images: np.ndarray
     """(U,) paths of the distinct images."""
-    sizes: np.ndarray
-    """(U,) bytes of each file."""
+    digests: np.ndarray
+    """(U,) 16 bytes that name the content of each."""
     place: np.ndarray
     """(N,) number of the image that each sample shows."""
 
@@ -63,26 +64,24 @@ class Features(Signal):
         order = np.argsort(uids)
         return uids[order], order
 
-    def rows_of_images(self, key: str, images: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Rows of `features.npy` that show these images already.
+    def rows_of_images(self, key: str, digests: np.ndarray) -> np.ndarray:
+        """Rows of `features.npy` that show these images already, under whatever path.
 
         Args:
             key: of the encoder.
-            images: (U,) paths.
-            sizes: (U,) bytes of each file; an image of another size is another image.
+            digests: (U,) 16 bytes that name the content of each.
 
         Returns:
             (U,) row numbers, -1 where there is none.
         """
-        known = np.full(len(images), -1, dtype=np.int64)
+        known = np.full(len(digests), -1, dtype=np.int64)
         meta, table = self.path / "meta.json", self.path / "images.parquet"
         if not (meta.exists() and table.exists()) or read_json(meta).get("key") != key:
             return known
-        found = pq.read_table(table)
-        names = map("{} {}".format, found["image"].to_pylist(), found["size"].to_pylist())
-        rows = dict(zip(names, found["row"].to_pylist(), strict=True))
-        for number, (image, size) in enumerate(zip(images, sizes, strict=True)):
-            known[number] = rows.get(f"{image} {size}", -1)
+        found = pq.read_table(table, columns=["digest", "row"])
+        rows = dict(zip(found["digest"].to_pylist(), found["row"].to_pylist(), strict=True))
+        for number, digest in enumerate(digests):
+            known[number] = rows.get(digest.tobytes(), -1)
         return known
 
     def write(
@@ -116,7 +115,7 @@ class Features(Signal):
             np.save(folder / "uid.npy", table.uid.astype("S32"))
             _, row = np.unique(table.place, return_index=True)
             names = pa.array(table.images, pa.string())
-            shown = pa.table({"image": names, "size": table.sizes, "row": row})
+            shown = pa.table({"image": names, "digest": packed16(table.digests), "row": row})
             pq.write_table(shown, folder / "images.parquet")
             write_json(folder / "meta.json", {**meta, "shape": list(features.shape)})
         vars(self).pop("_uids", None)  # of what lay there before

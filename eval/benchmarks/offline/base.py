@@ -83,6 +83,7 @@ class OfflineBenchmark(BenchmarkTask):
         self.max_new_tokens = max_new_tokens
         self._asked: list[Question] | None = None
         self._items: list[Item] | None = None
+        self._images: str | None = None
 
     @abstractmethod
     def read(self) -> list[Question]:
@@ -109,13 +110,14 @@ class OfflineBenchmark(BenchmarkTask):
         return self.image_root or self.folder() / self.images
 
     def fingerprint(self) -> dict[str, Any]:
-        """The files' bytes, the images' sizes, and the settings that change items or answers."""
-        items = self.items()
-        sizes = sorted({f"{item.image.name} {item.image.stat().st_size}" for item in items})
+        """The bytes of files and images, and the settings that change items or answers."""
+        if self._images is None:
+            images = {item.image for item in self.items()}
+            self._images = digest_lines(sorted(f"{i.name} {digest_file(i)}" for i in images))
         return {
-            "benchmark": [type(self).__name__, 1, self.name],
+            "benchmark": [type(self).__name__, 2, self.name],
             "files": [digest_file(file) for file in self.files()],
-            "images": digest_lines(sizes),
+            "images": self._images,
             "settings": [*self.settings(), self.max_new_tokens],
         }
 

@@ -68,11 +68,12 @@ class HeldOutLossPass(Pass):
             for number, (model, uids) in enumerate(zip(models, samples, strict=True)):
                 folder = context.out / "work" / f"held-out-{key}-{number}-{self.loss_blocks}"
                 trainer = context.factory.trainer("losses", context.out / "logs" / "held_out")
+                devices = context.runner.runs_on(devices_of(trainer))
                 tables.append(IRSLoop(folder).run(trainer, model, context.data, uids))
             if rank_zero():
                 signal.write(*tables)
                 self.clear("held-out-*")
-            return {"samples": len(reference), **devices_of(trainer)}
+            return {"samples": len(reference), **devices}
 
         context.runner.stage("held_out", key, [signal.path], work, together=True)
 

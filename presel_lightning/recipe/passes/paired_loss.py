@@ -35,13 +35,14 @@ class PairedLossPass(Pass):
 
         def work() -> Facts:
             trainer = context.factory.trainer("losses", context.out / "logs" / "losses")
+            devices = context.runner.runs_on(devices_of(trainer))
             loop = IRSLoop(context.out / "work" / f"losses-{key}-{self.loss_blocks}")
             table = loop.run(trainer, model, context.data, reference)
             if rank_zero():
                 signal.write(table)
                 self.clear("losses-*")
             undefined = table["irs"].null_count
-            facts = {"samples": len(reference), **devices_of(trainer)}
+            facts = {"samples": len(reference), **devices}
             return {**facts, **({"undefined": undefined} if undefined else {})}
 
         context.runner.stage("losses", key, [signal.path], work, together=True)

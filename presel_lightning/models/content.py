@@ -1,0 +1,45 @@
+"""What names a model by its content: the bytes of a folder, or the commit of a hub repository."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+from transformers.utils.hub import cached_file, extract_commit_hash
+
+from presel_lightning.run.fingerprint import digest_folder
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def describe_model(place: str) -> str:
+    """Name a folder or a hub id by what is in it.
+
+    A hub id and the snapshot folder that it leads to have the same name: the commit. A repository
+    that cannot be reached and is not cached, so that nothing can be loaded from it, is its own name.
+    """
+    folder = Path(place)
+    if not folder.is_dir():
+        return _hub_commit(place) or place
+    return _snapshot_commit(folder) or digest_folder(folder)
+
+
+def _snapshot_commit(folder: Path) -> str | None:
+    """Commit of a folder in the hub's cache, `models--OWNER--NAME/snapshots/COMMIT`."""
+    name, parent = folder.resolve().name, folder.resolve().parent
+    cached = parent.name == "snapshots" and parent.parent.name.startswith("models--")
+    return name if cached and COMMIT.fullmatch(name) else None
+
+
+@cache
+def _hub_commit(name: str) -> str | None:
+    """Commit that a hub id leads to now: the newest within reach, else the cached one."""
+    for file in ("config.json", "adapter_config.json"):
+        try:
+            found = cached_file(name, file)
+        except (OSError, ValueError):
+            continue
+        if commit := extract_commit_hash(found, None):
+            return commit
+    return None
