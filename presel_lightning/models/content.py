@@ -6,11 +6,16 @@ import re
 from functools import cache
 from pathlib import Path
 
-from transformers.utils.hub import cached_file, extract_commit_hash
+from huggingface_hub import HfApi, try_to_load_from_cache
+from transformers.utils.hub import extract_commit_hash
 
 from presel_lightning.run.fingerprint import digest_folder
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
+FILES = ("config.json", "adapter_config.json")
+"""What a repository holds at least one of."""
+PATIENCE = 5.0
+"""Seconds that the hub may take to answer."""
 
 
 def describe_model(place: str) -> str:
@@ -34,12 +39,10 @@ def _snapshot_commit(folder: Path) -> str | None:
 
 @cache
 def _hub_commit(name: str) -> str | None:
-    """Commit that a hub id leads to now: the newest within reach, else the cached one."""
-    for file in ("config.json", "adapter_config.json"):
-        try:
-            found = cached_file(name, file)
-        except (OSError, ValueError):
-            continue
-        if commit := extract_commit_hash(found, None):
-            return commit
-    return None
+    """Commit that a hub id leads to: the newest, or the cached one where the hub is out of reach."""
+    try:
+        return HfApi().model_info(name, timeout=PATIENCE).sha
+    except Exception:  # noqa: BLE001 - the client's, of whatever library it uses: no network, no right
+        cached = (try_to_load_from_cache(name, file) for file in FILES)
+        places = [place for place in cached if isinstance(place, str)]
+        return extract_commit_hash(places[0], None) if places else None

@@ -214,6 +214,10 @@ def test_fit_killed_in_any_stage_resumes_with_equal_results(
     assert selection_bytes(out) == selection_bytes(finished)
     name = "models/final/adapter_model.safetensors"
     assert (out / name).read_bytes() == (finished / name).read_bytes()
+    for stage in ("reference", "losses", "features", "final"):
+        parts = stages(out)[stage]["parts"]
+        took = stages(out)[stage]["seconds"]
+        assert len(parts) == 2 and took == pytest.approx(sum(part["seconds"] for part in parts))
 
 
 @pytest.mark.slow
