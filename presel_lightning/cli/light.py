@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import ArgumentError, ArgumentParser
 
 from presel_lightning.cli.mistakes import explain
+from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
 
 
@@ -85,6 +86,7 @@ LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export}
 
 def run_light(command: str, argv: Sequence[str]) -> None:
     """Run a command that needs no model."""
+    ignore_image_warnings()
     program = f"presel_lightning {command}"
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, prog=program)
     own: set[str | int] = {"diff"} if command == "report" else set()

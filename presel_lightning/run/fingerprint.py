@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from presel_lightning.console import console
-from presel_lightning.run.files import read_json, user_cache, write_json
+from presel_lightning.run.files import read_json, scratch, user_cache, write_json
 
 LARGE = 1 << 22
 """Bytes from which on the name of a file is remembered."""
@@ -59,6 +59,8 @@ def digest_weights(path: Path) -> str:
     if place.stat().st_size < LARGE:
         return digest_file(place)
     note = user_cache() / "digests" / f"{fingerprint(str(place))}.json"
+    if scratch() is not None:  # a command that keeps nothing
+        return _known(place, note) or digest_file(place)
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(note.with_suffix(".lock")):
@@ -69,18 +71,23 @@ def digest_weights(path: Path) -> str:
 
 def _remembered(path: Path, note: Path) -> str:
     """Name of a file as its note has it, or read now and noted."""
+    if known := _known(path, note):
+        return known
     state = _state(path)
-    known = read_json(note) if note.exists() else {}
-    if known.get("state") != state:
-        if state[0] >= SLOW:
-            size = f"{state[0] / 1e9:.1f} GB"
-            console.print(f"reading {path} ({size}) once, to name it by its content")
-        known = {"path": str(path), "state": state, "digest": digest_file(path)}
-        unchanged = _state(path) == state
-        if unchanged and time.time() - state[2] / 1e9 > SETTLED:
-            write_json(note, known)
-    digest: str = known["digest"]
+    if state[0] >= SLOW:
+        size = f"{state[0] / 1e9:.1f} GB"
+        console.print(f"reading {path} ({size}) once, to name it by its content")
+    digest = digest_file(path)
+    unchanged = _state(path) == state
+    if unchanged and time.time() - state[2] / 1e9 > SETTLED:
+        write_json(note, {"path": str(path), "state": state, "digest": digest})
     return digest
+
+
+def _known(path: Path, note: Path) -> str | None:
+    """Name of a file in its note, if the file is as it was then."""
+    known = read_json(note) if note.exists() else {}
+    return known["digest"] if known.get("state") == _state(path) else None
 
 
 def _state(path: Path) -> list[int]:
