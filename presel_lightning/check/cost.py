@@ -81,7 +81,7 @@ def gpu_memory(
 ) -> float:
     """Bytes that one GPU needs in a fit.
 
-    Weights and optimiser, and the activations of one batch: with checkpointing the input of every
+    Weights and optimizer, and the activations of one batch: with checkpointing the input of every
     layer and the inside of one, else the inside of all; and the logits of the answers.
 
     Args:
@@ -90,7 +90,7 @@ def gpu_memory(
         length: tokens of the longest sample.
         answer: tokens of an answer.
         checkpointing: whether activations are computed again.
-        shards: devices that weights and optimiser are spread over.
+        shards: devices that weights and optimizer are spread over.
     """
     held = (network.frozen_bytes + network.trained * ADAM_BYTES) / shards
     tokens = per_device * length
@@ -114,14 +114,14 @@ def cache_bytes(network: Network, asked: Answering) -> float:
 def answering_memory(network: Network, asked: Answering, shards: int = 1) -> float:
     """Bytes that one GPU needs while a model answers a batch.
 
-    Weights; what a fit that has just ended still holds (gradients and optimiser), unless it was
+    Weights; what a fit that has just ended still holds (gradients and optimizer), unless it was
     spread over devices: then the saved model is loaded whole; the KV cache; and the inside of one
     layer while the prompts are read.
 
     Args:
         network: the model.
         asked: the batch.
-        shards: devices that the fit spreads weights and optimiser over.
+        shards: devices that the fit spreads weights and optimizer over.
     """
     held = network.frozen_bytes + network.trained * (ADAM_BYTES if shards == 1 else 4)
     return held + asked.batch * bytes_an_item(network, asked)

@@ -50,7 +50,7 @@ from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
-"""Strategies that spread weights and optimiser over the devices."""
+"""Strategies that spread weights and optimizer over the devices."""
 DECODED = 1000
 """Images that are decoded whole; what is broken among them stands for all."""
 
@@ -99,7 +99,7 @@ def check(
         factory: builds its modules and Trainers.
         console: where the screen is shown.
         throughput: samples a second of one GPU; by default the published cost, scaled.
-        n_records: conversations to tokenise, drawn by the run's seed.
+        n_records: conversations to tokenize, drawn by the run's seed.
         n_images: images whose headers are read, drawn by the run's seed; all by default.
         probing: train some steps on one device and measure them; by default where the fit is to
             run on a GPU, no throughput is stated, and the model has been put together of its parts
@@ -214,7 +214,7 @@ def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -
 def examine_tokens(
     data: SelectionDataModule, processor: Processor | ChatProcessor, found: Survey, report: Report
 ) -> Lengths:
-    """Tokenise the sample; returns the lengths that a step will meet."""
+    """Tokenize the sample; returns the lengths that a step will meet."""
     with report.collecting():
         encoder = data.encoder(processor)
         if isinstance(encoder, Encoder) and not encoder.stop_ids():

@@ -18,7 +18,7 @@ from presel_lightning.models.parts import parts_of
 from presel_lightning.tasks import Embed, FineTune
 
 FOUR_BITS = {True: 4.127, False: 4.5}
-"""Bits of a weight in nf4 with its scales, these quantised too or not (QLoRA, section 3)."""
+"""Bits of a weight in nf4 with its scales, these quantized too or not (QLoRA, section 3)."""
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def probe(
 ) -> Measured:
     """Train a few steps of the planned fit on one device and measure them.
 
-    Each step is one pass and the optimiser. Nothing is kept.
+    Each step is one pass and the optimizer. Nothing is kept.
 
     Args:
         data: of the run.

@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             known = [*TRAINING, *LIGHT]
             cure = suggest(command, known)
-            raise UserError(f"unknown command {command!r}; choose of {', '.join(known)}{cure}")
+            raise UserError(f"unknown command {command!r}; choose from {', '.join(known)}{cure}")
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns Ctrl-C in a fit into an exit of its own
         interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(

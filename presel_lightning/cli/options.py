@@ -57,7 +57,7 @@ class CommandKeys:
     throughput: Throughput | None = None
     """`check` only: samples a second that GPU-hours are estimated from"""
     check_records: int = 2000
-    """`check` only: records to tokenise"""
+    """`check` only: records to tokenize"""
     check_images: int | None = None
     """`check` only: images whose headers are read; all by default"""
     probe: Literal["auto"] | bool = "auto"

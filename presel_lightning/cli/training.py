@@ -191,7 +191,7 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
         known = get_args(Arm)
         wrong = ", ".join(sorted(unknown))
         cure = suggest(wrong, known)
-        raise UserError(f"baselines: {wrong} is unknown; choose of {', '.join(known)}{cure}")
+        raise UserError(f"baselines: {wrong} is unknown; choose from {', '.join(known)}{cure}")
     keys = ("data", "selector", "benchmarks", "annotator")
     try:
         built = parser.instantiate(Namespace({key: config[key] for key in keys}))

@@ -70,7 +70,7 @@ MISTAKES = {
     ),
     "what a selector itself refuses": (
         ["--selector.init_args.weighting", "headrom"],
-        "choose of irs, size",
+        "choose from irs, size",
     ),
     "short name with options": (
         [

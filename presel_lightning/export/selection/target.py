@@ -62,7 +62,7 @@ class ListTarget(Target):
     def __post_init__(self) -> None:
         """Check the option."""
         if self.images not in WAYS:
-            raise UserError(f"--images {self.images}: unknown; choose of {', '.join(WAYS)}")
+            raise UserError(f"--images {self.images}: unknown; choose from {', '.join(WAYS)}")
 
     def place(self, chosen: Chosen, folder: Path) -> str:
         """Put an image where it belongs; its absolute path, or the one relative to the export."""
