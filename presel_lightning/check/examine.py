@@ -27,7 +27,12 @@ from presel_lightning.check.network import (
     report_network,
 )
 from presel_lightning.check.origin import origin_of, read_config, read_processor
-from presel_lightning.check.pictures import look_at, lost_share, report_decoded, report_images
+from presel_lightning.check.pictures import (
+    inspect_images,
+    lost_share,
+    report_decoded,
+    report_images,
+)
 from presel_lightning.check.probe import Measured, Pass, probe, report_probe
 from presel_lightning.check.report import Report, share, size
 from presel_lightning.check.sizes import examine_sizes
@@ -145,7 +150,7 @@ def check(
             measured = None
             if is_probing(probing, devices, throughput):
                 measured = examine_probe(plan, source, found, module, devices, probing, report)
-            speed, speed_source = choose_speed(throughput, measured, network)
+            speed, speed_source = select_throughput(throughput, measured, network)
             work = replace(work, epochs={s: n_epochs(factory, s) for s in ("reference", "final")})
             report_cost(gpu_hours(work, speed), speed, speed_source, report)
             annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
@@ -185,10 +190,10 @@ def examine_images(
     plan: Plan, source: PoolSource, found: Survey, limit: int | None, report: Report
 ) -> int:
     """Look at the images, and decode some; returns how many records they will cost."""
-    looked, faults = look_at(source, list(found.images), limit, plan.seed, track)
+    looked, faults = inspect_images(source, list(found.images), limit, plan.seed, track)
     report_images(source, looked, len(found.images), faults, report)
     sound = [image for image in looked if image not in faults]
-    decoded, broken = look_at(source, sound, DECODED, plan.seed, track, verify="full")
+    decoded, broken = inspect_images(source, sound, DECODED, plan.seed, track, verify="full")
     report_decoded(decoded, len(sound), broken, report)
     kept = (1 - lost_share(found.images, looked, faults)) * (
         1 - lost_share(found.images, decoded, broken)
@@ -276,7 +281,7 @@ def examine_probe(
     return None
 
 
-def choose_speed(
+def select_throughput(
     stated: Throughput | None, measured: Measured | None, network: Network
 ) -> tuple[Throughput, str]:
     """The throughput that GPU-hours follow from, and where it is from."""

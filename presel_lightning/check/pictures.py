@@ -18,7 +18,7 @@ MOSTLY = 0.5
 """Part of a folder's images that must be there for it to count as the right folder."""
 
 
-def look_at(
+def inspect_images(
     source: PoolSource,
     images: Sequence[str],
     limit: int | None,

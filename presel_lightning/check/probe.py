@@ -88,7 +88,9 @@ class Clock(Callback):
         return (counted[-1] - counted[0]) / (len(counted) - 1)
 
 
-def choose(records: Sequence[Record], n: int, seed: int) -> tuple[list[Record], list[Record]]:
+def longest_and_sampled(
+    records: Sequence[Record], n: int, seed: int
+) -> tuple[list[Record], list[Record]]:
     """The longest records, and as many as are asked for of the others, at random."""
     order = sorted(records, key=lambda record: -len(str(record["conversations"])))
     longest, others = order[:n], order[n:] or order
@@ -143,7 +145,7 @@ def probe(
     """
     if one.kind == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    longest, typical = choose(records, LONG * one.samples, seed)
+    longest, typical = longest_and_sampled(records, LONG * one.samples, seed)
     try:
         with tempfile.TemporaryDirectory() as name:
             served = serve(data, source, longest, Path(name) / "long")
