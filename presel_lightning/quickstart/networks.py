@@ -18,7 +18,7 @@ from presel_lightning.quickstart.scenes import CELL, SIZE
 from presel_lightning.quickstart.tokenizer import BOS_ID, EOS_ID, IMAGE_ID, PAD_ID
 
 IMAGE_TOKENS = (SIZE // CELL) ** 2
-"""One token a cell of the grid: 9."""
+"""One token per cell of the grid: 9."""
 MEAN = STD = (0.5, 0.5, 0.5)
 
 
@@ -88,7 +88,7 @@ def encoder_processor() -> BitImageProcessorPil:
 
 
 def to_pixels(images: torch.Tensor) -> torch.Tensor:
-    """Normalize uint8 pictures of the right size as both processors do: (N, 48, 48, 3) to floats.
+    """Normalize uint8 images of the right size, (N, 48, 48, 3), as both processors do.
 
     Returns:
         (N, 3, 48, 48), float32.

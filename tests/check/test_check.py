@@ -396,7 +396,7 @@ def test_probe_without_instructions_reports_the_reason(pool_folder: Path, tmp_pa
     options = rewrite(pool_folder, tmp_path, drop_conversations)
     report, _ = run_check(recipe_of(pool_folder, tmp_path / "run", *options), probing=True)
     assert "probe" not in report.facts
-    assert any("no steps were tried: no record has an instruction" in n for n in report.notes)
+    assert any("no probe was run: no record has an instruction" in n for n in report.notes)
 
 
 def test_probe_uses_the_longest_records_first() -> None:
