@@ -150,7 +150,7 @@ class Benchmark(Callback):
     def score(
         self, trainer: Trainer, module: FineTune, benchmarks: Sequence[BenchmarkTask]
     ) -> dict[str, dict[str, Any]]:
-        """Scores by benchmark; random states and the parts' modes are afterwards as before."""
+        """Scores by benchmark; random states and the parts' modes are afterward as before."""
         scores: dict[str, dict[str, Any]] = {}
         with as_it_was(module), self.folder() as folder:
             for benchmark in benchmarks:

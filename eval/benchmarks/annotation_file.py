@@ -81,7 +81,7 @@ class AnnotationFile(BenchmarkTask):
         return self._items
 
     def score(self, predictions: list[str]) -> Score:
-        """Exact match after VQA normalisation, per task, and the mean over tasks.
+        """Exact match after VQA normalization, per task, and the mean over tasks.
 
         Raises:
             ValueError: not one prediction an item.

@@ -1,4 +1,4 @@
-"""Exact match per task, after the answer normalisation of the VQA evaluation; in percent."""
+"""Exact match per task, after the answer normalization of the VQA evaluation; in percent."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ class ExactMatch(Metric):
         tasks: every task that may come; each rank needs the same list in the same order.
 
     Example:
-        >>> metric = ExactMatch(["colour", "count"])
-        >>> metric.update(["Red.", "2"], ["red", "three"], ["colour", "count"])
+        >>> metric = ExactMatch(["color", "count"])
+        >>> metric.update(["Red.", "2"], ["red", "three"], ["color", "count"])
         >>> metric.compute()["macro"]
         tensor(50.)
     """

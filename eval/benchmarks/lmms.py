@@ -29,7 +29,7 @@ from presel_lightning.run.fingerprint import digest_folder
 from presel_lightning.run.ranks import broadcast, rank_zero
 
 PINNED = "0.7.3"
-"""The version whose behaviour `lmms_model` relies on."""
+"""The version whose behavior `lmms_model` relies on."""
 
 Json = dict[str, Any]
 

@@ -128,7 +128,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - a cell of a table
     return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
-def analyse(cells: Sequence[Json]) -> Json:
+def analyze(cells: Sequence[Json]) -> Json:
     """Everything that the page shows, as JSON values."""
     pools = list(dict.fromkeys(cell["pool"] for cell in cells))
     names = list(dict.fromkeys(name for cell in cells for name in cell["scores"]))

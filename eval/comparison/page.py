@@ -14,7 +14,7 @@ from presel_lightning.eval.comparison.cells import (
     BASELINE,
     RELATIVE,
     add_relative,
-    analyse,
+    analyze,
     read_cells,
     write_rows,
 )
@@ -40,7 +40,7 @@ def write_comparison(out: Path, pools: Sequence[tuple[str, Path]] = ()) -> Path:
     add_relative(cells, full_scores(source) if source else None)
     write_rows(out / "comparison.csv", cells)
     found = {
-        **analyse(cells),
+        **analyze(cells),
         "folders": {name: str(folder.relative_to(out)) for name, folder in parts},
         "selectors": sorted(
             {

@@ -1,8 +1,8 @@
-"""Charts as inline SVG: no script, no network, colours from the page's style sheet.
+"""Charts as inline SVG: no script, no network, colors from the page's style sheet.
 
 A chart is 400 units wide and grows downwards, so that its letters stay readable on a phone. Each
 has a title and a description for screen readers, and each mark tells its own value. The page's
-style sheet colours the classes `s0`, `s1`, ... (a series each).
+style sheet colors the classes `s0`, `s1`, ... (a series each).
 """
 
 from __future__ import annotations

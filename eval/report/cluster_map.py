@@ -71,16 +71,16 @@ def project(features: np.ndarray) -> tuple[np.ndarray, float]:
     Returns:
         (n, 2) coordinates, and the share of the variance that they keep, 0 to 1.
     """
-    centred = features - features.mean(0)  # (n, D)
-    n, d = centred.shape
-    total = float((centred**2).sum())
+    centered = features - features.mean(0)  # (n, D)
+    n, d = centered.shape
+    total = float((centered**2).sum())
     if total <= 1e-12 * max(1.0, float((features**2).sum())) or min(n, d) < 2:
         return np.zeros((n, 2)), 1.0
-    matrix = centred @ centred.T if n < d else centred.T @ centred
+    matrix = centered @ centered.T if n < d else centered.T @ centered
     size = len(matrix)
     values, vectors = eigh(matrix, subset_by_index=[size - 2, size - 1])
     values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
-    points = vectors * np.sqrt(values) if n < d else centred @ vectors  # (n, 2)
+    points = vectors * np.sqrt(values) if n < d else centered @ vectors  # (n, 2)
     largest = points[np.abs(points).argmax(0), [0, 1]]
     return points * np.where(largest < 0, -1, 1), float(values.sum() / total)
 

@@ -81,7 +81,7 @@
         const line = make("li"), mark = make("span");
         mark.style.background = byCluster() ? "transparent" : `var(${name})`;
         if (byCluster()) mark.style.border = name === "--s3" ? "none" : "2px solid var(--ink)";
-        line.append(mark, byCluster() && name === "--s3" ? "small: left out; a colour each cluster" : text);
+        line.append(mark, byCluster() && name === "--s3" ? "small: left out; one color per cluster" : text);
         return line;
       }));
     };

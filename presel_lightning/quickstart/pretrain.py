@@ -141,24 +141,24 @@ def train(
     steps: int,
     lr: float,
 ) -> float:
-    """Minimise a loss by AdamW with warm-up and cosine; print the way.
+    """Minimize a loss by AdamW with warm-up and cosine; print the way.
 
     Returns:
         The mean loss of the last tenth of the steps.
     """
-    optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
     warm_up = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
+        optimizer,
         lambda step: min((step + 1) / warm_up, 0.5 + 0.5 * np.cos(np.pi * step / steps)),
     )
     losses, begin = [], time.perf_counter()
     for step in range(steps):
         loss = loss_of()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         losses.append(loss.item())
         if (step + 1) % 100 == 0:
@@ -178,7 +178,7 @@ def batches(n: int, size: int, seed: int) -> Iterator[Tensor]:
 
 
 def learn_to_see(model: LlavaForConditionalGeneration, world: World, plan: Plan) -> None:
-    """Stage 0: linear heads read kind, colour, background and place off every image token."""
+    """Stage 0: linear heads read kind, color, background and place off every image token."""
     cells = torch.zeros(len(world.scenes), IMAGE_TOKENS, 4, dtype=torch.long)
     cells[..., 3] = torch.arange(IMAGE_TOKENS)
     for row, scene in enumerate(world.scenes):

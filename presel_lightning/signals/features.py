@@ -1,4 +1,4 @@
-"""Image features: a row a sample, memory-mapped."""
+"""Image features, one row per sample, memory-mapped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COPIED = 1 << 14
 
 
 class FeatureTable(NamedTuple):
-    """Which image each sample shows."""
+    """The image of each sample."""
 
     uid: np.ndarray
     """(N,) samples, in the order of the pool."""
@@ -30,7 +30,7 @@ class FeatureTable(NamedTuple):
     digests: np.ndarray
     """(U,) 16 bytes that name the content of each."""
     place: np.ndarray
-    """(N,) number of the image that each sample shows."""
+    """(N,) index of each sample's image in `images`."""
 
 
 class Features(Signal):
@@ -40,11 +40,11 @@ class Features(Signal):
     artifacts: ClassVar[Mapping[str, tuple[str, ...]]] = {"features": ("signals/features",)}
 
     def exists(self) -> bool:
-        """Whether they have been made; `meta.json` is written last."""
+        """Return whether the features have been computed; `meta.json` is written last."""
         return (self.path / "meta.json").exists()
 
     def read(self, pool: Pool, rows: np.ndarray) -> np.ndarray:
-        """Features of some rows of the pool, (len(rows), D) float32; the rest stays on disk.
+        """Read the features of some rows of the pool, (len(rows), D) float32.
 
         Raises:
             MissingSignalError: they have not been computed, or not for these samples.
@@ -59,16 +59,16 @@ class Features(Signal):
 
     @cached_property
     def _uids(self) -> tuple[np.ndarray, np.ndarray]:
-        """Uids that have features, sorted, and the row of each."""
+        """Sorted uids that have features, and the row of each."""
         uids: np.ndarray = np.load(self.path / "uid.npy")
         order = np.argsort(uids)
         return uids[order], order
 
     def rows_of_images(self, key: str, digests: np.ndarray) -> np.ndarray:
-        """Rows of `features.npy` that show these images already, under whatever path.
+        """Return the rows of `features.npy` that hold these images, under whatever path.
 
         Args:
-            key: of the encoder.
+            key: fingerprint of the encoder.
             digests: (U,) 16 bytes that name the content of each.
 
         Returns:
@@ -87,13 +87,13 @@ class Features(Signal):
     def write(
         self, table: FeatureTable, embedded: np.ndarray, known: np.ndarray, meta: dict[str, Any]
     ) -> None:
-        """Put the features in place at once.
+        """Write the features atomically.
 
         Args:
             table: samples and their images.
-            embedded: (V, D) features of the images that are new, in their order.
-            known: (U,) of `rows_of_images`; -1 for the new ones.
-            meta: what made them.
+            embedded: (V, D) features of the new images, in order.
+            known: (U,) result of `rows_of_images`; -1 for new images.
+            meta: provenance.
         """
         new = known < 0
         old = None if new.all() else np.load(self.path / "features.npy", mmap_mode="r")
@@ -118,4 +118,4 @@ class Features(Signal):
             shown = pa.table({"image": names, "digest": packed16(table.digests), "row": row})
             pq.write_table(shown, folder / "images.parquet")
             write_json(folder / "meta.json", {**meta, "shape": list(features.shape)})
-        vars(self).pop("_uids", None)  # of what lay there before
+        vars(self).pop("_uids", None)  # cached from the previous files

@@ -195,11 +195,17 @@ def other_options(kind: type[Part]) -> Iterator[tuple[str, object]]:
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"weighting 'irrs' is unknown; choose of irs, size, sqrt_"):
+    with pytest.raises(
+        UserError, match=r"weighting 'irrs' is unknown; choose from irs, size, sqrt_"
+    ):
         PreSel(weighting="irrs")
-    with pytest.raises(UserError, match=r"within 'medoid' is unknown; choose of centrality, nc, "):
+    with pytest.raises(
+        UserError, match=r"within 'medoid' is unknown; choose from centrality, nc, "
+    ):
         PreSel(within="medoid")
-    with pytest.raises(UserError, match=r"within 'nearest' is unknown; choose of centrality, nc, "):
+    with pytest.raises(
+        UserError, match=r"within 'nearest' is unknown; choose from centrality, nc, "
+    ):
         SizeBalanced(within="nearest")
 
 
