@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -42,8 +43,8 @@ FILES = [
 REFERENCE, BUDGET = 9, round(0.25 * N_POOL)
 
 
-def stages(out: Path) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = json.loads((out / "run.json").read_text())["stages"]
+def stages(out: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads((out / "run.json").read_text())["stages"]
     return found
 
 

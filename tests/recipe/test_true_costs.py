@@ -55,7 +55,7 @@ def test_resumed_fit_costs_what_all_its_starts_cost(
     assert final["steps"] == known["steps"] and len(final["parts"]) == 2
     for name in ("seconds", "fit_seconds"):
         assert final[name] == pytest.approx(sum(part[name] for part in final["parts"]))
-        assert final[name] > gpus[name]  # type: ignore[operator]
+        assert final[name] > gpus[name]
     arm = next(arm for arm in read_run(out)["arms"] if arm["arm"] == "final")
     assert arm["seconds"] == final["fit_seconds"]
     assert arm["gpu_hours"] == pytest.approx(1.0) and arm["cost"]["gpu_hours"] == pytest.approx(3.0)
