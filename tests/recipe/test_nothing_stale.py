@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.main import main
 from presel_lightning.cli.training import recipe_from
 from presel_lightning.compare.command import rests_on
-from presel_lightning.data import load_pool
 from presel_lightning.models.checkpoint import resolve_checkpoint
 from presel_lightning.recipe.passes import FeaturesPass
 from presel_lightning.recipe.recipe import Recipe
@@ -180,9 +180,7 @@ def test_replaced_image_of_equal_size_and_mtime_is_embedded_again(
     by_size = sorted(zip(*images.values(), strict=True), key=lambda r: size_of(own_pool / r[1]))
     reference = {record["uid"] for record in read_json(out / "reference.json")}
     (uid, image), (other, picture) = next(
-        (large, small)
-        for small, large in zip(by_size, by_size[1:], strict=False)
-        if large[0] not in reference
+        (large, small) for small, large in pairwise(by_size) if large[0] not in reference
     )
     replace_image(own_pool / image, own_pool / picture)
     assert select(own_pool, out) == 0

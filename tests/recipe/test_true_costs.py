@@ -65,7 +65,13 @@ def test_untrained_is_scored_by_the_devices_that_are_at_work(
     pool_folder: Path, tmp_path: Path
 ) -> None:
     """As in `compare`, which is one process, however many devices each of its fits takes."""
-    more = [*benchmark_arguments(pool_folder), "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    more = [
+        *benchmark_arguments(pool_folder),
+        "--trainer.devices",
+        "2",
+        "--trainer.strategy",
+        "ddp",
+    ]
     words, name = find_configs(fit_arguments(pool_folder, tmp_path, *more)[1:])
     recipe = recipe_from("check", words, name)[0]
     recipe.scoring.score_untrained()

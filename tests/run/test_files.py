@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from presel_lightning.run.files import read_json, replacing, replacing_folder, write_json
 from presel_lightning.run import fingerprint as fingerprints
+from presel_lightning.run.files import read_json, replacing, replacing_folder, write_json
 from presel_lightning.run.fingerprint import LARGE, digest_folder, digest_weights, fingerprint
 from presel_lightning.run.ledger import Ledger
 
