@@ -1,4 +1,4 @@
-"""Pictures of the report for loggers that take no page: contact sheets and maps as bitmaps."""
+"""Pictures of the report for loggers: contact sheets and maps as bitmaps."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COLORS = {LEFT_OUT: "#aab3c0", CHOSEN: "#2f6fde", REFERENCE: "#d9822b"}
 
 
 def contact_sheets(report: Json, root: Path) -> Iterator[tuple[str, Image.Image]]:
-    """For every task a picture: chosen images in the first row, left-out ones in the second."""
+    """Yield one picture per task: selected images in the first row, left-out ones in the second."""
     resolver = Resolver(root)
     items = report["gallery"]["items"] if report["gallery"] else []
     for task in dict.fromkeys(item["task"] for item in items):
@@ -36,7 +36,7 @@ def contact_sheets(report: Json, root: Path) -> Iterator[tuple[str, Image.Image]
 
 
 def map_pictures(report: Json) -> Iterator[tuple[str, Image.Image]]:
-    """For every task its map: left out gray, chosen blue, reference orange."""
+    """Yield the map of every task: left out gray, selected blue, reference orange."""
     for found in report["maps"]:
         points = found["points"]
         side = MAP_SIDE // 2 + 2 * EDGE

@@ -190,7 +190,7 @@ def test_comparison_overlap_is_the_mean_over_seeds() -> None:
     [
         (BETTER, r"^A beats Random: \+4\.9 \[\+4\.\d, \+5\.\d\] points of b against Random, Holm"),
         (WORSE, r"^A loses to Random: -5\.1 \[-5\.\d, -4\.\d\]"),
-        (SAME, r"^A cannot be told from Random: \+0\.1 \[-0\.\d, \+0\.\d\]"),
+        (SAME, r"^A is not distinguishable from Random: \+0\.1 \[-0\.\d, \+0\.\d\]"),
         (BETTER[:1], r"^A: \+5\.0 points of b against Random, one seed"),
         ([41.0, 43.0], r"^A: \+1\.0 points of b against Random, the same on all 2 seeds, so no"),
     ],
@@ -205,9 +205,7 @@ def test_comparison_verdict_matches_the_statistics(ours: list[float], expected: 
 
 def test_comparison_without_random_draws_no_conclusion() -> None:
     found = analyzed(cells_of({"A": BETTER}))
-    assert found["verdict"] == [
-        "Without Random among the selectors no difference can be told from chance."
-    ]
+    assert found["verdict"] == ["Without Random among the selectors no difference can be tested."]
 
 
 def test_verdict_several_benchmarks_without_full_data_names_what_is_missing() -> None:
