@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from presel_lightning.console import track
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
 from presel_lightning.eval.benchmarks.batch_size import BatchSize
 from presel_lightning.functional.token_loss import sample_losses, teacher_forced_match
@@ -64,6 +65,7 @@ class LiveModel:
         context: the precision that it computes in.
         batch_size: items at a time, on each device; it shrinks where they do not fit.
         folder: where a benchmark may leave files.
+        pixels: how an image is read; see `rgb_of`.
     """
 
     module: FineTune
@@ -71,6 +73,7 @@ class LiveModel:
     context: Callable[[], AbstractContextManager[Any]]
     batch_size: BatchSize
     folder: Path
+    pixels: Pixels = "as_shown"
 
     def spread(
         self, lengths: Sequence[int], answer: Callable[[list[int]], Sequence[T]], what: str

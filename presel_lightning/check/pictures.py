@@ -46,6 +46,7 @@ def look_at(
         source.image_root,
         chosen,
         max_pixels=source.max_pixels,
+        pixels=source.pixels,
         verify=verify,
         workers=source.workers,
         track=track,

@@ -17,6 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from presel_lightning.console import ignore_image_warnings
 from presel_lightning.data.image_memory import Found, Memory, fact_of, open_memory
+from presel_lightning.data.pixels import Pixels, rgb_of
 from presel_lightning.errors import UserError
 
 Verify = Literal["full", "header"]
@@ -99,7 +100,12 @@ def resolve(root: Path, relative: str) -> Path:
     return Resolver(root)(relative)
 
 
-def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full") -> Found | None:
+def check_image(
+    path: Path,
+    max_pixels: int = MAX_PIXELS,
+    verify: Verify = "full",
+    pixels: Pixels = "as_shown",
+) -> Found | None:
     """Look whether an image can be used; (problem, detail) if not.
 
     `verify="full"` decodes every pixel, `"header"` reads format and size alone. The problems:
@@ -115,7 +121,7 @@ def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full
             if verify == "full":
                 image.load()
                 if image.mode != "RGB":
-                    image.convert("RGB")
+                    rgb_of(image, pixels)
     except UnidentifiedImageError:
         return "not_an_image", f"none of {', '.join(FORMATS)}"
     except Image.DecompressionBombError as error:
@@ -156,8 +162,8 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> Found | None:
     return None
 
 
-def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image of the pool as LLaVA does: first frame, plain conversion to RGB.
+def open_rgb(path: Path, max_pixels: int = MAX_PIXELS, pixels: Pixels = "as_shown") -> Image.Image:
+    """Decode an image of the pool, of several frames the first; see `rgb_of`.
 
     Nothing is decoded of a file whose header names too many pixels. No state of the process is
     changed, so any number of threads may call it.
@@ -165,6 +171,7 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Args:
         path: image file.
         max_pixels: limit on width times height; four times as many on the square around it.
+        pixels: `as_shown` or `published`.
 
     Raises:
         UserError: the image is over the limit.
@@ -173,7 +180,7 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         with Image.open(path, formats=FORMATS) as image:
             problem = _check_pixels(*image.size, max_pixels)
             if problem is None:
-                return image.convert("RGB")
+                return rgb_of(image, pixels)
     except Image.DecompressionBombError as error:
         raise UserError(f"image {path}: {error} Shrink it") from error
     raise UserError(
@@ -187,6 +194,7 @@ def check_images(
     *,
     max_pixels: int = MAX_PIXELS,
     verify: Verify = "full",
+    pixels: Pixels = "as_shown",
     workers: int = 1,
     cache: Path | None = None,
     track: Track | None = None,
@@ -198,6 +206,7 @@ def check_images(
         relatives: (U,) distinct paths, relative to it.
         max_pixels: images with more cannot be used.
         verify: see `check_image`.
+        pixels: see `open_rgb`.
         workers: processes; a short list is done in this one.
         cache: file that remembers what was found, by path, size and mtime; written every `BLOCK`
             images, so that a killed pass goes on from there.
@@ -205,9 +214,9 @@ def check_images(
     """
     resolver = Resolver(root)
     faults: dict[str, Found] = {}
-    look = partial(check_image, max_pixels=max_pixels, verify=verify)
+    look = partial(check_image, max_pixels=max_pixels, verify=verify, pixels=pixels)
     with (
-        open_memory(cache, f"{verify} {max_pixels} {MAX_PROPORTION}") as memory,
+        open_memory(cache, f"{verify} {pixels} {max_pixels} {MAX_PROPORTION}") as memory,
         _mapper(workers, relatives) as run,
     ):
         found = _look_at(relatives, resolver, memory, lambda paths: run(look, paths))

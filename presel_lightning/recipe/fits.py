@@ -64,7 +64,14 @@ class Fits:
 
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
-            data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
+            data.train_on(
+                uids,
+                module.processor,
+                seed=plan.seed,
+                texts=texts,
+                weights=weights,
+                balanced=module.loss_reduction == "per_device",
+            )
             scorer = self.scoring.scorer(name)
             callbacks: list[Callback] = [
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
@@ -113,7 +120,7 @@ class Fits:
                 "fit": 2,
                 "model": self.context.factory.model(stage).fingerprint(),
                 "trainer": self.context.factory.trainer_settings(stage),
-                "data": [data.template, data.max_length, data.batch_size],
+                "data": [data.template, data.max_length, data.batch_size, data.pixels],
                 "seed": self.context.plan.seed,
                 "records": records_digest(data.pool, uids),
                 **({"texts": texts.digest()} if texts else {}),

@@ -67,7 +67,8 @@ class Scoring:
     def key_of_untrained(self) -> str:
         """Name the pre-instruction model, however it would be tuned."""
         facts = self.factory.model("final").fingerprint()
-        return fingerprint([facts[name] for name in ("checkpoint", "quantization", "dtype")])
+        what = ("checkpoint", "aspect", "quantization", "dtype")
+        return fingerprint([facts[name] for name in what])
 
     def scorer(self, arm: str) -> Benchmark:
         """The benchmark callback of one arm."""
@@ -76,8 +77,9 @@ class Scoring:
             self.plan.benchmarks,
             self.data.template,
             self.out / "work" / "scores" / f"{arm}.json",
-            fingerprint([self.keys[arm], what, self.data.template]),
+            fingerprint([self.keys[arm], what, self.data.template, self.data.pixels]),
             self.data.eval_batch_size,
+            pixels=self.data.pixels,
         )
 
     def score(self, checkpoint: str | Path | None, scorer: Benchmark) -> Facts:
@@ -123,7 +125,8 @@ class Scoring:
         if not self.plan.benchmarks:
             raise UserError("benchmarks is empty; name what to score the checkpoint on")
         name = f"evaluate-{Path(checkpoint).name}"
-        self.keys[name] = describe_checkpoint(checkpoint)
+        aspect = self.factory.model("final").aspect
+        self.keys[name] = fingerprint([describe_checkpoint(checkpoint), aspect])
         scorer = self.scorer(name)
         self.score(checkpoint, scorer)
         for benchmark, found in scorer.scores.items():

@@ -67,7 +67,8 @@ class FeaturesPass(Pass):
 
     def _encoder_key(self) -> str:
         module = self.context.factory.embed()
-        return fingerprint([module.fingerprint(), self.precision("features")])
+        how = [self.precision("features"), self.context.data.pixels]
+        return fingerprint([module.fingerprint(), *how])
 
     def _images_key(self) -> str:
         table = self._table()
