@@ -147,7 +147,7 @@ class SelectionDataModule(LightningDataModule):
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
-        self._train: Callable[[int, int], ResumableLoader]
+        self._train: Callable[..., ResumableLoader]
         self._predict: Callable[[int, int], DataLoader[Any]]
         self._shown: PairSet | ImageSet
         self._blocks: Blocks
@@ -284,7 +284,6 @@ class SelectionDataModule(LightningDataModule):
         seed: int,
         texts: Texts | None = None,
         weights: Mapping[str, float] | None = None,
-        balanced: bool = False,
     ) -> None:
         """Serve these samples to the next fit, and text-only records beside them.
 
@@ -294,7 +293,6 @@ class SelectionDataModule(LightningDataModule):
             seed: of the order, and of the draws where samples are drawn by weight.
             texts: text-only records.
             weights: training weights other than 1, by uid.
-            balanced: draw each device's passes as LLaVA does; see `GlobalBatchSampler`.
         """
         rows = np.sort(self.pool.rows(uids))
         in_loss, chances = self._weigh(rows, weights or {})
@@ -306,7 +304,7 @@ class SelectionDataModule(LightningDataModule):
             lengths, n_texts = np.concatenate([lengths, texts.n_words]), len(texts)
         self._loader, self._place = None, {}
 
-        def loader(rank: int, world: int) -> ResumableLoader:
+        def loader(rank: int, world: int, balanced: bool = False) -> ResumableLoader:
             size, micro = self.batch_size, self.micro_batch_size
             options = micro, n_texts, chances
             sampler = GlobalBatchSampler(
@@ -354,8 +352,13 @@ class SelectionDataModule(LightningDataModule):
         return {"collate_fn": dataset.collate, "num_workers": self.num_workers}  # type: ignore[attr-defined]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """This rank's part of each global batch, from where a continued fit was."""
-        self._loader = self._train(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]
+        """This rank's part of each global batch, from where a continued fit was.
+
+        Drawn as LLaVA draws it where each device's loss is its own mean; see `GlobalBatchSampler`.
+        """
+        trainer: Any = self.trainer
+        own_mean = getattr(trainer.lightning_module, "loss_reduction", "global") == "per_device"
+        self._loader = self._train(trainer.global_rank, trainer.world_size, own_mean)
         if self._place:
             self._loader.load_state_dict(self._place)
             self._place = {}

@@ -64,14 +64,7 @@ class Fits:
 
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
-            data.train_on(
-                uids,
-                module.processor,
-                seed=plan.seed,
-                texts=texts,
-                weights=weights,
-                balanced=module.loss_reduction == "per_device",
-            )
+            data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
             scorer = self.scoring.scorer(name)
             callbacks: list[Callback] = [
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),

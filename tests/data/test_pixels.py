@@ -66,7 +66,7 @@ def test_open_rgb_as_shown_applies_the_exif_orientation(
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation]))
-    stored.save(path, exif=exif, **({"lossless": True} if ending == "webp" else {}))
+    stored.save(path, exif=exif, lossless=True)
     assert np.array_equal(as_array(path), UPRIGHT)
     if ending != "tiff":  # which Pillow turns itself
         assert np.array_equal(as_array(path, pixels="published"), STORED[orientation])
@@ -105,7 +105,7 @@ def test_open_rgb_as_shown_composes_transparency_on_white(
 ) -> None:
     image, shown = chart(mode)
     path = tmp_path / f"a.{ending}"
-    image.save(path, **({"lossless": True, "exact": True} if ending == "webp" else {}))
+    image.save(path, lossless=True, exact=True)
     assert np.array_equal(as_array(path), np.asarray(shown))
     ground = np.asarray(shown)[..., 0] == 255
     published = as_array(path, pixels="published")[ground]
@@ -242,6 +242,6 @@ def test_rgb_of_opaque_image_of_any_mode_is_the_plain_conversion(mode: str, seed
     image = noise.convert("RGBA").convert(mode) if mode == "RGBa" else noise
     image = noise.convert("LA").convert(mode) if mode == "La" else image.convert(mode)
     plain = np.asarray(image.convert("RGB") if mode != "La" else noise.convert("L").convert("RGB"))
-    assert np.array_equal(rgb_of(image, "as_shown"), plain)
+    assert np.array_equal(np.asarray(rgb_of(image, "as_shown")), plain)
     if mode != "La":
-        assert np.array_equal(rgb_of(image, "published"), plain)
+        assert np.array_equal(np.asarray(rgb_of(image, "published")), plain)
