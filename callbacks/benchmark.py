@@ -15,7 +15,8 @@ from rich.markup import escape
 
 import presel_lightning.eval.benchmarks.lmms  # noqa: F401 - a config may name its class
 from presel_lightning.console import console
-from presel_lightning.data.images import open_rgb
+from presel_lightning.data.images import MAX_PIXELS, open_rgb
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
 from presel_lightning.eval.benchmarks.batch_size import BatchSize
@@ -49,6 +50,7 @@ class Benchmark(Callback):
         key: fingerprint of model and benchmarks, stored in the file; see `done`.
         batch_size: batch size on each device; halved on out-of-memory errors.
         every_n_steps: also score every so many steps of a fit, and log the scores.
+        pixels: conversion of images, that of the model's training (`data.pixels`).
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Benchmark(Callback):
         key: str = "",
         batch_size: int = 64,
         every_n_steps: int | None = None,
+        pixels: Pixels = "as_shown",
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise UserError(f"Benchmark.every_n_steps is {every_n_steps}; give 1 or more, or null")
@@ -70,6 +73,7 @@ class Benchmark(Callback):
         self.key = key
         self.batch_size = batch_size
         self.every_n_steps = every_n_steps
+        self.pixels = pixels
         self._scored_at = 0
         self.scores: dict[str, dict[str, Any]] = {}
 
@@ -191,11 +195,13 @@ class Benchmark(Callback):
             trainer.precision_plugin.forward_context,
             BatchSize(getattr(benchmark, "batch_size", None) or self.batch_size),
             folder,
+            self.pixels,
         )
 
     def prompts(self, items: list[Item], processor: Any) -> dict[str, Any]:  # noqa: ANN401
         """Encode left-padded prompts (B, L) with their images."""
-        asked = [(item.history, item.question, open_rgb(item.image)) for item in items]
+        images = [open_rgb(item.image, MAX_PIXELS, self.pixels) for item in items]
+        asked = [(i.history, i.question, image) for i, image in zip(items, images, strict=True)]
         batch: dict[str, Any] = self.encoder(processor).prompts(asked)
         return batch
 

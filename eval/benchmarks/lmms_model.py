@@ -23,6 +23,7 @@ from lmms_eval.tasks import TaskManager
 from PIL import Image
 
 from presel_lightning.data.conversation import without_image_token
+from presel_lightning.data.pixels import rgb_of
 from presel_lightning.eval.benchmarks.model_benchmark import LiveModel
 from presel_lightning.records import Turn
 from presel_lightning.run.ranks import rank_zero
@@ -144,7 +145,7 @@ class InMemory(lmms):  # type: ignore[misc]
             image for image in (request.args[2](self._doc(request)) or []) if image is not None
         ]
         if len(shown) == 1:
-            return shown[0].convert("RGB")  # type: ignore[no-any-return]
+            return rgb_of(shown[0], self.live.pixels)
         if self.one_image_only:
             return None
         raise ValueError(

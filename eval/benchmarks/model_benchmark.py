@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from presel_lightning.console import track
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
 from presel_lightning.eval.benchmarks.batch_size import BatchSize
 from presel_lightning.functional.token_loss import sample_losses, teacher_forced_match
@@ -67,6 +68,7 @@ class LiveModel:
         context: context of its precision.
         batch_size: batch size on each device; it shrinks on out-of-memory errors.
         folder: output folder of a benchmark.
+        pixels: conversion of an image to RGB; see `rgb_of`.
     """
 
     module: FineTune
@@ -74,6 +76,7 @@ class LiveModel:
     context: Callable[[], AbstractContextManager[Any]]
     batch_size: BatchSize
     folder: Path
+    pixels: Pixels = "as_shown"
 
     def spread(
         self, lengths: Sequence[int], answer: Callable[[list[int]], Sequence[T]], what: str

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from presel_lightning.data.images import FORMATS, OutsideRoot, Resolver, check_image
+from presel_lightning.data.pixels import rgb_of
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, Samples, image_names
 
@@ -95,7 +96,7 @@ def small(resolver: Resolver, image: str) -> Image.Image | None:
     try:
         with Image.open(path, formats=FORMATS) as opened:
             opened.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
-            picture = opened.convert("RGB")
+            picture = rgb_of(opened)  # people look at it, whatever data.pixels is
         picture.thumbnail((SIDE, SIDE))  # no side becomes 0, however long the other
     except Exception:  # noqa: BLE001 - decoders raise any error; the report continues
         return None

@@ -185,7 +185,7 @@ class Asking:
         if self._pace.stopped:
             return None
         try:
-            url = image_url(request.path, *self.service.image)
+            url = image_url(request.path, *self.service.image, request.pixels)
         except OSError as error:
             return _problem(request, "unreadable", str(error.strerror or type(error).__name__))
         except UserError as error:

@@ -13,6 +13,7 @@ import numpy as np
 
 from presel_lightning.annotators.journal import Conversation, Journal
 from presel_lightning.annotators.templates import prompt_for
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.run.files import replacing
@@ -27,6 +28,7 @@ class Request:
         path: file of the image.
         prompt: prompt for the annotator, by task.
         why: reason of the request.
+        pixels: conversion of the image to RGB; see `rgb_of`.
     """
 
     uid: str
@@ -36,6 +38,7 @@ class Request:
     task: str
     prompt: str
     why: str
+    pixels: Pixels = "as_shown"
 
     def record(self) -> dict[str, str]:
         """Return the record of `requests.jsonl`."""

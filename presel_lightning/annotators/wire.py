@@ -15,6 +15,7 @@ from presel_lightning.annotators.journal import Conversation
 from presel_lightning.annotators.matching import check, from_turns
 from presel_lightning.data.conversation import InvalidRecordError
 from presel_lightning.data.images import LIMIT, open_rgb
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.records import Turn
 
 FORM = (
@@ -70,9 +71,9 @@ class Usage:
     completion_tokens: int | None = None
 
 
-def image_url(path: Path, max_side: int, quality: int) -> str:
+def image_url(path: Path, max_side: int, quality: int, pixels: Pixels = "as_shown") -> str:
     """Encode an image as a JPEG data URL, downscaled to `max_side` pixels on its longer side."""
-    image = open_rgb(path, LIMIT)  # data.max_pixels has been applied to the pool
+    image = open_rgb(path, LIMIT, pixels)  # data.max_pixels has been applied to the pool
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)

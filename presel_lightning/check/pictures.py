@@ -46,6 +46,7 @@ def inspect_images(
         source.image_root,
         sample,
         max_pixels=source.max_pixels,
+        pixels=source.pixels,
         verify=verify,
         workers=source.workers,
         track=track,

@@ -314,6 +314,7 @@ def _keep(
         source.image_root,
         images,
         max_pixels=source.max_pixels,
+        pixels=source.pixels,
         verify=source.verify,
         workers=source.workers,
         cache=out / "work" / "images.sqlite",

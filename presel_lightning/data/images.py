@@ -25,6 +25,7 @@ from presel_lightning.data.image_memory import (
     fact_of,
     open_memory,
 )
+from presel_lightning.data.pixels import Pixels, rgb_of
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_bytes
 
@@ -111,7 +112,12 @@ def resolve(root: Path, relative: str) -> Path:
     return Resolver(root)(relative)
 
 
-def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full") -> Found | None:
+def check_image(
+    path: Path,
+    max_pixels: int = MAX_PIXELS,
+    verify: Verify = "full",
+    pixels: Pixels = "as_shown",
+) -> Found | None:
     """Look whether an image can be used; (problem, detail) if not.
 
     `verify="full"` decodes every pixel, `"header"` reads format and size alone. The problems:
@@ -127,7 +133,7 @@ def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full
             if verify == "full":
                 image.load()
                 if image.mode != "RGB":
-                    image.convert("RGB")
+                    rgb_of(image, pixels)
     except UnidentifiedImageError:
         return "not_an_image", f"none of {', '.join(FORMATS)}"
     except Image.DecompressionBombError as error:
@@ -168,8 +174,8 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> Found | None:
     return None
 
 
-def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image of the pool as LLaVA does: first frame, plain conversion to RGB.
+def open_rgb(path: Path, max_pixels: int = MAX_PIXELS, pixels: Pixels = "as_shown") -> Image.Image:
+    """Decode an image of the pool, of several frames the first; see `rgb_of`.
 
     Nothing is decoded of a file whose header names too many pixels. No state of the process is
     changed, so any number of threads may call it.
@@ -177,6 +183,7 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Args:
         path: image file.
         max_pixels: limit on width times height; four times as many on the square around it.
+        pixels: `as_shown` or `published`.
 
     Raises:
         UserError: the image is over the limit.
@@ -185,7 +192,7 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         with Image.open(path, formats=FORMATS) as image:
             problem = _check_pixels(*image.size, max_pixels)
             if problem is None:
-                return image.convert("RGB")
+                return rgb_of(image, pixels)
     except Image.DecompressionBombError as error:
         raise UserError(f"image {path}: {error} Shrink it") from error
     raise UserError(
@@ -193,12 +200,12 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     )
 
 
-def name_image(path: Path, max_pixels: int, verify: Verify) -> Look:
+def name_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Look:
     """Look whether an image can be used, and name one that can by all bytes of its file.
 
     Nothing is read twice from the disk: what was decoded just now lies in the system's cache.
     """
-    fault = check_image(path, max_pixels, verify)
+    fault = check_image(path, max_pixels, verify, pixels)
     if fault is None:
         try:
             return Look(None, digest_bytes(path, DIGEST))
@@ -207,8 +214,8 @@ def name_image(path: Path, max_pixels: int, verify: Verify) -> Look:
     return Look(fault)
 
 
-def _only_check(path: Path, max_pixels: int, verify: Verify) -> Look:
-    return Look(check_image(path, max_pixels, verify))
+def _only_check(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Look:
+    return Look(check_image(path, max_pixels, verify, pixels))
 
 
 def check_images(
@@ -217,6 +224,7 @@ def check_images(
     *,
     max_pixels: int = MAX_PIXELS,
     verify: Verify = "full",
+    pixels: Pixels = "as_shown",
     workers: int = 1,
     cache: Path | None = None,
     track: Track | None = None,
@@ -228,14 +236,22 @@ def check_images(
         relatives: (U,) distinct paths, relative to it.
         max_pixels: images with more cannot be used.
         verify: see `check_image`.
+        pixels: see `open_rgb`.
         workers: processes; a short list is done in this one.
         cache: see `look_at_images`.
         track: shows how far it is.
     """
     looks = look_at_images(
-        root, relatives, max_pixels=max_pixels, verify=verify, workers=workers, cache=cache,
-        track=track, named=False,
-    )  # fmt: skip
+        root,
+        relatives,
+        max_pixels=max_pixels,
+        verify=verify,
+        pixels=pixels,
+        workers=workers,
+        cache=cache,
+        track=track,
+        named=False,
+    )
     return {image: look.fault for image, _, look in looks if look.fault is not None}
 
 
@@ -245,6 +261,7 @@ def look_at_images(
     *,
     max_pixels: int = MAX_PIXELS,
     verify: Verify = "full",
+    pixels: Pixels = "as_shown",
     workers: int = 1,
     cache: Path | None = None,
     track: Track | None = None,
@@ -257,6 +274,7 @@ def look_at_images(
         relatives: (U,) distinct paths, relative to it.
         max_pixels: images with more cannot be used.
         verify: see `check_image`.
+        pixels: see `open_rgb`.
         workers: processes; a short list is done in this one.
         cache: file that remembers what was found, by path, size, mtime and ctime; written every
             `BLOCK` images, so that a killed pass goes on from there.
@@ -264,8 +282,10 @@ def look_at_images(
         named: whether images that can be used are named by their content; see `name_image`.
     """
     resolver = Resolver(root)
-    look = partial(name_image if named else _only_check, max_pixels=max_pixels, verify=verify)
-    how = f"{verify} {max_pixels} {MAX_PROPORTION}{' named' if named else ''}"
+    look = partial(
+        name_image if named else _only_check, max_pixels=max_pixels, verify=verify, pixels=pixels
+    )
+    how = f"{verify} {pixels} {max_pixels} {MAX_PROPORTION}{' named' if named else ''}"
     with open_memory(cache, how) as memory, _mapper(workers, relatives) as run:
         found = _look_at(relatives, resolver, memory, lambda paths: run(look, paths))
         yield from track(found, "images", len(relatives)) if track else found

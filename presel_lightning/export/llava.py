@@ -21,7 +21,8 @@ from presel_lightning.export.folder import new_folder
 from presel_lightning.export.hf import merged as merged_model
 from presel_lightning.export.source import adapter_folder, base_config, precision_of
 from presel_lightning.models import Components, load_processor, resolve_checkpoint
-from presel_lightning.models.components import Aspect, components_of, looks_like_hub_id
+from presel_lightning.models.aspect import Aspect
+from presel_lightning.models.components import components_of, looks_like_hub_id
 from presel_lightning.models.vocabulary import own_vocabulary, words_follow
 from presel_lightning.run.files import read_json, write_json
 

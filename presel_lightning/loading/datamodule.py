@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from presel_lightning import quickstart
 from presel_lightning.console import track
 from presel_lightning.data.images import LIMIT, MAX_PIXELS
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
@@ -97,6 +98,8 @@ class SelectionDataModule(LightningDataModule):
         verify: `full` decodes every image once before anything is drawn, `header` looks at
             headers only.
         max_pixels: images with more are left out; Pillow opens up to 178,956,970.
+        pixels: `as_shown` reads an image as viewers show it (orientation, transparency, depth),
+            `published` as LLaVA does: Pillow's plain conversion, for parity with published results.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -123,6 +126,7 @@ class SelectionDataModule(LightningDataModule):
         num_workers: int = 4,
         verify: Literal["full", "header"] = "full",
         max_pixels: int = MAX_PIXELS,
+        pixels: Pixels = "as_shown",
         max_problem_fraction: float = 0.05,
     ) -> None:
         super().__init__()
@@ -139,11 +143,11 @@ class SelectionDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
-        self.verify, self.max_pixels = verify, max_pixels
+        self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
-        self._train: Callable[[int, int], ResumableLoader]
+        self._train: Callable[..., ResumableLoader]
         self._predict: Callable[[int, int], DataLoader[Any]]
         self._shown: PairSet | ImageSet
         self._blocks: Blocks
@@ -185,6 +189,7 @@ class SelectionDataModule(LightningDataModule):
             task_rules=self.task_rules,
             verify=self.verify,
             max_pixels=self.max_pixels,
+            pixels=self.pixels,
             workers=self.num_workers,
             text_only=self.text_only,
             unpacked=out / "work" / "unpacked",
@@ -292,15 +297,19 @@ class SelectionDataModule(LightningDataModule):
         rows = np.sort(self.pool.rows(uids))
         in_loss, chances = self._weigh(rows, weights or {})
         encoder = self.encoder(processor)
-        dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, self.max_pixels)
+        read = self.max_pixels, self.pixels
+        dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, *read)
         lengths, n_texts = self.pool.n_words[rows], 0
         if texts is not None:
             lengths, n_texts = np.concatenate([lengths, texts.n_words]), len(texts)
         self._loader, self._place = None, {}
 
-        def loader(rank: int, world: int) -> ResumableLoader:
+        def loader(rank: int, world: int, balanced: bool = False) -> ResumableLoader:
             size, micro = self.batch_size, self.micro_batch_size
-            sampler = GlobalBatchSampler(lengths, size, seed, rank, world, micro, n_texts, chances)
+            options = micro, n_texts, chances
+            sampler = GlobalBatchSampler(
+                lengths, size, seed, rank, world, *options, balanced=balanced
+            )
             return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 
         self._train = loader
@@ -317,14 +326,15 @@ class SelectionDataModule(LightningDataModule):
     def pair_up(self, uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare these samples, with and without question, for the next prediction."""
         rows = np.sort(self.pool.rows(uids))
-        pairs = PairSet(self.pool, rows, self.encoder(processor), max_pixels=self.max_pixels)
+        read = self.max_pixels, self.pixels
+        pairs = PairSet(self.pool, rows, self.encoder(processor), None, None, *read)
         self._shown = pairs
         self._blocks = token_blocks(pairs.lengths(), self.block_tokens, self.block_size)
         return self._blocks
 
     def show(self, paths: list[Path], image_processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare images for the next prediction."""
-        self._shown = ImageSet(paths, image_processor, self.max_pixels)
+        self._shown = ImageSet(paths, image_processor, self.max_pixels, self.pixels)
         self._blocks = even_blocks(len(paths), self.block_size)
         return self._blocks
 
@@ -342,8 +352,13 @@ class SelectionDataModule(LightningDataModule):
         return {"collate_fn": dataset.collate, "num_workers": self.num_workers}  # type: ignore[attr-defined]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """This rank's part of each global batch, from where a continued fit was."""
-        self._loader = self._train(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]
+        """This rank's part of each global batch, from where a continued fit was.
+
+        Drawn as LLaVA draws it where each device's loss is its own mean; see `GlobalBatchSampler`.
+        """
+        trainer: Any = self.trainer
+        own_mean = getattr(trainer.lightning_module, "loss_reduction", "global") == "per_device"
+        self._loader = self._train(trainer.global_rank, trainer.world_size, own_mean)
         if self._place:
             self._loader.load_state_dict(self._place)
             self._place = {}

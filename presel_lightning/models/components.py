@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from transformers.utils.hub import cached_file
 
 from presel_lightning.errors import UserError
+from presel_lightning.models.aspect import Aspect
 from presel_lightning.models.content import describe_model
 from presel_lightning.run.files import read_json, user_cache
 from presel_lightning.run.fingerprint import digest_weights, fingerprint
@@ -18,8 +18,6 @@ VERSION = 3
 
 FILE = "components.json"
 """Beside the weights of an assembled model, and of what was tuned from it."""
-
-Aspect = Literal["pad", "square"]
 
 PROJECTOR_FILES = ("mm_projector.bin", "mm_projector.safetensors")
 

@@ -115,7 +115,7 @@ class Fits:
                 "model": module.fingerprint(),
                 **self.division(module, rank_and_world()[1]),
                 "trainer": self.context.factory.trainer_settings(stage),
-                "data": [data.template, data.max_length, data.batch_size],
+                "data": [data.template, data.max_length, data.batch_size, data.pixels],
                 "seed": self.context.plan.seed,
                 "records": records_digest(data.pool, uids),
                 **({"texts": texts.digest()} if texts else {}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,9 +122,8 @@ class Instructions:
         if what == "selection":
             reasons = artifacts.read_reasons(self.out)
             why = {uid: f"{what}: {reason}" for uid, reason in reasons.items()}
-        if annotator is not None:
-            return annotator.requests(pool, uids, why)
-        return requests_for(pool, uids, why)
+        ask = requests_for if annotator is None else annotator.requests
+        return [replace(each, pixels=self.data.pixels) for each in ask(pool, uids, why)]
 
     def annotate(self, uids: np.ndarray, what: str) -> bool:
         """Have the missing instructions written, by the first process, and use them.

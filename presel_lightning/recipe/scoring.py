@@ -73,7 +73,7 @@ class Scoring:
         return fingerprint(
             {
                 "scored": 2,
-                **{name: facts[name] for name in ("checkpoint", "quantization", "dtype")},
+                **{name: facts[name] for name in ("checkpoint", "aspect", "quantization", "dtype")},
                 # a plugin may set the precision too
                 **{name: settings.get(name) for name in ("precision", "plugins")},
             }
@@ -86,8 +86,9 @@ class Scoring:
             self.plan.benchmarks,
             self.data.template,
             self.scores_of(arm),
-            fingerprint([self.keys[arm], what, self.data.template]),
+            fingerprint([self.keys[arm], what, self.data.template, self.data.pixels]),
             self.data.eval_batch_size,
+            pixels=self.data.pixels,
         )
 
     def scores_of(self, arm: str) -> Path:

@@ -115,7 +115,7 @@ class TestEveryCombination:
         assert len(method.needs) == len(set(method.needs))
         signals = make_signals(tmp_path / "signals", CASES["mixed"], pool)
         for name in set(Signal.known) - set(method.needs):
-            path: Path = getattr(signals, f"{name}_path")
+            path = signals.of(Signal.known[name]).path
             path.rename(path.with_name(f"no {name}"))
         assert len(method.select(pool, signals, 10, seed=0).uids) == 10
 

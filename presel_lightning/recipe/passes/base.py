@@ -153,5 +153,6 @@ class Pass(ABC):
         return str(self.context.factory.trainer_settings(stage)["precision"])
 
     def numerics(self, module: FineTune) -> list[str]:
-        """Number formats of a loss pass: of weights, of their quantization, of the Trainer."""
-        return [module.dtype_name, str(module.quantization), self.precision("losses")]
+        """How a loss pass computes: dtype and quantization of weights, precision, aspect."""
+        how = [module.dtype_name, str(module.quantization), self.precision("losses")]
+        return [*how, str(module.aspect)]

@@ -95,7 +95,8 @@ class FeaturesPass(Pass):
 
     def _encoder_key(self, device: str) -> str:
         module = self.context.factory.embed()
-        return fingerprint([2, module.fingerprint(device), self.precision("features")])
+        how = [self.precision("features"), self.context.data.pixels]
+        return fingerprint([3, module.fingerprint(device), *how])
 
     def _images_key(self, device: str, images: str) -> str:
         encoder = self._encoder_key(device)
