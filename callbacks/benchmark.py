@@ -101,10 +101,6 @@ class Benchmark(Callback):
         content: dict[str, Any] = read_json(self.path)
         return content["benchmarks"] if content["key"] == self.key else None
 
-    def seconds(self) -> float:
-        """Return the duration of the scoring."""
-        return float(sum(found["seconds"] for found in self.scores.values()))
-
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Score the tuned model, unless its weights are sharded over devices.
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from presel_lightning.eval.report.samples import CHOSEN, REFERENCE, Samples
+from presel_lightning.signals import Features
 
 Json = dict[str, Any]
 
@@ -34,7 +35,7 @@ def read_maps(out: Path, samples: Samples, seed: int = 0) -> list[Json]:
         reference images; the share of variance that the map keeps; and the points as columns (uid,
         x, y, cluster, score, kind). Empty where the run has no features of its samples.
     """
-    folder = out / "signals" / "features"
+    folder = Features(out / "signals").path
     if not (folder / "uid.npy").is_file():
         return []
     uids = np.load(folder / "uid.npy")

@@ -9,16 +9,20 @@ from typing import Any
 
 import numpy as np
 
+from presel_lightning.signals.base import made_by
+
 Json = dict[str, Any]
 
-ARMS = ("reference", "final", "random", "full")
 POINTS = 120
 """Maximum points of a curve on the page; each is the mean of a range of steps."""
 
 
 def read_curves(logs: Path) -> list[Json]:
     """Read the loss by step of every fit that logged it: `stage`, `steps` and `loss`."""
-    curves = [(arm, read_losses(logs / arm / "metrics.csv")) for arm in ARMS]
+    made = made_by(on_reference=True).items()
+    of_signals = [stage for stage, files in made if files[0].startswith("models/")]
+    arms = [*of_signals, "final", "random", "full"]
+    curves = [(arm, read_losses(logs / arm / "metrics.csv")) for arm in arms]
     return [{"stage": arm, **thinned(*zip(*rows, strict=True))} for arm, rows in curves if rows]
 
 

@@ -91,7 +91,12 @@ def _curves(curves: list[Json], selector: str | None) -> list[Chart]:
     if not curves:
         return []
     series = [
-        (arm_label(curve["stage"], selector), STYLES[curve["stage"]], curve["steps"], curve["loss"])
+        (
+            arm_label(curve["stage"], selector),
+            STYLES.get(curve["stage"], "s3"),
+            curve["steps"],
+            curve["loss"],
+        )
         for curve in curves
     ]
     return [lines("curves", "Training loss, nats per token", series, "step")]

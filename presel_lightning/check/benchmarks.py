@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -12,14 +12,12 @@ from presel_lightning.check.network import Network, dtype_width
 from presel_lightning.check.report import Report, size
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item
 from presel_lightning.eval.intervals.published import full_scores
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.models import Processor
 from presel_lightning.models.chat import ChatProcessor
+from presel_lightning.recipe.plan import Plan
 from presel_lightning.records import Turn
-
-if TYPE_CHECKING:
-    from presel_lightning.loading.datamodule import SelectionDataModule
-    from presel_lightning.recipe.plan import Plan
 
 UNCUT = 1 << 30
 """A maximum length that truncates nothing."""

@@ -33,7 +33,7 @@ from presel_lightning.check.pictures import (
     report_decoded,
     report_images,
 )
-from presel_lightning.check.probe import Measured, Pass, probe, report_probe
+from presel_lightning.check.probe import DevicePass, Measured, probe, report_probe
 from presel_lightning.check.report import Report, share, size
 from presel_lightning.check.sizes import examine_sizes
 from presel_lightning.check.survey import Survey, report_survey, survey
@@ -75,10 +75,10 @@ class Devices(NamedTuple):
     kind: str = ""
     precision: Any = None
 
-    def one_pass(self, data: SelectionDataModule) -> Pass:
+    def one_pass(self, data: SelectionDataModule) -> DevicePass:
         """Return the forward and backward pass of one device."""
         share = -(-data.batch_size // self.world)
-        return Pass(min(share, data.micro_batch_size or share), self.kind, self.precision)
+        return DevicePass(min(share, data.micro_batch_size or share), self.kind, self.precision)
 
 
 @keeping_nothing()
@@ -94,7 +94,7 @@ def check(
 ) -> Report:
     """Examine what a run needs before any of its stages, and print a report.
 
-    No files are left: files that have to be on disk (unpacked images, a shipped pool, the steps of
+    No files are left, except the model that `--probe true` assembles in the cache: files that have to be on disk (unpacked images, a shipped pool, the steps of
     a probe) are in a temporary folder that is removed at the end, or are reused from the run folder
     or the user's cache. Files of the hub go to the hub's own cache. Only a probe loads weights and
     trains.

@@ -22,7 +22,7 @@ from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.run.files import write_json
-from presel_lightning.run.stages import peak_memory_mb
+from presel_lightning.run.meter import Meter
 from presel_lightning.tasks import FineTune
 
 LONG = 4
@@ -34,7 +34,7 @@ WARM = 4
 
 
 @dataclass(frozen=True)
-class Pass:
+class DevicePass:
     """A forward and backward pass of the fit on one device.
 
     Attributes:
@@ -125,7 +125,7 @@ def probe(
     source: PoolSource,
     records: Sequence[Record],
     module: FineTune,
-    one: Pass,
+    one: DevicePass,
     seed: int,
 ) -> Measured:
     """Train a few steps of the planned fit on one device and measure them.
@@ -150,7 +150,8 @@ def probe(
         torch.cuda.reset_peak_memory_stats()
     longest, typical = longest_and_sampled(records, LONG * one.samples, seed)
     try:
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, Meter() as meter:
+            meter.runs_on(one.kind, 1)
             served = serve(data, source, longest, Path(name) / "long")
             steps(served, module, one, LONG, Clock(), name)
             served = serve(data, source, typical, Path(name) / "typical")
@@ -161,11 +162,12 @@ def probe(
             "data.micro_batch_size, or set model.gradient_checkpointing"
         ) from error
     device = torch.cuda.get_device_name() if one.kind == "cuda" else "CPU"
-    return Measured(one.samples / clock.seconds(), peak_memory_mb() * 2**20, device)
+    peak = float(meter.facts()["peak_memory_mb"]) * 2**20
+    return Measured(one.samples / clock.seconds(), peak, device)
 
 
 def steps(
-    data: SelectionDataModule, module: FineTune, one: Pass, n: int, clock: Clock, folder: str
+    data: SelectionDataModule, module: FineTune, one: DevicePass, n: int, clock: Clock, folder: str
 ) -> None:
     """Train some steps of one pass each, on one device."""
     data.batch_size, data.micro_batch_size = one.samples, None
@@ -188,7 +190,7 @@ def steps(
     trainer.fit(module, datamodule=data)
 
 
-def report_probe(found: Measured, one: Pass, report: Report) -> None:
+def report_probe(found: Measured, one: DevicePass, report: Report) -> None:
     """Report the measurements."""
     rate = f"{found.samples_a_second:.3g} samples/s in fits, {one.samples} a pass"
     report.add("probe", found.device, f"{rate}, {LONG + TYPICAL} steps")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from presel_lightning.check.report import Report
 from presel_lightning.check.survey import Survey
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule, count_of
 from presel_lightning.recipe.passes.base import Work
+from presel_lightning.recipe.plan import Plan
 from presel_lightning.signals import Features, HeldOutLoss
-
-if TYPE_CHECKING:
-    from presel_lightning.recipe.plan import Plan
 
 
 def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> Work | None:

@@ -55,7 +55,7 @@ def count_of(size: Size, n: int, key: str) -> int:
 
 
 class SelectionDataModule(LightningDataModule):
-    """A pool of images, the part of it that is chosen, and the loaders of every stage.
+    """A pool of images, its selection, and the loaders of every stage.
 
     Args:
         annotations: LLaVA-format JSON, JSON lines or CSV, one or several; or a folder of folders of
@@ -68,15 +68,15 @@ class SelectionDataModule(LightningDataModule):
             datasets and tars, which hold their images themselves.
         task_key: field that names a record's task.
         task_files: task of each annotation file, instead of a key: {task: file}.
-        task_rules: rules that tell the task, instead of a key; the first match wins.
+        task_rules: rules that assign the task, instead of a key; the first match wins.
         reference: size of the reference split, a fraction or a count.
         budget: size of the whole selection, reference included: 0 < x <= 1 is a fraction (1 is
             everything), an integer from 2 a count.
-        extend: let a larger budget add to what was chosen in this run folder before, and new
-            images to the reference split, so that nothing is annotated in vain; `false` chooses
-            anew.
-        always_reference: draw the reference split for every selector, and keep it in what each
-            chooses, so that all of them start alike; `compare` does so.
+        extend: let a larger budget add to what was selected in this run folder before, and new
+            images to the reference split, so that every instruction is used; `false` selects
+            again.
+        always_reference: draw the reference split for every selector, and keep it in each
+            selection, so that all of them start alike; `compare` does so.
         text_only: train on the records without an image too: in the final fit and in every arm
             beside it, not in the reference fit. They are no part of the pool and of no budget.
         weights: how the weights of a selector train, where it returns some other than 1. `loss`
@@ -85,17 +85,17 @@ class SelectionDataModule(LightningDataModule):
             are. Text-only records and the arms beside the final one are unweighted.
         template: conversation template; `auto` is vicuna_v1 for LLaVA-1.5, and any other model's
             own chat template.
-        max_length: tokens of a sample, image included; what is longer is cut at the end.
+        max_length: tokens of a sample, image included; longer ones are truncated at the end.
         batch_size: samples of a training step, over all devices.
         micro_batch_size: samples of a forward pass, on each device; the step is accumulated from
             as many passes as it takes. All of a device's part of the batch without it.
         eval_batch_size: items of a benchmark that are answered at a time, on each device; halved by
             itself where memory runs out. A benchmark's own `batch_size` goes first.
-        block_size: samples of a block of a loss or feature pass; what a killed pass may lose.
+        block_size: samples of a block of a loss or feature pass; a killed pass loses one at most.
         block_tokens: tokens of a block of a loss pass, image and padding included; on a device
             with little memory give less. Blocks of long samples hold fewer than `block_size`.
         num_workers: processes that decode images, for each device.
-        verify: `full` decodes every image once before anything is drawn, `header` looks at
+        verify: `full` decodes every image once before anything is sampled, `header` reads
             headers only.
         max_pixels: images with more are left out; Pillow opens up to 178,956,970.
         pixels: `as_shown` reads an image as viewers show it (orientation, transparency, depth),
@@ -166,7 +166,7 @@ class SelectionDataModule(LightningDataModule):
                 "give no more, and shrink larger images"
             )
         if template not in (known := [AUTO, *TEMPLATES]):
-            raise UserError(f"data.template {template!r} is unknown; choose of {known}")
+            raise UserError(f"data.template {template!r} is unknown; choose from {known}")
 
     # ---------------------------------------------------------------- the pool and its parts
 

@@ -14,7 +14,7 @@ from presel_lightning.run.fingerprint import digest_folder
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FILES = ("config.json", "adapter_config.json")
 """What a repository holds at least one of."""
-PATIENCE = 5.0
+HUB_TIMEOUT = 5.0
 """Seconds that the hub may take to answer."""
 
 
@@ -41,7 +41,7 @@ def _snapshot_commit(folder: Path) -> str | None:
 def _hub_commit(name: str) -> str | None:
     """Commit that a hub id leads to: the newest, or the cached one where the hub is out of reach."""
     try:
-        return HfApi().model_info(name, timeout=PATIENCE).sha
+        return HfApi().model_info(name, timeout=HUB_TIMEOUT).sha
     except Exception:  # noqa: BLE001 - the client's, of whatever library it uses: no network, no right
         cached = (try_to_load_from_cache(name, file) for file in FILES)
         places = [place for place in cached if isinstance(place, str)]

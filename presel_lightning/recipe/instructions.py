@@ -106,7 +106,7 @@ class Instructions:
         cure = (
             "write their conversations and run the same command again with --annotator FromFile "
             "--annotator.init_args.path ANSWERS (LLaVA JSON, JSON lines or CSV), or let another "
-            "annotator write them; docs/annotate.md tells how"
+            "annotator write them; see docs/annotate.md"
         )
         if self.plan.annotator is not None:
             cure = f"{self.plan.annotator.cure}, and run the same command again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ class Recipe:
                 full_scores=self.plan.full_scores,
                 price_per_instruction=self.plan.price_per_instruction,
                 price_per_gpu_hour=self.plan.price_per_gpu_hour,
-                versions={**versions(), "pyarrow": version("pyarrow")},
+                versions=versions(),
             )
 
     def fit(self) -> None:
@@ -147,7 +146,7 @@ class Recipe:
             raise UserError(
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                f"listed in {self.out / 'problems.csv'}: mend them or raise the limit"
+                f"listed in {self.out / 'problems.csv'}: fix them or raise the limit"
             )
         if counts["samples"] == 0:
             raise UserError(

@@ -149,7 +149,7 @@ class Runner:
         """Print that a stage is there, and by which other versions it was made."""
         changed = other_versions(self.ledger.stage(name).get("versions", {}))
         if changed:
-            told = f"reused; made with {changed}: another --out makes it anew"
+            told = f"reused; made with {changed}: another --out recomputes it"
             self._print_stage(name, f"[yellow]![/] {name:<12} {told}")
         else:
             self._print_stage(name, f"[dim]·[/] {name:<12} [dim]reused[/]")

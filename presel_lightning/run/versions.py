@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 from presel_lightning import __version__
 
-LIBRARIES = ("torch", "transformers", "peft", "lightning", "numpy")
+LIBRARIES = ("torch", "transformers", "peft", "lightning", "numpy", "pyarrow")
 
 
 @cache

@@ -118,7 +118,7 @@ class FineTune(LightningModule):
         self.loss_reduction = loss_reduction
         self.model: Any = None
         self._processor: Any = None
-        self._told = False
+        self._reported = False
         self._tokens = torch.zeros(())
         self.seed = 0
         """Of dropout; the recipe sets its own."""
@@ -250,8 +250,8 @@ class FineTune(LightningModule):
         reason = why_not_shared(unwrapped(self.model))
         if reason is None and not agreed:
             reason = "the inputs with and without the question begin differently"
-        if reason is not None and not self._told:
-            self._told = True
+        if reason is not None and not self._reported:
+            self._reported = True
             if rank_zero():
                 told = f"losses: two passes over each image instead of one, as {reason}"
                 console.print(told, soft_wrap=True)

@@ -45,7 +45,7 @@ class FeaturesPass(Pass):
         module, pool, trainer = context.factory.embed(), context.data.pool, self._trainer
         table, encoder = self._table(), self._encoder_key(self._device)
         images_key = self._images_key(self._device, self._images())
-        key = context.keys["features"] = broadcast(lambda: self.key(reference))
+        key = context.keys[self.stage] = broadcast(lambda: self.key(reference))
 
         def work() -> Facts:
             devices = context.runner.runs_on(devices_of(trainer))
@@ -66,7 +66,7 @@ class FeaturesPass(Pass):
             again = {"reused": int((known >= 0).sum())} if (known >= 0).any() else {}
             return {"images": len(table.images), **again, **devices}
 
-        context.runner.stage("features", key, [signal.path], work, together=True)
+        context.runner.stage(self.stage, key, [signal.path], work, together=True)
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:

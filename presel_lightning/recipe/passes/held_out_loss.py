@@ -55,7 +55,7 @@ class HeldOutLossPass(Pass):
         halves = self._halves(reference)
         for name, half in zip(HALVES, halves, strict=True):
             self.fits.run(name, half, stage="final", is_arm=False)
-        key = context.keys["held_out"] = self.key(reference)
+        key = context.keys[self.stage] = self.key(reference)
         signal = context.signals.of(HeldOutLoss)
 
         def work() -> Facts:
@@ -75,7 +75,7 @@ class HeldOutLossPass(Pass):
                 self.clear("held-out-*")
             return {"samples": len(reference), **devices}
 
-        context.runner.stage("held_out", key, [signal.path], work, together=True)
+        context.runner.stage(self.stage, key, [signal.path], work, together=True)
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:

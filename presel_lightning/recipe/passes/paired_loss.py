@@ -30,7 +30,7 @@ class PairedLossPass(Pass):
         context = self.context
         self.fits.run("reference", reference, stage="reference", is_arm=False)
         model = self.fits.scoring.trained("losses", context.out / "models" / "reference")
-        key = context.keys["losses"] = self.key(reference)
+        key = context.keys[self.stage] = self.key(reference)
         signal = context.signals.of(PairedLoss)
 
         def work() -> Facts:
@@ -45,7 +45,7 @@ class PairedLossPass(Pass):
             facts = {"samples": len(reference), **devices}
             return {**facts, **({"undefined": undefined} if undefined else {})}
 
-        context.runner.stage("losses", key, [signal.path], work, together=True)
+        context.runner.stage(self.stage, key, [signal.path], work, together=True)
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
