@@ -46,7 +46,7 @@ from tests.models.test_llava_losses import SYSTEM, Published, samples, written
 SIDES = (True, False)
 N_TEXTS = 3000
 SIZES = {"colour": 64, "shape": 32, "caption": 32}
-MARGIN = 16
+MARGIN = 8
 """Pixels added to an image of 48, left and right of it, so that it is not square."""
 EQUAL = dict.fromkeys(("loss_with_question_max", "loss_without_question_max"), "<= 1e-6")
 
@@ -145,7 +145,7 @@ def against_llava(folder: Path, out: Path, *, legacy: bool) -> None:
 
 
 def widen(folder: Path) -> None:
-    """Make images 80 by 48, the old one at a random place, its edges repeated around it."""
+    """Make images 64 by 48, the old one at a random place, its edges repeated around it."""
     rng = np.random.default_rng(0)
     for path in sorted(folder.rglob("*.png")):
         old = np.asarray(Image.open(path).convert("RGB"))
@@ -192,7 +192,7 @@ def on_the_shipped_model(folder: Path, out: Path) -> None:
     }
     for what, losses in others.items():
         share = np.abs(weights(data, losses) - weights(data, exact)).max()
-        row = {"what": what, "data": f"shipped model, {len(data.pool)} samples of 80 x 48 pixels"}
+        row = {"what": what, "data": f"shipped model, {len(data.pool)} samples of 64 x 48 pixels"}
         keep(out, {**row, **changes(losses, exact), "task_weight_max_change": figure(share)})
 
 
