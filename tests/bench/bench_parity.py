@@ -41,7 +41,7 @@ from tests.bench.bench_irs import open_data
 from tests.bench.common import Row, keep
 from tests.models import tiny
 from tests.models.llama_file import SlowLlama, conversation, text, write_trained
-from tests.models.test_llava_losses import SYSTEM, Published, samples, written
+from tests.models.test_llava import SYSTEM, Published, samples, written
 
 SIDES = (True, False)
 N_TEXTS = 3000
@@ -103,7 +103,7 @@ def in_blocks(tuned: FineTune, processor: Processor, size: int) -> np.ndarray:
     return np.concatenate(blocks, axis=1)
 
 
-def by_id(parts: Components, image: int) -> Any:  # noqa: ANN401 - transformers' own class
+def by_id(parts: Components, image: int) -> Any:
     """What transformers alone makes of `tokenizer.model`, with `<image>` added and LLaVA's padding."""
     tokenizer = AutoTokenizer.from_pretrained(parts.language_model)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
@@ -112,7 +112,7 @@ def by_id(parts: Components, image: int) -> Any:  # noqa: ANN401 - transformers'
     return tokenizer
 
 
-def share_of_other_ids(tokenizer: Any, slow: SlowLlama) -> float:  # noqa: ANN401
+def share_of_other_ids(tokenizer: Any, slow: SlowLlama) -> float:
     """Share of the texts of the tokenizer's test that get ids other than sentencepiece's."""
     rng = np.random.default_rng(1)
     texts = [(conversation if number % 2 else text)(rng) for number in range(N_TEXTS)]
@@ -154,7 +154,7 @@ def widen(folder: Path) -> None:
         Image.fromarray(np.pad(old, around, mode="edge")).save(path)
 
 
-def by_loop(data: SelectionDataModule, precision: Any, **model: Any) -> np.ndarray:  # noqa: ANN401
+def by_loop(data: SelectionDataModule, precision: Any, **model: Any) -> np.ndarray:
     """Paired losses of the shipped model by the IRS loop, through a Trainer: (2, N)."""
     tuned = FineTune("quickstart", tune="none", **model)
     with tempfile.TemporaryDirectory() as folder:
