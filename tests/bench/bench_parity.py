@@ -103,7 +103,7 @@ def in_blocks(tuned: FineTune, processor: Processor, size: int) -> np.ndarray:
     return np.concatenate(blocks, axis=1)
 
 
-def by_id(parts: Components, image: int) -> Any:  # noqa: ANN401 - transformers' own class
+def by_id(parts: Components, image: int) -> Any:
     """What transformers alone makes of `tokenizer.model`, with `<image>` added and LLaVA's padding."""
     tokenizer = AutoTokenizer.from_pretrained(parts.language_model)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
@@ -112,7 +112,7 @@ def by_id(parts: Components, image: int) -> Any:  # noqa: ANN401 - transformers'
     return tokenizer
 
 
-def share_of_other_ids(tokenizer: Any, slow: SlowLlama) -> float:  # noqa: ANN401
+def share_of_other_ids(tokenizer: Any, slow: SlowLlama) -> float:
     """Share of the texts of the tokenizer's test that get ids other than sentencepiece's."""
     rng = np.random.default_rng(1)
     texts = [(conversation if number % 2 else text)(rng) for number in range(N_TEXTS)]
@@ -131,6 +131,9 @@ def against_llava(folder: Path, out: Path, *, legacy: bool) -> None:
     for size in (1, 8):
         row = changes(in_blocks(tuned, tuned.processor, size), theirs)
         keep(out, {"what": f"ours in blocks of {size}, beside LLaVA", "data": data, **row}, **EQUAL)
+    padded = in_blocks(tuned, tuned.processor, 8)
+    squared = in_blocks(tuned, tuned.processor.with_aspect("square"), 8)
+    keep(out, {"what": "square, beside pad", "data": data, **changes(squared, padded)})
     other = by_id(parts, source.slow.image)
     prompt = f"{SYSTEM} USER: <image> ASSISTANT:"
     row = {
@@ -154,7 +157,7 @@ def widen(folder: Path) -> None:
         Image.fromarray(np.pad(old, around, mode="edge")).save(path)
 
 
-def by_loop(data: SelectionDataModule, precision: Any, **model: Any) -> np.ndarray:  # noqa: ANN401
+def by_loop(data: SelectionDataModule, precision: Any, **model: Any) -> np.ndarray:
     """Paired losses of the shipped model by the IRS loop, through a Trainer: (2, N)."""
     tuned = FineTune("quickstart", tune="none", **model)
     with tempfile.TemporaryDirectory() as folder:

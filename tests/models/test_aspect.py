@@ -60,5 +60,5 @@ def test_aspect_is_part_of_the_fingerprint() -> None:
 
 def test_aspect_of_another_model_raises_user_error(tmp_path: Path) -> None:
     place = write_chat_model(next(iter(MODELS)), tmp_path / "chat")
-    with pytest.raises(UserError, match="model.aspect"):
+    with pytest.raises(UserError, match=r"model\.aspect"):
         processor_of(place, "square")
