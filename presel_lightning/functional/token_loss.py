@@ -44,7 +44,7 @@ def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     targets = labels[:, 1:][mask]  # (T,)
     losses = cross_entropy(logits.float(), targets, reduction="none")
     rows = mask.nonzero()[:, 0]
-    sums = losses.new_zeros(labels.shape[0]).index_add_(0, rows, losses)
+    sums = torch.zeros(labels.shape[0]).to(losses).index_add_(0, rows, losses)
     return sums, mask.sum(dim=1)
 
 
@@ -87,5 +87,5 @@ def teacher_forced_match(logits: Tensor, labels: Tensor) -> Tensor:
     mask = answer_positions(labels)
     wrong = (logits.argmax(dim=-1) != labels[:, 1:][mask]).float()
     rows = mask.nonzero()[:, 0]
-    missed = wrong.new_zeros(labels.shape[0]).index_add_(0, rows, wrong)
+    missed = torch.zeros(labels.shape[0]).to(wrong).index_add_(0, rows, wrong)
     return (missed == 0).float()

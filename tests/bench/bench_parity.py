@@ -131,6 +131,9 @@ def against_llava(folder: Path, out: Path, *, legacy: bool) -> None:
     for size in (1, 8):
         row = changes(in_blocks(tuned, tuned.processor, size), theirs)
         keep(out, {"what": f"ours in blocks of {size}, beside LLaVA", "data": data, **row}, **EQUAL)
+    padded = in_blocks(tuned, tuned.processor, 8)
+    squared = in_blocks(tuned, tuned.processor.with_aspect("square"), 8)
+    keep(out, {"what": "square, beside pad", "data": data, **changes(squared, padded)})
     other = by_id(parts, source.slow.image)
     prompt = f"{SYSTEM} USER: <image> ASSISTANT:"
     row = {
