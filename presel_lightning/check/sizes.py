@@ -8,7 +8,8 @@ from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule, count_of
 from presel_lightning.recipe.passes.base import Work
 from presel_lightning.recipe.plan import Plan
-from presel_lightning.signals import Features, HeldOutLoss
+from presel_lightning.signals import Features
+from presel_lightning.signals.base import require_samples
 
 
 def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> Work | None:
@@ -42,11 +43,7 @@ def reference_split(plan: Plan, n: int, budget: int, tasks: int) -> int:
         return 0
     split = count_of(plan.data.reference, n, "data.reference")
     require_reference(plan.data, split, budget, tasks)
-    if HeldOutLoss.name in plan.selector.needs and split < 2:
-        raise UserError(
-            f"data.reference is {plan.data.reference} ({split} sample), and held-out losses are "
-            "computed on two halves; raise it"
-        )
+    require_samples(plan.selector.needs, split, plan.data.reference)
     return split
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from presel_lightning.run.stages import Facts
 from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
 from presel_lightning.signals import PairedLoss
+from presel_lightning.signals.base import require_samples
 
 
 class Recipe:
@@ -92,20 +93,22 @@ class Recipe:
         """Score one checkpoint on the benchmarks and print the scores."""
         self.scoring.evaluate(checkpoint)
 
-    def make_signals(self, needs: Iterable[str], reference: np.ndarray) -> None:
+    def make_signals(self, needs: Collection[str], reference: np.ndarray) -> None:
         """Make these signals, those that rest on the reference split first.
 
         Raises:
+            UserError: the reference split is too small for one of them.
             InstructionsMissing: one rests on the reference split, which has no instructions yet.
         """
         wanted = [self.passes[name] for name in dict.fromkeys(needs)]
         on_reference = [each for each in wanted if each.signal.on_reference]
         if on_reference:
+            require_samples(needs, len(reference), self.data.reference)
             self.instructions.require(reference, "reference split")
         for each in on_reference + [each for each in wanted if not each.signal.on_reference]:
             each.make(reference)
 
-    def prepare(self, signals: Iterable[str]) -> None:
+    def prepare(self, signals: Collection[str]) -> None:
         """Draw the reference split and make signals, but select nothing; `compare` begins so."""
         self.begin()
         self.pool()

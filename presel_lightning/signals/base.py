@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from presel_lightning.errors import MissingSignalError
+from presel_lightning.errors import MissingSignalError, UserError
 
 S = TypeVar("S", bound="Signal")
 
@@ -26,6 +26,8 @@ class Signal(ABC):
     """Name of the signal in a selector's `needs`."""
     on_reference: ClassVar[bool] = False
     """Whether the signal depends on models that were tuned on the reference split."""
+    smallest_reference: ClassVar[int] = 1
+    """Samples of the reference split that it needs at least, if it rests on that."""
     artifacts: ClassVar[Mapping[str, tuple[str, ...]]]
     """Stages that make the signal, in order, and the artifacts of each in the run folder."""
     known: ClassVar[dict[str, type[Signal]]] = {}
@@ -99,3 +101,23 @@ def made_by(*, on_reference: bool) -> dict[str, tuple[str, ...]]:
     """
     kinds = [kind for kind in Signal.known.values() if kind.on_reference == on_reference]
     return {stage: files for kind in kinds for stage, files in kind.artifacts.items()}
+
+
+def require_samples(needs: Iterable[str], reference: int, asked: object) -> None:
+    """Check that the reference split is large enough for the signals that rest on it.
+
+    Args:
+        needs: names of signals.
+        reference: samples of the reference split.
+        asked: value of `data.reference`, for the message.
+
+    Raises:
+        UserError: it is too small for one of them.
+    """
+    for name in needs:
+        least = Signal.known[name].smallest_reference
+        if Signal.known[name].on_reference and reference < least:
+            raise UserError(
+                f"data.reference is {asked} ({reference} samples), and signal `{name}` needs at "
+                f"least {least}; raise it"
+            )

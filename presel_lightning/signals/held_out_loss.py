@@ -20,6 +20,7 @@ class HeldOutLoss(Signal):
 
     name: ClassVar[str] = "held_out_loss"
     on_reference: ClassVar[bool] = True
+    smallest_reference: ClassVar[int] = 2  # it is halved
     artifacts: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **{half: (f"models/{half}",) for half in HALVES},
         "held_out": ("signals/held_out_loss.parquet",),

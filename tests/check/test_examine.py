@@ -350,7 +350,7 @@ def test_reference_of_one_sample_is_too_small_for_held_out_losses(
 ) -> None:
     one = ["--data.task_rules", "[{task: all}]", "--data.reference", "0.001"]
     more = [*one, "--selector.init_args.weighting", "headroom"]
-    assert "two halves" in refused(recipe_of(pool_folder, tmp_path, *more))
+    assert "`held_out_loss` needs at least 2" in refused(recipe_of(pool_folder, tmp_path, *more))
 
 
 def test_memory_of_answers_is_that_of_the_benchmark_that_takes_most(

@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 
 from presel_lightning.data.pool import Pool
-from presel_lightning.errors import UserError
 from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.fingerprint import fingerprint
@@ -41,17 +40,8 @@ class HeldOutLossPass(Pass):
         )
 
     def make(self, reference: np.ndarray) -> None:
-        """Fit a model on each half, then score all with models that have not seen them.
-
-        Raises:
-            UserError: the reference split is too small to be halved.
-        """
+        """Fit a model on each half, then score all with models that have not seen them."""
         context = self.context
-        if len(reference) < 2:
-            raise UserError(
-                f"data.reference is {context.data.reference} ({len(reference)} sample), and "
-                "held-out losses are made of two halves; raise it"
-            )
         halves = self._halves(reference)
         for name, half in zip(HALVES, halves, strict=True):
             self.fits.run(name, half, stage="final", is_arm=False)
