@@ -10,7 +10,8 @@ import torch
 
 from presel_lightning.cli.training import recipe_from
 from presel_lightning.errors import UserError
-from presel_lightning.models import build_llava, processor_of
+from presel_lightning.models import build_llava, load_processor, processor_of
+from presel_lightning.models.aspect import Aspect
 from presel_lightning.run.lock import leave
 from presel_lightning.tasks import FineTune
 from tests.models import tiny
@@ -43,17 +44,17 @@ def test_aspect_square_of_the_losses_crops_while_the_fits_pad(
     tuned.save(tmp_path / "reference")
     losses = stages.model("losses", checkpoint=str(tmp_path / "reference"), tune="none")
     wide = tiny.picture(56, 28)
-    padded, middle = processor_of(checkpoint).pixels(wide), wide.crop((14, 0, 42, 28))
+    padded, middle = load_processor(checkpoint).pixels(wide), wide.crop((14, 0, 42, 28))
     for stage in ("reference", "final"):
         torch.testing.assert_close(stages.model(stage).processor.pixels(wide), padded)
     cropped = losses.processor.pixels(wide)
     torch.testing.assert_close(cropped, losses.processor.pixels(middle))
-    torch.testing.assert_close(cropped, processor_of(checkpoint).pixels(middle))
+    torch.testing.assert_close(cropped, load_processor(checkpoint).pixels(middle))
     assert not torch.equal(cropped, padded)
 
 
 def test_aspect_is_part_of_the_fingerprint() -> None:
-    aspects = (None, "pad", "square")
+    aspects: tuple[Aspect | None, ...] = (None, "pad", "square")
     found = [FineTune("quickstart", aspect=aspect).fingerprint() for aspect in aspects]
     assert len({str(facts) for facts in found}) == len(aspects)
 
