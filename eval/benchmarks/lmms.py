@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch.distributed as dist
+from PIL import ImageFile
 
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.columns import COLUMNS, Column
@@ -285,21 +286,25 @@ def require() -> None:
 
 @contextmanager
 def _as_one_process() -> Iterator[None]:
-    """Restore what lmms-eval changes: environment, collective timeout, logging.
+    """Restore what lmms-eval changes: environment, collective timeout, logging, Pillow.
 
-    lmms-eval reads rank and world size from the environment, and its import sets the default
-    collective timeout to a day. Its patches of filelock and ssl remain.
+    lmms-eval reads rank and world size from the environment; its import sets the default collective
+    timeout to a day, and has Pillow load truncated images as if they were whole, which would hide
+    them from a later pool. Its patches of filelock and ssl remain.
     """
     timeout = dist.distributed_c10d.default_pg_timeout
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     with environment(RANK="0", WORLD_SIZE="1", LOCAL_RANK=None):
         try:
             import lmms_eval.models  # noqa: F401 - sets up its log
             from loguru import logger
 
             logger.disable("lmms_eval")
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
             yield
         finally:
             dist.distributed_c10d.default_pg_timeout = timeout
+            ImageFile.LOAD_TRUNCATED_IMAGES = truncated
 
 
 def cause(error: BaseException) -> BaseException:

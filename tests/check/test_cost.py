@@ -107,7 +107,7 @@ def test_gpu_memory_grows_with_batch_and_shrinks_with_shards(
 
 
 def test_disk_bytes_sum_features_records_and_models() -> None:
-    work = Work(5, 80, {"final": 15, "random": 15}, 100)
+    work = Work(5, 80, {"final": 15, "random": 15}, 100, needs=NEEDS)
     network = replace(LLAVA15, trained=1000)
     features, listed, models = 4 * 768 * 180, 1000 * (1 + 25 / 100), 1000 * (4 * 3 + 12)
     assert disk_bytes(work, network, 768, 1000) == features + listed + models

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFile
 
 from presel_lightning.data.annotations import read_records
 from presel_lightning.data.conversation import parse
@@ -303,6 +303,15 @@ def test_lmms_scoring_during_training_keeps_the_weights(
     module = fit(pool, tmp_path, 1)
     total = sum(float(p.detach().double().sum()) for p in module.parameters())
     assert total == json.loads((one / "weights.json").read_text())
+
+
+@needs_lmms
+def test_lmms_examine_leaves_pillow_refusing_truncated_images(
+    tasks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", False)
+    LMMSEval(["words"], include_path=str(tasks)).examine()
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
 
 
 @needs_lmms
