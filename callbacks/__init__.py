@@ -1,4 +1,4 @@
-"""Callbacks that a config plugs into the Trainer."""
+"""Callbacks of the Trainer."""
 
 if __name__ != "presel_lightning.callbacks":
     raise ModuleNotFoundError(f"import presel_lightning.callbacks, not {__name__}")

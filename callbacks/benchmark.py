@@ -1,4 +1,4 @@
-"""Score benchmarks at the end of a fit, or of a model that was fitted before."""
+"""Score benchmarks during or after a fit, or with a saved model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rich.markup import escape
 
 import presel_lightning.eval.benchmarks.lmms  # noqa: F401 - a config may name its class
 from presel_lightning.console import console
-from presel_lightning.data.images import open_rgb
+from presel_lightning.data.images import MAX_PIXELS, open_rgb
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
 from presel_lightning.eval.benchmarks.batch_size import BatchSize
@@ -34,21 +35,22 @@ from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.tasks.finetune import FineTune
 
 UNCUT = 1 << 30
-"""A length that nothing reaches."""
+"""A maximum length that truncates nothing."""
 
 
 class Benchmark(Callback):
-    """Let the model answer every item of each benchmark, greedily, and score the answers.
+    """Answer every item of each benchmark by greedy decoding, and score the answers.
 
-    Every process answers its own blocks; the scores are of all of them.
+    Items are distributed over the processes, and all answers are gathered before scoring.
 
     Args:
-        benchmarks: what to score.
+        benchmarks: benchmarks to score.
         template: conversation template of the prompts, the one that the model was tuned with.
-        path: file for the scores (JSON); none is written without it.
-        key: name of the model and benchmarks, kept in the file; see `done`.
-        batch_size: items answered at a time, on each device; halved where memory runs out.
-        every_n_steps: also score every so many steps of a fit, to the Trainer's loggers.
+        path: output file of the scores (JSON); None writes none.
+        key: fingerprint of model and benchmarks, stored in the file; see `done`.
+        batch_size: batch size on each device; halved on out-of-memory errors.
+        every_n_steps: also score every so many steps of a fit, and log the scores.
+        pixels: conversion of images, that of the model's training (`data.pixels`).
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Benchmark(Callback):
         key: str = "",
         batch_size: int = 64,
         every_n_steps: int | None = None,
+        pixels: Pixels = "as_shown",
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise UserError(f"Benchmark.every_n_steps is {every_n_steps}; give 1 or more, or null")
@@ -70,18 +73,19 @@ class Benchmark(Callback):
         self.key = key
         self.batch_size = batch_size
         self.every_n_steps = every_n_steps
+        self.pixels = pixels
         self._scored_at = 0
         self.scores: dict[str, dict[str, Any]] = {}
 
     def done(self) -> bool:
-        """Whether the file holds the scores of this very model on these benchmarks.
+        """Return whether the file holds the scores of this model on these benchmarks.
 
-        One that failed is to be tried again; not one that cannot be scored here.
+        A failed benchmark counts as missing, one that cannot be scored here does not.
         """
         return self._found() is not None and len(self.kept()) == len(self.benchmarks)
 
     def kept(self) -> dict[str, dict[str, Any]]:
-        """What the file says of the benchmarks that need not be tried again."""
+        """Return the file's entries of the benchmarks that need not be scored again."""
         found = self._found() or {}
         return {
             benchmark.name: part
@@ -91,25 +95,21 @@ class Benchmark(Callback):
         }
 
     def _found(self) -> dict[str, dict[str, Any]] | None:
-        """What the file says of this very model on these benchmarks."""
+        """Return the file's entries of this model and these benchmarks."""
         if self.path is None or not self.path.exists():
             return None
         content: dict[str, Any] = read_json(self.path)
         return content["benchmarks"] if content["key"] == self.key else None
 
-    def seconds(self) -> float:
-        """How long the scoring took."""
-        return float(sum(found["seconds"] for found in self.scores.values()))
-
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Score what has been fitted; not a model that is cut over devices, which cannot answer.
+        """Score the tuned model, unless its weights are sharded over devices.
 
-        The recipe scores that one when it has been saved and loaded whole.
+        The recipe scores a sharded model after it has been saved and loaded whole.
         """
         module = tuned(pl_module)
         if is_sharded(module.model):
             return
-        if not self._scored_at == trainer.global_step > 0:  # after the last step, that is
+        if not self._scored_at == trainer.global_step > 0:  # unless scored after the last step
             self.scores = self.score(trainer, module, self.benchmarks)
         self.write()
 
@@ -121,7 +121,7 @@ class Benchmark(Callback):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Score a model that is still being fitted, every `every_n_steps` steps."""
+        """Score the model every `every_n_steps` steps of a fit."""
         step, module = trainer.global_step, tuned(pl_module)
         due = self.every_n_steps is not None and step > 0 and step % self.every_n_steps == 0
         if not due or step == self._scored_at or is_sharded(module.model):
@@ -134,7 +134,7 @@ class Benchmark(Callback):
             logger.log_metrics(known, step)
 
     def run(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
-        """Score a model that lies on the Trainer's device where the file does not; write it."""
+        """Score the benchmarks that the file lacks, with a model on the Trainer's device."""
         kept = broadcast(self.kept)
         new = [benchmark for benchmark in self.benchmarks if benchmark.name not in kept]
         found = kept | self.score(trainer, module, new)
@@ -143,14 +143,14 @@ class Benchmark(Callback):
         return self.scores
 
     def write(self) -> None:
-        """Write the scores down, once for all processes."""
+        """Write the scores on the first process."""
         if self.path is not None and rank_zero():
             write_json(self.path, {"key": self.key, "benchmarks": self.scores})
 
     def score(
         self, trainer: Trainer, module: FineTune, benchmarks: Sequence[BenchmarkTask]
     ) -> dict[str, dict[str, Any]]:
-        """Scores by benchmark; random states and the parts' modes are afterwards as before."""
+        """Return scores by benchmark; random states and submodules' modes are restored."""
         scores: dict[str, dict[str, Any]] = {}
         with as_it_was(module), self.folder() as folder:
             for benchmark in benchmarks:
@@ -162,13 +162,13 @@ class Benchmark(Callback):
         return scores
 
     def asked(self, benchmark: BenchmarkTask, live: LiveModel) -> Score:
-        """Score of one benchmark, the same on every process."""
+        """Score one benchmark; the result is the same on every process."""
         if isinstance(benchmark, ModelBenchmark):
             return benchmark.run(live)
         return benchmark.score(self.answers(benchmark, live))
 
     def answers(self, benchmark: BenchmarkTask, live: LiveModel) -> list[str]:
-        """One answer an item, in the order of the items, on every process."""
+        """Return one answer per item, in the order of the items, on every process."""
         items = benchmark.items()
 
         def answer(block: list[int]) -> list[str]:
@@ -184,41 +184,43 @@ class Benchmark(Callback):
     def live(
         self, trainer: Trainer, module: FineTune, benchmark: BenchmarkTask, folder: Path
     ) -> LiveModel:
-        """The model as a benchmark asks it."""
+        """Build the `LiveModel` that a benchmark queries."""
         return LiveModel(
             module,
             self.encoder(module.processor),
             trainer.precision_plugin.forward_context,
             BatchSize(getattr(benchmark, "batch_size", None) or self.batch_size),
             folder,
+            self.pixels,
         )
 
     def prompts(self, items: list[Item], processor: Any) -> dict[str, Any]:  # noqa: ANN401
-        """Left-padded prompts (B, L) with their images."""
-        asked = [(item.history, item.question, open_rgb(item.image)) for item in items]
+        """Encode left-padded prompts (B, L) with their images."""
+        images = [open_rgb(item.image, MAX_PIXELS, self.pixels) for item in items]
+        asked = [(i.history, i.question, image) for i, image in zip(items, images, strict=True)]
         batch: dict[str, Any] = self.encoder(processor).prompts(asked)
         return batch
 
     def encoder(self, processor: Any) -> Any:  # noqa: ANN401 - see `encoder_of`
-        """Conversations to batches; prompts are never cut."""
+        """Build the encoder of conversations, without truncation."""
         return encoder_of(self.template, processor, UNCUT)
 
     def folder(self) -> AbstractContextManager[str | Path]:
-        """Where benchmarks leave files: beside the scores, or nowhere for long."""
+        """Return the output folder of benchmarks: beside the scores, or a temporary one."""
         if self.path is None:
             return TemporaryDirectory()
         return nullcontext(self.path.with_suffix(""))
 
 
 def tuned(module: LightningModule) -> FineTune:
-    """The module, which must be one that answers questions."""
+    """Return the module, which must be a `FineTune` module."""
     if not isinstance(module, FineTune):
         raise TypeError(f"Benchmark scores a FineTune module, not {type(module).__name__}")
     return module
 
 
 def as_json(score: Score) -> dict[str, Any]:
-    """What a scores file says of one benchmark; a score that is not known is null."""
+    """Build a scores file's entry of one benchmark; an unknown score is null."""
     reasons = score.reasons if isinstance(score, PartialScore) else {}
     return {
         "score": round(score.score, 4) if isfinite(score.score) else None,
@@ -230,8 +232,8 @@ def as_json(score: Score) -> dict[str, Any]:
 
 
 def warn(name: str, score: Score) -> None:
-    """Say what could not be scored, and why."""
+    """Print the tasks that could not be scored, with the reasons."""
     if isinstance(score, PartialScore) and rank_zero():
         for task, reason in score.reasons.items():
-            told = escape(f"{name}: {task} has no score: {reason}")
-            console.print(f"[yellow]![/] {told}", soft_wrap=True)
+            message = escape(f"{name}: {task} has no score: {reason}")
+            console.print(f"[yellow]![/] {message}", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Write the tuned model as soon as it is trained, before anything else may fail."""
+"""Save the tuned model right after training."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from presel_lightning.tasks.finetune import FineTune
 
 
 class SaveModel(Callback):
-    """Write adapter or weights, tokenizer and processor at the end of the training.
+    """Write adapter or weights, tokenizer and processor at the end of training.
 
     Args:
-        folder: takes the model's place at once when it is complete.
+        folder: output folder, replaced atomically.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write on the first process; the others help where the model is cut over them."""
+        """Write on the first process; with sharded weights all processes take part."""
         if not isinstance(pl_module, FineTune):
             raise TypeError(f"SaveModel saves a FineTune module, not {type(pl_module).__name__}")
         if trainer.is_global_zero:

@@ -1,4 +1,4 @@
-"""Training checkpoints between two steps of the global batch, never inside one."""
+"""Training checkpoints at the boundaries of optimizer steps."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 class StepCheckpoint(ModelCheckpoint):
     """Keep the newest checkpoint of a fit.
 
-    Lightning's own saves again after the first pass of a step when a fit has been continued; what
-    is continued from that would be out of step with its batches.
+    After a resume, Lightning's `ModelCheckpoint` saves again after the first micro-batch of a step;
+    a fit resumed from that checkpoint would not match its batches.
     """
 
     def on_train_batch_end(
@@ -23,6 +23,6 @@ class StepCheckpoint(ModelCheckpoint):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Save where the last pass of a step has ended."""
+        """Save after the last micro-batch of a step."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)

@@ -16,7 +16,7 @@ __all__ = ["AnnotationFile", "BenchmarkTask", "IRSLoop"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
-    """Import torch only when somebody asks for what needs it: the report does not."""
+    """Import classes that need torch on first access; the report needs none."""
     if name == "IRSLoop":
         from presel_lightning.eval.irs import IRSLoop
 

@@ -1,4 +1,4 @@
-"""The former place of `AnnotationFile`, which people's configs name."""
+"""Former import path of `AnnotationFile`, kept for existing configs."""
 
 from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
 

@@ -1,4 +1,4 @@
-"""The IRS evaluation loop: both losses of each reference sample, each sample once."""
+"""The IRS evaluation loop: the paired losses of each reference sample."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from presel_lightning.tasks.finetune import FineTune
 class IRSLoop:
     r"""Compute :math:`L_{R|Q,I}`, :math:`L_{R|I}` and their ratio, the instruction relevance.
 
-    Image and system prompt are read once a sample, as both inputs begin with them. Runs through
-    the Trainer's prediction path in blocks of samples of like length that are fixed by the list of
-    samples: a killed pass goes on where it stopped, on any number of processes, to the same values.
+    Both inputs share their prefix, image and system prompt, which is encoded once per sample. The
+    pass runs through the Trainer's predict loop in blocks of samples of similar length that depend
+    only on the list of samples: a killed pass resumes at its last block, on any number of
+    processes, with the same values.
 
     Args:
-        folder: for the blocks; its name must tell model and samples.
+        folder: folder of the blocks; its name must identify model and samples.
 
     Source: PreSel, Eq. 1-3.
     """
@@ -35,12 +36,18 @@ class IRSLoop:
     def run(
         self, trainer: Trainer, module: FineTune, data: SelectionDataModule, uids: np.ndarray
     ) -> pa.Table:
-        """Fill in the blocks that are missing and join them.
+        """Compute the missing blocks, and merge all blocks.
+
+        Args:
+            trainer: Trainer of the predict loop.
+            module: the reference model.
+            data: data module of the run.
+            uids: (n,) reference samples.
 
         Returns:
-            uid, task, loss_with_question, loss_without_question, n_tokens, irs, and whether every
-            answer token was foretold (correct); in the order of the pool, losses in nats a token,
-            null where a value is undefined.
+            uid, task, loss_with_question, loss_without_question, n_tokens, irs and correct
+            (teacher-forced exact match); in the order of the pool, losses in nats per token, null
+            where a value is undefined.
         """
         writer = BlockWriter(self.folder, data.pair_up(uids, module.processor))
         writer.fill(trainer, module, data)
@@ -49,7 +56,7 @@ class IRSLoop:
     def table(
         self, losses: dict[str, np.ndarray], data: SelectionDataModule, uids: np.ndarray
     ) -> pa.Table:
-        """Put the IRS beside its two losses."""
+        """Build the table of paired losses and IRS."""
         rows = np.sort(data.pool.rows(uids))
         with_question, without = losses["loss_with_question"], losses["loss_without_question"]
         irs = instruction_relevance(torch.from_numpy(with_question), torch.from_numpy(without))

@@ -1,4 +1,4 @@
-"""Errors that name their cure; `__main__` turns each into one line and an exit code."""
+"""Errors that name their cure; `cli.main` turns each into one line and an exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frozen records that travel between the floors."""
+"""Frozen records that travel between the layers."""
 
 from __future__ import annotations
 

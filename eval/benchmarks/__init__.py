@@ -1,1 +1,1 @@
-"""Benchmarks that a config names; one file each."""
+"""Benchmarks; one file each."""

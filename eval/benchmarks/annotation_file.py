@@ -1,4 +1,4 @@
-"""Benchmarks that are an annotation file: one question an item, exact match in percent."""
+"""Benchmarks from an annotation file: one question per item, exact match in percent."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from presel_lightning.run.fingerprint import digest_file, digest_lines, fingerpr
 
 QUICKSTART = "quickstart"
 NAMED = 5
-"""Faulty records that an error names; the rest are counted."""
+"""Number of invalid records that an error names; the others are counted."""
 
 
 class AnnotationFile(BenchmarkTask):
     """Any LLaVA-format annotation file with known answers; exact match, averaged over tasks.
 
-    Every answered turn is an item of its own, with the turns before it and their expected answers
-    as its history. The file is read when the items are first asked for.
+    Every answered turn is an item, with the earlier turns and their expected answers as its
+    history. The file is read on first access of the items.
 
     Args:
         path: JSON or JSON lines; `quickstart` is the test file of the embedded pool.
         image_root: folder of the images, by default that of the file.
-        name: of the benchmark, by default the file's name without its ending.
-        task_key: field that names a record's task; records without it form the task `name`.
-        max_new_tokens: limit on an answer.
-        limit: only so many items, evenly spaced over the file, for a quick look.
+        name: name of the benchmark, by default the stem of the file name.
+        task_key: field with a record's task; records without it form the task `name`.
+        max_new_tokens: maximum tokens of an answer.
+        limit: number of items, evenly spaced over the file, for a quick run.
     """
 
     def __init__(
@@ -57,34 +57,34 @@ class AnnotationFile(BenchmarkTask):
         self._fingerprint: dict[str, Any] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """The file's bytes, its images' sizes, and the settings that change items or answers."""
+        """Return file and image digests, and the settings that change items or answers."""
         if self._fingerprint is None:
             file, root = self._places()
             images = sorted({str(record.get("image")) for record in read_records(file)})
             self._fingerprint = {
-                "benchmark": [type(self).__name__, 1, self.name],
+                "benchmark": [type(self).__name__, 2, self.name],
                 "file": digest_file(file),
-                "images": digest_lines(f"{image} {_size(root / image)}" for image in images),
+                "images": digest_lines(f"{image} {_content(root / image)}" for image in images),
                 "settings": [self.task_key, self.max_new_tokens, self.limit],
             }
         return self._fingerprint
 
     def items(self) -> list[Item]:
-        """One item an answered turn, in the order of the file.
+        """Return one item per answered turn, in the order of the file.
 
         Raises:
-            UserError: a file is missing, or a record has a problem; a benchmark must be whole, or
-                its score is not that of the benchmark.
+            UserError: a file is missing, or a record is invalid; a benchmark must be complete for
+                its score to be comparable.
         """
         if self._items is None:
             self._items = self._thinned(self._read())
         return self._items
 
     def score(self, predictions: list[str]) -> Score:
-        """Exact match after VQA normalisation, per task, and the mean over tasks.
+        """Compute exact match after VQA normalization, per task, and the mean over tasks.
 
         Raises:
-            ValueError: not one prediction an item.
+            ValueError: the number of predictions is not that of the items.
         """
         items = self.items()
         tasks = [item.task for item in items]
@@ -132,7 +132,7 @@ class AnnotationFile(BenchmarkTask):
             more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
             raise UserError(
                 f"benchmark {self.name}: {len(faults)} of {len(records)} records of {file} cannot "
-                f"be used, and a benchmark must be whole; mend or remove: {named}{more}"
+                f"be used, and a benchmark must be complete; fix or remove: {named}{more}"
             )
         if not records:
             raise UserError(f"benchmark {self.name}: {file} holds no record")
@@ -159,7 +159,7 @@ class AnnotationFile(BenchmarkTask):
 
 
 def _faults(records: list[Record], root: Path) -> list[tuple[int, str]]:
-    """Row and description of every record that cannot be used, in order."""
+    """Return row and description of every invalid record, in order."""
     found: list[tuple[int, str]] = []
     images: dict[int, str] = {}
     seen: Counter[str] = Counter()
@@ -168,8 +168,8 @@ def _faults(records: list[Record], root: Path) -> list[tuple[int, str]]:
         seen[whole] += 1
         try:
             images[row] = _check(record, repeated=seen[whole] > 1)
-        except InvalidRecordError as odd:
-            found.append((row, _named(record, odd.problem, str(odd))))
+        except InvalidRecordError as error:
+            found.append((row, _named(record, error.problem, str(error))))
     faulty = check_images(root, sorted(set(images.values())))
     found += [
         (row, _named(records[row], *faulty[image]))
@@ -180,10 +180,10 @@ def _faults(records: list[Record], root: Path) -> list[tuple[int, str]]:
 
 
 def _check(record: Record, *, repeated: bool) -> str:
-    """Image of a record that can be asked about.
+    """Return the image of a valid record.
 
     Raises:
-        InvalidRecordError: it has no answer, no image, or any problem that a pool would refuse it for.
+        InvalidRecordError: it has no answer, no image, or a problem that excludes it from a pool.
     """
     turns = parse(record)
     image = image_of(record)
@@ -200,8 +200,8 @@ def _named(record: Record, problem: str, detail: str) -> str:
     return f"(id {record.get('id', '-')!s:.40}): {problem}, {detail}"
 
 
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1
+def _content(path: Path) -> str:
+    return digest_file(path) if path.is_file() else ""
 
 
 def _quickstart_file() -> Path:

@@ -1,4 +1,4 @@
-"""What a benchmark is to the callback that runs it."""
+"""The interface of a benchmark."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Item:
     """One question of a benchmark.
 
     Attributes:
-        uid: unique in the benchmark, whatever the order of the records.
+        uid: unique in the benchmark, independent of the order of the records.
         task: group that the score is averaged over.
-        image: file, checked to be decodable.
+        image: image file, checked to be decodable.
         history: earlier turns of the conversation with their expected answers.
-        answer: what is expected.
+        answer: expected answer.
     """
 
     uid: str
@@ -32,22 +32,21 @@ class Item:
 
 @dataclass(frozen=True)
 class Score:
-    """What a model reached.
+    """Score of a model on a benchmark.
 
-    The credits are there for the intervals. Each list has an entry for each item, in an order that
-    does not change. Where they are kept, `score` is `scale` times their mean: over all, or over the
-    tasks of their means.
+    The credits are used for intervals. Each list has one entry per item, in a fixed order. Where
+    they are kept, `score` is `scale` times their mean: over all items, or over the means of tasks.
 
     Attributes:
         score: in percent (0 to 100).
-        tasks: the same for each task.
+        tasks: score of each task.
         n: number of items.
         items: credit of each item, 0 to 1.
         item_tasks: task of each item, where `score` is the mean over tasks.
-        item_weights: weight of each item in the mean; none is 1.
-        item_units: what each item hangs on, its image say: items of one unit are drawn together.
+        item_weights: weight of each item in the mean; None means 1.
+        item_units: resampling unit of each item, such as its image.
         item_ids: name of each item.
-        scale: score where every credit is 1.
+        scale: score at which every credit is 1.
     """
 
     score: float
@@ -61,7 +60,7 @@ class Score:
     scale: float = 100.0
 
     def kept(self) -> dict[str, Any]:
-        """The credits as JSON; nothing where there are none."""
+        """Return the credits as JSON; empty where there are none."""
         if self.items is None:
             return {}
         names = ("item_ids", "items", "item_tasks", "item_weights", "item_units")
@@ -70,11 +69,11 @@ class Score:
 
 
 class BenchmarkTask(ABC):
-    """Questions with a way to score the answers; scores are percentages, higher is better.
+    """Base class of a benchmark: its items and its metric, in percent, higher is better.
 
     Attributes:
         name: key of the benchmark in `benchmark.json`.
-        max_new_tokens: limit on an answer.
+        max_new_tokens: maximum tokens of an answer.
     """
 
     name: str
@@ -82,20 +81,20 @@ class BenchmarkTask(ABC):
 
     @abstractmethod
     def fingerprint(self) -> Any:  # noqa: ANN401 - any JSON value
-        """What defines the items and the scoring, as JSON; contents, never paths."""
+        """Return what defines the items and the metric, as JSON; contents, never paths."""
 
     @abstractmethod
     def items(self) -> list[Item]:
-        """All items, in an order that does not change."""
+        """Return all items, in a fixed order."""
 
     @abstractmethod
     def score(self, predictions: list[str]) -> Score:
-        """Score one answer an item, in the order of `items()`."""
+        """Score one answer per item, in the order of `items()`."""
 
     def skipped(self) -> dict[str, str]:
-        """Parts that cannot be scored here, each with the reason."""
+        """Return the parts that cannot be scored here, with the reasons."""
         return {}
 
     def examine(self) -> str:
-        """What there is to score, in words; raises a `UserError` where it cannot be read."""
+        """Describe the benchmark in a few words; raise `UserError` where it cannot be read."""
         return f"{len(self.items()):,} questions"

@@ -1,4 +1,4 @@
-"""How many items a model answers at a time: as many as asked for, fewer where memory runs out."""
+"""Batch size of benchmarks, halved on out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ OUT_OF_MEMORY = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
 )
-"""What libraries say that raise no error of their own kind."""
+"""Messages of libraries without an out-of-memory error class."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a device's memory is used up."""
+    """Return whether an error is an out-of-memory error."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY)
@@ -32,26 +32,29 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @dataclass
 class BatchSize:
-    """Items at a time, on this process halved for good when they do not fit into its memory.
+    """Batch size of this process, halved permanently on out-of-memory errors.
 
     Attributes:
-        asked: how many the configuration says, the same on every process.
-        fitting: how many fit, as far as is known.
+        asked: configured batch size, the same on every process.
+        fitting: current batch size.
     """
 
     asked: int
     fitting: int = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin with what is asked for."""
+        """Start with the configured batch size."""
         self.fitting = self.asked
 
     def run(self, rows: list[int], answer: Callable[[list[int]], Sequence[T]]) -> list[T]:
-        """Answer some rows, in as few parts as fit.
+        """Answer some rows, in as few parts as fit into memory.
 
         Args:
-            rows: items.
-            answer: some of them to their answers.
+            rows: indices of items.
+            answer: function from some of them to their answers.
+
+        Returns:
+            One answer per row.
 
         Raises:
             PreselError: a single item does not fit.
@@ -68,7 +71,7 @@ class BatchSize:
 
     @staticmethod
     def _attempt(part: list[int], answer: Callable[[list[int]], Sequence[T]]) -> Sequence[T] | None:
-        """The answers; None where they do not fit into memory together."""
+        """Return the answers; None on an out-of-memory error of several items."""
         try:
             return answer(part)
         except (RuntimeError, MemoryError) as error:
@@ -76,23 +79,23 @@ class BatchSize:
                 raise
             if len(part) == 1:
                 raise PreselError(
-                    "one benchmark item alone does not fit into the device's memory; lower "
-                    "max_new_tokens of the benchmark, or give the model less with model.dtype or "
+                    "a single benchmark item does not fit into the device's memory; lower "
+                    "max_new_tokens of the benchmark, or shrink the model with model.dtype or "
                     "model.quantization"
                 ) from error
         return None
 
     def _halve(self, tried: int) -> None:
-        """Go on with half of what did not fit.
+        """Halve the batch size, and free memory.
 
-        The error is gone by now, and with it its frames, which held what was computed.
+        It is called after the error was handled, as its frames hold tensors.
         """
         self.fitting = tried // 2
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         console.print(
-            f"[yellow]![/] {tried} benchmark items at a time do not fit into memory; going on with "
+            f"[yellow]![/] {tried} benchmark items at a time do not fit into memory; continuing with "
             f"{self.fitting} (data.eval_batch_size)",
             soft_wrap=True,
         )

@@ -1,4 +1,4 @@
-"""The nine columns of the paper's tables: where each score comes from, and what it needs."""
+"""The nine columns of the paper's tables: task, metric and requirements of each score."""
 
 from __future__ import annotations
 
@@ -6,24 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 JUDGE_KEY = "OPENAI_API_KEY"
-"""Environment variable of the judge that lmms-eval asks."""
+"""Environment variable with the API key of lmms-eval's judge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its task and metric in lmms-eval, and our class for files on disk.
+    """One column: its task and metric in lmms-eval, and the offline class.
 
     Attributes:
-        name: as in the tables, and as `full_scores` knows it.
-        task: of lmms-eval 0.7.3.
-        metric: of that task; its key in the results is `<metric>,none`.
-        scale: what the metric is multiplied with to be in the tables' unit.
-        split: that the task scores.
-        paper_split: that LLaVA's evaluation, which the paper follows, scores.
-        judge: whether scoring asks a language model over the network.
-        offline: class in `presel_lightning.eval.benchmarks.offline`, with its arguments beyond the files;
-            None where there is none.
-        note: where a score may differ from the table's.
+        name: name in the tables and in `full_scores`.
+        task: task of lmms-eval 0.7.3.
+        metric: metric of that task; its key in the results is `<metric>,none`.
+        scale: factor from the metric to the tables' unit.
+        split: split that the task scores.
+        paper_split: split of LLaVA's evaluation, which the paper follows.
+        judge: whether scoring calls a language model over the network.
+        offline: class in `presel_lightning.eval.benchmarks.offline`; None where there is none.
+        note: known differences to the table's score.
     """
 
     name: str
@@ -37,7 +36,7 @@ class Column:
     note: str = ""
 
     def skipped(self, environment: Mapping[str, str]) -> str | None:
-        """Why lmms-eval cannot score this column here; None where it can."""
+        """Return why lmms-eval cannot score this column here; None where it can."""
         if self.judge and not environment.get(JUDGE_KEY):
             return f"{self.name} ({self.task}) is scored by a judge; set {JUDGE_KEY}"
         return None
@@ -138,7 +137,7 @@ COLUMNS = (
 
 
 def column(name: str) -> Column:
-    """The column of a name.
+    """Return the column of a name.
 
     Raises:
         KeyError: there is none.

@@ -1,4 +1,4 @@
-"""Exact match per task, after the answer normalisation of the VQA evaluation; in percent."""
+"""Exact match per task, after the answer normalization of the VQA evaluation; in percent."""
 
 from __future__ import annotations
 
@@ -38,11 +38,12 @@ CONTRACTIONS = {
 
 
 def normalise(text: str) -> str:
-    """Bring an answer into the form in which two spellings of it are equal.
+    """Normalize an answer as the VQA evaluation does.
 
-    Lower case; thousands commas go ("1,000" is "1000"); a period stays only before a digit; other
-    punctuation than apostrophe and colon is a space; number words up to ten are digits ("none" is
-    0); articles go; a contraction gets its missing apostrophe back ("dont" is "don't").
+    Lower case; thousands commas are removed ("1,000" is "1000"); a period is kept only before a
+    digit; other punctuation than apostrophe and colon becomes a space; number words up to ten
+    become digits ("none" is 0); articles are removed; a missing apostrophe of a contraction is
+    restored ("dont" is "don't").
 
     One step differs from the VQA evaluation: an answer of articles alone keeps them, so that the
     option "A" of a multiple-choice question is not an empty answer.
@@ -59,21 +60,21 @@ def normalise(text: str) -> str:
 
 
 class ExactMatch(Metric):
-    r"""Share of answers that are right after `normalise`, per task and averaged, in percent.
+    r"""Share of correct answers after `normalise`, per task and averaged, in percent.
 
     .. math::
         \text{macro} = \frac{100}{M} \sum_{t=1}^{M} \frac{c_t}{n_t}, \qquad
         \text{micro} = 100 \, \frac{\sum_t c_t}{\sum_t n_t}
 
-    with :math:`c_t` right answers among :math:`n_t` of task :math:`t`. Tasks without an answer
+    with :math:`c_t` correct answers among :math:`n_t` of task :math:`t`. Tasks without an answer
     are left out; the averages are NaN before any update.
 
     Args:
-        tasks: every task that may come; each rank needs the same list in the same order.
+        tasks: every possible task; each rank needs the same list in the same order.
 
     Example:
-        >>> metric = ExactMatch(["colour", "count"])
-        >>> metric.update(["Red.", "2"], ["red", "three"], ["colour", "count"])
+        >>> metric = ExactMatch(["color", "count"])
+        >>> metric.update(["Red.", "2"], ["red", "three"], ["color", "count"])
         >>> metric.compute()["macro"]
         tensor(50.)
     """
@@ -117,7 +118,7 @@ class ExactMatch(Metric):
         self.correct += torch.bincount(rows[right], minlength=size).to(self.correct.device)
 
     def compute(self) -> dict[str, Any]:
-        """Percentages: `macro` and `micro` as tensors, `tasks` as a tensor a task."""
+        """Compute percentages: `macro` and `micro` as tensors, `tasks` as one tensor per task."""
         seen = self.total > 0
         shares = 100.0 * self.correct / self.total.clamp(min=1)  # (M,)
         return {

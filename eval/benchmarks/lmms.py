@@ -1,4 +1,4 @@
-"""lmms-eval in this process, on the model in memory: its own tasks, or those of a local folder."""
+"""lmms-eval in this process, on the model in memory: built-in tasks, or those of a folder."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from presel_lightning.run.fingerprint import digest_folder
 from presel_lightning.run.ranks import broadcast, rank_zero
 
 PINNED = "0.7.3"
-"""The version whose behaviour `lmms_model` relies on."""
+"""The version whose behavior `lmms_model` relies on."""
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Target:
-    """One score: a task and which of its metrics.
+    """One score: a task and one of its metrics.
 
     Attributes:
-        name: as the scores have it.
-        task: of lmms-eval.
-        metric: of the task; None is its first.
-        scale: what the metric is multiplied with.
-        column: of the paper's tables, if it is one.
+        name: key of the score.
+        task: task of lmms-eval.
+        metric: metric of the task; None is its first.
+        scale: factor of the metric.
+        column: column of the paper's tables, if it is one.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Target:
 
 
 class Found(NamedTuple):
-    """What a task came to.
+    """Result of a task.
 
     Attributes:
-        score: in its unit.
+        score: score in the unit of its target.
         n: number of items.
-        credits: of the items by their ids, as parts of 100; None or empty where there are none.
+        credits: credits of the items by id, as fractions of 100; None or empty where unknown.
     """
 
     score: float
@@ -70,21 +70,21 @@ class Found(NamedTuple):
 class LMMSEval(ModelBenchmark):
     """Tasks of lmms-eval, scored on the model in memory; the score is the mean over the tasks.
 
-    A task that fails is reported with its cause and has no score; then neither has the benchmark,
-    and the run goes on. Answers are greedy. Each question must have one image.
+    A failed task is reported with its cause and has no score; then the benchmark has none either,
+    and the run continues. Decoding is greedy. Each question must have one image.
 
     Args:
-        tasks: names of tasks or groups; a column of the paper (`POPE`, `SQA-I`, …) stands for its
+        tasks: names of tasks or groups; a column of the paper (`POPE`, `SQA-I`, …) selects its
             task, metric and unit.
-        include_path: folder of task files (YAML); data beside them may be named relative to them.
-        name: of the benchmark, by default that of its tasks.
-        metric: which one of each task; its first by default.
-        scale: what a metric is multiplied with; 100 makes a share a percentage.
-        limit: only the first so many items of each task, for a quick look.
-        batch_size: items answered at a time, on each device; the callback's by default.
-        max_new_tokens: limit on an answer where a task names none.
-        one_image_only: answer items with no or several images by nothing instead of failing;
-            for metrics that leave them out.
+        include_path: folder of task files (YAML); data paths may be relative to them.
+        name: name of the benchmark, by default that of its tasks.
+        metric: metric of each task; by default its first.
+        scale: factor of a metric; 100 converts a fraction to a percentage.
+        limit: number of items of each task, from its start, for a quick run.
+        batch_size: batch size on each device; by default that of the callback.
+        max_new_tokens: maximum tokens of an answer where a task sets none.
+        one_image_only: answer items with no or several images with an empty text instead of
+            failing; for metrics that skip them.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class LMMSEval(ModelBenchmark):
         self.one_image_only = one_image_only
 
     def fingerprint(self) -> Json:
-        """Version, settings and the contents of the folder; not data that lies elsewhere."""
+        """Return version, settings and the contents of the folder; not data outside of it."""
         folder = self._folder()
         return {
             "benchmark": [type(self).__name__, 1, self.name, PINNED],
@@ -129,7 +129,7 @@ class LMMSEval(ModelBenchmark):
         }
 
     def examine(self) -> str:
-        """See that lmms-eval is there and knows the tasks.
+        """Check that lmms-eval is installed and knows the tasks.
 
         Raises:
             UserError: it is not, or does not.
@@ -146,12 +146,12 @@ class LMMSEval(ModelBenchmark):
                 where = f" or in {self.include_path}" if self.include_path else ""
                 raise UserError(
                     f"benchmarks: lmms-eval {PINNED} has no task {error.args[0]}{where}; "
-                    "mend `tasks` or `include_path` of LMMSEval"
+                    "correct `tasks` or `include_path` of LMMSEval"
                 ) from None
         return f"lmms-eval {PINNED}: {', '.join(names)}"
 
     def targets(self) -> list[Target]:
-        """What is scored."""
+        """Return the scores to compute."""
         columns = {column.name: column for column in COLUMNS}
         found = []
         for task in self.tasks:
@@ -163,7 +163,7 @@ class LMMSEval(ModelBenchmark):
         return found
 
     def run(self, model: LiveModel) -> PartialScore:
-        """Score each task; every process takes part.
+        """Score each task, on all processes together.
 
         Raises:
             UserError: lmms-eval is not installed.
@@ -184,7 +184,7 @@ class LMMSEval(ModelBenchmark):
         return PartialScore(whole, scores, n, **items_kept(found), reasons=reasons)
 
     def skipped(self) -> dict[str, str]:
-        """Columns whose judge cannot be asked here."""
+        """Return the columns whose judge cannot be called here."""
         return {
             target.name: reason
             for target in self.targets()
@@ -192,24 +192,24 @@ class LMMSEval(ModelBenchmark):
         }
 
     def _scored(self, target: Target, model: LiveModel) -> Found:
-        """Score of one task, the same on every process.
+        """Score one task; the result is the same on every process.
 
         Raises:
-            SharedFailure: on every process, where one has failed.
+            SharedFailure: on every process, if one has failed.
         """
         mine, failure = None, None
         try:
             mine = self._evaluated(target, model)
         except SharedFailure:
             raise
-        except Exception as error:  # noqa: BLE001 - a task of others' making; told as its reason
+        except Exception as error:  # noqa: BLE001 - third-party code; reported as the task's reason
             failure = describe(cause(error))
         first = share(mine, failure)[0]
         assert first is not None  # the first process has scored or failed
         return first
 
     def _evaluated(self, target: Target, model: LiveModel) -> Found | None:
-        """Let lmms-eval run one task; the first process gets the score, the others None."""
+        """Run one task by lmms-eval; the first process gets the score, the others None."""
         with _as_one_process():
             from lmms_eval.evaluator import simple_evaluate
 
@@ -226,29 +226,29 @@ class LMMSEval(ModelBenchmark):
                     limit=self.limit,
                     bootstrap_iters=0,
                     log_samples=True,
-                    # no collectives of its own: it sees one process
+                    # no collectives of lmms-eval: it sees one process
                     distributed_executor_backend="torchrun",
                     process_docs_parallel=1,
-                    # where tasks write files to hand in
+                    # output folder of submission files
                     cli_args=Namespace(output_path=str(model.folder), process_with_media=True),
                 )
             except Answered:
                 return None
         metric, value = picked(results, target)
-        # a group has a score, and no samples of its own
+        # a group has a score, but no samples
         samples = results["samples"].get(target.task, [])
         credits = credits_of(samples, metric, target.scale)
         return Found(value * target.scale, items_of(results), credits)
 
     @staticmethod
     def _load(manager: Any, target: Target) -> None:  # noqa: ANN401 - `lmms_model.Tasks`
-        """Read the data: the first process before the others, which find it in the cache."""
+        """Load the data on the first process, then on the others from the cache."""
         for turn in (rank_zero(), not rank_zero()):
             failure = None
             try:
                 if turn:
                     manager.load_task_or_group([target.task])
-            except Exception as error:  # noqa: BLE001 - all processes are told of it
+            except Exception as error:  # noqa: BLE001 - raised on all processes
                 failure = describe(cause(error))
             share(None, failure)
 
@@ -264,17 +264,17 @@ class LMMSEval(ModelBenchmark):
 
 
 def require() -> None:
-    """See that the pinned lmms-eval is installed.
+    """Check that the pinned lmms-eval is installed.
 
     Raises:
-        UserError: it is missing, or another version.
+        UserError: it is missing, or has another version.
     """
     try:
         found = version("lmms_eval")
     except PackageNotFoundError:
         raise UserError(
             "benchmarks: LMMSEval needs lmms-eval; install presel-lightning[lmms], or without a GPU "
-            "as docs/scoring.md says"
+            "as described in docs/scoring.md"
         ) from None
     if found != PINNED:
         raise UserError(
@@ -285,12 +285,12 @@ def require() -> None:
 
 @contextmanager
 def _as_one_process() -> Iterator[None]:
-    """What lmms-eval does to its surroundings is undone: environment, patience, chatter.
+    """Restore what lmms-eval changes: environment, collective timeout, logging.
 
-    It reads rank and number of processes from the environment, and its import makes collectives
-    wait for a day. What it patches in filelock and ssl stays.
+    lmms-eval reads rank and world size from the environment, and its import sets the default
+    collective timeout to a day. Its patches of filelock and ssl remain.
     """
-    patience = dist.distributed_c10d.default_pg_timeout
+    timeout = dist.distributed_c10d.default_pg_timeout
     with environment(RANK="0", WORLD_SIZE="1", LOCAL_RANK=None):
         try:
             import lmms_eval.models  # noqa: F401 - sets up its log
@@ -299,18 +299,18 @@ def _as_one_process() -> Iterator[None]:
             logger.disable("lmms_eval")
             yield
         finally:
-            dist.distributed_c10d.default_pg_timeout = patience
+            dist.distributed_c10d.default_pg_timeout = timeout
 
 
 def cause(error: BaseException) -> BaseException:
-    """What went wrong, where lmms-eval says only that it has tried five times."""
+    """Unwrap the error inside a retry error of lmms-eval."""
     attempt = getattr(error, "last_attempt", None)
     inner = attempt.exception() if attempt is not None else None
     return error if inner is None else cause(inner)
 
 
 def picked(results: Json, target: Target) -> tuple[str, float]:
-    """The metric that was asked for and its value.
+    """Return the name and value of the target's metric.
 
     Raises:
         ValueError: there is no such metric, it is not a number, or lower is better.
@@ -329,27 +329,27 @@ def picked(results: Json, target: Target) -> tuple[str, float]:
         raise ValueError(f"metric {name} of {target.task} is {value!r:.80}, not a number")
     if results["higher_is_better"].get(target.task, {}).get(name) is False:
         raise ValueError(
-            f"metric {name} of {target.task} is better where it is lower; set `metric`"
+            f"lower is better for metric {name} of {target.task}; set `metric` to another one"
         )
     return name, float(value)
 
 
 def credits_of(samples: Sequence[Json], metric: str, scale: float) -> dict[str, float] | None:
-    """What a metric says of each item; None where that is not one number an item.
+    """Return the metric of each item; None where it is not one number per item.
 
-    Whether they make up the score, whoever draws intervals from them checks.
+    `resampling.read_kept` checks whether their mean is the score.
     """
-    said = {str(sample["doc_id"]): sample.get(metric) for sample in samples}
-    if len(said) < len(samples):  # several filters
+    values = {str(sample["doc_id"]): sample.get(metric) for sample in samples}
+    if len(values) < len(samples):  # several filters
         return None
-    numbers = {uid: float(v) for uid, v in said.items() if isinstance(v, int | float)}
-    if len(numbers) < len(said) or not all(map(isfinite, numbers.values())):
+    numbers = {uid: float(v) for uid, v in values.items() if isinstance(v, int | float)}
+    if len(numbers) < len(values) or not all(map(isfinite, numbers.values())):
         return None
     return {uid: value * scale / 100 for uid, value in numbers.items()}
 
 
 def items_kept(found: Mapping[str, Found]) -> Json:
-    """Fields of the score for the credits of all tasks; none unless every task has some."""
+    """Return the score's fields for the credits of all tasks; empty unless every task has some."""
     rows = [
         (task, uid, credit)
         for task, part in found.items()
@@ -365,5 +365,5 @@ def items_kept(found: Mapping[str, Found]) -> Json:
 
 
 def items_of(results: Json) -> int:
-    """Number of items that were scored."""
+    """Return the number of scored items."""
     return sum(int(entry["effective"]) for entry in results["n-samples"].values())

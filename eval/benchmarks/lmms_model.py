@@ -1,11 +1,12 @@
-"""The model in memory as lmms-eval's own model class, and task folders that can be moved.
+"""The model in memory as a model class of lmms-eval, and relocatable task folders.
 
-Imported only where lmms-eval is installed. Relied on, of lmms-eval 0.7.3 (therefore pinned):
+Imported only where lmms-eval is installed. It depends on these facts of lmms-eval 0.7.3 (therefore
+pinned):
 
-- a multiple-choice task takes the choice of the *smallest* number, so a loss is returned, and
-  `GenerationResult` keeps the pair from being turned into text;
-- `clean` is called when the last request has been answered;
-- `simple_evaluate` asks the task manager for its tasks by `load_task_or_group`.
+- a multiple-choice task selects the option of the *smallest* number, so a loss is returned, and
+  `GenerationResult` prevents the conversion of the pair to text;
+- `clean` is called after the last request;
+- `simple_evaluate` gets its tasks from the task manager by `load_task_or_group`.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ from lmms_eval.tasks import TaskManager
 from PIL import Image
 
 from presel_lightning.data.conversation import without_image_token
+from presel_lightning.data.pixels import rgb_of
 from presel_lightning.eval.benchmarks.model_benchmark import LiveModel
 from presel_lightning.records import Turn
 from presel_lightning.run.ranks import rank_zero
 
 PARAGRAPH = "\n\n"
-"""lmms-eval adds it to every task's `until`; its LLaVA classes ignore it, and so do we."""
+"""lmms-eval adds it to every task's `until`; its LLaVA classes ignore it, and so does this one."""
 
 
 bar = evaluator.tqdm
 
 
 def no_bar(*args: Any, **options: Any) -> Any:  # noqa: ANN401
-    """In place of the bars of lmms-eval: the model's work has one of ours."""
+    """Replace the progress bars of lmms-eval; `LiveModel.spread` shows its own."""
     return bar(*args, **{**options, "disable": True})
 
 
@@ -42,18 +44,19 @@ evaluator.tqdm = task_module.tqdm = no_bar
 
 
 class Answered(Exception):
-    """A process other than the first has nothing more to do: the first one scores."""
+    """Ends lmms-eval on a process other than the first, which computes the score."""
 
 
 class InMemory(lmms):  # type: ignore[misc]
-    """Answers the requests of lmms-eval, which knows of one process only.
+    """Answers the requests of lmms-eval, which sees one process.
 
-    Each process holds all requests, answers its own blocks of them, and gets all answers.
+    Each process has all requests, answers its own blocks, and gathers all answers.
 
     Args:
         live: the model.
-        max_new_tokens: limit on an answer where the task names none.
-        one_image_only: answer a question with no or several images by nothing, instead of failing.
+        max_new_tokens: maximum tokens of an answer where the task sets none.
+        one_image_only: answer a question with no or several images with an empty text instead of
+            failing.
     """
 
     def __init__(self, live: LiveModel, max_new_tokens: int, one_image_only: bool) -> None:
@@ -63,7 +66,7 @@ class InMemory(lmms):  # type: ignore[misc]
         self.one_image_only = one_image_only
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        """Greedy answers, up to the first of the task's stop texts."""
+        """Return greedy answers, truncated at the first of the task's stop strings."""
         limits = [self._limit(request.args[1]) for request in requests]
         answers = [""] * len(requests)
         for limit in sorted(set(limits)):
@@ -82,27 +85,29 @@ class InMemory(lmms):  # type: ignore[misc]
         return answers
 
     def loglikelihood(self, requests: list[Instance]) -> list[GenerationResult]:
-        """Mean token loss of each choice, and whether it is the greedy answer."""
+        """Return the mean token loss of each option, and whether it is the greedy answer."""
         lengths = [len(f"{request.args[0]}{request.args[1]}") for request in requests]
         found = self.live.spread(
             lengths,
             lambda block: self._losses([requests[i] for i in block]),
-            f"{requests[0].task_name}: choosing",
+            f"{requests[0].task_name}: scoring options",
         )
         return [GenerationResult(text=pair) for pair in found]
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
-        """Not supported."""
+        """Raise, as tasks of several rounds are not supported."""
         raise NotImplementedError("tasks of several rounds are not supported")
 
     def clean(self) -> None:
-        """Keep the model, which lmms-eval would take apart; leave the scoring to the first process."""
+        """Keep the model in memory, and leave the scoring to the first process."""
         if not rank_zero():
             raise Answered
 
     def _limit(self, options: dict[str, Any]) -> int:
         if options.get("do_sample") or options.get("num_beams", 1) > 1:
-            raise ValueError("the task asks for sampling or beams; answers are greedy here")
+            raise ValueError(
+                "the task uses sampling or beam search; only greedy decoding is supported"
+            )
         return int(options.get("max_new_tokens") or self.max_new_tokens)
 
     def _generate(self, requests: Sequence[Instance], limit: int) -> list[str]:
@@ -113,44 +118,44 @@ class InMemory(lmms):  # type: ignore[misc]
             asked = [((), str(requests[row].args[0]), images[row]) for row in shown]
             made = self.live.generate(self.live.encoder.prompts(asked), limit)
             for row, text in zip(shown, made, strict=True):
-                answers[row] = until(text, requests[row].args[1].get("until"))
+                answers[row] = truncate_at(text, requests[row].args[1].get("until"))
         return answers
 
     def _losses(self, requests: Sequence[Instance]) -> list[tuple[float, bool]]:
-        said = []
+        turns = []
         for request in requests:
             image = self._image(request)
             if image is None:
                 raise ValueError(
-                    "a choice needs one image; `one_image_only` is for answers in words"
+                    "a multiple-choice item needs one image; `one_image_only` is for generation"
                 )
-            question, choice = request.args[0], request.args[1]
-            if callable(choice):
-                choice = choice(self._doc(request))
-            said.append((Turn(without_image_token(str(question)), str(choice).strip()), image))
-        return self.live.losses(said)
+            question, option = request.args[0], request.args[1]
+            if callable(option):
+                option = option(self._doc(request))
+            turns.append((Turn(without_image_token(str(question)), str(option).strip()), image))
+        return self.live.losses(turns)
 
     def _doc(self, request: Instance) -> Any:  # noqa: ANN401 - a task's own record
         *_, doc_id, task, split = request.args
         return self.task_dict[task][split][doc_id]
 
     def _image(self, request: Instance) -> Image.Image | None:
-        """The one image of a question; None where it has another number and that is allowed."""
+        """Return the image of a question; None where it has not one and that is allowed."""
         shown = [
             image for image in (request.args[2](self._doc(request)) or []) if image is not None
         ]
         if len(shown) == 1:
-            return shown[0].convert("RGB")  # type: ignore[no-any-return]
+            return rgb_of(shown[0], self.live.pixels)
         if self.one_image_only:
             return None
         raise ValueError(
             f"item {request.doc_id} has {len(shown)} images; the model reads one. Set "
-            "`one_image_only` if the metric leaves such items out"
+            "`one_image_only` if the metric skips such items"
         )
 
 
-def until(text: str, stops: str | list[str] | None) -> str:
-    """An answer up to the first of a task's stop texts."""
+def truncate_at(text: str, stops: str | list[str] | None) -> str:
+    """Truncate an answer at the first of a task's stop strings."""
     for stop in [stops] if isinstance(stops, str) else stops or []:
         if stop and stop != PARAGRAPH:
             text = text.split(stop)[0]
@@ -158,15 +163,15 @@ def until(text: str, stops: str | list[str] | None) -> str:
 
 
 class Tasks(TaskManager):  # type: ignore[misc]
-    """The tasks of a folder, or those built into lmms-eval; each is loaded once.
+    """Task manager of a folder or of lmms-eval's built-in tasks; each task is loaded once.
 
-    Data that a YAML file names by a relative path is looked for beside that file first.
+    Relative data paths of a YAML file are resolved against its folder first.
     """
 
     loaded: dict[Any, Any] | None = None
 
     def load_task_or_group(self, names: list[str], task_type: str = "simple") -> dict[Any, Any]:
-        """Task objects by name."""
+        """Return the task objects by name."""
         if self.loaded is None:
             self.loaded = super().load_task_or_group(names, task_type)
         return self.loaded
@@ -195,10 +200,10 @@ def _beside(files: Any, folder: Path) -> Any:  # noqa: ANN401 - a path, or lists
 
 
 def tasks(names: list[str], include_path: str | None) -> Tasks:
-    """The task manager that knows these tasks; built-in ones are looked up only where needed.
+    """Return a task manager with these tasks; built-in tasks are read only where needed.
 
     Raises:
-        KeyError: a name that no task has.
+        KeyError: there is no task of a name.
     """
     manager = Tasks(include_path=include_path, include_defaults=False)
     if not set(names) <= set(manager.all_tasks):

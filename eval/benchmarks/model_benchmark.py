@@ -1,4 +1,4 @@
-"""Benchmarks that ask a model themselves: the model, and what its processes do together."""
+"""Benchmarks that query the model themselves, and the model on all processes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from presel_lightning.console import track
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
 from presel_lightning.eval.benchmarks.batch_size import BatchSize
 from presel_lightning.functional.token_loss import sample_losses, teacher_forced_match
@@ -29,18 +30,21 @@ T = TypeVar("T")
 
 
 class SharedFailure(Exception):
-    """What went wrong on one process, raised on all of them."""
+    """Failure of one process, raised on all of them."""
 
 
 def share(mine: T, failure: str | None = None) -> list[T]:
-    """What each process has made, in the order of their ranks, on every process.
+    """Gather the results of all processes, in rank order, on every process.
 
     Args:
-        mine: what this process has made.
-        failure: why it could not.
+        mine: result of this process.
+        failure: reason of its failure.
+
+    Returns:
+        One result per rank.
 
     Raises:
-        SharedFailure: on every process, where one has failed.
+        SharedFailure: on every process, if one has failed.
     """
     replies = gather([(failure, mine)])
     for reason, _ in replies:
@@ -50,20 +54,21 @@ def share(mine: T, failure: str | None = None) -> list[T]:
 
 
 def describe(error: BaseException) -> str:
-    """Kind and message of an error, in one line."""
+    """Format class and message of an error in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @dataclass(frozen=True)
 class LiveModel:
-    """A model in memory that answers questions; every process answers a part of them.
+    """A model in memory that answers questions, distributed over the processes.
 
     Attributes:
-        module: in eval mode, on its device.
-        encoder: of the module.
-        context: the precision that it computes in.
-        batch_size: items at a time, on each device; it shrinks where they do not fit.
-        folder: where a benchmark may leave files.
+        module: module in eval mode, on its device.
+        encoder: encoder of the module.
+        context: context of its precision.
+        batch_size: batch size on each device; it shrinks on out-of-memory errors.
+        folder: output folder of a benchmark.
+        pixels: conversion of an image to RGB; see `rgb_of`.
     """
 
     module: FineTune
@@ -71,19 +76,23 @@ class LiveModel:
     context: Callable[[], AbstractContextManager[Any]]
     batch_size: BatchSize
     folder: Path
+    pixels: Pixels = "as_shown"
 
     def spread(
         self, lengths: Sequence[int], answer: Callable[[list[int]], Sequence[T]], what: str
     ) -> list[T]:
-        """Answer items in blocks, each process its own ones; all answers on every process.
+        """Answer items in blocks distributed over the processes, and gather all answers.
 
-        The blocks are the same on any number of processes, and so is what a block is padded to. One
-        that does not fit into a process's memory is answered there in parts.
+        Blocks and their padding do not depend on the number of processes. A block that does not fit
+        into a process's memory is answered there in parts.
 
         Args:
-            lengths: (n,) of the questions: like ones are asked together, so that little is padded.
-            answer: rows of a block to their answers.
-            what: shown beside the bar.
+            lengths: (n,) lengths of the questions; similar ones share a block, to pad little.
+            answer: function from rows of a block to their answers.
+            what: label of the progress bar.
+
+        Returns:
+            (n,) answers, on every process.
 
         Raises:
             SharedFailure: `answer` failed on some process.
@@ -94,33 +103,33 @@ class LiveModel:
         rank, world = rank_and_world()
         mine = blocks[rank::world]
         answered: list[tuple[int, T]] = []
-        wrong: Exception | None = None
+        failed: Exception | None = None
         try:
             for block in track(mine, what, len(mine)):
                 answered += zip(block, self.batch_size.run(block, answer), strict=True)
-        except Exception as error:  # noqa: BLE001 - all processes are told of it
-            wrong = error
+        except Exception as error:  # noqa: BLE001 - raised on all processes
+            failed = error
         try:
-            parts = share(answered, describe(wrong) if wrong else None)
+            parts = share(answered, describe(failed) if failed else None)
         except SharedFailure as failure:
-            raise failure from wrong
+            raise failure from failed
         found = dict(pair for part in parts for pair in part)
         return [found[row] for row in range(len(lengths))]
 
     @torch.inference_mode()
     def generate(self, prompts: dict[str, Any], max_new_tokens: int) -> list[str]:
-        """Answer a batch of prompts (of the encoder) greedily."""
+        """Answer a batch of encoded prompts by greedy decoding."""
         batch = self._moved(prompts)
         with self.context():
             return self.module.generate(batch, max_new_tokens, self.encoder.stop_ids())
 
     @torch.inference_mode()
-    def losses(self, said: Sequence[tuple[Turn, Image.Image]]) -> list[tuple[float, bool]]:
-        """Mean token loss of each given answer, in nats, and whether it is the greedy one.
+    def losses(self, turns: Sequence[tuple[Turn, Image.Image]]) -> list[tuple[float, bool]]:
+        """Compute the mean token loss of each answer, in nats, and whether it is the greedy one.
 
-        The mark that ends an answer is one of its tokens.
+        The end token of an answer counts as one of its tokens.
         """
-        parts = [self.encoder.sample([turn], image) for turn, image in said]
+        parts = [self.encoder.sample([turn], image) for turn, image in turns]
         batch = self._moved(self.encoder.batch(parts))
         model, labels = self.module.model, batch["labels"]
         with self.context():
@@ -136,40 +145,40 @@ class LiveModel:
 
 @dataclass(frozen=True)
 class PartialScore(Score):
-    """What a model reached where some tasks may have failed; then `score` is NaN.
+    """Score of a model where some tasks may have failed; then `score` is NaN.
 
     Attributes:
-        reasons: {task: why it has no score}.
+        reasons: {task: reason of its failure}.
     """
 
     reasons: dict[str, str] = field(default_factory=dict)
 
 
 class ModelBenchmark(BenchmarkTask):
-    """A benchmark that asks the model itself, with questions that are not `Item`s."""
+    """Base class of a benchmark that queries the model itself, without `Item`s."""
 
     max_new_tokens = 0
 
     @abstractmethod
     def run(self, model: LiveModel) -> Score:
-        """Ask a model and score its answers; all processes call it, and all get the score."""
+        """Query a model and score its answers; all processes call it and get the score."""
 
     @abstractmethod
     def examine(self) -> str:
-        """See whether it can run, before anything is trained."""
+        """Check that it can run, before any training."""
 
     def items(self) -> list[Item]:
-        """None that could be asked without it."""
+        """Return no items."""
         return []
 
     def score(self, predictions: list[str]) -> Score:
-        """Not for such a benchmark."""
-        raise TypeError(f"{type(self).__name__} asks the model itself; call `run`")
+        """Raise, as `run` computes the score."""
+        raise TypeError(f"{type(self).__name__} queries the model itself; call `run`")
 
 
 @contextmanager
 def as_it_was(module: nn.Module) -> Iterator[None]:
-    """Put a module into eval mode; each part's mode, and all random states, come back at the end."""
+    """Set a module to eval mode; restore each submodule's mode and all random states at the end."""
     modes = {part: part.training for part in module.modules()}
     with isolate_rng():
         module.eval()
@@ -182,7 +191,7 @@ def as_it_was(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def environment(**changes: str | None) -> Iterator[None]:
-    """Set environment variables (None removes one); the whole environment comes back at the end."""
+    """Set environment variables (None removes one); restore the environment at the end."""
     before = dict(os.environ)
     try:
         for name, value in changes.items():

@@ -1,1 +1,1 @@
-"""Many runs on one page: the table of cells and how it is drawn."""
+"""Comparison of many runs: the table of cells, and its page."""

@@ -1,4 +1,4 @@
-"""What the cells of a comparison say: the table of scores, and what may be concluded from it."""
+"""Scores of the cells of a comparison, and their statistics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RELATIVE = "relative"
 
 
 def read_cells(out: Path, pool: str = "") -> list[Json]:
-    """Facts of every cell that has been scored, full data and the untrained model among them."""
+    """Read every scored cell, full data and the untrained model included."""
     grid = read_json(out / "grid.json")["cells"]
     cells = [found for cell in grid if (found := read_cell(out, cell))]
     untrained = measured(read_json(out / "benchmark.json").get("untrained", {}))
@@ -45,7 +45,7 @@ def read_cells(out: Path, pool: str = "") -> list[Json]:
 
 
 def is_scored(folder: Path) -> bool:
-    """Whether a cell has ended; scores of an earlier call may lie where it has not."""
+    """Return whether a cell has finished; scores of an earlier call may exist where it has not."""
     if not (folder / "run.json").exists() or not (folder / "benchmark.json").exists():
         return False
     state: str | None = read_json(folder / "run.json").get("state")
@@ -53,7 +53,7 @@ def is_scored(folder: Path) -> bool:
 
 
 def read_cell(out: Path, cell: Json) -> Json | None:
-    """Scores and costs of one cell; None where it has not been scored."""
+    """Read scores and costs of one cell; None where it has not been scored."""
     folder = out / "cells" / cell["name"]
     if not is_scored(folder):
         return None
@@ -61,7 +61,7 @@ def read_cell(out: Path, cell: Json) -> Json | None:
     scores = read_json(folder / "benchmark.json")["final"]
     tasks = read_json(folder / "work" / "scores" / "final.json")["benchmarks"]
     table = pq.read_table(folder / "selection" / "selection.parquet", columns=["uid", "selected"])
-    chosen = table.filter(table["selected"])["uid"].to_pylist()
+    selected = table.filter(table["selected"])["uid"].to_pylist()
     needed = [stage for need in cell["needs"] for stage in Signal.known[need].artifacts]
     took = [stages.get(stage, {}).get("seconds", 0.0) for stage in ["selection", *needed]]
     return {
@@ -71,7 +71,7 @@ def read_cell(out: Path, cell: Json) -> Json | None:
         "seed": cell["seed"],
         "scores": measured(scores),
         "tasks": {name: found["tasks"] for name, found in tasks.items()},
-        "chosen": set(chosen),
+        "chosen": set(selected),
         "given": given(folder),
         "instructions": stages["final"]["instructions"],
         "train_samples": stages["final"]["samples"],
@@ -80,18 +80,18 @@ def read_cell(out: Path, cell: Json) -> Json | None:
 
 
 def measured(scores: dict[str, float | None]) -> dict[str, float]:
-    """The benchmarks' own scores, as far as there are any."""
+    """Return the benchmarks' own scores that are not null."""
     return {n: score for n, score in scores.items() if n != RELATIVE and score is not None}
 
 
 def given(folder: Path) -> dict[str, int]:
-    """Images of each task that a cell was trained on."""
+    """Read the number of images of each task that a cell was trained on."""
     with (folder / "selection" / "tasks.csv").open(encoding="utf-8") as handle:
         return {row["task"]: int(row["selected"]) for row in csv.DictReader(handle)}
 
 
 def add_relative(cells: Sequence[Json], elsewhere: dict[str, float] | None) -> None:
-    """Put beside each score its share of what full data reaches with the same seed and pool."""
+    """Add to each score its share of the full-data score with the same seed and pool."""
     full = {(c["pool"], c["seed"]): c["scores"] for c in cells if c["selector"] == "full"}
     best = {pool: mean_scores(c for c in cells if c["selector"] == "full" and c["pool"] == pool)
             for pool in {c["pool"] for c in cells}}  # fmt: skip
@@ -104,7 +104,7 @@ def add_relative(cells: Sequence[Json], elsewhere: dict[str, float] | None) -> N
 
 
 def mean_scores(cells: Iterable[Json]) -> dict[str, float]:
-    """Mean score of some cells on each benchmark."""
+    """Compute the mean score of some cells on each benchmark."""
     found: dict[str, list[float]] = {}
     for cell in cells:
         for name, score in cell["scores"].items():
@@ -113,7 +113,7 @@ def mean_scores(cells: Iterable[Json]) -> dict[str, float]:
 
 
 def write_rows(path: Path, cells: Sequence[Json]) -> None:
-    """Write `comparison.csv`: a row for each cell and benchmark."""
+    """Write `comparison.csv`, one row per cell and benchmark."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
         writer = csv.DictWriter(handle, COLUMNS, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
@@ -124,12 +124,12 @@ def write_rows(path: Path, cells: Sequence[Json]) -> None:
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401 - a cell of a table
-    """A number as people write it: 0.3, not 0.30000000000000004; eight digits."""
+    """Round a number to eight digits: 0.3, not 0.30000000000000004."""
     return float(f"{value:.8g}") if isinstance(value, float) else value
 
 
-def analyse(cells: Sequence[Json]) -> Json:
-    """Everything that the page shows, as JSON values."""
+def analyze(cells: Sequence[Json]) -> Json:
+    """Compute the contents of the page, as JSON values."""
     pools = list(dict.fromkeys(cell["pool"] for cell in cells))
     names = list(dict.fromkeys(name for cell in cells for name in cell["scores"]))
     measure = names[0] if len(names) == 1 else RELATIVE
@@ -164,7 +164,7 @@ def analyse(cells: Sequence[Json]) -> Json:
 
 
 def rows_of(cells: Sequence[Json], budget: float, names: Sequence[str]) -> list[Row]:
-    """A row a method: mean and standard deviation over seeds of every benchmark."""
+    """Build one row per method: mean and standard deviation over seeds of every benchmark."""
     at_budget = [c for c in cells if c["budget"] == budget and c["selector"] != "full"]
     methods = list(dict.fromkeys(c["selector"] for c in at_budget))
     whole = {"full": [c for c in cells if c["selector"] == "full"],
@@ -190,19 +190,19 @@ def rows_of(cells: Sequence[Json], budget: float, names: Sequence[str]) -> list[
 
 
 def spread(values: Sequence[float | None]) -> tuple[float, float | None] | None:
-    """Mean and standard deviation of what was measured."""
+    """Compute mean and standard deviation of the values that are not None."""
     known = [value for value in values if value is not None]
     return mean_sd(known) if known else None
 
 
 def value_of(cell: Json, measure: str) -> float | None:
-    """The figure that methods are compared by."""
+    """Return the value that methods are compared by."""
     value: float | None = cell[RELATIVE] if measure == RELATIVE else cell["scores"].get(measure)
     return value
 
 
 def differences(cells: Sequence[Json], budget: float, measure: str) -> list[Row]:
-    """Each method minus `Random` on the same seeds, Holm's correction over the methods."""
+    """Compare each method with `Random` on the same seeds, with Holm's correction."""
     by_method: dict[str, dict[Any, float]] = {}
     for cell in cells:
         value = value_of(cell, measure)
@@ -222,7 +222,7 @@ def differences(cells: Sequence[Json], budget: float, measure: str) -> list[Row]
 
 
 def over_pools(cells: Sequence[Json], measure: str) -> list[Json]:
-    """One value for each method, budget and seed: the mean over the pools that all have."""
+    """Average each method, budget and seed over the pools."""
     pools = {cell["pool"] for cell in cells}
     groups: dict[tuple[Any, ...], dict[str, float]] = {}
     for cell in cells:
@@ -238,22 +238,22 @@ def over_pools(cells: Sequence[Json], measure: str) -> list[Json]:
 
 
 def overlaps(cells: Sequence[Json], budget: float) -> list[Row]:
-    """Mean Jaccard index of what two methods trained on, over the seeds that both have."""
-    chosen: dict[str, dict[int, set[str]]] = {}
+    """Compute the mean Jaccard index of two methods' selections over the seeds of both."""
+    selected: dict[str, dict[int, set[str]]] = {}
     for cell in cells:
         if cell["budget"] == budget and cell["selector"] not in ("full", "untrained"):
-            chosen.setdefault(cell["selector"], {})[cell["seed"]] = cell["chosen"]
+            selected.setdefault(cell["selector"], {})[cell["seed"]] = cell["chosen"]
     rows = []
-    for one, other in combinations(chosen, 2):
-        seeds = chosen[one].keys() & chosen[other].keys()
+    for one, other in combinations(selected, 2):
+        seeds = selected[one].keys() & selected[other].keys()
         if seeds:
-            shared = [overlap(chosen[one][seed], chosen[other][seed]) for seed in sorted(seeds)]
+            shared = [overlap(selected[one][seed], selected[other][seed]) for seed in sorted(seeds)]
             rows.append({"one": one, "other": other, "jaccard": mean_sd(shared)[0]})
     return rows
 
 
 def task_rows(cells: Sequence[Json], budget: float) -> list[Row]:
-    """For each task, how many images each method gave it and what came of it, means over seeds."""
+    """Return each method's images and scores of every task, as means over seeds."""
     rows: dict[str, Row] = {}
     for cell in cells:
         if cell["budget"] != budget or cell["selector"] in ("full", "untrained"):

@@ -1,4 +1,4 @@
-"""Tables for a paper: text made safe for LaTeX, rows between booktabs' rules."""
+"""LaTeX tables: escaped text, rows between booktabs' rules."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ESCAPES = str.maketrans(
         "±": r"$\pm$",
     }
 )
-"""What a character becomes; each is looked up once, so no escape is escaped again."""
+"""Replacement of each character; one pass, so no escape is escaped again."""
 
 
 def escape(text: str) -> str:
-    """Make a text safe inside a LaTeX table; line breaks become spaces."""
+    """Escape a text for a LaTeX table; line breaks become spaces."""
     return " ".join(text.split()).translate(ESCAPES)
 
 
@@ -32,8 +32,8 @@ def tabular(comment: str, head: Sequence[str], rows: Sequence[Sequence[str]]) ->
     """Write a table with booktabs' rules; the first column is text, the others are numbers.
 
     Args:
-        comment: stands above the table, for whoever reads the source.
-        head: plain text of each column's head.
+        comment: comment above the table in the source.
+        head: plain text of the header cells.
         rows: plain text of the cells.
     """
     lines = [" & ".join(map(escape, cells)) + r" \\" for cells in (head, *rows)]

@@ -1,4 +1,4 @@
-"""A comparison for people: a page, tables in the paper's form, a few lines on the screen."""
+"""Output of a comparison: an HTML page, tables as in the paper, and console lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from presel_lightning.eval.comparison.cells import (
     BASELINE,
     RELATIVE,
     add_relative,
-    analyse,
+    analyze,
     read_cells,
     write_rows,
 )
@@ -40,7 +40,7 @@ def write_comparison(out: Path, pools: Sequence[tuple[str, Path]] = ()) -> Path:
     add_relative(cells, full_scores(source) if source else None)
     write_rows(out / "comparison.csv", cells)
     found = {
-        **analyse(cells),
+        **analyze(cells),
         "folders": {name: str(folder.relative_to(out)) for name, folder in parts},
         "selectors": sorted(
             {
@@ -65,7 +65,7 @@ def write_comparison(out: Path, pools: Sequence[tuple[str, Path]] = ()) -> Path:
 
 
 def verdict(found: Json) -> list[str]:
-    """What may be said about the methods, losses as plainly as gains."""
+    """Return conclusions about the methods, one sentence each."""
     seeds = len(found["seeds"])
     groups = found["over_pools"] or found["parts"]
     lines = []
@@ -78,19 +78,19 @@ def verdict(found: Json) -> list[str]:
     if not lines:
         return [why_no_difference(found)]
     if seeds < 5:
-        many = "One seed tells" if seeds == 1 else f"{seeds} seeds tell"
-        lines.append(f"{many} little: differences must be large to be told from chance.")
+        many = "One seed has" if seeds == 1 else f"{seeds} seeds have"
+        lines.append(f"{many} little statistical power: only large differences are detectable.")
     return lines
 
 
 def why_no_difference(found: Json) -> str:
-    """Why nothing can be said about the methods, and what would change that."""
+    """Return why no difference can be computed, and the cure."""
     rows = [row for part in found["parts"] for row in part["rows"]]
     methods = {row["selector"] for row in rows} - {"full", "untrained"}
     if BASELINE not in methods:
         if BASELINE in found.get("selectors", ()):
-            return f"{BASELINE} has no score, so no difference can be told from chance."
-        return f"Without {BASELINE} among the selectors no difference can be told from chance."
+            return f"{BASELINE} has no score, so no difference can be tested."
+        return f"Without {BASELINE} among the selectors no difference can be tested."
     if methods == {BASELINE}:
         return f"{BASELINE} alone has scores; there is nothing to compare with it."
     if found["measure"] == RELATIVE and not any(row[RELATIVE] for row in rows):
@@ -103,7 +103,7 @@ def why_no_difference(found: Json) -> str:
 
 
 def sentence(row: Json, measure: str) -> str:
-    """One method against random choice."""
+    """Return the result of one method against random selection."""
     unit = "points of relative performance" if measure == RELATIVE else f"points of {measure}"
     if row["low"] is None:
         why = "one seed" if row["n"] == 1 else f"the same on all {row['n']} seeds, so no interval"
@@ -112,11 +112,13 @@ def sentence(row: Json, measure: str) -> str:
     if row["holm"] < 0.05:
         word = "beats" if row["mean"] > 0 else "loses to"
         return f"{row['selector']} {word} Random: {span}, Holm p = {row['holm']:.2g}"
-    return f"{row['selector']} cannot be told from Random: {span}, Holm p = {row['holm']:.2g}"
+    return (
+        f"{row['selector']} is not distinguishable from Random: {span}, Holm p = {row['holm']:.2g}"
+    )
 
 
 def draw(found: Json) -> Json:
-    """One chart of differences a part, and one over all pools."""
+    """Draw one chart of differences per part, and one over all pools."""
     unit = "points of relative performance" if found["measure"] == RELATIVE else "points"
 
     def chart(name: str, rows: Sequence[Json]) -> Chart | None:
@@ -133,7 +135,7 @@ def draw(found: Json) -> Json:
 
 
 def plus_minus(pair: Sequence[float | None] | None, digits: int = 1) -> str:
-    """Mean ± standard deviation as people write it."""
+    """Format mean ± standard deviation."""
     if pair is None or pair[0] is None:
         return "n/a"
     mean, deviation = pair
@@ -142,7 +144,7 @@ def plus_minus(pair: Sequence[float | None] | None, digits: int = 1) -> str:
 
 
 def table_rows(part: Json, found: Json) -> list[list[str]]:
-    """The paper's table: a row a method, a column a benchmark, relative performance last.
+    """Build the paper's table: rows are methods, columns benchmarks, relative performance last.
 
     Published rows follow, where `full_scores` names some.
     """
@@ -168,13 +170,13 @@ def table_rows(part: Json, found: Json) -> list[list[str]]:
 
 
 def heading(part: Json) -> str:
-    """What a table is about."""
+    """Return the title of a table."""
     pool = f"{part['pool']}, " if part["pool"] else ""
     return f"{pool}budget {part['budget']:g}"
 
 
 def markdown(part: Json, found: Json) -> str:
-    """The table for a README."""
+    """Format a table in Markdown."""
     head = ["method", "instructions", *found["benchmarks"], "Rel. (%)"]
     lines = [f"**{heading(part)}**", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     lines += [f"| {' | '.join(cells)} |" for cells in table_rows(part, found)]
@@ -182,13 +184,13 @@ def markdown(part: Json, found: Json) -> str:
 
 
 def latex(part: Json, found: Json) -> str:
-    """The table for a paper."""
+    """Format a table in LaTeX."""
     head = ["Method", "Instructions", *found["benchmarks"], "Rel. (%)"]
     return tabular(heading(part), head, table_rows(part, found))
 
 
 def print_comparison(out: Path) -> None:
-    """Print the tables and what may be concluded."""
+    """Print the tables and the conclusions."""
     found = read_json(out / "report" / "report.json")
     for part in found["parts"]:
         table = Table(title=heading(part), title_justify="left", show_edge=False, pad_edge=False)

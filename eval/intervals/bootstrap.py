@@ -1,4 +1,4 @@
-"""How far the items of a test leave scores open: percentile bootstrap over what was asked."""
+"""Uncertainty of scores over test items, by percentile bootstrap."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 RESAMPLES = 5000
 BLOCK = 1 << 20
-"""Counts drawn at a time."""
+"""Multinomial counts sampled at a time."""
 
 Floats = NDArray[np.float64]
 
 
 class Credits(NamedTuple):
-    r"""What each of the N items of a test is worth, and how they hang together.
+    r"""Credits of the N items of a test, with their groups, weights and units.
 
     .. math:: \theta = \frac{1}{G} \sum_{g=1}^{G}
         \frac{\sum_{i \in g} w_i x_i}{\sum_{i \in g} w_i}
@@ -26,10 +26,10 @@ class Credits(NamedTuple):
 
     Attributes:
         values: (N,) credits.
-        groups: (N,) names; each group weighs the same whatever its size. None: all are one.
-        weights: (N,) of the items in their group; a group without weight counts 0. None: all 1.
-        units: (N,) names; the items of a unit, an image say, are drawn together. None: each item
-            is a unit.
+        groups: (N,) names; each group has the same weight whatever its size. None: one group.
+        weights: (N,) weight of each item in its group; a group without weight counts 0. None: 1.
+        units: (N,) names; the items of a unit, such as an image, are resampled together. None:
+            each item is a unit.
     """
 
     values: Sequence[float]
@@ -38,13 +38,13 @@ class Credits(NamedTuple):
     units: Sequence[str] | None = None
 
     def score(self) -> float:
-        """Score of the items as they are, in the unit of the values."""
+        """Compute the score of the items, in the unit of the values."""
         group = _codes(self.groups or [""] * len(self.values))[0]
         credit, weight = (np.bincount(group, column).astype(float) for column in self.sums().T)
         return float(_means(credit, weight).mean())
 
     def sums(self) -> Floats:
-        """Weighted credit and weight of each item, (N, 2)."""
+        """Return weighted credit and weight of each item, (N, 2)."""
         weights = np.ones(len(self.values)) if self.weights is None else np.asarray(self.weights)
         return np.stack([weights * np.asarray(self.values, dtype=float), weights], axis=1)
 
@@ -52,17 +52,16 @@ class Credits(NamedTuple):
 def resampled_scores(
     *models: Credits, seed: int | Sequence[int] = 0, resamples: int = RESAMPLES
 ) -> Floats:
-    r"""Scores on other items of the same kind, the same ones for each of K models.
+    r"""Compute bootstrap scores of K models on the same resampled items.
 
-    Units are drawn with replacement, as many as there are, each in the group of its first item;
-    the score is computed again with every item counted as often as its unit was drawn. It depends
-    only on how often each distinct unit was drawn, so that those counts are drawn (multinomial):
-    the same distribution for less work.
+    Units are resampled with replacement, stratified by the group of their first item; every item
+    counts as often as its unit is sampled. The score depends only on these counts, so multinomial
+    counts of the distinct units are sampled: the same distribution at less cost.
 
     Args:
-        models: their credits, for the same items in the same groups and units.
-        seed: of the draws.
-        resamples: how often R the score is computed again.
+        models: credits of each model, for the same items in the same groups and units.
+        seed: seed of the bootstrap.
+        resamples: number R of resamples.
 
     Returns:
         (R, K), in the unit of the values.
@@ -94,13 +93,13 @@ def resampled_scores(
 
 
 def percentile_interval(draws: Floats) -> list[float]:
-    """Ends of the middle 95 percent of what was drawn, four digits after the point; NaN is none."""
+    """Compute the 95 % percentile interval, rounded to four decimals; NaN is ignored."""
     tail = (1 - CONFIDENCE) / 2
     return [round(float(end), 4) for end in np.nanquantile(draws, [tail, 1 - tail])]
 
 
 def _draws(rows: Floats, resamples: int, rng: np.random.Generator) -> Floats:
-    """Sums (R, D) of as many rows as there are, (U, D), drawn with replacement."""
+    """Sum U rows resampled with replacement from (U, D), R times: (R, D)."""
     distinct, counts = np.unique(rows, axis=0, return_counts=True)
     found = np.empty((resamples, rows.shape[1]))
     block = max(1, BLOCK // len(distinct))
@@ -112,11 +111,11 @@ def _draws(rows: Floats, resamples: int, rng: np.random.Generator) -> Floats:
 
 
 def _means(credit: Floats, weight: Floats) -> Floats:
-    """Credit over weight; 0 where there is no weight."""
+    """Divide credit by weight; 0 where there is no weight."""
     return np.divide(credit, weight, out=np.zeros_like(credit), where=weight > 0)
 
 
 def _codes(names: Iterable[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Number of each name, (N,), and the place where each number is first."""
+    """Encode names as integers, (N,), and return the first index of each."""
     _, first, codes = np.unique(list(names), return_index=True, return_inverse=True)
     return codes, first

@@ -1,4 +1,4 @@
-"""What somebody has measured already: a paper's tables, or the full-data arm of another run."""
+"""Published scores: a paper's tables, or the full-data arm of another run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Json = dict[str, Any]
 
 PREFIX = "published:"
 FULL = "Full"
-"""Method of the rows that full-data tuning reached."""
+"""Method name of full-data tuning in the tables."""
 
 
 def full_scores(source: str | Path) -> dict[str, float]:
-    """Score of full-data tuning on each benchmark, as the key `full_scores` names it.
+    """Read the scores of full-data tuning from the source of the key `full_scores`.
 
     Args:
         source: `published:llava665k` (7B), `published:llava665k_13b`, `published:llava665k_llama3`,
@@ -41,16 +41,16 @@ def full_scores(source: str | Path) -> dict[str, float]:
 
 
 def published_rows(source: str | None, benchmarks: Sequence[str]) -> list[Json]:
-    """A paper's rows, to be shown beside those of a run.
+    """Read a paper's rows, to show with those of a run.
 
     Args:
-        source: the key `full_scores`.
-        benchmarks: of the run; the scores of others are left out.
+        source: value of the key `full_scores`.
+        benchmarks: benchmarks of the run; the scores of others are left out.
 
     Returns:
-        For each method: method, instructions (percent of the pool that had to exist), scores,
-        relative (over the benchmarks that are left, in percent), source. Empty where no published
-        table was named or no benchmark is shared.
+        For each method: method, instructions (required share of the pool, in percent), scores,
+        relative (over the shared benchmarks, in percent), source. Empty where no published table
+        is named or no benchmark is shared.
     """
     if source is None or not source.startswith(PREFIX):
         return []
@@ -72,13 +72,13 @@ def published_rows(source: str | None, benchmarks: Sequence[str]) -> list[Json]:
 
 
 def _table(name: str) -> list[dict[str, str]]:
-    """The rows of one published table: method, instructions, benchmark, score, rel, source."""
+    """Read the rows of a published table: method, instructions, benchmark, score, rel, source."""
     folder = files("presel_lightning.eval").joinpath("published")
     known = sorted(file.name.removesuffix(".csv") for file in folder.iterdir())
     if name not in known:
-        choices = ", ".join(f"{PREFIX}{each}" for each in known)
+        names = ", ".join(f"{PREFIX}{each}" for each in known)
         raise UserError(
-            f"full_scores: no published scores are called `{name}`; known are {choices}, "
+            f"full_scores: no published scores are called `{name}`; known are {names}, "
             "or give the path of a benchmark.json"
         )
     text = folder.joinpath(f"{name}.csv").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Relative performance to full-data tuning, and the table that `benchmark.json` holds."""
+"""Relative performance to full-data tuning, and the table of `benchmark.json`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,24 @@ from typing import TypeGuard
 Scores = Mapping[str, float | None]
 
 ARMS = ("final", "full", "random", "untrained")
-"""Order of the arms wherever they are shown."""
+"""Order of the arms in all outputs."""
 
 
 def relative_performance(scores: Scores, full: Scores) -> float | None:
-    r"""How much of full-data tuning's quality an arm keeps, in percent.
+    r"""Compute the relative performance of an arm to full-data tuning, in percent.
 
     .. math::
         \text{Rel} = \frac{100}{|B|} \sum_{b \in B} \frac{s_b}{f_b}
 
-    B holds the benchmarks where both numbers exist, are finite, and the full score is above 0. A
-    benchmark of the arm that full data was not measured on is skipped, and so is one that the arm
-    lacks; None where nothing is left. Compare arms only over the same benchmarks.
+    B is the set of benchmarks where both scores exist and are finite, and the full score is above
+    0; other benchmarks are skipped. Compare arms only over the same benchmarks.
 
     Args:
         scores: {benchmark: score} of the arm; any scale, higher is better.
-        full: the same of full-data tuning.
+        full: {benchmark: score} of full-data tuning.
+
+    Returns:
+        The relative performance; None where B is empty.
 
     Source: column Rel. of PreSel's tables.
     """
@@ -39,11 +41,11 @@ def relative_performance(scores: Scores, full: Scores) -> float | None:
 def benchmark_table(
     scores: Mapping[str, Scores], full_scores: Scores | None = None
 ) -> dict[str, dict[str, float | None]]:
-    """What `benchmark.json` holds: every arm's scores and its relative performance.
+    """Build the contents of `benchmark.json`: every arm's scores and its relative performance.
 
     Args:
         scores: {arm: {benchmark: score}}, arms among `ARMS` (others follow in their order).
-        full_scores: scores of full-data tuning from elsewhere; None takes the arm `full`, if any.
+        full_scores: external scores of full-data tuning; None uses the arm `full`, if any.
 
     Returns:
         {arm: {benchmark: score, ..., "relative": percent}}; None (JSON null), never NaN.

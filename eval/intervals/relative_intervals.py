@@ -1,4 +1,4 @@
-"""Every benchmark beside full data, and how far the test items leave that open."""
+"""Relative performance per benchmark, with bootstrap intervals over the test items."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Ratios = Mapping[str, Mapping[str, Floats]]
 def beside_full(
     rows: Sequence[Json], details: Mapping[str, Json], elsewhere: Scores | None, seed: int = 0
 ) -> tuple[list[Json], Json | None]:
-    """Put relative performance beside the scores of each arm, with 95 % intervals.
+    """Add relative performance to the scores of each arm, with 95 % intervals.
 
     Args:
         rows: arms with their `scores`.
-        details: {arm: what the benchmark callback wrote}.
-        elsewhere: scores of full-data tuning that was not done here; None takes the arm `full`.
-        seed: of the bootstrap.
+        details: {arm: scores file of the benchmark callback}.
+        elsewhere: external scores of full-data tuning; None uses the arm `full`.
+        seed: seed of the bootstrap.
 
     Returns:
         The rows with `of_full` and `of_full_intervals` by benchmark, and `relative_interval` of
@@ -56,7 +56,7 @@ def beside_full(
 
 
 def lead(scores: Mapping[str, Scores], full: Scores, ratios: Ratios, names: Sequence[str]) -> Json:
-    """Relative performance of the final arm minus that of `random` over some benchmarks."""
+    """Compute the final arm's relative performance minus that of `random` over benchmarks."""
     pair = ("final", "random")
     ours, theirs = (
         relative_performance({name: scores[arm][name] for name in names}, full) or 0.0
@@ -70,21 +70,21 @@ def lead(scores: Mapping[str, Scores], full: Scores, ratios: Ratios, names: Sequ
 
 
 def ratio_draws(details: Mapping[str, Json], elsewhere: Scores | None, seed: int) -> Ratios:
-    r"""Score of every arm over that of full data, on other test items of the same kind.
+    r"""Compute bootstrap ratios of every arm's score to that of full data.
 
     .. math:: 100 \, s^*_b / f^*_b
 
-    The items of a benchmark are drawn for all arms at once, those of another benchmark apart. Full
-    data from elsewhere stays as it is: its items are not known.
+    The items of a benchmark are resampled for all arms at once, and independently of other
+    benchmarks. External full-data scores are constants: their items are not known.
 
     Returns:
-        Of the arms whose credits were kept, for the same items; full data is not among them where
-        it is the yardstick. NaN in a draw in which full data gets no point.
+        Ratios of the arms whose credits were kept, for the same items, without full data where it
+        is the denominator. NaN in a resample in which full data scores 0.
     """
     kept = {arm: read_kept(scores) for arm, scores in details.items()}
-    yardstick = "full" if elsewhere is None else "final"
+    base = "full" if elsewhere is None else "final"
     found = {}
-    for place, (name, whole) in enumerate(kept.get(yardstick, {}).items()):
+    for place, (name, whole) in enumerate(kept.get(base, {}).items()):
         arms = {
             arm: own[name].credits
             for arm, own in kept.items()
@@ -99,9 +99,9 @@ def ratio_draws(details: Mapping[str, Json], elsewhere: Scores | None, seed: int
 
 
 def mean_ratios(ratios: Ratios, arm: str, names: Sequence[str]) -> Floats | None:
-    """Relative performance over these benchmarks in each draw; None where one was not drawn.
+    """Compute relative performance over benchmarks in each resample; None where one is missing.
 
-    As by `relative_performance`, a benchmark on which full data gets no point is passed over.
+    As in `relative_performance`, a benchmark on which full data scores 0 is skipped.
     """
     if not names or any(arm not in ratios.get(name, {}) for name in names):
         return None

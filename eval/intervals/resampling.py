@@ -1,4 +1,4 @@
-"""How far the test items leave the scores open: every arm's interval, and paired differences."""
+"""Bootstrap intervals over test items: of every arm's scores, and of paired differences."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from presel_lightning.eval.intervals.bootstrap import (
 Json = dict[str, Any]
 
 AGAINST = ("random", "full")
-"""Arms that the final one is compared with, item by item."""
+"""Arms that the final arm is compared with, item by item."""
 ROUNDING = 1e-3
-"""Points by which a score may differ from that of its items."""
+"""Tolerance in points between a score and the score of its items."""
 
 
 class Kept(NamedTuple):
-    """What was kept of the items of a benchmark.
+    """Stored credits of the items of a benchmark.
 
     Attributes:
-        credits: of one arm.
-        ids: of the items, where they have some.
-        scale: score where every credit is 1.
+        credits: credits of one arm.
+        ids: ids of the items, where they have some.
+        scale: score at which every credit is 1.
     """
 
     credits: Credits
@@ -35,7 +35,7 @@ class Kept(NamedTuple):
     scale: float
 
     def pairs_with(self, other: Kept) -> bool:
-        """Whether another arm was asked the very same."""
+        """Return whether another arm was scored on the same items."""
         ours, theirs = self.credits, other.credits
         same = (ours.groups, ours.units, self.ids) == (theirs.groups, theirs.units, other.ids)
         return same and self.scale == other.scale and len(ours.values) == len(theirs.values)
@@ -44,11 +44,11 @@ class Kept(NamedTuple):
 def score_intervals(
     details: Mapping[str, Json], seed: int = 0
 ) -> dict[str, dict[str, list[float]]]:
-    """95 % intervals of the scores.
+    """Compute 95 % intervals of the scores.
 
     Args:
-        details: {arm: what the benchmark callback wrote}.
-        seed: of the bootstrap.
+        details: {arm: scores file of the benchmark callback}.
+        seed: seed of the bootstrap.
 
     Returns:
         {arm: {benchmark: [low, high]}} in the scores' unit, where the credits of a benchmark's
@@ -64,10 +64,13 @@ def score_intervals(
 
 
 def paired_intervals(details: Mapping[str, Json], seed: int = 0) -> list[Json]:
-    """The final arm minus others on the same items, with 95 % intervals, in the scores' unit.
+    """Compute the final arm minus others on the same items, with 95 % intervals.
 
-    The items are drawn again in pairs, so that what both arms find hard or easy does not count.
-    The intervals know nothing of how another training seed would come out.
+    Items are resampled in pairs, so that their difficulty cancels. The intervals do not cover the
+    variance over training seeds.
+
+    Returns:
+        One row per benchmark and arm, in the scores' unit.
     """
     found = []
     others = {arm: read_kept(details.get(arm, {})) for arm in AGAINST}
@@ -86,7 +89,7 @@ def paired_intervals(details: Mapping[str, Json], seed: int = 0) -> list[Json]:
 
 
 def read_kept(scores: Json) -> dict[str, Kept]:
-    """Credits of the benchmarks whose items give the very score."""
+    """Read the credits of the benchmarks whose items reproduce the score."""
     found = {}
     for name, part in scores.get("benchmarks", {}).items():
         if not part.get("items") or part["score"] is None:
@@ -99,7 +102,7 @@ def read_kept(scores: Json) -> dict[str, Kept]:
 
 
 def _differences(ours: Credits, theirs: Credits, seed: int) -> Floats:
-    """Resampled score of one model minus that of another, (R,)."""
+    """Compute bootstrap differences of two models' scores, (R,)."""
     if ours.weights == theirs.weights:  # then it is the score of the differences
         pairs = [a - b for a, b in zip(ours.values, theirs.values, strict=True)]
         return resampled_scores(ours._replace(values=pairs), seed=seed)[:, 0]

@@ -1,4 +1,4 @@
-"""What repeated runs say: means, paired differences with their intervals, many tests at once."""
+"""Statistics over seeds: means, paired differences with intervals, multiple tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from scipy import stats
 from presel_lightning.eval.intervals.bootstrap import CONFIDENCE
 
 ROUNDING = 1e-9
-"""Deviation, as a part of the scores, that is rounding."""
+"""Relative deviation that counts as rounding error."""
 
 
 class Difference(NamedTuple):
@@ -25,7 +25,7 @@ class Difference(NamedTuple):
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and standard deviation over n - 1 (None for a single value)."""
+    """Compute mean and sample standard deviation (None for a single value)."""
     return fmean(values), stdev(values) if len(values) > 1 else None
 
 
@@ -35,8 +35,8 @@ def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> Differe
     .. math:: \bar d \pm t_{0.975, n-1} \, s_d / \sqrt n
 
     with :math:`d_i` the difference on seed i. Interval and p-value are None for fewer than two
-    seeds, and where all differences are equal: scores are counts of right answers, so that this
-    happens by chance with few seeds, and says nothing of how another seed would come out.
+    seeds, and where all differences are equal: scores are counts of correct answers, so this
+    happens by chance with few seeds and does not imply zero variance.
 
     Args:
         ours: (n,) scores, a seed each.
@@ -70,5 +70,5 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def overlap(one: set[str], other: set[str]) -> float:
-    """Jaccard index: shared samples over all samples of two selections."""
+    """Compute the Jaccard index: shared samples over all samples of two selections."""
     return len(one & other) / len(one | other) if one | other else 1.0

@@ -1,1 +1,1 @@
-"""The page of one run and what is drawn on it."""
+"""The report page of one run, and its charts."""

@@ -1,8 +1,8 @@
-"""Charts as inline SVG: no script, no network, colours from the page's style sheet.
+"""Charts as inline SVG: no script, no network, colors from the page's style sheet.
 
-A chart is 400 units wide and grows downwards, so that its letters stay readable on a phone. Each
-has a title and a description for screen readers, and each mark tells its own value. The page's
-style sheet colours the classes `s0`, `s1`, ... (a series each).
+A chart is 400 units wide and grows downward, so that text stays readable on a phone. Each has a
+title and a description for screen readers, and each mark has a title with its value. The page's
+style sheet colors the classes `s0`, `s1`, ... (one per series).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from markupsafe import Markup, escape
 
 WIDTH = 400
 GUTTER = 112
-"""Room for the labels at the left."""
+"""Width of the labels at the left."""
 RIGHT = 46
-"""Room for the values at the right."""
+"""Width of the values at the right."""
 LETTERS = 16
-"""Letters of a label that fit into the gutter."""
+"""Maximum characters of a label."""
 
 Values = Sequence[float | None]
 Format = Callable[[float], str]
@@ -33,7 +33,7 @@ class Chart(NamedTuple):
 
 
 def number(value: float) -> str:
-    """Write a value as people read it: three digits that matter, or a whole number."""
+    """Format a value: three significant digits, or an integer."""
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 
@@ -44,14 +44,14 @@ def bars(
     series: Sequence[tuple[str, str]],
     form: Format = number,
 ) -> Chart:
-    """Horizontal bars from zero, one a series in every row.
+    """Draw horizontal bars from zero, one per series in every row.
 
     Args:
-        name: unique on the page; letters and dashes.
-        title: what the chart shows.
-        rows: label and one value a series; None is written n/a.
+        name: id, unique on the page; letters and dashes.
+        title: title of the chart.
+        rows: label, and one value per series; None is shown as n/a.
         series: name and CSS class of each.
-        form: writes a value.
+        form: formats a value.
     """
     largest = max((v for _, values in rows for v in values if v is not None), default=0.0)
     scale = (WIDTH - GUTTER - RIGHT) / (largest or 1.0)
@@ -65,8 +65,8 @@ def bars(
             y += thick
         y += 7
     parts.append(f'<path class="axis" d="M{GUTTER} {y - 4}V{_top(series) - 3}"/>')
-    told = f"{len(rows)} rows; " + ", ".join(serie for serie, _ in series)
-    return _svg(name, title, told, "".join(parts), y)
+    description = f"{len(rows)} rows; " + ", ".join(serie for serie, _ in series)
+    return _svg(name, title, description, "".join(parts), y)
 
 
 def _bar(
@@ -99,11 +99,11 @@ def _label(label: str, middle: float) -> str:
 def intervals(
     name: str, title: str, rows: Sequence[tuple[str, float, float | None, float | None]]
 ) -> Chart:
-    """A dot and its interval in every row, on both sides of zero.
+    """Draw a dot and its interval in every row, on both sides of zero.
 
     Args:
-        name: unique on the page.
-        title: what the chart shows.
+        name: id, unique on the page.
+        title: title of the chart.
         rows: label, value, and lower and upper end of the interval where there is one.
     """
     ends = [end for _, value, low, high in rows for end in (value, low, high) if end is not None]
@@ -113,14 +113,14 @@ def intervals(
     parts = []
     for label, value, start, end in rows:
         x = zero + value * scale
-        told = f"{value:+.1f}" + ("" if start is None else f" [{start:+.1f}, {end:+.1f}]")
+        text = f"{value:+.1f}" + ("" if start is None else f" [{start:+.1f}, {end:+.1f}]")
         bar = ""
         if start is not None and end is not None:
             a, b = zero + start * scale, zero + end * scale
             bar = f'<path class="reach s0" d="M{a:.1f} {y + 6}H{b:.1f}" stroke-width="2"/>'
         parts.append(_label(label, y + 6))
         parts.append(
-            f"<g><title>{escape(label)}: {told}</title>{bar}"
+            f"<g><title>{escape(label)}: {text}</title>{bar}"
             f'<circle class="s0" cx="{x:.1f}" cy="{y + 6}" r="4"/>'
             f'<text x="{WIDTH - RIGHT + 6}" y="{y + 10}">{value:+.1f}</text></g>'
         )
@@ -137,14 +137,14 @@ def histogram(
     series: Sequence[tuple[str, str, Sequence[int]]],
     axis: str,
 ) -> Chart:
-    """Shares of each series by value, as filled steps over one another.
+    """Draw the normalized histograms of several series, overlaid.
 
     Args:
-        name: unique on the page.
-        title: what the chart shows.
-        edges: (B + 1,) borders of the bins.
+        name: id, unique on the page.
+        title: title of the chart.
+        edges: (B + 1,) edges of the bins.
         series: name, CSS class and (B,) counts of each; a series is divided by its own sum.
-        axis: what the value is.
+        axis: label of the axis.
     """
     parts, top = _legend([(label, style) for label, style, _ in series])
     height, left, right = 130.0, 34.0, WIDTH - 10.0
@@ -166,8 +166,8 @@ def histogram(
     parts.append(f'<text class="tick" x="{WIDTH / 2}" y="{base + 28}">{escape(axis)}</text>')
     parts.append(f'<text class="label" x="{left - 4}" y="{top + 8}">{100 * peak:.0f} %</text>')
     parts.append(f'<path class="axis" d="M{left} {top}V{base}H{right}"/>')
-    told = "; ".join(f"{label}: {sum(counts)} images" for label, _, counts in series)
-    return _svg(name, title, told, "".join(parts), base + 34)
+    description = "; ".join(f"{label}: {sum(counts)} images" for label, _, counts in series)
+    return _svg(name, title, description, "".join(parts), base + 34)
 
 
 def lines(
@@ -176,13 +176,13 @@ def lines(
     series: Sequence[tuple[str, str, Sequence[float], Sequence[float]]],
     axis: str,
 ) -> Chart:
-    """Curves over a common axis, from zero; each point tells its value.
+    """Draw curves over a common axis, from zero; each point has a title with its value.
 
     Args:
-        name: unique on the page.
-        title: what the chart shows.
-        series: name, CSS class, x and y of each; x in rising order, y at least 0.
-        axis: what x is.
+        name: id, unique on the page.
+        title: title of the chart.
+        series: name, CSS class, x and y of each; x ascending, y at least 0.
+        axis: label of the x axis.
     """
     parts, top = _legend([(label, style) for label, style, _, _ in series])
     height, left, right = 150.0, 34.0, WIDTH - 10.0
@@ -207,30 +207,30 @@ def lines(
     parts.append(f'<text class="label" x="{left - 4}" y="{top + 8}">{number(peak)}</text>')
     parts.append(f'<text class="label" x="{left - 4}" y="{base}">0</text>')
     parts.append(f'<path class="axis" d="M{left} {top}V{base}H{right}"/>')
-    told = "; ".join(f"{label}: from {y[0]:.3f} to {y[-1]:.3f}" for label, _, _, y in series)
-    return _svg(name, title, told, "".join(parts), base + 20)
+    ends = (f"{label}: from {y[0]:.3f} to {y[-1]:.3f}" for label, _, _, y in series)
+    return _svg(name, title, "; ".join(ends), "".join(parts), base + 20)
 
 
 def spans(name: str, title: str, rows: Sequence[tuple[str, float, str]]) -> Chart:
-    """A timeline: one bar a row, each beginning where the one before has ended.
+    """Draw a timeline: one bar per row, each starting at the end of the previous one.
 
     Args:
-        name: unique on the page.
-        title: what the chart shows.
-        rows: label, length and what is written beside it.
+        name: id, unique on the page.
+        title: title of the chart.
+        rows: label, length, and text beside the bar.
     """
     whole = sum(length for _, length, _ in rows) or 1.0
     scale = (WIDTH - GUTTER - RIGHT) / whole
     parts, y, x = [], 6.0, float(GUTTER)
-    for label, length, told in rows:
+    for label, length, text in rows:
         width = max(length * scale, 1.0)
-        beyond = x + width > WIDTH - 130  # no room at the right: write before the bar
+        beyond = x + width > WIDTH - 130  # no space at the right: write before the bar
         where = f'class="last" x="{x - 4:.1f}"' if beyond else f'x="{x + width + 4:.1f}"'
         parts.append(_label(label, y + 6.5))
         parts.append(
-            f"<g><title>{escape(label)}: {escape(told)}</title>"
+            f"<g><title>{escape(label)}: {escape(text)}</title>"
             f'<rect class="s0" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="12" rx="1.5"/>'
-            f'<text {where} y="{y + 9.5:.1f}">{escape(told)}</text></g>'
+            f'<text {where} y="{y + 9.5:.1f}">{escape(text)}</text></g>'
         )
         x += length * scale
         y += 19
@@ -239,7 +239,7 @@ def spans(name: str, title: str, rows: Sequence[tuple[str, float, str]]) -> Char
 
 
 def _legend(series: Sequence[tuple[str, str]]) -> tuple[list[str], float]:
-    """Names of the series over the chart, and where the chart begins; none for one series."""
+    """Return the legend, and the top of the chart; no legend for a single series."""
     if len(series) == 1:
         return [], _top(series)
     parts, x = [], 2.0
@@ -254,11 +254,11 @@ def _top(series: Sequence[object]) -> float:
     return 6.0 if len(series) == 1 else 24.0
 
 
-def _svg(name: str, title: str, told: str, body: str, height: float) -> Chart:
+def _svg(name: str, title: str, description: str, body: str, height: float) -> Chart:
     svg = Markup(  # every label inside has been escaped
         f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
         f'aria-labelledby="{name}-title {name}-desc">'
         f'<title id="{name}-title">{escape(title)}</title>'
-        f'<desc id="{name}-desc">{escape(told)}</desc>{body}</svg>'
+        f'<desc id="{name}-desc">{escape(description)}</desc>{body}</svg>'
     )
     return Chart(title, svg)

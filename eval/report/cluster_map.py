@@ -1,4 +1,4 @@
-"""Maps of the tasks: features projected onto the plane in which they differ most."""
+"""Maps of the tasks: features projected onto their first two principal components."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ import numpy as np
 from scipy.linalg import eigh
 
 from presel_lightning.eval.report.samples import CHOSEN, REFERENCE, Samples
+from presel_lightning.signals import Features
 
 Json = dict[str, Any]
 
 PER_TASK = 2000
 IN_ALL = 20_000
-"""Points that a page holds; every task gets as many."""
+"""Maximum number of points on a page, shared equally by the tasks."""
 SIDE = 1000
-"""Whole numbers that a map is wide and high."""
+"""Width and height of a map in integer coordinates."""
 
 
 def read_maps(out: Path, samples: Samples, seed: int = 0) -> list[Json]:
-    """Project each task's images, or as many of them as the page can hold, drawn at random.
+    """Project each task's images, or a random sample of them.
 
-    The features stay on disk: only the rows of the points are read.
+    Only the features of the points are read.
 
     Args:
         out: the run folder.
         samples: its samples.
-        seed: of the draw.
+        seed: seed of the random sample.
 
     Returns:
-        For each task: its size, clusters and how many of them hold something chosen or reference;
-        the share of variance that the map keeps; and the points as columns (uid, x, y, cluster,
-        score, kind). Nothing where the run has no features of its samples.
+        For each task: its size, its clusters and those with selected images, counts of selected and
+        reference images; the share of variance that the map keeps; and the points as columns (uid,
+        x, y, cluster, score, kind). Empty where the run has no features of its samples.
     """
-    folder = out / "signals" / "features"
+    folder = Features(out / "signals").path
     if not (folder / "uid.npy").is_file():
         return []
     uids = np.load(folder / "uid.npy")
@@ -57,36 +58,36 @@ def read_maps(out: Path, samples: Samples, seed: int = 0) -> list[Json]:
 
 
 def project(features: np.ndarray) -> tuple[np.ndarray, float]:
-    r"""Principal components: the plane that keeps most of the variance.
+    r"""Project features onto their first two principal components.
 
     .. math:: Y = (X - \bar X) V_2
 
     with the two leading eigenvectors :math:`V_2` of the covariance, or, where there are fewer rows
-    than columns, the same from the matrix of inner products. The largest coordinate of either axis
-    is positive, so that the map does not depend on the solver.
+    than columns, of the Gram matrix. The largest coordinate of either axis is positive, so that the
+    map does not depend on the solver.
 
     Args:
         features: (n, D).
 
     Returns:
-        (n, 2) coordinates, and the share of the variance that they keep, 0 to 1.
+        (n, 2) coordinates, and their share of the variance, 0 to 1.
     """
-    centred = features - features.mean(0)  # (n, D)
-    n, d = centred.shape
-    total = float((centred**2).sum())
+    centered = features - features.mean(0)  # (n, D)
+    n, d = centered.shape
+    total = float((centered**2).sum())
     if total <= 1e-12 * max(1.0, float((features**2).sum())) or min(n, d) < 2:
         return np.zeros((n, 2)), 1.0
-    matrix = centred @ centred.T if n < d else centred.T @ centred
+    matrix = centered @ centered.T if n < d else centered.T @ centered
     size = len(matrix)
     values, vectors = eigh(matrix, subset_by_index=[size - 2, size - 1])
     values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
-    points = vectors * np.sqrt(values) if n < d else centred @ vectors  # (n, 2)
+    points = vectors * np.sqrt(values) if n < d else centered @ vectors  # (n, 2)
     largest = points[np.abs(points).argmax(0), [0, 1]]
     return points * np.where(largest < 0, -1, 1), float(values.sum() / total)
 
 
 def _facts(samples: Samples, rows: np.ndarray, shown: np.ndarray, points: np.ndarray) -> Json:
-    """What the table beside the map says, and the points as columns."""
+    """Return the row of the table beside the map, and the points as columns."""
     kind, cluster = samples.kind[rows], samples.cluster[rows]
     spread = (points.max(0) - points.min(0)).max() or 1.0
     scaled = np.rint((points - points.min(0)) / spread * SIDE).astype(int)

@@ -1,4 +1,4 @@
-"""What a run cost: instructions and GPU-hours of every arm, at stated prices."""
+"""Cost of a run: instructions and GPU-hours of every arm, at the configured prices."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ Json = dict[str, Any]
 
 
 def selecting() -> list[str]:
-    """Stages that a random selection does without: those that make signals, and the selection."""
+    """Return the stages that random selection does not need: signals and selection."""
     return [*made_by(on_reference=True), *made_by(on_reference=False), "selection"]
 
 
 def gpu_hours(stage: Json) -> float | None:
-    """Hours times devices of a stage that ran on GPUs; None elsewhere."""
+    """Compute the GPU-hours of a stage over all its starts; None where it did not run on GPUs."""
+    if "gpu_seconds" in stage:
+        return float(stage["gpu_seconds"] / 3600)
     if stage.get("device") != "cuda" or stage.get("seconds") is None:
         return None
     return float(stage["seconds"] * stage.get("devices", 1) / 3600)
 
 
 def cost(run: Json) -> Json:
-    """What choosing cost beside the fits, as far as the stages were run here, and the prices."""
+    """Compute the cost of the selection, over the stages that were run here, and the prices."""
     stages = run.get("stages", {})
     choosing = [stages[name] for name in selecting() if "seconds" in stages.get(name, {})]
     hours = [spent for stage in choosing if (spent := gpu_hours(stage)) is not None]
@@ -35,10 +37,10 @@ def cost(run: Json) -> Json:
 
 
 def price(arm: Json, spent: Json) -> Json:
-    """What an arm cost, in the currency of the prices; None where it is not known.
+    """Compute the cost of an arm, in the currency of the prices; None where unknown.
 
-    instructions x price + (GPU-hours of the fit + those of choosing, for `final`) x price. What has
-    no price, or ran on no GPU, is no part of the total.
+    instructions x price + (GPU-hours of the fit + those of the selection, for `final`) x price.
+    Parts without a price or without a GPU are not in the total.
     """
     hours = [arm["gpu_hours"], spent["choosing_gpu_hours"] if arm["arm"] == "final" else None]
     known = [h for h in hours if h is not None]
@@ -51,7 +53,7 @@ def price(arm: Json, spent: Json) -> Json:
 
 
 def stage_cost(stage: Json, spent: Json) -> Json:
-    """GPU-hours of a stage, and what they cost; None where it ran on no GPU or has no price."""
+    """Compute the GPU-hours of a stage and their cost; None without a GPU or a price."""
     hours = gpu_hours(stage)
     return {"gpu_hours": hours, "gpu_cost": _times(hours, spent["price_per_gpu_hour"])}
 

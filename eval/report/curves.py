@@ -1,4 +1,4 @@
-"""Training curves of a run, from the tables that Lightning's CSVLogger writes."""
+"""Training curves of a run, from the files of Lightning's CSVLogger."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from presel_lightning.signals.base import made_by
+
 Json = dict[str, Any]
 
-ARMS = ("reference", "final", "random", "full")
 POINTS = 120
-"""Points of a curve on the page; each is the mean of the steps that it stands for."""
+"""Maximum points of a curve on the page; each is the mean of a range of steps."""
 
 
 def read_curves(logs: Path) -> list[Json]:
-    """Loss by step of every fit that kept it: `stage`, `steps` and `loss`."""
-    curves = [(arm, read_losses(logs / arm / "metrics.csv")) for arm in ARMS]
+    """Read the loss by step of every fit that logged it: `stage`, `steps` and `loss`."""
+    made = made_by(on_reference=True).items()
+    of_signals = [stage for stage, files in made if files[0].startswith("models/")]
+    arms = [*of_signals, "final", "random", "full"]
+    curves = [(arm, read_losses(logs / arm / "metrics.csv")) for arm in arms]
     return [{"stage": arm, **thinned(*zip(*rows, strict=True))} for arm, rows in curves if rows]
 
 
 def read_losses(path: Path) -> list[tuple[int, float]]:
-    """Step and training loss of each row that has one; a step done again counts the last time."""
+    """Read step and training loss of each row with one; of a repeated step the last row counts."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as handle:
@@ -33,7 +37,7 @@ def read_losses(path: Path) -> list[tuple[int, float]]:
 
 
 def thinned(steps: tuple[int, ...], losses: tuple[float, ...]) -> Json:
-    """A curve of at most POINTS points."""
+    """Downsample a curve to at most POINTS points."""
     cuts = np.array_split(np.arange(len(steps)), min(POINTS, len(steps)))
     return {
         "steps": [float(np.mean([steps[i] for i in cut])) for cut in cuts],

@@ -1,4 +1,4 @@
-"""What the report of a run draws from its figures."""
+"""Charts of the report of a run."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Json = dict[str, Any]
 
 STYLES = {"final": "s0", "random": "s1", "full": "s2", "untrained": "s3", "reference": "s3"}
 MOST_ROWS = 24
-"""Tasks that a chart shows; the tables hold all of them."""
+"""Maximum tasks in a chart; the tables hold all of them."""
 
 
 def draw(report: Json) -> dict[str, list[Chart]]:
-    """The charts of each section; an empty list where there is nothing to draw."""
+    """Draw the charts of each section; an empty list where there is no data."""
     return {
         "arms": list(_score_charts(report)),
         "tasks": _task_charts(report["tasks"]),
@@ -49,11 +49,11 @@ def _task_charts(tasks: list[Json]) -> list[Chart]:
     if not tasks:
         return []
     shown = sorted(tasks, key=lambda row: -row["size"])[:MOST_ROWS]
-    size, chosen = (sum(row[key] for row in tasks) or 1 for key in ("size", "selected"))
+    size, selected = (sum(row[key] for row in tasks) or 1 for key in ("size", "selected"))
     weighted = any(row["weight"] is not None for row in tasks)
-    what = "task weight" if weighted else "share of the choice"
+    what = "task weight" if weighted else "share of the selection"
     shares = [
-        (row["task"], [_times(100, row["weight"]) if weighted else 100 * row["selected"] / chosen,
+        (row["task"], [_times(100, row["weight"]) if weighted else 100 * row["selected"] / selected,
                        100 * row["size"] / size])
         for row in shown
     ]  # fmt: skip
@@ -71,7 +71,7 @@ def _loss_charts(losses: list[Json]) -> list[Chart]:
     shown = sorted(losses, key=lambda row: -row["samples"])[:MOST_ROWS]
     rows = [(str(row["task"]), [row["with_question"], row["without_question"]]) for row in shown]
     pair = [("with the question", "s0"), ("without it", "s1")]
-    return [bars("losses", "Mean loss of the answer, nats a token", rows, pair, "{:.3f}".format)]
+    return [bars("losses", "Mean loss of the answer, nats per token", rows, pair, "{:.3f}".format)]
 
 
 def _histogram(report: Json) -> list[Chart]:
@@ -80,8 +80,8 @@ def _histogram(report: Json) -> list[Chart]:
         return []
     central = report["selector"] in (None, "PreSel")
     what = "Neighbor Centrality" if central else f"score of {report['selector']}"
-    series = [("left out", "s3", found["left_out"]), ("chosen", "s0", found["chosen"])]
-    title = f"{what[0].upper()}{what[1:]} of what was chosen and what was left out"
+    series = [("left out", "s3", found["left_out"]), ("selected", "s0", found["chosen"])]
+    title = f"{what[0].upper()}{what[1:]} of selected images and of those left out"
     return [
         histogram("scores", title, found["edges"], series, f"{what}; height: share of each group")
     ]
@@ -91,14 +91,19 @@ def _curves(curves: list[Json], selector: str | None) -> list[Chart]:
     if not curves:
         return []
     series = [
-        (arm_label(curve["stage"], selector), STYLES[curve["stage"]], curve["steps"], curve["loss"])
+        (
+            arm_label(curve["stage"], selector),
+            STYLES.get(curve["stage"], "s3"),
+            curve["steps"],
+            curve["loss"],
+        )
         for curve in curves
     ]
-    return [lines("curves", "Training loss, nats a token", series, "step")]
+    return [lines("curves", "Training loss, nats per token", series, "step")]
 
 
 def _differences(report: Json) -> list[Chart]:
-    """A chart for each unit of the benchmarks: percentages apart from points up to 2000."""
+    """Draw one chart per unit of the benchmarks, such as percentages and points up to 2000."""
     several, name = len(report["benchmarks"]) > 1, arm_label("final", report["selector"])
     charts = []
     for scale in dict.fromkeys(row["scale"] for row in report["paired"]):

@@ -1,4 +1,4 @@
-"""The images that a page shows: which ones, and small pictures of them inside the page."""
+"""The gallery of a page: its images, and their thumbnails as data URLs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ import numpy as np
 from PIL import Image
 
 from presel_lightning.data.images import FORMATS, OutsideRoot, Resolver, check_image
+from presel_lightning.data.pixels import rgb_of
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, Samples, image_names
 
 Json = dict[str, Any]
 
 SIDE = 80
-"""Pixels of a small picture's longer side."""
+"""Pixels of a thumbnail's longer side."""
 QUALITY = 60
 PER_TASK = 24
-"""Chosen images of a task on a page, and as many of those left out."""
+"""Maximum selected images of a task on a page, and of those left out."""
 IN_ALL = 1200
 
 
 def read_gallery(out: Path, samples: Samples) -> Json:
-    """Pick what is shown of every task: the best of what was chosen, the ends of what was not.
+    """Pick the images of every task: the best selected ones, the best and worst left out.
 
     Returns:
-        `items` with uid, task, kind, score and image; `per_task`, how many of a kind a task may
-        show; and `chosen` and `left_out`, how many there are in all.
+        `items` with uid, task, kind, score and image; `per_task`, the maximum of a kind per task;
+        and `chosen` and `left_out`, the counts in all.
     """
     each = min(PER_TASK, max(1, IN_ALL // (2 * max(len(samples.tasks), 1))))
     items: list[Json] = []
     for task, name in enumerate(samples.tasks):
-        chosen = by_score(samples, samples.rows(task, CHOSEN))[:each]
+        selected = by_score(samples, samples.rows(task, CHOSEN))[:each]
         rows = by_score(samples, samples.rows(task, LEFT_OUT))
         ends = rows if len(rows) <= each else np.r_[rows[: each - each // 2], rows[-(each // 2) :]]
-        for kind, found in ((CHOSEN, chosen), (LEFT_OUT, ends[:each])):
+        for kind, found in ((CHOSEN, selected), (LEFT_OUT, ends[:each])):
             pairs = zip(samples.names(found), samples.scores(found), strict=True)
             items += [{"uid": u, "task": name, "kind": kind, "score": s} for u, s in pairs]
     images = image_names(out, (item["uid"] for item in items))
@@ -51,13 +52,13 @@ def read_gallery(out: Path, samples: Samples) -> Json:
 
 
 def by_score(samples: Samples, rows: np.ndarray) -> np.ndarray:
-    """Rows with the highest score first; those without one last, and ties by uid."""
+    """Sort rows by descending score; rows without one last, ties by uid."""
     score = np.nan_to_num(samples.score[rows], nan=-np.inf)
     return rows[np.lexsort((samples.uid[rows], -score))]
 
 
 def find_root(run: Path) -> Path | None:
-    """Folder of a run's images, as its config.yaml says; None where that is not there now."""
+    """Return the image folder of a run's config.yaml; None where it does not exist now."""
     from presel_lightning.data.run_images import image_root
 
     try:
@@ -67,10 +68,10 @@ def find_root(run: Path) -> Path | None:
 
 
 def thumbnails(root: Path | None, images: Iterable[str | None]) -> dict[str, str]:
-    """Small pictures as data URLs, by path; what cannot be opened now is not among them.
+    """Make thumbnails as data URLs, by path; images that cannot be opened are skipped.
 
     Args:
-        root: folder that no path may leave; None gives no picture.
+        root: image root; None gives no thumbnails.
         images: paths relative to it.
     """
     if root is None:
@@ -85,7 +86,7 @@ def thumbnails(root: Path | None, images: Iterable[str | None]) -> dict[str, str
 
 
 def small(resolver: Resolver, image: str) -> Image.Image | None:
-    """An image of at most SIDE pixels either way, or None."""
+    """Downscale an image to at most SIDE pixels on either side; None where it cannot be read."""
     try:
         path = resolver(image)
     except OutsideRoot:
@@ -95,15 +96,15 @@ def small(resolver: Resolver, image: str) -> Image.Image | None:
     try:
         with Image.open(path, formats=FORMATS) as opened:
             opened.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
-            picture = opened.convert("RGB")
+            picture = rgb_of(opened)  # people look at it, whatever data.pixels is
         picture.thumbnail((SIDE, SIDE))  # no side becomes 0, however long the other
-    except Exception:  # noqa: BLE001 - decoders raise whatever they like; the report goes on
+    except Exception:  # noqa: BLE001 - decoders raise any error; the report continues
         return None
     return picture
 
 
 def data_url(picture: Image.Image) -> str:
-    """A picture as text that a page can hold."""
+    """Encode a picture as a data URL."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=QUALITY, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

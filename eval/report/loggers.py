@@ -1,4 +1,4 @@
-"""The report's tables and pictures for TensorBoard and Weights & Biases, where they are used."""
+"""The report's tables and pictures in TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ TASK_COLUMNS = ("task", "size", "reference", "irs_mean", "irs_sem", "weight", "b
 
 
 def log_report(loggers: Iterable[Logger], out: Path, image_root: Path) -> None:
-    """Hand scores, tables, maps and contact sheets of a run that has its report to its loggers.
+    """Log scores, tables, maps and contact sheets of a run's report.
 
     Args:
-        loggers: those of the configuration; all but TensorBoard and W&B are passed over.
-        out: the run folder.
+        loggers: loggers of the configuration; all but TensorBoard and W&B are skipped.
+        out: the run folder, with its report.
         image_root: folder of the pool's images.
     """
-    takers = [lg for lg in loggers if isinstance(lg, TensorBoardLogger | WandbLogger)]
-    if not takers:
+    supported = [lg for lg in loggers if isinstance(lg, TensorBoardLogger | WandbLogger)]
+    if not supported:
         return
     report = read_json(out / "report" / "report.json")
     pictures = {
         **{f"report/map/{task}": picture for task, picture in map_pictures(report)},
         **{f"report/images/{task}": sheet for task, sheet in contact_sheets(report, image_root)},
     }
-    for logger in takers:
+    for logger in supported:
         logger.log_metrics(scalars(report))
-        give = _to_tensorboard if isinstance(logger, TensorBoardLogger) else _to_wandb
-        give(logger, tables(report), pictures)
+        log = _to_tensorboard if isinstance(logger, TensorBoardLogger) else _to_wandb
+        log(logger, tables(report), pictures)
         logger.save()
 
 
 def scalars(report: Json) -> dict[str, float]:
-    """Every arm's scores and relative performance, by name."""
+    """Return every arm's scores and relative performance, by name."""
     found = {
         f"report/{row['arm']}/{name}": score
         for row in report["arms"]
@@ -54,14 +54,14 @@ def scalars(report: Json) -> dict[str, float]:
 
 
 def tables(report: Json) -> dict[str, Rows]:
-    """The arms and the tasks, a dictionary a row."""
+    """Return the tables of arms and tasks, one dictionary per row."""
     arms = [{k: row[k] for k in ARM_COLUMNS} | row["scores"] for row in report["arms"]]
     tasks = [{k: row.get(k) for k in TASK_COLUMNS} for row in report["tasks"]]
     return {name: rows for name, rows in (("arms", arms), ("tasks", tasks)) if rows}
 
 
 def markdown(rows: Rows) -> str:
-    """A table as text."""
+    """Format a table in Markdown."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     lines = [
         columns,
@@ -79,7 +79,7 @@ def _cell(value: Any) -> str:  # noqa: ANN401 - a JSON value
 
 
 def _to_tensorboard(
-    logger: Any,  # noqa: ANN401 - of a package that need not be there
+    logger: Any,  # noqa: ANN401 - of an optional package
     tables: dict[str, Rows],
     pictures: dict[str, Image.Image],
 ) -> None:
@@ -92,7 +92,7 @@ def _to_tensorboard(
 
 
 def _to_wandb(
-    logger: Any,  # noqa: ANN401 - of a package that need not be there
+    logger: Any,  # noqa: ANN401 - of an optional package
     tables: dict[str, Rows],
     pictures: dict[str, Image.Image],
 ) -> None:

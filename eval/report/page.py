@@ -10,12 +10,12 @@ from markupsafe import Markup
 
 
 def page(template: str, filters: dict[str, Any] | None = None, **values: Any) -> str:  # noqa: ANN401
-    """Fill in a template.
+    """Render a template.
 
     Args:
         template: name of a file in `templates/`.
-        filters: what the template may call on its values.
-        values: what it shows.
+        filters: Jinja filters of the template.
+        values: variables of the template.
     """
     environment = Environment(
         loader=PackageLoader("presel_lightning.eval", "templates"),
@@ -29,6 +29,6 @@ def page(template: str, filters: dict[str, Any] | None = None, **values: Any) ->
 
 
 def embedded(value: Any) -> Markup:  # noqa: ANN401 - any JSON value
-    """JSON that may stand inside a script element: no text in it can end the element."""
+    """Encode JSON for a script element, escaped so that no text ends the element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c"))

@@ -1,4 +1,4 @@
-"""Pictures of the report for loggers that take no page: contact sheets and maps as bitmaps."""
+"""Pictures of the report for loggers: contact sheets and maps as bitmaps."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Json = dict[str, Any]
 
 IN_ROW = 12
 EDGE = 20
-COLOURS = {LEFT_OUT: "#aab3c0", CHOSEN: "#2f6fde", REFERENCE: "#d9822b"}
+COLORS = {LEFT_OUT: "#aab3c0", CHOSEN: "#2f6fde", REFERENCE: "#d9822b"}
 
 
 def contact_sheets(report: Json, root: Path) -> Iterator[tuple[str, Image.Image]]:
-    """For every task a picture: chosen images in the first row, left-out ones in the second."""
+    """Yield one picture per task: selected images in the first row, left-out ones in the second."""
     resolver = Resolver(root)
     items = report["gallery"]["items"] if report["gallery"] else []
     for task in dict.fromkeys(item["task"] for item in items):
@@ -36,7 +36,7 @@ def contact_sheets(report: Json, root: Path) -> Iterator[tuple[str, Image.Image]
 
 
 def map_pictures(report: Json) -> Iterator[tuple[str, Image.Image]]:
-    """For every task its map: left out grey, chosen blue, reference orange."""
+    """Yield the map of every task: left out gray, selected blue, reference orange."""
     for found in report["maps"]:
         points = found["points"]
         side = MAP_SIDE // 2 + 2 * EDGE
@@ -46,5 +46,5 @@ def map_pictures(report: Json) -> Iterator[tuple[str, Image.Image]]:
         for kind, x, y in sorted(rows):
             reach = 2 if kind == LEFT_OUT else 4
             px, py = x // 2 + EDGE, side - y // 2 - EDGE
-            pen.ellipse((px - reach, py - reach, px + reach, py + reach), fill=COLOURS[kind])
+            pen.ellipse((px - reach, py - reach, px + reach, py + reach), fill=COLORS[kind])
         yield found["task"], picture

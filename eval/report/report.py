@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained page, the same figures as JSON, and a few lines."""
+"""The report of a run: a self-contained page, its figures as JSON, and a console summary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from presel_lightning.run.files import read_json, write_json, write_text
 Json = dict[str, Any]
 
 SHOWN_APART = frozenset(
-    "stage status fingerprint seconds peak_memory_mb artifact device devices warnings gpu_hours gpu_cost".split()  # noqa: SIM905
+    "stage status fingerprint seconds gpu_seconds peak_memory_mb peak_memory_kind artifact device devices warnings gpu_hours gpu_cost versions parts".split()  # noqa: SIM905
 )
 
 
@@ -32,10 +32,10 @@ def write_report(out: Path, image_root: Path | None = None) -> Path:
 
     Args:
         out: the run folder.
-        image_root: folder of the pool's images; looked for as config.yaml says where not given.
+        image_root: folder of the pool's images; by default that of config.yaml.
 
     Returns:
-        The page. A part whose files are missing is left out of it.
+        Path of the page. Parts whose files are missing are left out.
     """
     report = build_report(out)
     write_json(out / "report" / "report.json", report)
@@ -47,17 +47,17 @@ def write_report(out: Path, image_root: Path | None = None) -> Path:
 
 
 def build_report(out: Path) -> Json:
-    """Everything that the page shows, as JSON values."""
+    """Build the contents of the page, as JSON values."""
     report = read_run(out)
     return {"headline": headline(report), "verdict": verdict(report), **report}
 
 
 def render(report: Json, pictures: Mapping[str, str] | None = None) -> str:
-    """The page as HTML; every text of the run is escaped.
+    """Render the page as HTML; every text of the run is escaped.
 
     Args:
-        report: the figures.
-        pictures: data URLs of the small pictures, by image path.
+        report: contents of the page.
+        pictures: data URLs of the thumbnails, by image path.
     """
     labels = {row["arm"]: arm_label(row["arm"], report["selector"]) for row in report["arms"]}
     return page(
@@ -74,7 +74,7 @@ def render(report: Json, pictures: Mapping[str, str] | None = None) -> str:
 
 
 def explore(report: Json, pictures: Mapping[str, str]) -> Json:
-    """What the page's script draws the map and the gallery from; each picture is there once."""
+    """Build the data of the page's script for map and gallery; each picture occurs once."""
     items = report["gallery"]["items"] if report["gallery"] else []
     used = [name for name in dict.fromkeys(i["image"] for i in items) if name in pictures]
     place = {name: number for number, name in enumerate(used)}
@@ -86,12 +86,12 @@ def explore(report: Json, pictures: Mapping[str, str]) -> Json:
 
 
 def missing(gallery: Json | None, pictures: Mapping[str, str]) -> int:
-    """How many images of the gallery cannot be shown."""
+    """Count the images of the gallery that cannot be shown."""
     return sum(item["image"] not in pictures for item in gallery["items"]) if gallery else 0
 
 
 def print_summary(out: Path, console: Console | None = None) -> None:
-    """Print the headline, the table of arms and the verdict of a run that has its report."""
+    """Print the headline, the table of arms and the verdict of a run."""
     path = out / "report" / "report.json"
     report = read_json(path) if path.is_file() else build_report(out)
     for line in summary_lines(report):
@@ -100,7 +100,7 @@ def print_summary(out: Path, console: Console | None = None) -> None:
 
 
 def summary_lines(report: Json) -> list[RenderableType]:
-    """The report in a few lines for a terminal."""
+    """Return the report in a few lines for a terminal."""
     lines: list[RenderableType] = [Text(report["headline"])]
     if any(row["scores"] for row in report["arms"]):
         lines.append(_arms_table(report))
@@ -134,30 +134,30 @@ def _arms_table(report: Json) -> Table:
 
 
 def cards(report: Json) -> list[tuple[str, str]]:
-    """Label and figure of the few numbers that open the page; only those that exist."""
+    """Return label and figure of the key numbers of the page; only those that exist."""
     arms, counts = {row["arm"]: row for row in report["arms"]}, report["counts"]
     final = arms.get("final", {"scores": {}, "relative": None, "seconds": None})
     found = [("images in the pool", _number(counts["pool"]))]
     if counts["selected"] is not None:
         total = counts["selected"] + (counts["reference"] or 0)
-        found.append(("images chosen", f"{total:,}"))
+        found.append(("images selected", f"{total:,}"))
     scores = {name: final["scores"].get(name) for name in report["benchmarks"]}
     if len(scores) == 1:
         found += [(f"{name}, final model", _fixed(score)) for name, score in scores.items()]
     if final["relative"] is not None:
         found.append(("of full-data tuning", f"{final['relative']:.1f} %"))
     spent = report["cost"]["choosing_seconds"]
-    found.append(("time to choose", "" if spent is None else seconds(spent)))
+    found.append(("time of the selection", "" if spent is None else seconds(spent)))
     found.append(("time of the final fit", _seconds(final["seconds"])))
     return [(label, figure) for label, figure in found if figure]
 
 
 def _facts(stage: Json) -> str:
-    """What else a stage tells of itself, in words."""
-    told = {name: value for name, value in stage.items() if name not in SHOWN_APART}
+    """Format the other facts of a stage."""
+    facts = {name: value for name, value in stage.items() if name not in SHOWN_APART}
     return ", ".join(
         f"{name.replace('_', ' ')} {number(v) if isinstance(v, int | float) else v}"
-        for name, v in told.items()
+        for name, v in facts.items()
     )
 
 

@@ -1,4 +1,4 @@
-"""The figures of a run, read from the files of its folder; what is not there stays out."""
+"""The figures of a run, read from the files of its folder; missing files are skipped."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ BEFORE = ("pool", "split")
 AFTER = ("selection", "instructions", "final", "random", "full", "benchmarks", "report")
 """Stages that come after them."""
 FIRST = 20
-"""Problems shown one by one; the rest are counted."""
+"""Maximum problems shown one by one; the others are counted."""
 BINS = 24
 
 Json = dict[str, Any]
 
 
 def read_run(out: Path) -> Json:
-    """Gather the figures of a run folder as JSON values.
+    """Read the figures of a run folder as JSON values.
 
-    Only `run.json` has to be there. A part whose file is missing is an empty list or dict, and a
-    figure that nobody has measured is None; nothing is made up.
+    Only `run.json` is required. A part whose file is missing is an empty list or dict, and a figure
+    that was not measured is None.
     """
     run = _json(out / "run.json")
     table = _json(out / "benchmark.json")
@@ -60,7 +60,7 @@ def read_run(out: Path) -> Json:
         "state": run.get("state"),
         "seed": run.get("seed"),
         "selector": run.get("selector"),
-        "versions": run.get("versions", {}),
+        "versions": versions(run),
         "counts": counts(run, tasks),
         "benchmarks": benchmarks,
         "arms": [
@@ -95,7 +95,7 @@ def read_run(out: Path) -> Json:
 
 
 def counts(run: Json, tasks: list[Json]) -> dict[str, int | None]:
-    """How many samples are where; `run.json` says so, else its stages and the table of tasks do."""
+    """Return the sample counts of `run.json`, else of its stages and the table of tasks."""
     stages = run.get("stages", {})
     known: dict[str, int | None] = {
         "pool": stages.get("pool", {}).get("samples"),
@@ -111,7 +111,7 @@ def counts(run: Json, tasks: list[Json]) -> dict[str, int | None]:
 
 
 def arms(table: Json, stages: Json, left_out: dict[str, str]) -> list[Json]:
-    """One row an arm: what it was trained on, its scores, and what its fit cost."""
+    """Build one row per arm: its training samples, its scores, and the cost of its fit."""
     known = [arm for arm in ARMS if arm in {*table, *stages, *left_out}]
     return [
         {
@@ -128,8 +128,16 @@ def arms(table: Json, stages: Json, left_out: dict[str, str]) -> list[Json]:
     ]
 
 
+def versions(run: Json) -> dict[str, str]:
+    """Versions that the stages were made by, several where they differ; else those of the run."""
+    made = [stage["versions"] for stage in run.get("stages", {}).values() if "versions" in stage]
+    names = dict.fromkeys(name for each in [run.get("versions", {}), *made] for name in each)
+    by_stages = {n: dict.fromkeys(each[n] for each in made if n in each) for n in names}
+    return {n: " and ".join(by_stages[n]) or run["versions"][n] for n in names}
+
+
 def test_items(details: dict[str, Json]) -> dict[str, int]:
-    """Number of test answers behind each benchmark's score."""
+    """Return the number of test answers of each benchmark."""
     return {
         name: part["n"]
         for scores in details.values()
@@ -139,7 +147,7 @@ def test_items(details: dict[str, Json]) -> dict[str, int]:
 
 
 def task_scores(details: dict[str, Json]) -> dict[str, dict[str, dict[str, float]]]:
-    """{benchmark: {task: {arm: score}}}."""
+    """Return the scores as {benchmark: {task: {arm: score}}}."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for arm, scores in details.items():
         for name, part in scores.get("benchmarks", {}).items():
@@ -149,7 +157,7 @@ def task_scores(details: dict[str, Json]) -> dict[str, dict[str, dict[str, float
 
 
 def timeline(stages: Json, spent: Json) -> list[Json]:
-    """The stages in the order of the recipe, each with its name, GPU-hours and their cost."""
+    """Return the stages in the order of the recipe, each with its name, GPU-hours and cost."""
     of_signals = [*made_by(on_reference=True), *made_by(on_reference=False)]
     order = dict.fromkeys([*BEFORE, *of_signals, *AFTER, *stages])
     known = [name for name in order if name in stages]
@@ -157,7 +165,7 @@ def timeline(stages: Json, spent: Json) -> list[Json]:
 
 
 def read_full_scores(source: str | None) -> dict[str, float] | None:
-    """Scores of full-data tuning from elsewhere; none where their file is gone, null without."""
+    """Read external scores of full-data tuning; {} where the file is missing, None without."""
     if not source:
         return None
     try:
@@ -167,7 +175,7 @@ def read_full_scores(source: str | None) -> dict[str, float] | None:
 
 
 def read_tasks(path: Path) -> list[Json]:
-    """Rows of `tasks.csv` with numbers as numbers; an empty cell is None."""
+    """Read the rows of `tasks.csv` with numbers parsed; an empty cell is None."""
     if not path.is_file():
         return []
     with path.open(encoding="utf-8", newline="") as handle:
@@ -176,7 +184,7 @@ def read_tasks(path: Path) -> list[Json]:
 
 
 def read_losses(path: Path) -> list[Json]:
-    """Mean paired losses a task, over the samples where both are finite."""
+    """Compute the mean paired losses per task, over the samples where both are finite."""
     if not path.is_file():
         return []
     pair = ["loss_with_question", "loss_without_question"]
@@ -191,25 +199,25 @@ def read_losses(path: Path) -> list[Json]:
 
 
 def read_scores(path: Path) -> Json | None:
-    """Histogram of the selector's score, of what it chose and of what it left out."""
+    """Compute the histograms of the scores of selected samples and of those left out."""
     if not path.is_file():
         return None
     table = pq.read_table(path, columns=["score", "selected"])
     score = table["score"].to_numpy(zero_copy_only=False).astype(np.float64)
-    chosen = table["selected"].to_numpy(zero_copy_only=False).astype(bool)
+    selected = table["selected"].to_numpy(zero_copy_only=False).astype(bool)
     scored = np.isfinite(score)
     if not scored.any():
         return None
     edges = np.histogram_bin_edges(score[scored], BINS)
     return {
         "edges": edges.tolist(),
-        "chosen": np.histogram(score[scored & chosen], edges)[0].tolist(),
-        "left_out": np.histogram(score[scored & ~chosen], edges)[0].tolist(),
+        "chosen": np.histogram(score[scored & selected], edges)[0].tolist(),
+        "left_out": np.histogram(score[scored & ~selected], edges)[0].tolist(),
     }
 
 
 def read_problems(path: Path) -> Json:
-    """How many records were left out, by kind, and the first of them."""
+    """Count the records left out, by kind, and return the first of them."""
     if not path.is_file():
         return {"total": None, "kinds": {}, "first": []}
     kinds: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Every sample of a run with what became of it, as the pictures of the report need it."""
+"""Every sample of a run and its outcome, for the pictures of the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 LEFT_OUT, CHOSEN, REFERENCE = range(3)
-KINDS = ("left out", "chosen", "reference")
+KINDS = ("left out", "selected", "reference")
 COLUMNS = ("uid", "task", "cluster", "score", "selected", "reason")
 
 
@@ -22,10 +22,10 @@ class Samples:
 
     Attributes:
         uid: (N,) bytes.
-        task: (N,) number of the task in `tasks`.
-        tasks: names, sorted.
-        cluster: (N,) number inside the task; -1 where the method has no clusters.
-        score: (N,) of the selector, higher is better; NaN where there is none.
+        task: (N,) index of the task in `tasks`.
+        tasks: task names, sorted.
+        cluster: (N,) cluster inside the task; -1 where the method has no clusters.
+        score: (N,) score of the selector, higher is better; NaN where there is none.
         kind: (N,) LEFT_OUT, CHOSEN or REFERENCE.
     """
 
@@ -37,21 +37,21 @@ class Samples:
     kind: np.ndarray
 
     def rows(self, task: int, kind: int | None = None) -> np.ndarray:
-        """Row numbers of a task, all or those of one kind."""
+        """Return the row numbers of a task, all or those of one kind."""
         found = self.task == task
         return np.flatnonzero(found if kind is None else found & (self.kind == kind))
 
     def names(self, rows: np.ndarray) -> list[str]:
-        """Uids as text."""
+        """Return uids as text."""
         return [uid.decode() for uid in self.uid[rows].tolist()]
 
     def scores(self, rows: np.ndarray) -> list[float | None]:
-        """Scores as JSON values."""
+        """Return scores as JSON values."""
         return [round(s, 5) if np.isfinite(s) else None for s in self.score[rows].tolist()]
 
 
 def read_samples(out: Path) -> Samples | None:
-    """Read `selection.parquet` of a run; None where nothing has been chosen."""
+    """Read `selection.parquet` of a run; None where there is no selection."""
     path = out / "selection" / "selection.parquet"
     if not path.is_file() or not set(COLUMNS) <= set(pq.read_schema(path).names):
         return None
@@ -71,7 +71,7 @@ def read_samples(out: Path) -> Samples | None:
 
 
 def image_names(out: Path, uids: Iterable[str]) -> dict[str, str]:
-    """Image path of some uids, relative to the image root, as `pool.parquet` has them."""
+    """Read the image paths of some uids from `pool.parquet`, relative to the image root."""
     path = out / "pool.parquet"
     if not path.is_file():
         return {}

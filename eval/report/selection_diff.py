@@ -1,4 +1,4 @@
-"""What two selections share and where they part: a page, and the same figures as JSON."""
+"""Comparison of two selections: a page, and its figures as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 EACH = 8
 IN_ALL = 400
-"""Examples of a task that one of the two alone holds, and those on the page."""
+"""Maximum examples of a task that only one run selects, and maximum on the page."""
 
 
 def write_diff(one: Path, other: Path, place: Path | None = None) -> Path:
@@ -27,10 +27,13 @@ def write_diff(one: Path, other: Path, place: Path | None = None) -> Path:
     Args:
         one: run folder.
         other: run folder.
-        place: of the page; `ONE/report/diff-<name of OTHER>.html` by default.
+        place: path of the page; `ONE/report/diff-<name of OTHER>.html` by default.
+
+    Returns:
+        Path of the page.
 
     Raises:
-        UserError: one of them has chosen nothing.
+        UserError: one of them has no selection.
     """
     place = place or one / "report" / f"diff-{other.resolve().name}.html"
     found = compare_selections(one, other)
@@ -46,13 +49,13 @@ def write_diff(one: Path, other: Path, place: Path | None = None) -> Path:
 
 
 def compare_selections(one: Path, other: Path) -> Json:
-    """Counts and examples, for each task and in all, as JSON values.
+    """Compute counts and examples, per task and in all, as JSON values.
 
-    Everything that is trained on counts: the reference split and what was added to it. `jaccard` is
-    the number of shared samples over that of the samples in either.
+    All training samples count: the reference split and the selection. `jaccard` is the number of
+    shared samples over that of the samples in either.
     """
     sides = (_Side(one), _Side(other))
-    tasks = sorted({*sides[0].chosen, *sides[1].chosen})
+    tasks = sorted({*sides[0].selected, *sides[1].selected})
     each = min(EACH, max(1, IN_ALL // (2 * len(tasks))))
     rows = [_task(task, *sides, each) for task in tasks]
     uids = [e["uid"] for row in rows for e in (*row["only_one"], *row["only_other"])]
@@ -60,12 +63,12 @@ def compare_selections(one: Path, other: Path) -> Json:
     for row in rows:
         for example in (*row["only_one"], *row["only_other"]):
             example["image"] = images.get(example["uid"])
-    chosen = [set().union(*side.chosen.values()) for side in sides]
+    selected = [set().union(*side.selected.values()) for side in sides]
     return {
         "one": sides[0].about(),
         "other": sides[1].about(),
-        "shared": len(chosen[0] & chosen[1]),
-        "jaccard": overlap(*chosen),
+        "shared": len(selected[0] & selected[1]),
+        "jaccard": overlap(*selected),
         "pool_shared": len(sides[0].row.keys() & sides[1].row.keys()),
         "tasks": rows,
     }
@@ -75,7 +78,7 @@ class _Side:
     """One of the two runs.
 
     Raises:
-        UserError: it has chosen nothing.
+        UserError: it has no selection.
     """
 
     def __init__(self, run: Path) -> None:
@@ -87,12 +90,12 @@ class _Side:
         self.run, self.samples = run, samples
         uids = samples.names(np.arange(len(samples.uid)))
         self.row = {uid: row for row, uid in enumerate(uids)}
-        self.chosen: dict[str, set[str]] = {name: set() for name in samples.tasks}
+        self.selected: dict[str, set[str]] = {name: set() for name in samples.tasks}
         for row in np.flatnonzero(samples.kind != LEFT_OUT).tolist():
-            self.chosen[samples.tasks[samples.task[row]]].add(uids[row])
+            self.selected[samples.tasks[samples.task[row]]].add(uids[row])
 
     def about(self) -> Json:
-        """What the page says of the run as a whole."""
+        """Return the run's name, selector, seed and counts."""
         path = self.run / "run.json"
         ledger = read_json(path) if path.is_file() else {}
         return {
@@ -100,17 +103,17 @@ class _Side:
             "selector": ledger.get("selector"),
             "seed": ledger.get("seed"),
             "pool": len(self.row),
-            "chosen": sum(map(len, self.chosen.values())),
+            "chosen": sum(map(len, self.selected.values())),
         }
 
     def score(self, uid: str) -> float | None:
-        """The score of a sample; None where it has none here, or is not in the pool."""
+        """Return the score of a sample; None where it has none, or is not in the pool."""
         row = self.row.get(uid)
         return None if row is None else self.samples.scores(np.array([row]))[0]
 
 
 def _task(task: str, one: _Side, other: _Side, each: int) -> Json:
-    mine, theirs = one.chosen.get(task, set()), other.chosen.get(task, set())
+    mine, theirs = one.selected.get(task, set()), other.selected.get(task, set())
     return {
         "task": task,
         "one": len(mine),
@@ -123,7 +126,7 @@ def _task(task: str, one: _Side, other: _Side, each: int) -> Json:
 
 
 def _examples(ours: _Side, theirs: _Side, uids: set[str], each: int) -> list[Json]:
-    """The best of what one side alone holds, with the score that the other side gave them."""
+    """Return the best samples of only one side, with their scores on the other side."""
     samples = ours.samples
     rows = by_score(samples, np.array([ours.row[uid] for uid in sorted(uids)], dtype=int))[:each]
     return [

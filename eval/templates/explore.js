@@ -1,6 +1,6 @@
 {
   const data = JSON.parse(document.getElementById("explore").textContent);
-  const kinds = ["left out", "chosen", "reference"];
+  const kinds = ["left out", "selected", "reference"];
   const get = (id) => document.getElementById(id);
   const make = (name, text, style) => {
     const element = document.createElement(name);
@@ -50,7 +50,7 @@
       pen.globalAlpha = 1;
       if (at >= 0) { dot(at, 8); pen.strokeStyle = ink; pen.lineWidth = 2.5; pen.stroke(); }
     };
-    const say = (i) => {
+    const show = (i) => {
       at = i;
       const cluster = points.cluster[i] < 0 ? "" : `, cluster ${points.cluster[i]}`;
       told.replaceChildren();
@@ -71,17 +71,17 @@
       if (best >= 0 && best !== at) say(best);
     };
     const step = (by) => {
-      if (!order.length) { told.textContent = "Nothing that was chosen is among the points shown."; return; }
+      if (!order.length) { told.textContent = "No selected image is among the points shown."; return; }
       const now = order.indexOf(at);
       say(order[now < 0 ? (by > 0 ? 0 : order.length - 1) : (now + by + order.length) % order.length]);
     };
     const key = () => {
-      const names = { "--s0": "chosen", "--s1": "reference split (triangle)", "--s3": "left out" };
+      const names = { "--s0": "selected", "--s1": "reference split (triangle)", "--s3": "left out" };
       get("map-key").replaceChildren(...Object.entries(names).map(([name, text]) => {
         const line = make("li"), mark = make("span");
         mark.style.background = byCluster() ? "transparent" : `var(${name})`;
         if (byCluster()) mark.style.border = name === "--s3" ? "none" : "2px solid var(--ink)";
-        line.append(mark, byCluster() && name === "--s3" ? "small: left out; a colour each cluster" : text);
+        line.append(mark, byCluster() && name === "--s3" ? "small: left out; one color per cluster" : text);
         return line;
       }));
     };
@@ -91,7 +91,7 @@
       order = [...points.uid.keys()].filter((i) => points.kind[i] === 1)
         .sort((a, b) => points.score[b] - points.score[a]);
       canvas.setAttribute("aria-label", `Map of the task ${points.task}: ${points.uid.length} images`);
-      told.textContent = "Point at an image, tap it, or step through the chosen ones with the buttons.";
+      told.textContent = "Point at an image, tap it, or step through the selected ones with the buttons.";
       draw();
     };
     get("map-task").addEventListener("change", load);

@@ -1,4 +1,4 @@
-"""Who writes the instructions of the chosen images; one file each."""
+"""Annotators: sources of the instructions of the selected images; one file each."""
 
 from presel_lightning.annotators.base import (
     Annotator,

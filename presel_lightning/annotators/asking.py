@@ -1,4 +1,4 @@
-"""One start of asking a chat server: many requests at a time, each until it is settled."""
+"""One pass of requests to a chat server: many at a time, each with retries."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ if TYPE_CHECKING:
     import httpx
 
 OWNER = "OpenAICompatible"
-"""Name under which answers are kept."""
+"""Annotator name of the answers in the journal."""
 
 IMAGE_TOKENS = 26_000
-"""Tokens that an image of 1024 pixels may be at most, as long as no reply has told better."""
+"""Upper bound on the tokens of an image of 1024 pixels, used before the first reply."""
 
 MARGIN = 1.5
-"""How much longer than the longest prompt so far the next one may be."""
+"""Assumed ratio of the next prompt's length to the longest so far."""
 
-IN_A_ROW = 10
-"""Images given up one after the other, none answered in between, after which a start ends."""
+MAX_CONSECUTIVE_FAILURES = 10
+"""Consecutive failures after which no more requests are sent."""
 
-AGAIN = {408, 409, 425}
-"""Statuses below 500 after which another try may be better, beside 429."""
+RETRYABLE = {408, 409, 425}
+"""HTTP statuses below 500 that are retried, in addition to 429."""
 
 WRONG = {401, 403, 404}
-"""Statuses that say that key, model or address are wrong, for every image alike."""
+"""HTTP statuses of a wrong key, model or address, which every request would get."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How hard a server is pressed; see `OpenAICompatible`."""
+    """Limits on the requests; see `OpenAICompatible`."""
 
     concurrency: int
     requests_per_minute: float | None
@@ -66,14 +66,14 @@ class Limits:
 
 @dataclass(frozen=True)
 class Service:
-    """What is asked, and what it costs.
+    """Endpoint, request body and prices.
 
     Attributes:
-        url: of the endpoint.
+        url: URL of the endpoint.
         body: fields of every request.
-        max_tokens: longest answer.
-        prices: of a million prompt and completion tokens; None where unknown.
-        image: longest side in pixels and JPEG quality.
+        max_tokens: longest answer, in tokens.
+        prices: prices of a million prompt and completion tokens; None where unknown.
+        image: longest side in pixels, and JPEG quality.
     """
 
     url: str
@@ -83,26 +83,26 @@ class Service:
     image: tuple[int, int]
 
     def question(self, request: Request) -> str:
-        """Name a request by all that the answer depends on."""
+        """Return the fingerprint of a request: the hash of all that the answer depends on."""
         return fingerprint([request.uid, request.prompt, self.body, self.image])
 
     def price(self, prompt_tokens: float, completion_tokens: float) -> float:
-        """What so many tokens cost."""
+        """Compute the cost of a number of tokens."""
         into, out = self.prices or (0.0, 0.0)
         return (prompt_tokens * into + completion_tokens * out) / 1e6
 
     def most(self, request: Request, longest: int = 0) -> float:
-        """What a request may cost.
+        """Compute an upper bound on the cost of a request.
 
         Args:
-            request: what is asked.
+            request: the request.
             longest: prompt tokens of the longest request so far; 0 where none is known.
         """
         guess = len(FORM + request.prompt) / 2 + IMAGE_TOKENS
         return self.price(MARGIN * longest or guess, self.max_tokens)
 
     def cost(self, reply: object, usage: Usage, most: float) -> float | None:
-        """What a completion did cost; the most it may have been where its tokens are not told."""
+        """Compute the cost of a completion; the upper bound where the usage is not reported."""
         if self.prices is None or not (isinstance(reply, dict) and "choices" in reply):
             return None
         if usage.prompt_tokens is None or usage.completion_tokens is None:
@@ -112,13 +112,13 @@ class Service:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What became of a request that was sent.
+    """Outcome of a request that was sent.
 
     Attributes:
-        status: as the ledger has it.
-        detail: for a person.
-        again: whether another try may be better.
-        wait: seconds that the server asks for.
+        status: status in the ledger.
+        detail: description for the user.
+        again: whether to retry.
+        wait: seconds of the server's `Retry-After`.
     """
 
     status: str
@@ -128,15 +128,15 @@ class Attempt:
 
 
 class Asking:
-    """Asks for instructions until all are there, or no more may be asked for.
+    """Requests instructions until all are answered, or a limit is reached.
 
     Args:
-        service: what is asked.
-        limits: how hard.
-        key: secret; goes into a header of the requests and nowhere else.
-        journal: where answers are kept.
-        ledger: where requests are entered.
-        refusals: where it is kept what will not be answered.
+        service: endpoint, request body and prices.
+        limits: limits on the requests.
+        key: API key; used only in a header of the requests.
+        journal: stores the answers.
+        ledger: records the requests and their cost.
+        refusals: stores the refusals.
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Asking:
         self._lock = threading.Lock()
 
     def ask_all(self, requests: Sequence[Request]) -> Report:
-        """Ask for every instruction; what could not be had is told."""
+        """Request every instruction; the report lists the failures."""
         problems: list[AnswerProblem] = []
         priced = self.service.prices is not None
         with (
@@ -165,27 +165,27 @@ class Asking:
             ThreadPoolExecutor(self.limits.concurrency) as threads,
             progress(len(requests)) as show,
         ):
-            under_way = [threads.submit(self._settle, client, request) for request in requests]
+            futures = [threads.submit(self._settle, client, request) for request in requests]
             try:
-                for future in as_completed(under_way):
+                for future in as_completed(futures):
                     if (problem := future.result()) is not None:
                         problems.append(problem)
                     show(self.ledger.spent if priced else None)
             except BaseException:
-                self._pace.stop("broken off")
+                self._pace.stop("interrupted")
                 raise
         problems.sort(key=lambda problem: problem.uid)
-        told = {problem.uid for problem in problems}
-        left = sum(r.uid not in self.journal and r.uid not in told for r in requests)
+        failed = {problem.uid for problem in problems}
+        left = sum(r.uid not in self.journal and r.uid not in failed for r in requests)
         notes = [f"stopped: {self._pace.reason}; {left} images are left"] if left else []
         return Report(problems, notes, self.ledger.spent if priced else None, self._mistake)
 
     def _settle(self, client: httpx.Client, request: Request) -> AnswerProblem | None:
-        """Ask until there is an answer, or it is given up; None also where asking has stopped."""
+        """Send a request with retries; None if it is answered or requests have stopped."""
         if self._pace.stopped:
             return None
         try:
-            url = image_url(request.path, *self.service.image)
+            url = image_url(request.path, *self.service.image, request.pixels)
         except OSError as error:
             return _problem(request, "unreadable", str(error.strerror or type(error).__name__))
         except UserError as error:
@@ -209,7 +209,7 @@ class Asking:
         return None
 
     def _wait(self, attempt: Attempt, number: int) -> bool:
-        """Wait before the next attempt; False if there shall be none."""
+        """Wait before the next attempt; return False if there is none."""
         if attempt.wait > self.limits.patience:
             self._pace.stop(f"the server asks to wait {attempt.wait:.0f} s")
             return False
@@ -218,25 +218,25 @@ class Asking:
         return self._pace.sleep(backoff(number, self.limits.backoff))
 
     def _count_failure(self, attempt: Attempt) -> None:
-        if attempt.status == REFUSED:  # that is about the image
+        if attempt.status == REFUSED:  # a refusal concerns the image, not the server
             return
         with self._lock:
             self._failed += 1
             failed = self._failed
-        if failed >= IN_A_ROW:
+        if failed >= MAX_CONSECUTIVE_FAILURES:
             self._pace.stop(f"{failed} images in a row failed, the last with {attempt.detail}")
 
     def _try(
         self, client: httpx.Client, request: Request, body: dict[str, Any], number: int
     ) -> Attempt | None:
-        """Send a request and enter it; None if no more may be sent."""
+        """Send a request and record it; None if no more may be sent."""
         if self._pace.stopped:
             return None
         most = self.ledger.reserve(partial(self.service.most, request))
         if most is None:
             spent = f"{self.ledger.spent:.4f} of max_cost {self.ledger.cap}"
             next_ = self.service.most(request, self.ledger.longest)
-            self._pace.stop(f"{spent} is spent and the next image may cost {next_:.4f}")
+            self._pace.stop(f"{spent} is spent and the next image can cost up to {next_:.4f}")
             return None
         try:
             if not self._pace.wait_turn():
@@ -272,7 +272,7 @@ class Asking:
         return attempt
 
     def _take(self, request: Request, reply: object, usage: Usage, cost: float | None) -> Attempt:
-        """Keep the answer of a reply."""
+        """Store the answer of a reply."""
         try:
             conversation = conversation_of(reply, request.image)
         except Malformed as error:
@@ -295,23 +295,23 @@ class Asking:
         return Attempt(ANSWERED)
 
     def _failure(self, response: httpx.Response, reply: object) -> Attempt:
-        """What a reply without success means."""
+        """Classify an unsuccessful reply."""
         status = response.status_code
-        told = f"HTTP {status} {self._message(reply)}".strip()
+        message = f"HTTP {status} {self._message(reply)}".strip()
         if status in WRONG or response.is_redirect:
-            self._pace.stop(told)
+            self._pace.stop(message)
             self._mistake = (
-                f"{self.service.url}: {told}; check annotator.init_args.base_url and model, and "
+                f"{self.service.url}: {message}; check annotator.init_args.base_url and model, and "
                 "the key in the environment variable that api_key_env names"
             )
         if status == 429:
             if "insufficient_quota" in str(reply):
-                self._pace.stop(told)
+                self._pace.stop(message)
             wait = retry_after(response.headers.get("retry-after"))
-            return Attempt("rate_limited", told, again=True, wait=wait)
-        again = status >= 500 or status in AGAIN
+            return Attempt("rate_limited", message, again=True, wait=wait)
+        again = status >= 500 or status in RETRYABLE
         wait = retry_after(response.headers.get("retry-after")) if again else 0.0
-        return Attempt(f"http_{status}", told, again, wait)
+        return Attempt(f"http_{status}", message, again, wait)
 
     def _message(self, reply: object) -> str:
         error = reply.get("error", reply) if isinstance(reply, dict) else None
@@ -319,7 +319,7 @@ class Asking:
         return self._clean(str(message or ""))
 
     def _clean(self, text: str) -> str:
-        """One short line that never holds the key, whatever a server sends back."""
+        """Shorten a text to one line, with the API key masked."""
         text = text.replace(self._key, "***") if self._key else text
         return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())[:200]
 
@@ -343,7 +343,7 @@ def _client(key: str | None, limits: Limits) -> httpx.Client:
         raise UserError(
             "OpenAICompatible needs httpx; install it with `pip install 'presel-lightning[api]'`"
         ) from error
-    # it tells of every request
+    # httpx logs every request at INFO
     logging.getLogger("httpx").setLevel(logging.WARNING)
     return httpx.Client(
         headers={} if key is None else {"Authorization": f"Bearer {key}"},

@@ -13,6 +13,7 @@ import numpy as np
 
 from presel_lightning.annotators.journal import Conversation, Journal
 from presel_lightning.annotators.templates import prompt_for
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.run.files import replacing
@@ -20,13 +21,14 @@ from presel_lightning.run.files import replacing
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One image whose instruction somebody has to write.
+    """One image whose instruction is missing.
 
     Attributes:
         image: path relative to the image root.
         path: file of the image.
-        prompt: what its annotator is told to write, by task.
-        why: what it was chosen for.
+        prompt: prompt for the annotator, by task.
+        why: reason of the request.
+        pixels: conversion of the image to RGB; see `rgb_of`.
     """
 
     uid: str
@@ -36,16 +38,17 @@ class Request:
     task: str
     prompt: str
     why: str
+    pixels: Pixels = "as_shown"
 
     def record(self) -> dict[str, str]:
-        """What `requests.jsonl` has of it."""
+        """Return the record of `requests.jsonl`."""
         names = ("uid", "image", "task", "why", "prompt")
         return {name: str(getattr(self, name)) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerProblem:
-    """An answer that was not used, or could not be had, and why."""
+    """An answer that is missing or invalid, with the reason."""
 
     uid: str
     image: str
@@ -55,13 +58,13 @@ class AnswerProblem:
 
 @dataclass(frozen=True)
 class Report:
-    """What one start of an annotator has to tell beside the answers.
+    """Result of one start of an annotator, besides the answers.
 
     Attributes:
-        problems: answers that could not be used.
-        notes: lines for the screen, such as why it stopped or what to do next.
-        cost: of all starts so far, in the currency of the prices; None where it has no price.
-        mistake: of the user, to be put right before anything can be had; empty where there is none.
+        problems: answers that are invalid.
+        notes: lines for the console, such as why it stopped or what to do next.
+        cost: cost of all starts so far, in the currency of the prices; None without prices.
+        mistake: error of the user that prevents any answer; empty where there is none.
     """
 
     problems: Sequence[AnswerProblem] = ()
@@ -72,11 +75,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Answers(Report):
-    """What is known of the requested images.
+    """Instructions of the requested images.
 
     Attributes:
-        conversations: by uid, in LLaVA form; those of earlier starts are among them.
-        missing: uids that still have none, in the order of the requests.
+        conversations: by uid, in LLaVA form, those of earlier starts included.
+        missing: uids without an instruction, in the order of the requests.
     """
 
     conversations: dict[str, Conversation] = field(default_factory=dict)
@@ -84,7 +87,7 @@ class Answers(Report):
 
 
 class Names(Protocol):
-    """What samples of the pool are called, (N,) each; a `Pool` is one."""
+    """Names of the samples of a pool, (N,) each; `Pool` implements it."""
 
     uid: np.ndarray
     id: np.ndarray
@@ -92,42 +95,45 @@ class Names(Protocol):
     task: np.ndarray
 
     def reveal(self, uid: str) -> Conversation | None:
-        """The instruction that lies in the annotation file of a hidden pool."""
+        """Return the instruction in the annotation file of a hidden pool."""
         ...
 
 
 class Annotator(ABC):
-    """Write the instructions of chosen images."""
+    """Base class: provide the instructions of selected images."""
 
     hides: ClassVar[bool] = False
-    """Whether the instructions of the annotation file count as unwritten until it reveals them."""
+    """Whether the instructions of the annotation file count as missing until it reveals them."""
     rereads: ClassVar[bool] = False
-    """Whether answers that are there already are looked for again, as they cost nothing."""
+    """Whether answered requests are read again, as they cost nothing."""
 
     templates: Mapping[str, str] = {}
-    """Prompts by task that replace the usual ones; see `prompt_for`."""
+    """Prompts by task that replace the shipped ones; see `prompt_for`."""
 
     @property
     def cure(self) -> str:
-        """What a person does about answers that are missing, before the next start."""
-        return "see in the lines above what is to be done"
+        """What the user does about missing answers before the next start."""
+        return "see the lines above for what to do"
 
     def requests(
         self, pool: Pool, uids: Iterable[str], why: str | Mapping[str, str]
     ) -> list[Request]:
-        """Ask for the instructions of some samples, with this annotator's prompts."""
+        """Build the requests of some samples, with this annotator's prompts."""
         return requests_for(pool, uids, why, self.templates)
 
     def annotate(self, requests: Sequence[Request], folder: Path, names: Names) -> Answers:
-        """Have the missing instructions written; an answer is on disk before the next is asked for.
+        """Obtain the missing instructions; every answer is synced to disk as it arrives.
 
         Args:
-            requests: images that the pool has no instruction for, answered before or not.
-            folder: `OUT/annotations`, where `answers.jsonl` and `problems.csv` lie.
-            names: the whole pool, to tell an unknown name from one that nobody asked for.
+            requests: images without an instruction in the pool, answered before or not.
+            folder: `OUT/annotations`, with `answers.jsonl` and `problems.csv`.
+            names: the whole pool, to distinguish unknown names from names without a request.
+
+        Returns:
+            The answers so far, and the requests without one.
 
         Raises:
-            UserError: what was reported as a mistake; what came in before is kept.
+            UserError: the report has a mistake; earlier answers are kept.
         """
         with Journal(folder) as journal:
             asked = [r for r in requests if self.rereads or r.uid not in journal]
@@ -146,16 +152,19 @@ class Annotator(ABC):
 
     @abstractmethod
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
-        """Put answers into the journal, one by one as they come in.
+        """Add answers to the journal, one by one as they arrive.
 
         Args:
-            requests: what to write; none is in the journal unless `rereads`.
-            journal: `add` keeps an answer for good; its `folder` is there for other files.
+            requests: requests to answer; none is in the journal unless `rereads`.
+            journal: `add` stores an answer durably; `folder` may hold other files.
             names: see `annotate`.
+
+        Returns:
+            Problems, notes and cost.
         """
 
     def estimate(self, requests: Sequence[Request], folder: Path) -> float | None:
-        """What these instructions would cost, before any is asked for; None where it is unknown."""
+        """Estimate the cost of these instructions before any request; None where unknown."""
         return None
 
 
@@ -165,11 +174,11 @@ def requests_for(
     why: str | Mapping[str, str],
     templates: Mapping[str, str] | None = None,
 ) -> list[Request]:
-    """Ask for the instructions of some samples, sorted by uid.
+    """Build the requests of some samples, sorted by uid.
 
     Args:
         pool: every sample.
-        uids: the chosen ones.
+        uids: samples without an instruction.
         why: one reason for all, or by uid.
         templates: see `prompt_for`.
     """
@@ -188,10 +197,10 @@ def requests_for(
 
 
 def write_problems(path: Path, problems: Sequence[AnswerProblem]) -> None:
-    """Write `problems.csv`: uid, image, problem, detail; only the heading where there is none."""
+    """Write `problems.csv`: uid, image, problem, detail; only the header where there is none."""
     with (
         replacing(path) as temporary,
-        # a problem may be that something is no text
+        # a detail may hold characters that UTF-8 cannot encode
         temporary.open("w", encoding="utf-8", errors="replace", newline="") as handle,
     ):
         heading = [f.name for f in fields(AnswerProblem)]

@@ -1,4 +1,4 @@
-"""Requests for a tool that people work in, given out in batches; none is given out twice."""
+"""Batches of requests for an annotation tool; every request is in one batch only."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from presel_lightning.annotators.base import Request
 from presel_lightning.annotators.journal import Journal, LineFile
 
 Write = Callable[[Path, Sequence[Request]], None]
-"""Writes a batch into a folder of its own."""
+"""Writes a batch into its own folder."""
 
 
-def give_out(
+def write_batch(
     folder: Path, requests: Sequence[Request], journal: Journal, write: Write
 ) -> list[Path]:
-    """Write what has not been given out yet as a new batch; the batches that are still open.
+    """Write the requests that are in no batch yet as a new batch.
 
     Args:
-        folder: of the tool; `given_out.jsonl` there tells which sample is in which batch.
-        requests: what was asked for.
-        journal: what has been answered.
+        folder: folder of the tool; its `given_out.jsonl` holds the batch of every sample.
+        requests: all requests.
+        journal: answers so far.
         write: writes a batch.
+
+    Returns:
+        The folders of the batches with missing answers.
     """
     log = LineFile(folder / "given_out.jsonl")
     batch_of: dict[str, int] = {}

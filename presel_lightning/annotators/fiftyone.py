@@ -1,4 +1,4 @@
-"""People who write instructions in FiftyOne."""
+"""Instructions written in FiftyOne."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from presel_lightning.annotators.base import Annotator, Names, Report, Request
-from presel_lightning.annotators.batches import give_out
+from presel_lightning.annotators.batches import write_batch
 from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.matching import Given, from_turns, numbered, take
 from presel_lightning.errors import UserError
@@ -17,15 +17,15 @@ SAMPLES = "samples.json"
 
 
 class FiftyOne(Annotator):
-    """Write data sets that FiftyOne imports, and read what it exports; FiftyOne is not called.
+    """Write datasets that FiftyOne imports, and read its export; FiftyOne itself is not called.
 
-    While answers are missing, `fiftyone/batch-N/` in the folder of the answers is a data set of
+    While answers are missing, `fiftyone/batch-N/` in the folder of the answers is a dataset of
     type `fiftyone.types.FiftyOneDataset`: `metadata.json` and `samples.json`, whose samples have
-    the empty fields `question` and `answer`. A later batch holds new images only.
+    the empty fields `question` and `answer`. A later batch holds only new images.
 
     Args:
-        answers: folder of an export of that type, or its `samples.json`; need not exist yet.
-        turns: how many questions a sample has: `question`, `question_2`, and so on.
+        answers: folder of an export of that type, or its `samples.json`; may not exist yet.
+        turns: number of questions of a sample: `question`, `question_2`, and so on.
     """
 
     rereads = True
@@ -37,14 +37,14 @@ class FiftyOne(Annotator):
         self.turns = turns
 
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
-        """Read the export, then give out what is missing.
+        """Read the export, then write a batch of the missing requests.
 
         Raises:
-            UserError: the export is none of FiftyOne's.
+            UserError: the export is not in FiftyOne's format.
         """
         given = read_export(self.answers) if self.answers and self.answers.exists() else iter(())
         problems = take(given, requests, journal, names, type(self).__name__)
-        open_ = give_out(journal.folder / "fiftyone", requests, journal, self._batch)
+        open_ = write_batch(journal.folder / "fiftyone", requests, journal, self._batch)
         where = self.answers or "a folder, and give it as annotator.init_args.answers"
         notes = [f"load {batch} into FiftyOne; export the data set to {where}" for batch in open_]
         return Report(problems, notes)
@@ -72,10 +72,10 @@ class FiftyOne(Annotator):
 
 
 def read_export(path: Path) -> Iterator[Given]:
-    """Read an exported data set; samples with neither question nor answer are passed over.
+    """Read an exported dataset; samples with neither question nor answer are skipped.
 
     Raises:
-        UserError: it is not in FiftyOne's form.
+        UserError: it is not in FiftyOne's format.
     """
     file = path / SAMPLES if path.is_dir() else path
     try:

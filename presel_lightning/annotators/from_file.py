@@ -1,4 +1,4 @@
-"""Answers that lie in a file."""
+"""Answers from a file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from presel_lightning.records import Turn
 
 
 class FromFile(Annotator):
-    """Take the answers that a file holds; it is read again at every start.
+    """Read the answers of a file; it is read again at every start.
 
     Args:
         path: LLaVA JSON, or JSON lines with `uid` or `image` and `conversations`, or CSV with
             the columns `uid` or `image`, `question`, `answer`; several rows of one image are the
-            turns of its conversation. A file that does not exist yet holds no answer.
+            turns of its conversation. The file may not exist yet.
     """
 
     rereads = True
@@ -30,16 +30,16 @@ class FromFile(Annotator):
 
     @property
     def cure(self) -> str:
-        """Write on in the file."""
+        """Add the missing answers to the file."""
         where = f"annotator.init_args.path {self.path}"
         new = "" if self.path.is_file() else ", which does not exist yet"
         return f"write their conversations into {where}{new} (LLaVA JSON, JSON lines or CSV)"
 
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
-        """Keep what was asked for and can be used.
+        """Store the valid answers of the requests.
 
         Raises:
-            UserError: the file cannot be read, or is none of these.
+            UserError: the file cannot be read, or is in none of these formats.
         """
         if not self.path.is_file():
             return Report()
@@ -48,12 +48,12 @@ class FromFile(Annotator):
             return Report(problems=take(given, requests, journal, names, type(self).__name__))
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(
-                f"annotator.init_args.path {self.path}: not a text file in UTF-8; save it anew"
+                f"annotator.init_args.path {self.path}: not a text file in UTF-8; save it in UTF-8"
             ) from error
 
 
 def read_given(path: Path) -> Iterator[Given]:
-    """Read a file of answers; its form is told by its first character, not by its name."""
+    """Read a file of answers; its first character, not its name, determines the format."""
     with path.open(encoding="utf-8-sig") as handle:
         first = next((line.lstrip()[0] for line in handle if line.strip()), "")
     return _rows(path) if first not in ("", "[", "{") else _records(path)
@@ -70,7 +70,7 @@ def _rows(path: Path) -> Iterator[Given]:
     with path.open(encoding="utf-8-sig", newline="") as handle:
         heading = handle.readline()
         handle.seek(0)
-        # spreadsheets of other countries write semicolons
+        # spreadsheets of some locales write semicolons
         rows = csv.DictReader(handle, delimiter=max(",;\t", key=heading.count))
         columns = set(rows.fieldnames or ())
         if not ({"question", "answer"} <= columns and columns & {"uid", "image"}):
@@ -84,6 +84,6 @@ def _rows(path: Path) -> Iterator[Given]:
             if turn.question or turn.answer:
                 turns.setdefault(name, []).append(turn)
                 lines.setdefault(name, rows.line_num)
-    for (uid, image), said in turns.items():
+    for (uid, image), conversation in turns.items():
         place = f"line {lines[uid, image]}"
-        yield Given(place, {"uid": uid, "image": image}, from_turns(said))
+        yield Given(place, {"uid": uid, "image": image}, from_turns(conversation))

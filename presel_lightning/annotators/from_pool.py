@@ -1,4 +1,4 @@
-"""Instructions that exist already and are revealed for the chosen images only."""
+"""Existing instructions, revealed only for the selected images."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from presel_lightning.data.annotations import read_records
 from presel_lightning.data.conversation import InvalidRecordError
 
 NAMES = ("uid", "image", "id", "task")
-"""What a record is told by."""
+"""Fields that identify a record."""
 
 
 class FromPool(Annotator):
-    """Reveal the instructions of the chosen images, and of no other: the setting of a study.
+    """Reveal the instructions of the selected images only, to simulate annotation in a study.
 
-    `access.jsonl` in the folder of the answers names every sample whose instruction was looked at,
-    once, in the order in which that happened. A line is written before the instruction is used.
+    `access.jsonl` in the folder of the answers lists every sample whose instruction was read, once,
+    in order of access. A line is written before the instruction is used.
 
     Args:
         annotations: one or several annotation files in LLaVA form that hold the instructions.
-            A record is told by its `uid`, else by image, id and task. Without it the instructions
-            are those of `data.annotations`; with it those are not looked at.
+            A record is matched by its `uid`, else by image, id and task. Without it the
+            instructions are those of `data.annotations`; with it those are not read.
     """
 
     hides = True
@@ -35,7 +35,7 @@ class FromPool(Annotator):
         self.paths = [Path(name).expanduser() for name in names]
 
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
-        """Look at the instructions that were asked for.
+        """Read the instructions of the requests, and log each access.
 
         Raises:
             UserError: a file cannot be read.
@@ -50,10 +50,10 @@ class FromPool(Annotator):
             problems = take(given, requests, journal, names, type(self).__name__, bare=True)
         finally:
             log.close()
-        told = {problem.uid for problem in problems}
-        lost = [r for r in requests if r.uid not in journal and r.uid not in told]
+        listed = {problem.uid for problem in problems}
+        lost = [r for r in requests if r.uid not in journal and r.uid not in listed]
         files = ", ".join(path.name for path in self.paths) or "the pool"
-        detail = f"no record of {files} is surely this sample"
+        detail = f"no record of {files} matches this sample uniquely"
         problems += [AnswerProblem(r.uid, r.image, "not_found", detail) for r in lost]
         return Report(problems=problems)
 
@@ -73,9 +73,7 @@ class FromPool(Annotator):
                 names = {key: value for key, value in record.items() if key in NAMES}
                 try:
                     request = asked.get(matcher.uid(names))
-                except (
-                    InvalidRecordError
-                ):  # a record that the pool left out, or cannot tell from another
+                except InvalidRecordError:  # not in the pool, or ambiguous
                     continue
                 if request is None:
                     continue
@@ -86,5 +84,5 @@ class FromPool(Annotator):
 
 
 def access(request: Request) -> dict[str, str]:
-    """What the log has of a sample that was looked at."""
+    """Return the log entry of a sample whose instruction is read."""
     return {"uid": request.uid, "image": request.image, "task": request.task, "why": request.why}

@@ -1,4 +1,4 @@
-"""Answers on disk, line by line, so that nothing that was written or paid for is lost."""
+"""Append-only journal of answers, synced line by line."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Conversation = list[dict[str, str]]
 
 
 class LineFile:
-    """A text file that only grows, by whole lines that are synced one by one.
+    """An append-only text file whose lines are synced one by one.
 
-    A last line that a killed process left without its end is cut off on opening.
+    An incomplete last line, left by a killed process, is truncated on opening.
 
     Args:
-        path: the file; made where it is missing.
+        path: the file; created if missing.
         heading: first line of a new file.
 
     Attributes:
-        lines: what it held when it was opened, without the heading.
+        lines: lines at opening time, without the heading.
     """
 
     def __init__(self, path: Path, heading: str | None = None) -> None:
@@ -37,7 +37,7 @@ class LineFile:
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             self._handle.truncate(len(whole))
-        # not splitlines: answers may hold other characters that it takes for ends of lines
+        # not splitlines, which also splits at other characters that answers may hold
         self.lines = whole.decode("utf-8").split("\n")[:-1]
         if heading is not None and not self.lines:
             self.append(heading)
@@ -45,14 +45,14 @@ class LineFile:
         _sync_folder(path.parent)
 
     def append(self, line: str) -> None:
-        """Write a line; it is on the disk when this returns. Any thread may call it."""
+        """Append a line and sync it to disk. Thread-safe."""
         with self._lock:
             self._handle.write(line.encode("utf-8") + b"\n")
             self._handle.flush()
             os.fsync(self._handle.fileno())
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._handle.close()
 
 
@@ -65,7 +65,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read_answers(folder: Path) -> dict[str, Conversation]:
-    """Conversations by uid, without opening the file for writing; a line that is not whole waits."""
+    """Read conversations by uid, read-only; an incomplete last line is ignored."""
     path = folder / "answers.jsonl"
     if not path.exists():
         return {}
@@ -75,7 +75,7 @@ def read_answers(folder: Path) -> dict[str, Conversation]:
 
 
 class Journal:
-    """`answers.jsonl`: every answer that ever came in; the last of a uid counts.
+    """`answers.jsonl`: every answer received; the last one of a uid counts.
 
     Args:
         folder: `OUT/annotations`.
@@ -84,7 +84,7 @@ class Journal:
         records: last line of each uid: uid, image, conversations, annotator, model, usage, cost.
 
     Raises:
-        UserError: a line is not JSON, or no answer.
+        UserError: a line is not JSON, or not an answer.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -97,11 +97,11 @@ class Journal:
                 self.records[record["uid"]] = {"conversations": None, **record}
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
-                    f"{self._file.path}, line {number}: no answer; take the line out"
+                    f"{self._file.path}, line {number}: not an answer; remove the line"
                 ) from error
 
     def __enter__(self) -> Self:
-        """Open until the end of the block."""
+        """Return the open journal."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -109,11 +109,11 @@ class Journal:
         self._file.close()
 
     def __contains__(self, uid: object) -> bool:
-        """Whether a sample has been answered."""
+        """Return whether a sample has been answered."""
         return uid in self.records
 
     def __getitem__(self, uid: str) -> Conversation:
-        """The answer of a sample."""
+        """Return the answer of a sample."""
         conversation: Conversation = self.records[uid]["conversations"]
         return conversation
 
@@ -128,16 +128,16 @@ class Journal:
         usage: dict[str, int] | None = None,
         cost: float | None = None,
     ) -> None:
-        """Keep an answer for good. Any thread may call it.
+        """Store an answer durably. Thread-safe.
 
         Args:
-            uid: of the sample.
+            uid: uid of the sample.
             image: its path relative to the image root.
-            conversations: its instruction, already checked.
-            annotator: name of the class that had it written.
-            model: that wrote it.
+            conversations: its instruction, already validated.
+            annotator: class name of the annotator.
+            model: model that wrote it.
             usage: `prompt_tokens` and `completion_tokens`.
-            cost: what was paid for it.
+            cost: cost of the request.
         """
         record = {
             "uid": uid,

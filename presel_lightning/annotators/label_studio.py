@@ -1,4 +1,4 @@
-"""People who write instructions in Label Studio."""
+"""Instructions written in Label Studio."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from presel_lightning.annotators.base import Annotator, Names, Report, Request
-from presel_lightning.annotators.batches import give_out
+from presel_lightning.annotators.batches import write_batch
 from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.matching import Given, from_turns, numbered, take
 from presel_lightning.data.annotations import read_records
@@ -17,19 +17,19 @@ from presel_lightning.errors import UserError
 from presel_lightning.run.files import write_json, write_text
 
 LOCAL_FILES = "/data/local-files/?d="
-"""Where Label Studio serves files of its own machine from."""
+"""URL prefix of Label Studio's local file serving."""
 
 
 class LabelStudio(Annotator):
-    """Write tasks that Label Studio imports, and read what it exports; no server is called.
+    """Write tasks that Label Studio imports, and read its export; no server is called.
 
     While answers are missing, `label_studio/batch-N/` in the folder of the answers holds
-    `tasks.json` and the labeling configuration `config.xml`. A later batch holds new images only.
+    `tasks.json` and the labeling configuration `config.xml`. A later batch holds only new images.
 
     Args:
-        answers: the project exported as JSON (not JSON-MIN); need not exist yet.
-        image_prefix: what stands before each image's path, percent-encoded, to make its URL.
-        turns: how many questions the form has.
+        answers: the project exported as JSON (not JSON-MIN); may not exist yet.
+        image_prefix: URL prefix of each image's percent-encoded path.
+        turns: number of questions of the form.
     """
 
     rereads = True
@@ -44,14 +44,14 @@ class LabelStudio(Annotator):
         self.turns = turns
 
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
-        """Read the export, then give out what is missing.
+        """Read the export, then write a batch of the missing requests.
 
         Raises:
-            UserError: the export is none of Label Studio's.
+            UserError: the export is not in Label Studio's format.
         """
         given = read_export(self.answers) if self.answers and self.answers.exists() else iter(())
         problems = take(given, requests, journal, names, type(self).__name__)
-        open_ = give_out(journal.folder / "label_studio", requests, journal, self._batch)
+        open_ = write_batch(journal.folder / "label_studio", requests, journal, self._batch)
         where = self.answers or "a file, and give it as annotator.init_args.answers"
         notes = [
             f"import {b / 'tasks.json'} into Label Studio; export JSON to {where}" for b in open_
@@ -68,7 +68,7 @@ class LabelStudio(Annotator):
 
 
 def labeling_config(turns: int) -> str:
-    """The form: the image, what to write about it, and for each turn a question and an answer."""
+    """Return the labeling form: the image, the prompt, and a question and an answer per turn."""
     view = ElementTree.Element("View")
     ElementTree.SubElement(view, "Image", name="image", value="$image")
     ElementTree.SubElement(view, "Header", value="$prompt")
@@ -92,26 +92,25 @@ def labeling_config(turns: int) -> str:
 
 
 def read_export(path: Path) -> Iterator[Given]:
-    """Read a project that was exported as JSON; tasks without an annotation are passed over.
+    """Read a project that was exported as JSON; tasks without an annotation are skipped.
 
     Raises:
-        UserError: a task is not in Label Studio's form.
+        UserError: a task is not in Label Studio's format.
     """
     for number, task in enumerate(read_records(path), start=1):
         try:
             uid, image = task["data"]["uid"], task["data"].get("image", "")
-            said = _newest(task["annotations"])
-            fields = {entry["from_name"]: _text(entry) for entry in said} if said else {}
+            fields = {entry["from_name"]: _text(entry) for entry in _newest(task["annotations"])}
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise UserError(
-                f"{path}, task {number}: not as Label Studio exports it; choose the format JSON, "
-                "of tasks that were imported from tasks.json"
+                f"{path}, task {number}: not in Label Studio's format; export as JSON a "
+                "project whose tasks were imported from tasks.json"
             ) from error
         yield Given(f"task {number}", {"uid": uid, "image": image}, from_turns(numbered(fields)))
 
 
 def _newest(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Result of the annotation that counts: a ground truth, else the newest; none if skipped."""
+    """Return the result of the ground truth, else of the newest annotation; [] if skipped."""
     kept = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
     if not kept:
         return []

@@ -1,4 +1,4 @@
-"""What was sent to a paid service, what it cost, and the cap on it."""
+"""Ledger of the requests to a paid service, their cost, and its cap."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Row:
     """One request that was sent.
 
     Attributes:
-        attempt: which one of this start for this sample, from 1.
-        prompt_tokens: as the service counts them; None where it does not say.
+        attempt: number of the attempt for this sample in this start, from 1.
+        prompt_tokens: as reported by the service; None where it is not reported.
         completion_tokens: likewise.
-        cost: None where there is no price, or nothing was charged as far as one can tell.
-        seconds: until the reply.
+        cost: None without a price, or without a completion.
+        seconds: latency of the reply.
         status: `answered`, `malformed`, `refused`, `rate_limited`, `timeout`, `unreachable`, or
             `http_` and a number.
     """
@@ -36,21 +36,21 @@ class Row:
     status: str
 
     def line(self) -> str:
-        """As CSV; empty where something is not known."""
+        """Return the row as CSV; unknown values are empty."""
         return ",".join("" if value is None else str(value) for value in astuple(self))
 
 
 class CostLedger:
-    """`ledger.csv`: a line for every request that was sent, at any start; they add up.
+    """`ledger.csv`: one line for every request sent, over all starts.
 
     Args:
         path: the file.
-        cap: never spend more than this, over all starts; None for no limit.
+        cap: spending cap over all starts; None for no limit.
 
     Attributes:
-        spent: over all starts.
-        answered: samples that have been answered, over all starts.
-        longest: most prompt tokens that a request has had.
+        spent: cost over all starts.
+        answered: samples answered over all starts.
+        longest: maximum prompt tokens of a request.
 
     Raises:
         UserError: a line cannot be read.
@@ -69,7 +69,7 @@ class CostLedger:
                 uid, _, tokens, _, cost, _, status = line.split(",")
                 self._count(uid, int(tokens or 0), float(cost or 0.0), status)
             except ValueError as error:
-                raise UserError(f"{path}, line {number}: cannot be read; take it out") from error
+                raise UserError(f"{path}, line {number}: cannot be read; remove it") from error
 
     def _count(self, uid: str, prompt_tokens: int, cost: float, status: str) -> None:
         self.spent += cost
@@ -78,7 +78,7 @@ class CostLedger:
             self.answered.add(uid)
 
     def catch_up(self, journal: Journal, annotator: str) -> None:
-        """Enter answers that a killed start kept, but had no time to enter here."""
+        """Enter answers that a killed start stored in the journal but not in the ledger."""
         for uid, record in journal.records.items():
             if record.get("annotator") == annotator and uid not in self.answered:
                 usage = record.get("usage") or {}
@@ -86,19 +86,19 @@ class CostLedger:
                 self.enter(Row(uid, 1, *tokens, record.get("cost"), None, ANSWERED))
 
     def enter(self, row: Row) -> None:
-        """Write a request down."""
+        """Record a request."""
         with self._changed:
             self._file.append(row.line())
             self._count(row.uid, row.prompt_tokens or 0, row.cost or 0.0, row.status)
 
     def reserve(self, most_of: Callable[[int], float]) -> float | None:
-        """Set money aside for a request; wait for those under way if they may leave enough.
+        """Reserve the cost of a request; wait for requests in flight if they may leave enough.
 
         Args:
-            most_of: what it may cost, by `longest`, which replies tell better while it waits.
+            most_of: upper bound on its cost as a function of `longest`, which replies update.
 
         Returns:
-            What was set aside; None if it may not be sent, as `spent` might pass the cap.
+            The reserved amount; None if the request could exceed the cap.
         """
         with self._changed:
             while True:
@@ -112,12 +112,12 @@ class CostLedger:
                 self._changed.wait()
 
     def release(self, most: float) -> None:
-        """End a reservation; what the request did cost has been entered."""
+        """Release a reservation; the actual cost has been entered."""
         with self._changed:
             self._in_flight -= 1
             self._reserved = self._reserved - most if self._in_flight else 0.0
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""Answers that somebody gives back, brought to the samples that they belong to."""
+"""Matching of answers to samples, and their validation."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from presel_lightning.records import Turn
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What a file says about one image.
+    """One answer of a file.
 
     Attributes:
-        place: where it says so.
+        place: its place in the file, for messages.
         names: any of `uid`, `image`, `id`, `task`.
-        conversations: its instruction as it stands there; None or [] where there is none yet.
+        conversations: its instruction, not validated; None or [] where there is none yet.
     """
 
     place: str
@@ -30,15 +30,15 @@ class Given:
 
 
 def check(image: str, conversations: object, *, bare: bool = False) -> None:
-    """Refuse an instruction that cannot be trained on.
+    """Validate an instruction.
 
     Args:
         image: path of its image.
         conversations: the instruction.
-        bare: whether a question may be `<image>` alone, as it may in a pool.
+        bare: whether a question may be `<image>` alone, as in a pool.
 
     Raises:
-        InvalidRecordError: it is no conversation about an image, or a question is empty.
+        InvalidRecordError: it is not a conversation about an image, or a question is empty.
     """
     turns = parse({"image": image, "conversations": conversations})
     if not turns:
@@ -55,7 +55,7 @@ def check(image: str, conversations: object, *, bare: bool = False) -> None:
 
 
 def from_turns(turns: Iterable[Turn]) -> Conversation:
-    """Turns in LLaVA form, the image at the front of the first question."""
+    """Convert turns to LLaVA form, with the image token before the first question."""
     conversation = []
     for number, turn in enumerate(turns):
         question = without_image_token(turn.question).strip()
@@ -66,9 +66,9 @@ def from_turns(turns: Iterable[Turn]) -> Conversation:
 
 
 def numbered(fields: Mapping[str, Any]) -> list[Turn]:
-    """Turns of a form with `question`, `answer`, `question_2`, `answer_2` and so on.
+    """Read the turns of a form with `question`, `answer`, `question_2`, `answer_2` and so on.
 
-    A turn of which neither is filled in counts as none.
+    A turn with neither question nor answer is skipped.
     """
     turns = []
     for suffix in sorted(key.removeprefix("answer") for key in fields if key.startswith("answer")):
@@ -80,13 +80,12 @@ def numbered(fields: Mapping[str, Any]) -> list[Turn]:
 
 
 class Matcher:
-    """Finds the sample that a name means.
+    """Resolves names to samples of the pool.
 
-    A name is a uid; or an image, which the record's id and task may tell from others of the pool
-    that show the same.
+    A name is a uid; or an image, with the record's id and task where several samples share it.
 
     Args:
-        names: of the whole pool.
+        names: names of the whole pool.
     """
 
     def __init__(self, names: Names) -> None:
@@ -97,10 +96,10 @@ class Matcher:
             self._rows[image].append(row)
 
     def uid(self, given: Mapping[str, Any]) -> str:
-        """The uid that is meant.
+        """Return the uid of a name.
 
         Raises:
-            InvalidRecordError: no sample of the pool, or several.
+            InvalidRecordError: no sample of the pool matches, or several do.
         """
         if (uid := given.get("uid")) not in (None, ""):
             if str(uid) not in self._uids:
@@ -130,18 +129,21 @@ def take(
     *,
     bare: bool = False,
 ) -> list[AnswerProblem]:
-    """Keep the answers that were asked for; those that cannot be used.
+    """Add the valid answers of the requests to the journal.
 
-    What nobody asked for is passed over. The first answer of a sample counts. One that is in the
-    journal already is kept anew only if it has changed.
+    Answers without a request are skipped. The first answer of a sample counts. An answer that is in
+    the journal already is added again only if it has changed.
 
     Args:
-        given: what a file says.
-        requests: what was asked for.
-        journal: where answers are kept.
-        names: of the whole pool.
-        annotator: name of the class that asks.
+        given: answers of a file.
+        requests: all requests.
+        journal: stores the answers.
+        names: names of the whole pool.
+        annotator: class name of the annotator.
         bare: see `check`.
+
+    Returns:
+        The invalid answers.
     """
     asked = {request.uid: request for request in requests}
     matcher = Matcher(names)
@@ -158,14 +160,14 @@ def take(
             if uid in seen:
                 if seen[uid] != one.conversations:
                     raise InvalidRecordError(
-                        "repeated", "another answer of the same sample stands before it"
+                        "repeated", "an earlier answer of the same sample differs from it"
                     )
                 continue
             seen[uid] = one.conversations
             check(asked[uid].image, one.conversations, bare=bare)
-        except InvalidRecordError as odd:
+        except InvalidRecordError as error:
             image = asked[uid].image if uid in asked else str(one.names.get("image") or "")
-            problems.append(AnswerProblem(uid, image, odd.problem, f"{one.place}: {odd}"))
+            problems.append(AnswerProblem(uid, image, error.problem, f"{one.place}: {error}"))
             continue
         if uid not in journal or journal[uid] != one.conversations:
             journal.add(uid, asked[uid].image, one.conversations, annotator)

@@ -1,4 +1,4 @@
-"""Instructions from any server that speaks OpenAI's chat completions."""
+"""Instructions from a server with OpenAI's chat completions API."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ from presel_lightning.errors import UserError
 
 
 class OpenAICompatible(Annotator):
-    """Have a model write the instructions: OpenAI, vLLM, `transformers serve`, or a like server.
+    """Generate instructions with a model: OpenAI, vLLM, `transformers serve` or a similar server.
 
-    Answers are on disk as they come in, so a run that is killed or stopped by its cap asks for
-    the others only. `ledger.csv` in the folder of the answers has a line for each request sent.
+    Answers are synced to disk as they arrive, so a run that was killed or stopped at its cap
+    requests only the missing ones. `ledger.csv` in the folder of the answers has one line per
+    request sent.
 
     Args:
-        base_url: of the server up to and with its version, such as `http://localhost:8000/v1`.
-        model: name of the model there.
-        api_key_env: environment variable that holds the key; null for a server without one. The
-            key is read from there only, and written nowhere.
-        templates: prompts by task or kind of task that replace the shipped ones; `default` is
-            that of all others.
-        concurrency: requests under way at a time.
-        requests_per_minute: limit on requests sent.
-        max_retries: attempts after the first, of one image, at one start.
+        base_url: URL of the server including its version, such as `http://localhost:8000/v1`.
+        model: name of the model on the server.
+        api_key_env: environment variable that holds the API key; null for a server without one.
+            The key is read only from there and never written.
+        templates: prompts by task or kind of task that replace the shipped ones; `default` is the
+            prompt of all others.
+        concurrency: maximum number of concurrent requests.
+        requests_per_minute: rate limit of the requests.
+        max_retries: attempts per image after the first, in one start.
         backoff: seconds before the second attempt, doubled for each further one, with jitter.
-        patience: longest `Retry-After` in seconds that is waited for; the run stops at a longer one.
-        timeout: seconds without a sign of the server after which a request counts as failed.
-        retry_refused: ask again, in the same words, for what was refused at an earlier start or was
-            never answered in the form that was asked for.
+        patience: maximum `Retry-After` in seconds; the run stops at a longer one.
+        timeout: seconds without a response after which a request counts as failed.
+        retry_refused: repeat requests that were refused at an earlier start, or never answered in
+            the requested format.
         max_cost: spending cap over all starts, in the currency of the prices.
         price_per_million_input_tokens: price of a million prompt tokens.
         price_per_million_output_tokens: price of a million completion tokens.
-        response_format: how the server is told to answer in JSON. `none` leaves it to the prompt.
-        temperature: of sampling; null for the server's own.
-        max_tokens: longest answer.
-        max_tokens_key: its name; newer models of OpenAI want `max_completion_tokens`.
-        image_max_side: images are made smaller to so many pixels before they are sent.
-        image_quality: of the JPEG that is sent.
+        response_format: how JSON is requested from the server; `none` leaves it to the prompt.
+        temperature: sampling temperature; null for the server's default.
+        max_tokens: longest answer, in tokens.
+        max_tokens_key: name of that field; newer models of OpenAI take `max_completion_tokens`.
+        image_max_side: images are downscaled to this many pixels on the longer side.
+        image_quality: JPEG quality of the images sent.
         extra_body: further fields of every request.
     """
 
@@ -99,10 +100,10 @@ class OpenAICompatible(Annotator):
         )
 
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
-        """Ask the server, many at a time.
+        """Send the requests to the server, many at a time.
 
         Raises:
-            UserError: no key, httpx is missing, or the server knows neither key nor model.
+            UserError: the key or httpx is missing, or the server rejects key or model.
         """
         ledger = CostLedger(ledger_path(journal.folder), self.max_cost)
         refusals = Refusals(journal.folder)
@@ -122,12 +123,12 @@ class OpenAICompatible(Annotator):
 
     @property
     def cure(self) -> str:
-        """What is done about refusals, which the next start would not ask for again."""
+        """What the user does about refusals, which the next start does not request again."""
         if not self._refused:
             return super().cure
         return (
             f"{self._refused} of them were refused, for the reasons in annotations/problems.csv, "
-            "and are not asked for again: have these answered by hand or by another annotator, with "
+            "and are not requested again: have these answered by hand or by another annotator, with "
             "--annotator FromFile --annotator.init_args.path ANSWERS, or set "
             "--annotator.init_args.retry_refused true"
         )
@@ -135,7 +136,7 @@ class OpenAICompatible(Annotator):
     def _left(
         self, requests: Sequence[Request], refusals: Refusals
     ) -> tuple[list[Request], list[AnswerProblem]]:
-        """What is to be asked for, and what was refused before."""
+        """Return the requests to send, and the earlier refusals."""
         if self.retry_refused:
             return list(requests), []
         earlier = {r.uid: refusals.known.get(self.service.question(r)) for r in requests}
@@ -143,7 +144,7 @@ class OpenAICompatible(Annotator):
         return left, [problem for problem in earlier.values() if problem is not None]
 
     def estimate(self, requests: Sequence[Request], folder: Path) -> float | None:
-        """The mean cost of an answer so far, times those to ask for; else the most it may be."""
+        """Estimate the cost by the mean per answer so far, else by the upper bound."""
         refusals = Refusals(folder)
         refusals.close()
         requests, _ = self._left(requests, refusals)
@@ -164,10 +165,12 @@ class OpenAICompatible(Annotator):
         if not key:
             raise UserError(
                 f"the environment variable {self.api_key_env} holds no key; export it, or set "
-                "annotator.init_args.api_key_env to null for a server that asks for none"
+                "annotator.init_args.api_key_env to null for a server that needs none"
             )
         if not (key.isascii() and key.isprintable()):
-            raise UserError(f"the key in {self.api_key_env} has characters that no key has")
+            raise UserError(
+                f"the key in {self.api_key_env} has characters that are not printable ASCII; export it again"
+            )
         return key
 
 

@@ -1,4 +1,4 @@
-"""When the next request may be sent."""
+"""Rate limit, back-off and stop of the requests."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST = 60.0
-"""Seconds that a back-off grows to."""
+"""Maximum back-off in seconds."""
 
 
 class Pace:
-    """Spaces requests of many threads evenly, and halts all of them when the service asks for it.
+    """Rate limiter of many threads, which can pause or stop all of them.
 
     Args:
-        per_minute: requests that may be sent in a minute; None for no limit.
+        per_minute: requests per minute; None for no limit.
     """
 
     def __init__(self, per_minute: float | None = None) -> None:
@@ -28,18 +28,18 @@ class Pace:
 
     @property
     def stopped(self) -> bool:
-        """Whether no request may be sent any more."""
+        """Whether requests have been stopped."""
         return self._stopped.is_set()
 
     def stop(self, reason: str) -> None:
-        """Send no more requests; the first reason counts."""
+        """Stop all requests; the first reason counts."""
         with self._lock:
             if not self.stopped:
                 self.reason = reason
                 self._stopped.set()
 
     def wait_turn(self) -> bool:
-        """Wait until a request may be sent; False if none may any more."""
+        """Wait for the next slot; return False if requests have been stopped."""
         while True:
             with self._lock:
                 now = time.monotonic()
@@ -51,27 +51,27 @@ class Pace:
                 return False
 
     def hold(self, seconds: float) -> None:
-        """Let nobody send for some seconds."""
+        """Pause all requests for some seconds."""
         with self._lock:
             self._next = max(self._next, time.monotonic() + seconds)
 
     def sleep(self, seconds: float) -> bool:
-        """Wait; False, and at once, if no more requests may be sent."""
+        """Wait; return False at once if requests have been stopped."""
         return not self._stopped.wait(max(0.0, seconds))
 
 
 def backoff(attempt: int, first: float) -> float:
-    """Seconds before the next attempt: doubled each time, with jitter, at most a minute.
+    """Compute the seconds before the next attempt: exponential with jitter, at most a minute.
 
     Args:
-        attempt: that has failed, from 1.
+        attempt: number of the failed attempt, from 1.
         first: seconds after the first one.
     """
     return min(LONGEST, first * 2.0 ** (attempt - 1)) * random.uniform(0.5, 1.0)
 
 
 def retry_after(value: str | None) -> float:
-    """Seconds that a `Retry-After` header asks for, as a number or a date; 0 where it does not."""
+    """Parse a `Retry-After` header, a number or a date, to seconds; 0 where it is missing."""
     if not value:
         return 0.0
     try:

@@ -1,4 +1,4 @@
-"""What a person sees while instructions are written."""
+"""Progress bar of the requests."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from presel_lightning.console import console, show_bars
 
 
 class Show(Protocol):
-    """Takes up that one more request is done."""
+    """Callback after every finished request."""
 
     def __call__(self, spent: float | None) -> None:
-        """Move on by one; `spent` over all starts."""
+        """Advance by one; `spent` is the cost over all starts."""
 
 
 @contextmanager
 def progress(total: int) -> Iterator[Show]:
-    """A bar on a terminal: done, a minute, cost, time left.
+    """Show a progress bar on a terminal: requests done, rate, cost, time left.
 
     Args:
-        total: requests to be done.
+        total: number of requests.
     """
     columns = (
         TextColumn("  instructions"),
@@ -47,7 +47,7 @@ def progress(total: int) -> Iterator[Show]:
         def show(spent: float | None) -> None:
             task = next(task for task in bar.tasks if task.id == number)
             rate = f"{60 * task.speed:.0f}/min" if task.speed else ""
-            told = "" if spent is None else f"cost {spent:.2f}"
-            bar.update(number, advance=1, rate=rate, spent=told)
+            cost = "" if spent is None else f"cost {spent:.2f}"
+            bar.update(number, advance=1, rate=rate, spent=cost)
 
         yield show

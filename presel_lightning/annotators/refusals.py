@@ -1,4 +1,4 @@
-"""What a model would not answer, remembered so that it is neither asked nor paid for again."""
+"""Record of refused requests, which are not sent again."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from presel_lightning.errors import UserError
 
 
 class Refusals:
-    """`refused.jsonl`: what was refused, or never answered in the form that was asked for.
+    """`refused.jsonl`: requests that were refused, or never answered in the requested format.
 
     Args:
         folder: `OUT/annotations`.
 
     Attributes:
-        known: by what was asked; see `Service.question`.
+        known: problems by fingerprint of the request; see `Service.question`.
 
     Raises:
         UserError: a line cannot be read.
@@ -34,14 +34,14 @@ class Refusals:
                 self.known[question] = AnswerProblem(**record)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise UserError(
-                    f"{self._file.path}, line {number}: cannot be read; take it out"
+                    f"{self._file.path}, line {number}: cannot be read; remove it"
                 ) from error
 
     def add(self, question: str, problem: AnswerProblem) -> None:
-        """Remember for good. Any thread may call it."""
+        """Store a refusal durably. Thread-safe."""
         self._file.append(json.dumps({**asdict(problem), "question": question}))
         self.known[question] = problem
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()

@@ -1,4 +1,4 @@
-"""What an annotator is told to write, by task."""
+"""Prompts for the annotator, by task."""
 
 from __future__ import annotations
 
@@ -67,22 +67,22 @@ KINDS = (
 
 
 def kind_of(task: str) -> str:
-    """Kind of a task, told from its name; `default` where it tells nothing."""
+    """Infer the kind of a task from its name; `default` where nothing matches."""
     name = task.lower()
     found = (kind for kind, start in KINDS if re.search(rf"(?<![a-z])(?:{start})", name))
     return next(found, DEFAULT)
 
 
 def prompt_for(task: str, templates: Mapping[str, str] | None = None) -> str:
-    """What the annotator of a task's images is told to write.
+    """Return the prompt of a task's images.
 
-    The first of these that exists: your template of that very task, yours of its kind (`vqa`,
-    `choice`, `ocr`, `caption`, `reasoning`, `count`, `grounding`, `conversation`), your `default`,
-    the shipped one of its kind.
+    It is the first of these that exists: the user's template of that task, of its kind (`vqa`,
+    `choice`, `ocr`, `caption`, `reasoning`, `count`, `grounding`, `conversation`), the user's
+    `default`, the shipped template of its kind.
 
     Args:
         task: name of the task.
-        templates: yours.
+        templates: the user's templates.
     """
     own = templates or {}
     kind = kind_of(task)

@@ -15,6 +15,7 @@ from presel_lightning.annotators.journal import Conversation
 from presel_lightning.annotators.matching import check, from_turns
 from presel_lightning.data.conversation import InvalidRecordError
 from presel_lightning.data.images import LIMIT, open_rgb
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.records import Turn
 
 FORM = (
@@ -22,7 +23,7 @@ FORM = (
     '{"turns": [{"question": "...", "answer": "..."}]}. One entry for each question and its '
     "answer, in their order; nothing before or after the JSON."
 )
-"""What every request says beside the prompt of its task."""
+"""System prompt of every request."""
 
 TEXT = {"type": "string"}
 SCHEMA: dict[str, Any] = {
@@ -51,28 +52,28 @@ RESPONSE_FORMATS: dict[str, dict[str, Any] | None] = {
     "json_object": {"type": "json_object"},
     "none": None,
 }
-"""`response_format` of a request; not every server knows every one."""
+"""`response_format` of a request; not every server supports all of them."""
 
 
 class Malformed(Exception):
-    """A reply that is not what was asked for; another try may be better."""
+    """A reply in another format than requested; a retry may succeed."""
 
 
 class Refused(Exception):
-    """The model or the service will not answer this one."""
+    """The model or the service refuses to answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of a request and its reply as the service counts them; None where it does not say."""
+    """Tokens of a request and its reply as reported by the service; None where not reported."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
-def image_url(path: Path, max_side: int, quality: int) -> str:
-    """An image as a data URL: JPEG, made smaller where its longer side is over `max_side` pixels."""
-    image = open_rgb(path, LIMIT)  # data.max_pixels has been applied to the pool
+def image_url(path: Path, max_side: int, quality: int, pixels: Pixels = "as_shown") -> str:
+    """Encode an image as a JPEG data URL, downscaled to `max_side` pixels on its longer side."""
+    image = open_rgb(path, LIMIT, pixels)  # data.max_pixels has been applied to the pool
     image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
@@ -80,7 +81,7 @@ def image_url(path: Path, max_side: int, quality: int) -> str:
 
 
 def messages(prompt: str, url: str) -> list[dict[str, Any]]:
-    """The conversation with the service about one image."""
+    """Build the messages of a request about one image."""
     return [
         {"role": "system", "content": FORM},
         {
@@ -94,7 +95,7 @@ def messages(prompt: str, url: str) -> list[dict[str, Any]]:
 
 
 def usage_of(reply: object) -> Usage:
-    """Tokens of a reply."""
+    """Read the token usage of a reply."""
     usage = reply.get("usage") if isinstance(reply, dict) else None
     counts = usage if isinstance(usage, dict) else {}
     names = ("prompt_tokens", "completion_tokens")
@@ -102,35 +103,36 @@ def usage_of(reply: object) -> Usage:
 
 
 def conversation_of(reply: object, image: str) -> Conversation:
-    """The instruction that a reply holds, checked.
+    """Extract and validate the instruction of a reply.
 
     Args:
         reply: decoded body.
-        image: path that the instruction is about.
+        image: path of the image.
 
     Raises:
-        Malformed: it holds none that can be used.
-        Refused: the model says that it will not answer.
+        Malformed: it holds no valid instruction.
+        Refused: the model refuses to answer.
     """
     text = _content(reply)
     try:
         turns = json.loads(_without_fence(text))["turns"]
-        said = [Turn(_text(turn["question"]), _text(turn["answer"])) for turn in turns]
-        conversation = from_turns(said)
+        conversation = from_turns(
+            [Turn(_text(turn["question"]), _text(turn["answer"])) for turn in turns]
+        )
         check(image, conversation)
     except (ValueError, KeyError, TypeError) as error:
-        raise Malformed(f"not the JSON that was asked for: {text[:80]!r}") from error
-    except InvalidRecordError as odd:
-        raise Malformed(str(odd)) from odd
+        raise Malformed(f"not the requested JSON: {text[:80]!r}") from error
+    except InvalidRecordError as error:
+        raise Malformed(str(error)) from error
     return conversation
 
 
 def _content(reply: object) -> str:
-    """What the model says.
+    """Return the text of a reply.
 
     Raises:
-        Malformed: nothing, or only the beginning of it.
-        Refused: it does not want to.
+        Malformed: it is missing or truncated.
+        Refused: the model refuses to answer.
     """
     try:
         choice = reply["choices"][0]  # type: ignore[index]
@@ -141,11 +143,11 @@ def _content(reply: object) -> str:
             choice.get("finish_reason"),
         )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise Malformed("the reply is no chat completion") from error
+        raise Malformed("the reply is not a chat completion") from error
     if refusal or end == "content_filter":
         raise Refused(str(refusal or "stopped by a content filter")[:200])
     if end == "length":
-        raise Malformed("cut off; raise annotator.init_args.max_tokens")
+        raise Malformed("truncated; raise annotator.init_args.max_tokens")
     return _text(text)
 
 
@@ -156,7 +158,7 @@ def _text(value: object) -> str:
 
 
 def _without_fence(text: str) -> str:
-    """JSON without the Markdown fence that some models put around it."""
+    """Strip the Markdown fence that some models put around JSON."""
     text = text.strip()
     if text.startswith("```"):
         text = text.partition("\n")[2].rpartition("```")[0]

@@ -1,4 +1,4 @@
-"""Config, data and model looked at before any GPU second: what is there, what it will cost."""
+"""Checks of config, data and model before a run, with estimates of its cost."""
 
 from presel_lightning.check.examine import check
 from presel_lightning.check.report import Report

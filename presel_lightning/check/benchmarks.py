@@ -1,9 +1,9 @@
-"""What models are scored on, and the memory that their answers take."""
+"""Checks of the benchmarks, and the memory of their evaluation."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -12,31 +12,29 @@ from presel_lightning.check.network import Network, dtype_width
 from presel_lightning.check.report import Report, size
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item
 from presel_lightning.eval.intervals.published import full_scores
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.models import Processor
 from presel_lightning.models.chat import ChatProcessor
+from presel_lightning.recipe.plan import Plan
 from presel_lightning.records import Turn
 
-if TYPE_CHECKING:
-    from presel_lightning.loading.datamodule import SelectionDataModule
-    from presel_lightning.recipe.plan import Plan
-
 UNCUT = 1 << 30
-"""A length that nothing reaches."""
+"""A maximum length that truncates nothing."""
 COUNTED = 16
-"""Items whose tokens are counted: those with the longest text."""
+"""Number of items whose tokens are counted: those with the longest text."""
 QUESTION = 128
-"""Tokens of a question that cannot be read before it is asked."""
+"""Assumed tokens of a question that is not known in advance."""
 
 
 @dataclass(frozen=True)
 class Reader:
-    """How the model reads what it is asked.
+    """Encodes prompts as the model reads them.
 
     Attributes:
-        data: of the run.
-        processor: of the model.
-        width: bytes of a number in the KV cache.
+        data: data module of the run.
+        processor: processor of the model.
+        width: bytes of an element of the KV cache.
     """
 
     data: SelectionDataModule
@@ -44,7 +42,7 @@ class Reader:
     width: int
 
     def answering(self, benchmark: BenchmarkTask) -> Answering:
-        """What a benchmark has a device hold at a time."""
+        """Return the batch of a benchmark that a device holds at a time."""
         items = benchmark.items()
         own: int | None = getattr(benchmark, "batch_size", None)
         batch = own or self.data.eval_batch_size
@@ -57,7 +55,7 @@ class Reader:
         )
 
     def _longest(self, items: list[Item]) -> int:
-        """Tokens of the longest prompt; a guess where a benchmark makes its prompts as it asks."""
+        """Return the tokens of the longest prompt; a guess where prompts are made on the fly."""
         if not items:
             if isinstance(self.processor, Processor):
                 return self.processor.n_image_tokens + QUESTION
@@ -72,23 +70,23 @@ class Reader:
 
 
 def text_of(item: Item) -> str:
-    """Everything that is written in the prompt of an item."""
+    """Return the text of an item's prompt."""
     return "".join(turn.question + turn.answer for turn in item.history) + item.question
 
 
 def cached_width(precision: Any, dtype: str, config: Any) -> int:  # noqa: ANN401
-    """Bytes of a number in the KV cache.
+    """Return the bytes of an element of the KV cache.
 
     Args:
-        precision: of the Trainer.
-        dtype: of the frozen weights, which it is computed in where the Trainer leaves them alone.
-        config: of the model.
+        precision: precision of the Trainer.
+        dtype: dtype of the frozen weights, which applies at a precision of 32 bits.
+        config: configuration of the model.
     """
     return 2 if "16" in str(precision) else dtype_width(dtype, config)
 
 
 def examine_benchmarks(plan: Plan, report: Report) -> list[BenchmarkTask]:
-    """See that every benchmark and the full-data scores can be read; those that can."""
+    """Check that benchmarks and full-data scores can be read; return the readable benchmarks."""
     sound = []
     for benchmark in plan.benchmarks:
         with report.collecting():
@@ -103,14 +101,14 @@ def examine_benchmarks(plan: Plan, report: Report) -> list[BenchmarkTask]:
 def examine_answers(
     benchmarks: list[BenchmarkTask], reader: Reader, network: Network, shards: int, report: Report
 ) -> None:
-    """Memory of one GPU while it answers, for the benchmark that takes most of it.
+    """Report the memory of one GPU in evaluation, for the benchmark that needs most of it.
 
     Args:
-        benchmarks: those that can be read.
-        reader: how the model reads them.
+        benchmarks: readable benchmarks.
+        reader: encodes their prompts.
         network: the model.
-        shards: devices that a fit spreads weights over; it is whole where it answers.
-        report: takes it down.
+        shards: devices that a fit shards weights over; evaluation uses whole weights.
+        report: collects the results.
     """
     found = [reader.answering(benchmark) for benchmark in benchmarks]
     if not found:

@@ -1,4 +1,4 @@
-"""What the run will take: samples by stage, GPU-hours, memory of a GPU, disk."""
+"""Estimates of a run: samples by stage, GPU-hours, GPU memory, disk space."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from presel_lightning.errors import UserError
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 
 ADAM_BYTES = 16
-"""Of a trained fp32 parameter: itself, its gradient, and AdamW's two moments."""
+"""Bytes of a trained fp32 parameter: itself, its gradient, and AdamW's two moments."""
 LAYER_BYTES = 34
-"""Activations of a transformer layer by token and unit of width, in 16 bits, without the
+"""Bytes of a transformer layer's activations per token and unit of width, in 16 bits, without the
 attention matrix (Korthikanti et al. 2022, "Reducing Activation Recomputation", Eq. 2)."""
 LOGIT_BYTES = 10
-"""Of a logit: in 16 bits, in fp32 for the loss, and the gradient of that."""
+"""Bytes of a logit: in 16 bits, in fp32 for the loss, and the gradient of that."""
 
 
 @dataclass(frozen=True)
 class Answering:
-    """What a device holds while a model answers a benchmark.
+    """One batch of a benchmark on a device.
 
     Attributes:
-        name: of the benchmark.
-        batch: items at a time.
+        name: name of the benchmark.
+        batch: items of a batch.
         prompt: tokens of the longest prompt, image included.
-        answer: tokens that an answer may have.
-        width: bytes of a number in the KV cache.
+        answer: maximum tokens of an answer.
+        width: bytes of an element of the KV cache.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Answering:
 
 
 def gpu_hours(work: Work, speed: Throughput) -> dict[str, float]:
-    """GPU-hours of each stage.
+    """Estimate the GPU-hours of each stage.
 
     Args:
         work: samples by stage.
-        speed: samples a second of one GPU.
+        speed: samples per second of one GPU.
     """
     seconds: dict[str, float] = {}
     for name in work.needs:
@@ -57,7 +57,7 @@ def gpu_hours(work: Work, speed: Throughput) -> dict[str, float]:
 
 
 def report_cost(hours: dict[str, float], speed: Throughput, source: str, report: Report) -> None:
-    """Show GPU-hours by stage, and from which throughput they follow."""
+    """Report the GPU-hours by stage, and the throughput that they follow from."""
     report.add("GPU-hours", "in all", f"{in_hours(sum(hours.values()))} (benchmarks not counted)")
     for stage, took in hours.items():
         report.add("GPU-hours", stage, in_hours(took))
@@ -66,7 +66,7 @@ def report_cost(hours: dict[str, float], speed: Throughput, source: str, report:
 
 
 def in_hours(hours: float) -> str:
-    """GPU-hours to a hundredth."""
+    """Format GPU-hours to two decimals."""
     return f"{hours:.2f}" if hours >= 0.01 else "below 0.01"
 
 
@@ -79,18 +79,19 @@ def gpu_memory(
     checkpointing: bool,
     shards: int = 1,
 ) -> float:
-    """Bytes that one GPU needs in a fit.
+    """Estimate the bytes that one GPU needs in a fit.
 
-    Weights and optimiser, and the activations of one batch: with checkpointing the input of every
-    layer and the inside of one, else the inside of all; and the logits of the answers.
+    Weights and optimizer, and the activations of one batch: with gradient checkpointing the input
+    of every layer and the activations of one, else the activations of all; and the logits of the
+    answers.
 
     Args:
         network: the model.
         per_device: samples of a step on one device.
         length: tokens of the longest sample.
         answer: tokens of an answer.
-        checkpointing: whether activations are computed again.
-        shards: devices that weights and optimiser are spread over.
+        checkpointing: whether activations are recomputed.
+        shards: devices that weights and optimizer are sharded over.
     """
     held = (network.frozen_bytes + network.trained * ADAM_BYTES) / shards
     tokens = per_device * length
@@ -103,7 +104,7 @@ def gpu_memory(
 
 
 def cache_bytes(network: Network, asked: Answering) -> float:
-    r"""Bytes of the KV cache at the last token of the answers.
+    r"""Compute the bytes of the KV cache at the last token of the answers.
 
     .. math:: B \,(L_{prompt} + L_{answer}) \cdot 2 \, n_{layers} \, n_{kv\,heads} \, d_{head}
               \cdot \mathrm{width}
@@ -112,35 +113,34 @@ def cache_bytes(network: Network, asked: Answering) -> float:
 
 
 def answering_memory(network: Network, asked: Answering, shards: int = 1) -> float:
-    """Bytes that one GPU needs while a model answers a batch.
+    """Estimate the bytes that one GPU needs to evaluate a batch.
 
-    Weights; what a fit that has just ended still holds (gradients and optimiser), unless it was
-    spread over devices: then the saved model is loaded whole; the KV cache; and the inside of one
-    layer while the prompts are read.
+    Weights; gradients and optimizer of the fit that has just ended, unless it was sharded: then the
+    saved model is loaded whole; the KV cache; and the activations of one layer in the prefill.
 
     Args:
         network: the model.
         asked: the batch.
-        shards: devices that the fit spreads weights and optimiser over.
+        shards: devices that the fit shards weights and optimizer over.
     """
     held = network.frozen_bytes + network.trained * (ADAM_BYTES if shards == 1 else 4)
     return held + asked.batch * bytes_an_item(network, asked)
 
 
 def bytes_an_item(network: Network, asked: Answering) -> float:
-    """Bytes that each item of a batch adds."""
+    """Return the bytes that each item of a batch adds."""
     inside = asked.prompt * network.hidden * LAYER_BYTES
     return inside + cache_bytes(network, asked) / asked.batch
 
 
 def fitting_items(network: Network, asked: Answering, shards: int, there: float) -> int:
-    """How many items fit into the memory of a GPU at a time, 0 where none does.
+    """Compute how many items fit into the memory of a GPU at a time; 0 where none does.
 
     Args:
         network: the model.
         asked: a batch of them.
         shards: see `answering_memory`.
-        there: bytes of the GPU.
+        there: memory of the GPU in bytes.
     """
     alone = answering_memory(network, replace(asked, batch=1), shards)
     each = bytes_an_item(network, asked)
@@ -148,9 +148,9 @@ def fitting_items(network: Network, asked: Answering, shards: int, there: float)
 
 
 def disk_bytes(work: Work, network: Network, feature_width: int, annotations: int) -> float:
-    """Bytes that the run folder grows to.
+    """Estimate the final size of the run folder in bytes.
 
-    Features (fp32) once as blocks and once in place; the records; the selection and the reference
+    Features (fp32) once as blocks and once assembled; the records; selection and reference split
     as LLaVA JSON; the model of each fit, and one training checkpoint with AdamW's moments.
     """
     features = 4 * feature_width * (work.images + (work.pool if work.images else 0))
@@ -160,14 +160,14 @@ def disk_bytes(work: Work, network: Network, feature_width: int, annotations: in
 
 
 def report_disk(needed: float, place: Path, what: str, cure: str, report: Report) -> None:
-    """Show what a folder will take; too little space becomes a failure.
+    """Report the disk space of a folder; too little free space becomes a failure.
 
     Args:
         needed: bytes.
-        place: the folder, which need not exist yet.
-        what: name of the folder on the screen.
-        cure: how to have it elsewhere.
-        report: takes it down.
+        place: the folder, which may not exist yet.
+        what: name of the folder in the report.
+        cure: how to move it to another disk.
+        report: collects the results.
     """
     there = next(path for path in (place, *place.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(there).free

@@ -1,4 +1,4 @@
-"""The check itself: every part of a run looked at in its turn, and nothing kept of it."""
+"""The `check` command: examines every part of a run, and leaves no files."""
 
 from __future__ import annotations
 
@@ -27,8 +27,13 @@ from presel_lightning.check.network import (
     report_network,
 )
 from presel_lightning.check.origin import origin_of, read_config, read_processor
-from presel_lightning.check.pictures import look_at, lost_share, report_decoded, report_images
-from presel_lightning.check.probe import Measured, Pass, probe, report_probe
+from presel_lightning.check.pictures import (
+    inspect_images,
+    lost_share,
+    report_decoded,
+    report_images,
+)
+from presel_lightning.check.probe import DevicePass, Measured, probe, report_probe
 from presel_lightning.check.report import Report, share, size
 from presel_lightning.check.sizes import examine_sizes
 from presel_lightning.check.survey import Survey, report_survey, survey
@@ -50,19 +55,19 @@ from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
-"""Strategies that spread weights and optimiser over the devices."""
+"""Strategies that shard weights and optimizer over the devices."""
 DECODED = 1000
-"""Images that are decoded whole; what is broken among them stands for all."""
+"""Number of images that are fully decoded; their share of broken images is extrapolated."""
 
 
 class Devices(NamedTuple):
-    """What the final fit runs on.
+    """Devices of the final fit.
 
     Attributes:
-        world: processes.
-        shards: over how many of them the weights are spread.
-        kind: `cuda` or `cpu`; empty where it is not here.
-        precision: of the computation.
+        world: number of processes.
+        shards: number of processes that weights are sharded over.
+        kind: `cuda` or `cpu`; empty where this machine lacks the devices.
+        precision: precision of the computation.
     """
 
     world: int
@@ -70,10 +75,10 @@ class Devices(NamedTuple):
     kind: str = ""
     precision: Any = None
 
-    def one_pass(self, data: SelectionDataModule) -> Pass:
-        """What a device does at a time."""
+    def one_pass(self, data: SelectionDataModule) -> DevicePass:
+        """Return the forward and backward pass of one device."""
         share = -(-data.batch_size // self.world)
-        return Pass(min(share, data.micro_batch_size or share), self.kind, self.precision)
+        return DevicePass(min(share, data.micro_batch_size or share), self.kind, self.precision)
 
 
 @keeping_nothing()
@@ -87,23 +92,26 @@ def check(
     n_images: int | None = None,
     probing: bool | None = None,
 ) -> Report:
-    """Examine what a run needs before any of its stages, and show it on one screen.
+    """Examine what a run needs before any of its stages, and print a report.
 
-    Nothing is written that stays: what has to be on disk to be looked at (packed images, a shipped
-    pool, the steps of a probe) lies in a temporary folder that goes at the end, and is taken from
-    the run folder or the user's cache where it has been made already. Files of the hub go to the
-    hub's own cache. No weights are loaded and nothing is trained, but by a probe.
+    No files are left, except the model that `--probe true` assembles in the cache: files that have to be on disk (unpacked images, a shipped pool, the steps of
+    a probe) are in a temporary folder that is removed at the end, or are reused from the run folder
+    or the user's cache. Files of the hub go to the hub's own cache. Only a probe loads weights and
+    trains.
 
     Args:
-        plan: what the run is asked to do.
+        plan: settings of the run.
         factory: builds its modules and Trainers.
-        console: where the screen is shown.
-        throughput: samples a second of one GPU; by default the published cost, scaled.
-        n_records: conversations to tokenise, drawn by the run's seed.
-        n_images: images whose headers are read, drawn by the run's seed; all by default.
-        probing: train some steps on one device and measure them; by default where the fit is to
-            run on a GPU, no throughput is stated, and the model has been put together of its parts
-            (or needs not be). True puts it together first, once, in the user's cache.
+        console: console of the report.
+        throughput: samples per second of one GPU; by default the published cost, scaled.
+        n_records: conversations to tokenize, a random sample by the run's seed.
+        n_images: images whose headers are read, a random sample by the run's seed; all by default.
+        probing: train some steps on one device and measure them; by default where the fit runs on a
+            GPU, no throughput is given, and the model has been assembled (or need not be). True
+            assembles it first, once, in the user's cache.
+
+    Returns:
+        The report.
 
     Raises:
         UserError: something will fail later; the message lists all of it.
@@ -145,7 +153,7 @@ def check(
             measured = None
             if is_probing(probing, devices, throughput):
                 measured = examine_probe(plan, source, found, module, devices, probing, report)
-            speed, speed_source = choose_speed(throughput, measured, network)
+            speed, speed_source = select_throughput(throughput, measured, network)
             work = replace(work, epochs={s: n_epochs(factory, s) for s in ("reference", "final")})
             report_cost(gpu_hours(work, speed), speed, speed_source, report)
             annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
@@ -158,7 +166,7 @@ def check(
 
 
 def examine_out(out: Path) -> None:
-    """See that the run folder can be made or written, without doing so.
+    """Check that the run folder can be created or written, without doing so.
 
     Raises:
         UserError: it cannot.
@@ -167,16 +175,18 @@ def examine_out(out: Path) -> None:
     if not there.is_dir():
         raise UserError(f"--out {out}: {there} is a file; give a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"--out {out}: cannot be written ({there} is not yours to write in)")
+        raise UserError(
+            f"--out {out}: cannot be written (no write permission in {there}); give another folder"
+        )
 
 
 def is_probing(asked: bool | None, devices: Devices, stated: Throughput | None) -> bool:
-    """Whether steps are to be tried: as asked, else where there is a GPU to tell something of."""
+    """Return whether to run a probe: as set, else where there is a GPU and no throughput."""
     return devices.kind == "cuda" and stated is None if asked is None else asked
 
 
 def examine_root(data: SelectionDataModule) -> None:
-    """See that the folder is there that images are said to lie in."""
+    """Check that `data.image_root` exists."""
     if data.image_root and not Path(data.image_root).expanduser().is_dir():
         raise UserError(f"data.image_root {data.image_root}: no such folder")
 
@@ -184,13 +194,13 @@ def examine_root(data: SelectionDataModule) -> None:
 def examine_images(
     plan: Plan, source: PoolSource, found: Survey, limit: int | None, report: Report
 ) -> int:
-    """Look at the images, and decode some; returns how many records they will cost."""
-    looked, faults = look_at(source, list(found.images), limit, plan.seed, track)
-    report_images(source, looked, len(found.images), faults, report)
-    sound = [image for image in looked if image not in faults]
-    decoded, broken = look_at(source, sound, DECODED, plan.seed, track, verify="full")
+    """Read image headers, and decode some images; return how many records they will lose."""
+    checked, faults = inspect_images(source, list(found.images), limit, plan.seed, track)
+    report_images(source, checked, len(found.images), faults, report)
+    sound = [image for image in checked if image not in faults]
+    decoded, broken = inspect_images(source, sound, DECODED, plan.seed, track, verify="full")
     report_decoded(decoded, len(sound), broken, report)
-    kept = (1 - lost_share(found.images, looked, faults)) * (
+    kept = (1 - lost_share(found.images, checked, faults)) * (
         1 - lost_share(found.images, decoded, broken)
     )
     left_out = round((1 - kept) * found.n_samples)
@@ -199,7 +209,7 @@ def examine_images(
 
 
 def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -> None:
-    """Count what will be left out, against the limit at which the run stops."""
+    """Compare the number of records left out with the limit at which the run stops."""
     problems = left_out + found.invalid.total() + found.untasked
     limit_of_problems = plan.data.max_problem_fraction
     report.add("images", "records left out in all", share(problems, found.n_records))
@@ -207,21 +217,21 @@ def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -
         if problems > limit_of_problems * found.n_records:
             raise UserError(
                 f"{problems} of {found.n_records} records would be left out, more than "
-                f"data.max_problem_fraction {limit_of_problems} allows: mend them or raise it"
+                f"data.max_problem_fraction {limit_of_problems} allows: fix them or raise it"
             )
 
 
 def examine_tokens(
     data: SelectionDataModule, processor: Processor | ChatProcessor, found: Survey, report: Report
 ) -> Lengths:
-    """Tokenise the sample; returns the lengths that a step will meet."""
+    """Tokenize the sample; return the lengths of a training step."""
     with report.collecting():
         encoder = data.encoder(processor)
         if isinstance(encoder, Encoder) and not encoder.stop_ids():
             stop = TEMPLATES[encoder.template].stop
             report.notes.append(
                 f"data.template {encoder.template} ends answers with {stop!r}, which is not the "
-                "model's end token: trained so, it will not know where to stop"
+                "model's end token: the trained model will not stop generating there"
             )
         lengths = report_tokens(encoder, found.sample, report)
         if not (data.text_only and found.texts):
@@ -232,13 +242,13 @@ def examine_tokens(
 
 
 def is_in_parts(module: FineTune) -> bool:
-    """Whether the model has yet to be put together of its published parts."""
+    """Return whether the model has yet to be assembled from its published parts."""
     origin = origin_of(module)
     return isinstance(origin, Components) and not is_assembled(origin)
 
 
 def examine_assembly(module: FineTune, needed: float, report: Report) -> None:
-    """Room for the model that is put together of three factory, unless that has been done."""
+    """Report the disk space of the model that is assembled from its parts, if it is missing."""
     if is_in_parts(module):
         cure = "set PRESEL_LIGHTNING_CACHE to another disk"
         report_disk(needed, cache_folder(), "model cache", cure, report)
@@ -253,20 +263,20 @@ def examine_probe(
     asked: bool | None,
     report: Report,
 ) -> Measured | None:
-    """Train some steps, unless something keeps the fit from being tried on one device."""
+    """Run a probe, unless the fit cannot be run on one device."""
     reason = None
     if report.failures:
         reason = "the run would stop as it is"
     elif not found.records:
         reason = "no record has an instruction yet"
     elif devices.shards > 1 or not devices.kind:
-        reason = "the fit's Trainer cannot be tried on one device"
+        reason = "the fit's Trainer cannot be run on one device"
     elif module.tune == "none":
         reason = "nothing is trained"
     elif not asked and is_in_parts(module):
-        reason = "the model's parts are put together by the first run, or by --probe true"
+        reason = "the model is assembled from its parts by the first run, or by --probe true"
     if reason is not None:
-        report.notes.append(f"no steps were tried: {reason}")
+        report.notes.append(f"no probe was run: {reason}")
         return None
     one = devices.one_pass(plan.data)
     with report.collecting():
@@ -276,19 +286,19 @@ def examine_probe(
     return None
 
 
-def choose_speed(
+def select_throughput(
     stated: Throughput | None, measured: Measured | None, network: Network
 ) -> tuple[Throughput, str]:
-    """The throughput that GPU-hours follow from, and where it is from."""
+    """Return the throughput of the GPU-hour estimates, and its source."""
     if measured is not None:
         return Throughput.measured(measured.samples_a_second), "fits measured here"
     if stated is not None:
-        return stated, "as stated"
+        return stated, "as given"
     return Throughput().scaled(network.total), "published cost by parameters"
 
 
 def n_epochs(factory: StageFactory, stage: str) -> float:
-    """Epochs of a fit; one where only steps are limited."""
+    """Return the epochs of a fit; 1 where only steps are limited."""
     epochs = str(factory.trainer_settings(stage)["max_epochs"])
     return float(epochs) if epochs.isdigit() else 1.0
 
@@ -301,7 +311,7 @@ def examine_memory(
     lengths: Lengths,
     report: Report,
 ) -> None:
-    """Memory of one GPU in the final fit, against the GPU's own where there is one."""
+    """Report the memory of one GPU in the final fit, and that of the GPU where there is one."""
     per_device = devices.one_pass(plan.data).samples
     needed = gpu_memory(
         network,
@@ -324,7 +334,7 @@ def examine_memory(
 
 
 def count_devices(plan: Plan, factory: StageFactory, report: Report) -> Devices:
-    """The devices of the final fit, as its Trainer sees them here; one if they are not here."""
+    """Return the devices of the final fit by its Trainer; one where this machine lacks them."""
     try:
         trainer = factory.trainer("final", plan.out / "logs" / "check")
     except (MisconfigurationException, ImportError, RuntimeError, ValueError) as error:
@@ -337,7 +347,7 @@ def count_devices(plan: Plan, factory: StageFactory, report: Report) -> Devices:
 
 
 def examine_encoder(plan: Plan, factory: StageFactory, report: Report) -> int:
-    """Length of an image's features; 0 where none are needed or the encoder cannot be read."""
+    """Return the feature dimension; 0 where none is needed or the encoder cannot be read."""
     with report.collecting():
         return feature_width(factory.embed()) if Features.name in plan.selector.needs else 0
     return 0

@@ -1,4 +1,4 @@
-"""What is trained, counted on the meta device, which holds shapes only: no weight is loaded."""
+"""Size of the model and of its trained part, counted on the meta device without weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from presel_lightning.models.parts import parts_of
 from presel_lightning.tasks import Embed, FineTune
 
 FOUR_BITS = {True: 4.127, False: 4.5}
-"""Bits of a weight in nf4 with its scales, these quantised too or not (QLoRA, section 3)."""
+"""Bits of a weight in nf4 with its scales, by double quantization (QLoRA, section 3)."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,12 @@ class Network:
 
     Attributes:
         total: parameters before adapters are added.
-        trained: parameters that training changes.
-        frozen_bytes: memory of all others.
-        hidden: width of the language model.
-        layers: of the language model.
-        vocabulary: tokens that the head tells apart.
-        cached: numbers that the KV cache keeps of a token, over all layers.
+        trained: trainable parameters.
+        frozen_bytes: memory of the frozen parameters.
+        hidden: hidden size of the language model.
+        layers: layers of the language model.
+        vocabulary: vocabulary size of the head.
+        cached: elements of the KV cache per token, over all layers.
     """
 
     total: int
@@ -48,11 +48,11 @@ def measure(module: FineTune, config: Any) -> Network:  # noqa: ANN401 - one cla
     """Count the parameters of a module's network.
 
     Args:
-        module: says what is tuned and in which precision the rest is kept.
-        config: of the model, from `read_config`.
+        module: sets what is tuned, and the precision of the frozen part.
+        config: configuration of the model, from `read_config`.
 
     Raises:
-        UserError: it is no image-text model, or its parts cannot be told.
+        UserError: it is not an image-text model, or its parts cannot be identified.
     """
     four_bit: Quantization | None = getattr(module, "quantization", None)
     try:
@@ -81,27 +81,27 @@ def measure(module: FineTune, config: Any) -> Network:  # noqa: ANN401 - one cla
 
 
 def numbers_cached(text: Any) -> int:  # noqa: ANN401 - transformers has one class a model
-    """Keys and values that a language model keeps of a token, over all its layers."""
+    """Return the cached keys and values of a token, over all layers of a language model."""
     heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return int(2 * text.num_hidden_layers * heads * width)
 
 
 def n_linear(model: Any) -> int:  # noqa: ANN401 - transformers' auto class
-    """Weights of the language model's linear layers, which are what four bits are used for."""
+    """Return the weights of the language model's linear layers, which four bits apply to."""
     language = model.get_submodule(parts_of(model).language_model)
     layers = (m for m in language.modules() if isinstance(m, nn.Linear))
     return sum(layer.weight.numel() for layer in layers)
 
 
 def dtype_width(dtype: str, config: Any) -> int:  # noqa: ANN401 - transformers has one class a model
-    """Bytes of a frozen weight."""
+    """Return the bytes of a frozen weight."""
     kind = getattr(torch, dtype) if dtype != "auto" else getattr(config, "dtype", None)
     return (kind or torch.float32).itemsize
 
 
 def feature_width(module: Embed) -> int:
-    """Length of the vector that describes an image.
+    """Return the feature dimension of the image encoder.
 
     Raises:
         UserError: the encoder cannot be read.
@@ -111,7 +111,7 @@ def feature_width(module: Embed) -> int:
 
 
 def report_network(network: Network, module: FineTune, report: Report) -> None:
-    """Show what is trained and what is not."""
+    """Report the trained and frozen parameters."""
     name = name_of(origin_of(module))
     part = 100 * network.trained / network.total
     report.add("model", "parameters", f"{network.total / 1e6:,.1f} M in {name}")

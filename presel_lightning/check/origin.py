@@ -1,4 +1,4 @@
-"""What a run starts from: a checkpoint or the three parts of one, read without their weights."""
+"""Checkpoint of a run, or the three parts of one, read without their weights."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from presel_lightning.run.files import read_json
 from presel_lightning.tasks import FineTune
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-"""Names of weight files, as `from_pretrained` looks for them."""
+"""Patterns of weight files that `from_pretrained` loads."""
 
 
 def origin_of(module: FineTune) -> Checkpoint:
-    """The checkpoint or the parts that a module starts from."""
+    """Return the checkpoint or the parts that a module starts from."""
     return module.origin
 
 
 def name_of(origin: Checkpoint) -> str:
-    """A checkpoint as a person calls it."""
+    """Return the name of a checkpoint for messages."""
     return origin.language_model if isinstance(origin, Components) else origin
 
 
 def read_config(origin: Checkpoint) -> Any:  # noqa: ANN401 - transformers has one class a model
-    """The configuration of the model, whose files must all be there.
+    """Read the configuration of the model, whose files must all exist.
 
     Raises:
         UserError: a file is missing, or the projector does not fit the other parts.
@@ -45,7 +45,7 @@ def read_config(origin: Checkpoint) -> Any:  # noqa: ANN401 - transformers has o
         return config_at(origin, "model.checkpoint")
     text = config_at(origin.language_model, "model.components.language_model")
     vision = config_at(origin.vision_tower, "model.components.vision_tower")
-    vision = getattr(vision, "vision_config", vision)  # of a whole CLIP, its vision half
+    vision = getattr(vision, "vision_config", vision)  # the vision part of a whole CLIP
     places = (vision.image_size // vision.patch_size) ** 2
     config = LlavaConfig(text_config=text, vision_config=vision, image_seq_length=places)
     config.dtype = text.dtype
@@ -54,11 +54,11 @@ def read_config(origin: Checkpoint) -> Any:  # noqa: ANN401 - transformers has o
 
 
 def config_at(name: str, key: str) -> Any:  # noqa: ANN401 - transformers has one class a model
-    """The configuration of a folder or hub id; a folder must hold its weights too.
+    """Read the configuration of a folder or hub id; a folder must hold its weights too.
 
     Args:
         name: folder or hub id, or a shipped model.
-        key: of the run's configuration that names it.
+        key: key of the run's configuration, for messages.
 
     Raises:
         UserError: the configuration or a weight file is missing.
@@ -71,7 +71,7 @@ def config_at(name: str, key: str) -> Any:  # noqa: ANN401 - transformers has on
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
             f"{key} {name}: no configuration of a model can be read there ({brief(error)}); give "
-            "a folder in transformers format, or a hub id that is cached or can be reached"
+            "a folder in transformers format, or a hub id that is cached or reachable"
         ) from error
     if Path(place).is_dir():
         require_weights(Path(place), key)
@@ -79,7 +79,7 @@ def config_at(name: str, key: str) -> Any:  # noqa: ANN401 - transformers has on
 
 
 def require_weights(folder: Path, key: str) -> None:
-    """See that a checkpoint folder has weights, and every part that its index names.
+    """Check that a checkpoint folder has weights, and every shard of its index.
 
     Raises:
         UserError: a file is missing.
@@ -97,10 +97,10 @@ def require_weights(folder: Path, key: str) -> None:
 
 
 def read_processor(module: FineTune, config: Any) -> Any:  # noqa: ANN401 - see `read_config`
-    """The module's tokenizer; with it its image processor where it has one already.
+    """Load the module's tokenizer, and its image processor where it has one.
 
     Raises:
-        UserError: a file of theirs is missing.
+        UserError: one of their files is missing.
     """
     origin = origin_of(module)
     try:
@@ -119,5 +119,5 @@ def read_processor(module: FineTune, config: Any) -> Any:  # noqa: ANN401 - see 
 
 
 def brief(error: Exception) -> str:
-    """The first sentence of an error's text."""
+    """Return the first sentence of an error's text, shortened."""
     return " ".join(str(error).split()).split(". ")[0][:120]

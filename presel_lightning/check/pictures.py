@@ -1,4 +1,4 @@
-"""The images that records name: which are there, and which will be left out."""
+"""Checks of the image files of the records."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 
 EXAMPLES = 5
-"""Broken images that are named."""
+"""Number of broken images that a message names."""
 MOSTLY = 0.5
-"""Part of a folder's images that must be there for it to count as the right folder."""
+"""Share of missing images above which a folder is reported as missing."""
 
 
-def look_at(
+def inspect_images(
     source: PoolSource,
     images: Sequence[str],
     limit: int | None,
@@ -26,47 +26,48 @@ def look_at(
     track: Track | None = None,
     verify: Verify = "header",
 ) -> tuple[list[str], dict[str, Found]]:
-    """Look at the images, or at a seeded sample of them.
+    """Check the images, or a random sample of them.
 
     Args:
-        source: where they lie.
+        source: source of the pool.
         images: (U,) distinct paths.
-        limit: look at so many; None looks at all.
-        seed: of the sample.
+        limit: size of the sample; None checks all.
+        seed: seed of the sample.
         track: shows progress.
-        verify: whether headers are read, or every pixel.
+        verify: whether headers are read, or images fully decoded.
 
     Returns:
-        The images looked at, and what is wrong with those that cannot be used.
+        The checked images, and the fault of each that cannot be used.
     """
-    chosen = sorted(images)
-    if limit is not None and limit < len(chosen):
-        chosen = sorted(random.Random(seed).sample(chosen, limit))
+    sample = sorted(images)
+    if limit is not None and limit < len(sample):
+        sample = sorted(random.Random(seed).sample(sample, limit))
     faults = check_images(
         source.image_root,
-        chosen,
+        sample,
         max_pixels=source.max_pixels,
+        pixels=source.pixels,
         verify=verify,
         workers=source.workers,
         track=track,
     )
-    return chosen, faults
+    return sample, faults
 
 
 def report_images(
     source: PoolSource,
-    looked: list[str],
+    checked: list[str],
     n_images: int,
     faults: dict[str, Found],
     report: Report,
 ) -> None:
-    """Show which images will be left out, by top folder, and name the folders that are not there.
+    """Report the images that will be left out, by top folder.
 
-    Raises nothing; a root or folder that does not hold its images becomes a failure.
+    An image root or folder that does not hold its images becomes a failure of the report.
     """
-    what = f"{len(looked):,} of {n_images:,} in {source.image_root}"
+    what = f"{len(checked):,} of {n_images:,} in {source.image_root}"
     report.add("images", "headers read", what)
-    sizes = Counter(map(top_folder, looked))
+    sizes = Counter(map(top_folder, checked))
     by_problem = report_faults(sizes, faults, report)
     gone = by_problem["missing"] + by_problem["outside_root"]
     lost = [folder for folder, n in gone.items() if n > MOSTLY * sizes[folder]]
@@ -77,7 +78,7 @@ def report_images(
             raise UserError(
                 f"data.image_root {source.image_root} does not hold {held}: "
                 f"{sum(gone[folder] for folder in lost)} of the "
-                f"{sum(sizes[folder] for folder in lost)} images looked at are not there, such as "
+                f"{sum(sizes[folder] for folder in lost)} images checked are missing, such as "
                 f"{first}; set data.image_root to the folder that image paths start from"
             )
 
@@ -85,12 +86,12 @@ def report_images(
 def report_faults(
     sizes: Counter[str], faults: dict[str, Found], report: Report
 ) -> defaultdict[str, Counter[str]]:
-    """Show which images cannot be used, by problem and top folder; returns the counts.
+    """Report the images that cannot be used, by problem and top folder; return the counts.
 
     Args:
-        sizes: images looked at, by top folder.
-        faults: what is wrong with some of them.
-        report: takes it down.
+        sizes: checked images, by top folder.
+        faults: fault of each that cannot be used.
+        report: collects the results.
     """
     by_problem: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for image, (problem, _) in faults.items():
@@ -103,33 +104,33 @@ def report_faults(
 
 
 def report_decoded(
-    looked: list[str], n_images: int, faults: dict[str, Found], report: Report
+    decoded: list[str], n_images: int, faults: dict[str, Found], report: Report
 ) -> None:
-    """Show how many images were decoded whole, and which could not be."""
-    rest = "; the others are taken to be like them" if len(looked) < n_images else ""
-    report.add("images", "decoded", f"{len(looked):,} of {n_images:,}{rest}")
-    report_faults(Counter(map(top_folder, looked)), faults, report)
+    """Report how many images were fully decoded, and which could not be."""
+    rest = "; the share of broken images is extrapolated" if len(decoded) < n_images else ""
+    report.add("images", "decoded", f"{len(decoded):,} of {n_images:,}{rest}")
+    report_faults(Counter(map(top_folder, decoded)), faults, report)
     if faults:
         named = ", ".join(sorted(faults)[:EXAMPLES])
         more = f" and {len(faults) - EXAMPLES:,} more" if len(faults) > EXAMPLES else ""
         report.notes.append(
-            f"{len(faults):,} of {len(looked):,} images that were decoded are broken: {named}{more}"
+            f"{len(faults):,} of {len(decoded):,} images that were decoded are broken: {named}{more}"
         )
 
 
-def lost_share(images: Counter[str], looked: list[str], faults: dict[str, Found]) -> float:
-    """Part of the records behind the images looked at whose image cannot be used.
+def lost_share(images: Counter[str], checked: list[str], faults: dict[str, Found]) -> float:
+    """Compute the share of the checked images' records whose image cannot be used.
 
     Args:
-        images: how many records show each.
-        looked: images looked at.
-        faults: what is wrong with some of them.
+        images: number of records of each image.
+        checked: checked images.
+        faults: fault of each that cannot be used.
     """
-    behind = sum(images[image] for image in looked)
+    behind = sum(images[image] for image in checked)
     return sum(images[image] for image in faults) / max(1, behind)
 
 
 def top_folder(image: str) -> str:
-    """First part of an image's path, with its slash; empty for a bare file name."""
+    """Return the first part of an image's path, with its slash; empty for a bare file name."""
     first, slash, _ = image.partition("/")
     return first + slash if slash else ""

@@ -1,4 +1,4 @@
-"""Some steps of the fit that is planned: what a device gets through, and the memory it takes."""
+"""Probe: some steps of the planned fit, to measure throughput and peak memory."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.run.files import write_json
-from presel_lightning.run.stages import peak_memory_mb
+from presel_lightning.run.meter import Meter
 from presel_lightning.tasks import FineTune
 
 LONG = 4
-"""Steps on the longest samples, for the memory."""
+"""Steps on the longest samples, to measure memory."""
 TYPICAL = 16
-"""Steps on samples as they come, for the time; of which"""
+"""Steps on random samples, to measure time; of which"""
 WARM = 4
-"""so many come before the clock starts."""
+"""this many are warm-up."""
 
 
 @dataclass(frozen=True)
-class Pass:
-    """A forward and backward pass as the fit does it.
+class DevicePass:
+    """A forward and backward pass of the fit on one device.
 
     Attributes:
-        samples: of it, on one device.
-        kind: of the device, `cuda` or `cpu`.
-        precision: of the computation.
+        samples: samples of the pass.
+        kind: kind of the device, `cuda` or `cpu`.
+        precision: precision of the computation.
     """
 
     samples: int
@@ -50,12 +50,12 @@ class Pass:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the steps took.
+    """Measurements of a probe.
 
     Attributes:
-        samples_a_second: of one device, images read and decoded.
-        peak_bytes: of the device where it is a GPU, else of this process.
-        device: its name.
+        samples_a_second: throughput of one device, with reading and decoding of images.
+        peak_bytes: peak memory of the GPU, on a CPU of this process.
+        device: name of the device.
     """
 
     samples_a_second: float
@@ -64,7 +64,7 @@ class Measured:
 
 
 class Clock(Callback):
-    """When each step ended."""
+    """Records the end time of each step."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -77,19 +77,21 @@ class Clock(Callback):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Wait for the device, then look."""
+        """Synchronize the device, and record the time."""
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.ends.append(time.perf_counter())
 
     def seconds(self) -> float:
-        """Of one step, in the mean over those after the first `WARM`."""
+        """Compute the mean seconds of a step after the warm-up."""
         counted = self.ends[WARM - 1 :]
         return (counted[-1] - counted[0]) / (len(counted) - 1)
 
 
-def choose(records: Sequence[Record], n: int, seed: int) -> tuple[list[Record], list[Record]]:
-    """The longest records, and as many as are asked for of the others, at random."""
+def longest_and_sampled(
+    records: Sequence[Record], n: int, seed: int
+) -> tuple[list[Record], list[Record]]:
+    """Return the n longest records, and a random sample of the others."""
     order = sorted(records, key=lambda record: -len(str(record["conversations"])))
     longest, others = order[:n], order[n:] or order
     return longest, random.Random(seed).sample(others, min(len(others), n * TYPICAL // LONG))
@@ -98,10 +100,10 @@ def choose(records: Sequence[Record], n: int, seed: int) -> tuple[list[Record], 
 def serve(
     data: SelectionDataModule, source: PoolSource, records: Sequence[Record], folder: Path
 ) -> SelectionDataModule:
-    """A data module over some of the records, broken images left out.
+    """Build a data module over some of the records, without broken images.
 
     Raises:
-        UserError: none is left.
+        UserError: no record is left.
     """
     folder.mkdir()
     write_json(folder / "records.json", list(records))
@@ -113,7 +115,7 @@ def serve(
     served.pool = load_pool(folder, source.image_root)
     if not len(served.pool):
         raise UserError(
-            "probe: none of the sampled records can be trained on; --probe false leaves it out"
+            "probe: none of the sampled records can be trained on; skip the probe by --probe false"
         )
     return served
 
@@ -123,29 +125,33 @@ def probe(
     source: PoolSource,
     records: Sequence[Record],
     module: FineTune,
-    one: Pass,
+    one: DevicePass,
     seed: int,
 ) -> Measured:
     """Train a few steps of the planned fit on one device and measure them.
 
-    Each step is one pass and the optimiser. Nothing is kept.
+    Each step is one pass and one optimizer step. No files are left.
 
     Args:
-        data: of the run.
-        source: of its pool.
-        records: to take samples from.
-        module: as the fit has it, before any weight is loaded.
+        data: data module of the run.
+        source: source of its pool.
+        records: records to sample from.
+        module: module of the fit, without weights.
         one: the pass.
-        seed: of the draw.
+        seed: seed of the sample.
+
+    Returns:
+        Throughput and peak memory.
 
     Raises:
         UserError: the pass does not fit into the device's memory.
     """
     if one.kind == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    longest, typical = choose(records, LONG * one.samples, seed)
+    longest, typical = longest_and_sampled(records, LONG * one.samples, seed)
     try:
-        with tempfile.TemporaryDirectory() as name:
+        with tempfile.TemporaryDirectory() as name, Meter() as meter:
+            meter.runs_on(one.kind, 1)
             served = serve(data, source, longest, Path(name) / "long")
             steps(served, module, one, LONG, Clock(), name)
             served = serve(data, source, typical, Path(name) / "typical")
@@ -156,11 +162,12 @@ def probe(
             "data.micro_batch_size, or set model.gradient_checkpointing"
         ) from error
     device = torch.cuda.get_device_name() if one.kind == "cuda" else "CPU"
-    return Measured(one.samples / clock.seconds(), peak_memory_mb() * 2**20, device)
+    peak = float(meter.facts()["peak_memory_mb"]) * 2**20
+    return Measured(one.samples / clock.seconds(), peak, device)
 
 
 def steps(
-    data: SelectionDataModule, module: FineTune, one: Pass, n: int, clock: Clock, folder: str
+    data: SelectionDataModule, module: FineTune, one: DevicePass, n: int, clock: Clock, folder: str
 ) -> None:
     """Train some steps of one pass each, on one device."""
     data.batch_size, data.micro_batch_size = one.samples, None
@@ -183,8 +190,8 @@ def steps(
     trainer.fit(module, datamodule=data)
 
 
-def report_probe(found: Measured, one: Pass, report: Report) -> None:
-    """Show what was measured."""
+def report_probe(found: Measured, one: DevicePass, report: Report) -> None:
+    """Report the measurements."""
     rate = f"{found.samples_a_second:.3g} samples/s in fits, {one.samples} a pass"
     report.add("probe", found.device, f"{rate}, {LONG + TYPICAL} steps")
     where = "of the GPU" if one.kind == "cuda" else "of this process"

@@ -1,4 +1,4 @@
-"""What a check found, and the screen that shows it."""
+"""Results of a check, and their output."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from presel_lightning.errors import UserError
 
 @dataclass
 class Report:
-    """What was found.
+    """Results of a check.
 
     Attributes:
-        facts: lines of the screen, (what, figure) by section.
-        failures: what will stop the run later, each with its cure.
-        notes: what one should know and the run survives.
+        facts: lines of the output, (what, figure) by section.
+        failures: errors that will stop the run, each with its cure.
+        notes: warnings.
     """
 
     facts: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -28,12 +28,12 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def add(self, section: str, what: str, figure: str) -> None:
-        """Put a line on the screen."""
+        """Add a line to the output."""
         self.facts.setdefault(section, []).append((what, figure))
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Take a user's mistake down and go on, so that one look finds all of them."""
+        """Collect a `UserError` as a failure and continue, so that one check finds all of them."""
         try:
             yield
         except UserError as error:
@@ -42,7 +42,7 @@ class Report:
                 self.failures.append(text)
 
     def show(self, console: Console) -> None:
-        """Print the screen; what will fail is told by `stop`."""
+        """Print facts and notes; `stop` raises the failures."""
         table = Table.grid(padding=(0, 2))
         table.add_column(style="bold", no_wrap=True)
         table.add_column(no_wrap=True)
@@ -57,7 +57,7 @@ class Report:
             console.print("[green]✓[/] nothing found that would stop the run")
 
     def stop(self) -> None:
-        """Raise what will fail later, if anything will.
+        """Raise the failures, if there are any.
 
         Raises:
             UserError: with every failure in one line.
@@ -70,7 +70,7 @@ class Report:
 
 
 def size(n_bytes: float) -> str:
-    """An amount of memory as a person says it: `12 kB`, `3.1 GB` (powers of 1000)."""
+    """Format an amount of memory: `12 kB`, `3.1 GB` (powers of 1000)."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if n_bytes < 1000:
             break
@@ -81,5 +81,5 @@ def size(n_bytes: float) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A count with its part of a whole: `355 (0.4 %)`."""
+    """Format a count with its share of a whole: `355 (0.4 %)`."""
     return f"{part:,} ({100 * part / max(1, whole):.1f} %)"

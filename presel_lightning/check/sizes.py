@@ -1,22 +1,19 @@
-"""How many samples every stage gets, checked as the recipe will."""
+"""Number of samples of every stage, by the rules of the recipe."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from presel_lightning.check.report import Report
 from presel_lightning.check.survey import Survey
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule, count_of
 from presel_lightning.recipe.passes.base import Work
-from presel_lightning.signals import Features, HeldOutLoss
-
-if TYPE_CHECKING:
-    from presel_lightning.recipe.plan import Plan
+from presel_lightning.recipe.plan import Plan
+from presel_lightning.signals import Features
+from presel_lightning.signals.base import require_samples
 
 
 def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> Work | None:
-    """How many samples every stage gets; None where that cannot be told."""
+    """Compute the number of samples of every stage; None where it is unknown."""
     n, data, needs = found.n_samples - left_out, plan.data, plan.selector.needs
     if n <= 0:
         return None
@@ -37,38 +34,34 @@ def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> W
 
 
 def reference_split(plan: Plan, n: int, budget: int, tasks: int) -> int:
-    """Samples of the reference split; 0 where the selector has none.
+    """Compute the size of the reference split; 0 where the selector needs none.
 
     Raises:
-        UserError: it does not fit.
+        UserError: it is too small or too large.
     """
     if not plan.data.needs_reference(plan.selector):
         return 0
     split = count_of(plan.data.reference, n, "data.reference")
     require_reference(plan.data, split, budget, tasks)
-    if HeldOutLoss.name in plan.selector.needs and split < 2:
-        raise UserError(
-            f"data.reference is {plan.data.reference} ({split} sample), and held-out losses are "
-            "made of two halves; raise it"
-        )
+    require_samples(plan.selector.needs, split, plan.data.reference)
     return split
 
 
 def arms_of(plan: Plan, found: Survey, n: int, budget: int, report: Report) -> dict[str, int]:
-    """Samples of each fit after the selection."""
+    """Return the number of samples of each fit after the selection."""
     if not found.without_instruction:
         sizes = {"random": budget, "full": n}
         trained = [arm for arm in plan.baselines if arm != "untrained"]
         return {"final": budget} | {arm: sizes[arm] for arm in trained}
     report.notes.append(
         f"{found.without_instruction:,} images have no instruction yet: the run stops with "
-        "exit code 3 and lists those that are to be annotated"
+        "exit code 3 and lists those to annotate"
     )
     return {"final": budget}
 
 
 def require_reference(data: SelectionDataModule, reference: int, budget: int, tasks: int) -> None:
-    """See that the reference split fits into the budget and reaches every task.
+    """Check that the reference split fits into the budget and covers every task.
 
     Raises:
         UserError: it does not.

@@ -1,4 +1,4 @@
-"""One pass over the annotations: what kinds of records there are, and a seeded sample of them."""
+"""One pass over the annotations: counts of the records by kind, and a random sample of them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from presel_lightning.errors import UserError
 from presel_lightning.records import Turn
 
 SHOWN = 12
-"""Tasks on the screen; the rest is counted."""
+"""Number of tasks in the output; the others are counted."""
 EXAMPLES = 3
-"""Records that a failure names."""
+"""Number of records that a failure names."""
 
 
 @dataclass
 class Survey:
-    """What the annotations hold.
+    """Counts and samples of the annotations.
 
     Attributes:
-        n_records: all of them.
-        text_only: without an image.
-        formless: with neither image nor conversation.
-        tasks: image records by task, as far as nothing is wrong with them.
-        without_instruction: of those, how many have no conversation yet.
+        n_records: number of records.
+        text_only: records without an image.
+        formless: records with neither image nor conversation.
+        tasks: valid image records by task.
+        without_instruction: those of them without a conversation.
         invalid: records that will be left out, by problem.
-        details: what is wrong with the first of them.
-        untasked: how many records no key, file or rule gives a task.
-        untasked_examples: some of them, described.
-        images: image paths and how many well-formed records show each.
-        sample: conversations of a seeded sample of good records.
-        records: the records that these are of.
-        texts: conversations of a seeded sample of the text-only records.
+        details: details of the first record of each problem.
+        untasked: records that no key, file or rule assigns a task.
+        untasked_examples: descriptions of some of them.
+        images: number of valid records by image path.
+        sample: conversations of a random sample of valid records.
+        records: the records of `sample`.
+        texts: conversations of a random sample of the text-only records.
         keys: fields of the first formless record.
     """
 
@@ -58,11 +58,11 @@ class Survey:
 
     @property
     def n_samples(self) -> int:
-        """Records that a pool can be made of, images not looked at yet."""
+        """Valid records, before their images are checked."""
         return self.tasks.total()
 
     def take(self, record: Record, task: str | None) -> tuple[Turn, ...] | None:
-        """Count one record; its turns where it belongs into the pool or is text-only."""
+        """Count one record; return its turns where it is valid or text-only."""
         self.n_records += 1
         if record.get("image") is None and record.get("conversations") is None:
             self.formless += 1
@@ -73,9 +73,9 @@ class Survey:
             return parse(record)
         try:
             turns = parse(record)
-        except InvalidRecordError as odd:
-            self.invalid[odd.problem] += 1
-            self.details.setdefault(odd.problem, str(odd))
+        except InvalidRecordError as error:
+            self.invalid[error.problem] += 1
+            self.details.setdefault(error.problem, str(error))
             return None
         self.images[record["image"]] += 1
         if task is None:
@@ -93,10 +93,10 @@ class Survey:
 
 
 def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = None) -> Survey:
-    """Read every record once; keep a sample in which each has the same chance.
+    """Read every record once, and keep a uniform random sample (reservoir sampling).
 
     Raises:
-        UserError: a file holds something else than records.
+        UserError: a file holds something other than records.
     """
     found = Survey()
     rng, other = random.Random(seed), random.Random(seed)
@@ -118,13 +118,13 @@ def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = N
 
 
 def place_of(number: int, n_sample: int, rng: random.Random) -> int | None:
-    """Where the number-th item of a stream, from 1, goes in a sample of it; None if it is left."""
+    """Return the reservoir slot of the number-th item of a stream, from 1; None if it is skipped."""
     place = number - 1 if number <= n_sample else rng.randrange(number)
     return place if place < n_sample else None
 
 
 def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
-    """Show what the annotations hold, and say what of it will fail."""
+    """Report the counts of the annotations, and the failures among them."""
     for _, path in source.files:
         what = "folders of images" if path.is_dir() else size(path.stat().st_size)
         report.add("files", path.name, f"{what} in {path.parent}")
@@ -151,33 +151,33 @@ def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
 
 
 def failures(found: Survey, source: PoolSource) -> list[str]:
-    """What in the annotations will stop the run, or silently leave out what was meant to be in."""
-    said = []
+    """Return the errors that will stop the run, or leave out records that are likely meant."""
+    messages = []
     if found.formless:
         fields = ", ".join(found.keys) or "none"
-        said.append(
+        messages.append(
             f"{found.formless} of {found.n_records} records of data.annotations have neither "
-            f"`image` nor `conversations` (fields: {fields}): not LLaVA's form; expected a JSON "
+            f"`image` nor `conversations` (fields: {fields}): not LLaVA's format; expected a JSON "
             "list or JSON lines of {id, image, conversations: [{from, value}]}"
         )
     if found.untasked:
         if source.task_rules:
             cure = "add a rule to data.task_rules, or a last one {task: rest}"
         elif any(path.is_dir() for _, path in source.files):
-            cure = "they lie beside the folders of the tasks; move them into one"
+            cure = "they are beside the folders of the tasks; move them into one"
         else:
             cure = (
                 f"no field {source.task_key!r}: set data.task_key, data.task_files or "
                 "data.task_rules"
             )
         examples = "; ".join(found.untasked_examples)
-        said.append(f"{found.untasked} records have no task, such as {examples}: {cure}")
-    if not found.n_samples and not said:
+        messages.append(f"{found.untasked} records have no task, such as {examples}: {cure}")
+    if not found.n_samples and not messages:
         kinds = "; ".join(f"{problem}: {detail}" for problem, detail in found.details.items())
-        said.append(
+        messages.append(
             f"no record of data.annotations can be used ({kinds}); expected a JSON list or JSON "
             "lines of {id, image, conversations: [{from, value}]}"
             if kinds
             else "data.annotations holds no image record"
         )
-    return said
+    return messages

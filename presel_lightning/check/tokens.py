@@ -1,4 +1,4 @@
-"""How long samples are in tokens, without decoding an image."""
+"""Length of samples in tokens, without decoding images."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from presel_lightning.loading.llava_encoder import Encoder
 from presel_lightning.records import Turn
 
 UNCUT = 1 << 30
-"""A length that nothing reaches."""
+"""A maximum length that truncates nothing."""
 PERCENTILES = (50, 90, 99)
 
 
 class Lengths(NamedTuple):
-    """Tokens after the cut: of the longest sample, and of all that a mean sample answers."""
+    """Tokens after truncation: of the longest sample, and of the answers of a mean sample."""
 
     longest: int
     answer: int
@@ -33,21 +33,24 @@ def report_tokens(
     *,
     image: bool = True,
 ) -> Lengths:
-    """Show lengths and what `max_length` cuts off; nothing where no instruction is there yet.
+    """Report lengths and the truncation by `max_length`; nothing where no instruction exists.
 
     Args:
-        encoder: of the model.
+        encoder: encoder of the model.
         sample: conversations.
-        report: takes it down.
-        image: whether these show one.
+        report: collects the results.
+        image: whether the samples have an image.
+
+    Returns:
+        Lengths after truncation.
 
     Raises:
-        UserError: `max_length` would cut the image of a sample.
+        UserError: `max_length` would truncate the image of a sample.
     """
     if not sample:
         return Lengths(encoder.max_length, encoder.max_length)
     if image and isinstance(encoder, ChatEncoder):
-        report.add("tokens", "of an image", "as many as its size asks for; not counted below")
+        report.add("tokens", "of an image", "depends on its size; not counted below")
     shown = {} if image or isinstance(encoder, ChatEncoder) else {"image": False}
     uncut = replace(encoder, max_length=UNCUT)
     lengths = np.array([len(uncut(turns, **shown).input_ids) for turns in sample])  # (n,)

@@ -1,4 +1,4 @@
-"""Shipped configs, found by name."""
+"""Lookup of shipped configs by name."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from presel_lightning.errors import UserError
 
 
 def configs_folder() -> Path:
-    """Where the shipped configs lie."""
+    """Return the folder of the shipped configs."""
     return Path(__file__).parents[1] / "configs"
 
 
 def find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
-    """Resolve the names of shipped configs and put files before options, which then win.
+    """Resolve the names of shipped configs, and put files before options, which override them.
 
     Returns:
         The arguments, and the name of the last config (for the default run folder).
 
     Raises:
-        UserError: no such file and no such shipped config, or it is no YAML with keys.
+        UserError: there is no such file or shipped config, or it is not YAML with keys.
     """
     files: list[str] = []
     rest: list[str] = []

@@ -1,4 +1,4 @@
-"""Commands that need no model; nothing here imports torch."""
+"""Commands without a model; nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from jsonargparse import ArgumentError, ArgumentParser
 
 from presel_lightning.cli.mistakes import explain
+from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
 
 
 def report(run: str | None = None, diff: list[str] | None = None, out: str | None = None) -> None:
-    """Write the report of a run folder again, or compare the selections of two.
+    """Rewrite the report of a run folder, or compare the selections of two.
 
     Args:
         run: folder that `fit` wrote.
@@ -25,13 +26,13 @@ def report(run: str | None = None, diff: list[str] | None = None, out: str | Non
         from presel_lightning.eval.report.selection_diff import write_diff
 
         place = write_diff(Path(diff[0]), Path(diff[1]), Path(out) if out else None)
-        print(f"what the two selections share: {place}")
+        print(f"comparison of the two selections: {place}")
         return
     from presel_lightning.eval.report.report import print_summary, write_report
 
     folder = Path(str(run))
     if out is not None:
-        raise UserError("--out goes with --diff; the report of a run lies in the run folder")
+        raise UserError("--out requires --diff; the report of a run is in the run folder")
     if not (folder / "run.json").is_file():
         raise UserError(f"--run {run}: no run.json there; give a folder that `fit` wrote")
     write_report(folder)
@@ -60,10 +61,10 @@ def export(
         path: new folder to write.
         images: `llava-json`, `llama-factory`, `ms-swift`: `none` names images by their absolute
             paths (default), `copy` and `link` put them into the folder.
-        image_root: selection only: where the images lie now, if they were moved since the run.
-        shard_mb: `trl`, `webdataset`: megabytes from which on the next file is begun (500).
-        language_model: `llava`, `llava-lora`: what the base was made of, where it is not known.
-        vision_tower: `llava`, `llava-lora`: likewise.
+        image_root: selection only: folder of the images, if they were moved since the run.
+        shard_mb: `trl`, `webdataset`: megabytes after which the next shard starts (500).
+        language_model: `llava`, `llava-lora`: language model of the base, where it is not recorded.
+        vision_tower: `llava`, `llava-lora`: vision tower of the base, where it is not recorded.
     """
     from presel_lightning.export.run import export_run
 
@@ -84,12 +85,13 @@ LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export}
 
 
 def run_light(command: str, argv: Sequence[str]) -> None:
-    """Run a command that needs no model."""
+    """Run a command without a model."""
+    ignore_image_warnings()
     program = f"presel_lightning {command}"
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, prog=program)
     own: set[str | int] = {"diff"} if command == "report" else set()
     parser.add_function_arguments(LIGHT[command], skip=own)
-    if command == "report":  # two words after one option, as people write it
+    if command == "report":  # two values after one option
         parser.add_argument("--diff", nargs=2, metavar=("RUN_A", "RUN_B"), help="two run folders")
     try:
         options = vars(parser.parse_args(list(argv)))

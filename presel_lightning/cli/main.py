@@ -1,4 +1,4 @@
-"""The two doors: commands that train (LightningCLI) and light ones (plain functions)."""
+"""Entry point: commands with a model (LightningCLI), and light commands (plain functions)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from presel_lightning.cli.mistakes import suggest
 from presel_lightning.console import quiet
 from presel_lightning.errors import PreselError, UserError
 
-HELP = f"""presel_lightning {__version__}: choose which images deserve an instruction, then prove it by training
+HELP = f"""presel_lightning {__version__}: select the images to annotate, then train on the selection
 
 usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
 
@@ -23,8 +23,8 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   check     config, data and environment examined without training
   evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
   export    the selection or the final model in another tool's format (--run DIR --to csv --path P)
-  report    the report of an existing run folder, again (--run DIR), or what two selections
-            share and where they part (--diff RUN_A RUN_B)
+  report    the report of an existing run folder, again (--run DIR), or the comparison of two
+            selections (--diff RUN_A RUN_B)
 
 FILE is a path or the name of a shipped config ({{configs}}).
 `SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.
@@ -32,11 +32,11 @@ FILE is a path or the name of a shipped config ({{configs}}).
 
 TRAINING = ("fit", "select", "compare", "evaluate", "check")
 SERVING = ("prepare",)
-"""Commands that `compare` gives to its own processes."""
+"""Commands that `compare` runs in its worker processes."""
 
 
 def report_loading() -> None:
-    """Print on a terminal that libraries are being loaded, which takes some seconds."""
+    """Print on a terminal that libraries are loading, which takes some seconds."""
     ranks = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
     first = all(os.environ.get(name, "0") == "0" for name in ranks)
     if first and sys.stderr.isatty() and "torch" not in sys.modules:
@@ -44,7 +44,7 @@ def report_loading() -> None:
 
 
 def run_training(command: str, argv: Sequence[str]) -> None:
-    """Run a command of the recipe; torch is imported once its config files have been found."""
+    """Run a command of the recipe; torch is imported after its config files have been found."""
     if not argv:
         raise UserError(f"{command} needs --config FILE, such as --config quickstart.yaml")
     arguments, name = find_configs(argv)
@@ -56,7 +56,12 @@ def run_training(command: str, argv: Sequence[str]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; 0 done, 2 the user's mistake, 3 waiting, 130 stopped by Ctrl-C, 1 any other."""
+    """Run a command.
+
+    Returns:
+        Exit code: 0 done, 2 user error, 3 waiting for instructions, 130 stopped by Ctrl-C, 1 any
+        other error.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or bool(os.environ.get("PRESEL_LIGHTNING_DEBUG"))
     words = [word for word in words if word != "--debug"]
@@ -77,15 +82,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             known = [*TRAINING, *LIGHT]
             cure = suggest(command, known)
-            raise UserError(f"unknown command {command!r}; choose of {', '.join(known)}{cure}")
+            raise UserError(f"unknown command {command!r}; choose from {', '.join(known)}{cure}")
     except (KeyboardInterrupt, SystemExit) as stop:
-        # Lightning turns Ctrl-C in a fit into an exit of its own
+        # Lightning turns Ctrl-C in a fit into SystemExit
         interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(
             stop.__context__, KeyboardInterrupt
         )
         if debug or not interrupted:
             raise
-        print("presel_lightning: stopped; the same command goes on from here", file=sys.stderr)
+        print("presel_lightning: stopped; the same command continues from here", file=sys.stderr)
         return 130
     except PreselError as error:
         if debug:

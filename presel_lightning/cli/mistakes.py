@@ -1,4 +1,4 @@
-"""What jsonargparse answers to a mistake, said in one line with the names that would be right."""
+"""One-line messages for the errors of jsonargparse, with the nearest valid names."""
 
 from __future__ import annotations
 
@@ -35,39 +35,39 @@ ELSEWHERE = {
     "output_dir": "out",
     "seed": "seed_everything",
 }
-"""Our name of what LLaVA, LLaMA-Factory, ms-swift and TRL call so."""
+"""Keys by the names that LLaVA, LLaMA-Factory, ms-swift and TRL use."""
 
 TYPES = {"int": "a whole number", "float": "a number", "NoneType": "null"}
-"""A Python type as a person says it."""
+"""Names of Python types in messages."""
 
 NO_CLASS = re.compile(
     r"dot import path string: (\S+)|class_path '(\S+)':\s*No module|but (\S+) is abstract|"
     r"not correspond to a subclass"
 )
-"""Where a class was named that is none, or of another kind."""
+"""Error: a name that is not a class, or a class of another kind."""
 
 NO_ARGUMENT = re.compile(
     r"class_path '(\S+)':\s*(?:Option '(.*?)' is not accepted|unrecognized arguments: --([\w.]+))"
 )
-"""Where a class was given an argument that it does not take."""
+"""Error: a class with an unknown argument."""
 
 NESTED = re.compile(
     r"class_path '\S+':\s*(Parser key \"(\w+)\":\s*Does not validate against any of the Union subtypes\s*"
     r"Subtypes: \[<class '([\w.]+)'>.*)",
     re.DOTALL,
 )
-"""Where an argument of a class takes a class itself: the message about it, its name and base class."""
+"""Error: an argument that is a class itself: the inner message, its name and base class."""
 
 
 def suggest(word: str, names: Sequence[str]) -> str:
-    """Ask whether the nearest name was meant; empty where none is near."""
+    """Return "did you mean" with the nearest name; empty where none is near."""
     lower = {name.lower(): name for name in names}
     near = get_close_matches(word.lower(), lower, n=1)
     return f"; did you mean {lower[near[0]]}?" if near else ""
 
 
 def nearest(key: str, known: Sequence[str]) -> str | None:
-    """The key that was probably meant: first of the same section, then of any."""
+    """Return the nearest key: first of the same section, then of any."""
     section, leaf = key.split(".")[0], key.rpartition(".")[2]
     own = [name for name in known if name.split(".")[0] == section]
     by_leaf = {name.rpartition(".")[2]: name for name in reversed(known)}
@@ -82,11 +82,11 @@ def nearest(key: str, known: Sequence[str]) -> str | None:
 def explain(
     message: str, known: Sequence[str] = (), kinds: Mapping[str, type] | None = None
 ) -> str:
-    """Say in a line what jsonargparse says in many.
+    """Convert an error message of jsonargparse to one line.
 
     Args:
-        message: of its error.
-        known: every key that there is.
+        message: message of the error.
+        known: every valid key.
         kinds: base classes of the keys that take a class.
     """
     message = message.strip()
@@ -95,7 +95,7 @@ def explain(
     if found := re.match(r"Group '(.*?)' does not accept option '(.*?)'", message):
         return _unknown(f"{found[1]}.{found[2]}", "key", known)
     if found := re.match(r"the following arguments are required: (.*)", message):
-        return ", ".join(f"--{name}" for name in found[1].split(", ")) + ": needed and not given"
+        return ", ".join(f"--{name}" for name in found[1].split(", ")) + ": required, but not given"
     if found := re.match(r"argument (\S+): expected (\d+) arguments", message):
         return f"{found[1]} needs {found[2]} values after it"
     if found := re.match(r"argument (\S+): expected", message):
@@ -106,7 +106,7 @@ def explain(
 
 
 def origin(message: str, words: Sequence[str]) -> str:
-    """The config file whose key a message is about, as `FILE: `; empty where an option set it."""
+    """Return the config file whose key a message is about, as `FILE: `; empty for an option."""
     found = re.match(r"\s*(?:Group '(.*?)' .* option '(.*?)'|Parser key \"(.*?)\")", message)
     if not found:
         return ""
@@ -119,10 +119,10 @@ def origin(message: str, words: Sequence[str]) -> str:
 
 
 def read_config(file: str | Path) -> dict[str, Any]:
-    """The keys of a config file.
+    """Read the keys of a config file.
 
     Raises:
-        UserError: it is no YAML, or holds something else than keys.
+        UserError: it is not YAML, or holds something other than keys.
     """
     try:
         found = yaml.safe_load(Path(file).read_text(encoding="utf-8"))
@@ -161,7 +161,7 @@ def _unknown(word: str, what: str, known: Sequence[str]) -> str:
     dashes = "--" if word.startswith("--") else ""
     near = nearest(word.removeprefix("--"), known)
     cure = f"did you mean {dashes}{near}?" if near else "`--help` after the command lists all"
-    return f"{word} is no {what}; {cure}"
+    return f"{word} is not a known {what}; {cure}"
 
 
 def _wrong_value(key: str, message: str, base: type | None) -> str:
@@ -189,7 +189,7 @@ def _wrong_value(key: str, message: str, base: type | None) -> str:
 def _wrong_argument(key: str, class_path: str, option: str, message: str) -> str:
     found, name = locate(class_path), option.partition(".")[0]
     moved: Mapping[str, str] = getattr(found, "moved", {})
-    if name in moved:  # and what else was given of an earlier version
+    if name in moved:  # with all other arguments of an earlier version
         old = [known for known in moved if known == name or f"'{known}': " in message]
         return "; ".join(f"{key}.init_args.{k} is now {key}.init_args.{moved[k]}" for k in old)
     takes = list(inspect.signature(found).parameters) if callable(found) else []
@@ -199,14 +199,14 @@ def _wrong_argument(key: str, class_path: str, option: str, message: str) -> str
 
 def _wrong_class(key: str, name: str, base: type | None) -> str:
     if base is None:
-        return f"{key} {name!r} is no class; give the path of one, as package.module.Class"
+        return f"{key} {name!r} is not a class; give its path, as package.module.Class"
     known = known_classes(base)
     near = suggest(_last(name), known)
-    return f"{key} {name!r} is no {base.__name__}; known: {', '.join(known)}{near}"
+    return f"{key} {name!r} is not a known {base.__name__}; known: {', '.join(known)}{near}"
 
 
 def _wrong_type(key: str, message: str, base: type | None) -> str:
-    """What was given for a key, and what is allowed."""
+    """Return a message with the given value of a key and the allowed ones."""
     allowed: list[str] = []
     choices: list[str] = []
     expected = re.split(r"(?:Got|Given) value", message)[0]
@@ -221,17 +221,17 @@ def _wrong_type(key: str, message: str, base: type | None) -> str:
     wanted = f"{', '.join(others)} or {last}" if others else last
     known = f"; known: {', '.join(known_classes(base))}" if base else ""
     given = given_in(message)
-    return f"{key}: {given!r} will not do; give {wanted}{known}{suggest(given, choices)}"
+    return f"{key}: {given!r} is invalid; give {wanted}{known}{suggest(given, choices)}"
 
 
 def given_in(message: str) -> str:
-    """The value that jsonargparse complains of, cut short."""
+    """Return the value that jsonargparse rejects, shortened."""
     found = re.search(r"(?:Got|Given) value: (.*)", message)
     return found[1][:80] if found else ""
 
 
 def known_classes(base: type) -> list[str]:
-    """Names of the concrete classes of a kind that have been imported."""
+    """Return the names of the imported concrete subclasses of a class."""
     names = (c.__name__ for c in _subclasses(base) if not inspect.isabstract(c))
     return sorted(name for name in names if not name.startswith("_"))
 

@@ -1,4 +1,4 @@
-"""Every key of a configuration, one parser for all training commands."""
+"""Every key of a configuration, in one parser for all training commands."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from presel_lightning.selectors import Selector
 
 @dataclass
 class Stage:
-    """What one stage does differently."""
+    """Overrides of one stage."""
 
     trainer: dict[str, Any] = field(default_factory=dict)
     """Trainer options."""
     model: dict[str, Any] = field(default_factory=dict)
-    """Options of the stage's module: `model.…`, for `features` those of `Embed`."""
+    """Options of the stage's module: `model.…`; for `features` those of `Embed`."""
 
 
 @dataclass
@@ -46,30 +46,30 @@ class Stages:
 
 @dataclass(kw_only=True)
 class CommandKeys:
-    """Keys of the command itself."""
+    """Keys of a command."""
 
     out: str | None = None
     """run folder"""
     threads: int | None = None
-    """CPU threads of torch, each process"""
+    """CPU threads of torch per process"""
     checkpoint: str | None = None
-    """`evaluate` only: what to score"""
+    """`evaluate` only: checkpoint to score"""
     throughput: Throughput | None = None
-    """`check` only: samples a second that GPU-hours are estimated from"""
+    """`check` only: samples per second that GPU-hours are estimated from"""
     check_records: int = 2000
-    """`check` only: records to tokenise"""
+    """`check` only: records to tokenize"""
     check_images: int | None = None
     """`check` only: images whose headers are read; all by default"""
     probe: Literal["auto"] | bool = "auto"
     """`check` only: train some steps and measure them; auto: where there is a GPU"""
     signals: list[str] = field(default_factory=list)
-    """`prepare` only: signals to make"""
+    """`prepare` only: signals to compute"""
 
 
 def add_keys(parser: LightningArgumentParser, keys: type) -> None:
     """Add the fields of a dataclass as keys with their types, defaults and attribute docstrings.
 
-    A list takes several words after one option, `--seeds 0 1 2`, and YAML.
+    A list takes several values after one option, `--seeds 0 1 2`, or YAML.
     """
     hints, default = get_type_hints(keys), keys()
     for described in parse_from_object(keys).params:
@@ -91,7 +91,7 @@ class RecipeCLI(LightningCLI):
         """Parse the command line.
 
         Raises:
-            UserError: it cannot be; in one line, with what was probably meant.
+            UserError: it is invalid; the message is one line with the nearest valid name.
         """
         try:
             super().parse_arguments(parser, args)
@@ -101,19 +101,19 @@ class RecipeCLI(LightningCLI):
             ) from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what belongs to the recipe rather than to model, data or trainer."""
+        """Add the keys of the recipe to those of model, data and trainer."""
         parser.set_defaults({"trainer.max_epochs": 1, "trainer.enable_model_summary": False})
         parser.add_subclass_arguments(Selector, "selector", required=False)
         parser.set_defaults({"selector": "presel_lightning.selectors.PreSel"})
         parser.add_subclass_arguments(
-            Annotator, "annotator", required=False, help="writes the instructions that are missing"
+            Annotator, "annotator", required=False, help="source of the missing instructions"
         )
         parser.add_argument(
-            "--benchmarks", type=list[BenchmarkTask], default=[], help="what every arm is scored on"
+            "--benchmarks", type=list[BenchmarkTask], default=[], help="benchmarks of every arm"
         )
         parser.add_argument("--stages", type=Stages, default=Stages(), help="overrides by stage")
         for keys in (RunKeys, GridKeys, CommandKeys):
             add_keys(parser, keys)
 
     def instantiate_classes(self) -> None:
-        """Nothing here: each stage gets objects of its own, see `ConfigStageFactory`."""
+        """Instantiate nothing: each stage gets its own objects from `ConfigStageFactory`."""

@@ -1,4 +1,4 @@
-"""What a stage needs, built afresh from the parsed configuration."""
+"""Modules, Trainers and selectors of a stage, built from the parsed configuration."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ DEFINING = (
     "overfit_batches",
     "fast_dev_run",
 )
-"""Trainer options that change what a fit results in; device count, loggers and the like do not."""
+"""Trainer options that change the result of a fit; device count, loggers and the like do not."""
 
-WATCHING = (
+OBSERVERS = (
     Benchmark,
     Checkpoint,
     ProgressBar,
@@ -66,7 +66,7 @@ WATCHING = (
     ClusterEnvironment,
     CheckpointIO,
 )
-"""Callbacks and plugins that leave a fit as it is; any other is taken to change it."""
+"""Callbacks and plugins that do not change a fit; any other is assumed to change it."""
 
 KINDS: dict[str, type] = {
     "selector": Selector,
@@ -75,24 +75,24 @@ KINDS: dict[str, type] = {
     "trainer.callbacks": Callback,
     "trainer.logger": Logger,
 }
-"""What the keys that take a class take."""
+"""Base classes of the keys that take a class."""
 
 
 class ConfigStageFactory:
     """The recipe's `StageFactory`, from the parsed configuration.
 
     Args:
-        parser: of the command line; it checks overrides like any other option.
-        config: what was parsed.
+        parser: parser of the command line; it validates overrides like any other option.
+        config: parsed configuration.
     """
 
     def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
         self.parser, self.config = parser, config
         self.merged = {stage: self._merge(stage) for stage in vars(config.stages)}
-        self.embed()  # a mistake there is told now, not when the features are due
+        self.embed()  # raises errors of its options at the start
 
     def _merge(self, stage: str) -> Namespace:
-        """The configuration with one stage's overrides in it, checked."""
+        """Merge one stage's overrides into the configuration, and validate it."""
         overrides = self.config.stages[stage]
         changed: dict[str, Any] = {"trainer": dict(overrides.trainer or {})}
         if stage != "features":
@@ -104,7 +104,7 @@ class ConfigStageFactory:
         return merged
 
     def examine_strategies(self) -> None:
-        """See that all stages run on the same processes, and that every fit suits its strategy."""
+        """Check that all stages run on the same processes, and that strategies support the fits."""
         self.examine_launchers()
         for stage, merged in self.merged.items():
             for key in ("devices", "num_nodes"):
@@ -118,7 +118,7 @@ class ConfigStageFactory:
             examine_strategy(stage, self.merged[stage].trainer, self.merged[stage].model)
 
     def examine_launchers(self) -> None:
-        """See that no stage starts processes that the rest of the recipe has no part in."""
+        """Check that no stage starts processes that the other stages do not use."""
         for stage, merged in self.merged.items():
             examine_launcher(stage, merged.trainer)
 
@@ -131,15 +131,15 @@ class ConfigStageFactory:
         return self.parser.instantiate(only)[key]
 
     def model(self, stage: str, **overrides: str | None) -> FineTune:
-        """The module of a stage, before any weight is loaded."""
+        """Build the module of a stage, without weights."""
         model: FineTune = self.build(stage, "model", **overrides)
         return model
 
     def selector(self, spec: dict[str, Any]) -> Selector:
-        """A selector of its class path and arguments.
+        """Build a selector from its class path and arguments.
 
         Raises:
-            UserError: there is no such class, it takes no such argument, or refuses what it is given.
+            UserError: the class or an argument is unknown, or a value is invalid.
         """
         try:
             config = self.parser.parse_object({"selector": spec}, namespace=self.config.clone())
@@ -153,7 +153,7 @@ class ConfigStageFactory:
         return selector
 
     def embed(self) -> Embed:
-        """The module of the feature stage."""
+        """Build the module of the feature stage."""
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(Embed, "model")
         try:
@@ -164,28 +164,28 @@ class ConfigStageFactory:
         return embed
 
     def loggers(self) -> list[Logger]:
-        """The loggers that `trainer.logger` names; none where it is left to us or switched off."""
+        """Build the loggers of `trainer.logger`; none where it is unset or disabled."""
         only = Namespace(trainer=Namespace(logger=self.merged["final"].trainer.logger))
         found = self.parser.instantiate(only).trainer.logger
         found = found if isinstance(found, list) else [found]
         return [logger for logger in found if isinstance(logger, Logger)]
 
     def trainer_settings(self, stage: str) -> dict[str, Any]:
-        """Those options of a stage's Trainer that define what a fit results in."""
+        """Return the Trainer options of a stage that define the result of a fit."""
         trainer = self.merged[stage].trainer
         settings: dict[str, Any] = {name: str(trainer[name]) for name in DEFINING}
         for name in ("callbacks", "plugins"):
             given = trainer[name] if isinstance(trainer[name], list) else [trainer[name]]
-            if changing := [str(part) for part in given if part and not is_watching(part)]:
+            if changing := [str(part) for part in given if part and not is_observer(part)]:
                 settings[name] = [re.sub(r" at 0x\w+", "", part) for part in changing]
         return settings
 
     def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
-        """The Trainer of a stage; logs go to `folder` unless the configuration has a logger."""
+        """Build the Trainer of a stage; logs go to `folder` unless a logger is configured."""
         options = dict(vars(self.build(stage, "trainer")))
         configured = options.pop("callbacks") or []
         configured = list(configured) if isinstance(configured, list) else [configured]
-        if not callbacks:  # a pass has nothing to save
+        if not callbacks:  # a predict pass has no checkpoint
             configured = [c for c in configured if not isinstance(c, Checkpoint)]
         bars = show_bars() and options["enable_progress_bar"] is not False
         if bars:
@@ -196,8 +196,8 @@ class ConfigStageFactory:
         options["default_root_dir"] = options["default_root_dir"] or folder
         options["log_every_n_steps"] = options["log_every_n_steps"] or 1
         if stage in ("losses", "features") and is_cutting(options["strategy"]):
-            options["strategy"] = "auto"  # a pass needs no gradients: the whole model fits
-        # batches and blocks are dealt out by rank already
+            options["strategy"] = "auto"  # a predict pass needs no gradients: the whole model fits
+        # batches and blocks are distributed by rank already
         options["use_distributed_sampler"] = False
         options["enable_checkpointing"] = bool(callbacks)
         options["strategy"] = our_strategy(options["strategy"])
@@ -207,20 +207,20 @@ class ConfigStageFactory:
             raise UserError(f"trainer: {error}") from error
 
 
-def is_watching(part: Namespace | str) -> bool:
-    """Whether a configured callback or plugin only looks on."""
+def is_observer(part: Namespace | str) -> bool:
+    """Return whether a configured callback or plugin leaves the fit unchanged."""
     found = locate(part.class_path) if isinstance(part, Namespace) else None
-    return isinstance(found, type) and issubclass(found, WATCHING)
+    return isinstance(found, type) and issubclass(found, OBSERVERS)
 
 
 def error_message(error: ArgumentError, parser: ArgumentParser, words: Sequence[str] = ()) -> str:
-    """What a parser refuses, in a line; of a config file with its name."""
+    """Return the one-line message of a parser's error, with the name of the config file."""
     known = [*parser.get_defaults().keys(branches=True), "config", "print_config"]
     return origin(str(error), words) + explain(str(error), known, KINDS)
 
 
 def raised_error(error: ValueError) -> ValueError:
-    """The error that a class of the configuration raised itself, out of jsonargparse's wrapping."""
+    """Return the `UserError` that a class raised, unwrapped from jsonargparse's error."""
     inner: BaseException | None = error
     while inner is not None and not isinstance(inner, UserError):
         inner = inner.__cause__ or inner.__context__

@@ -1,4 +1,4 @@
-"""From a command line to a recipe, with LightningCLI as the parser."""
+"""Commands with a model: a recipe from the command line, parsed by LightningCLI."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
 
     Args:
         command: one of `fit`, `select`, `compare`, `evaluate`, `check`, `prepare`.
-        arguments: what follows it, config files first.
-        name: of the last config, for the default run folder.
-        main: the program's entry point, which `compare` runs in processes of its own.
+        arguments: its arguments, config files first.
+        name: name of the last config, for the default run folder.
+        main: the program's entry point, which `compare` runs in worker processes.
 
     Raises:
-        UserError: a mistake in the configuration or the data, or a model that cannot be found.
+        UserError: an error in the configuration or the data, or a model that cannot be found.
     """
     try:
         recipe, options = recipe_from(command, arguments, name)
@@ -56,15 +56,15 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
         if "huggingface.co" not in str(error):
             raise
         raise UserError(
-            f"a model is neither a folder nor within the hub's reach ({error}); look at "
-            "--checkpoint, model.checkpoint, model.components and stages.features.model.checkpoint"
+            f"a model is neither a folder nor can the hub be reached ({error}); check --checkpoint, "
+            "model.checkpoint, model.components and stages.features.model.checkpoint"
         ) from error
     finally:
         leave()
 
 
 def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
-    """Parse a command line to a recipe and the options of its method."""
+    """Parse a command line to a recipe, and the options of its method."""
     program = f"presel_lightning {command}"
     cli = RecipeCLI(
         FineTune,
@@ -97,20 +97,20 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
         )
     if config.trainer.accumulate_grad_batches != 1:
         raise UserError(
-            "trainer.accumulate_grad_batches is counted from data.batch_size (over all devices) and "
+            "trainer.accumulate_grad_batches follows from data.batch_size (over all devices) and "
             "data.micro_batch_size (a pass of one device); set those"
         )
     factory = ConfigStageFactory(parser, config)
     if command in ("fit", "select", "compare"):
         factory.examine_strategies()
-    elif command != "check":  # which lists it with all else
+    elif command != "check":  # `check` collects these errors itself
         factory.examine_launchers()
-    if command == "compare":  # is one process, whatever its cells are
+    if command == "compare":  # one process, whatever its cells use
         features = factory.merged["features"].trainer
         features.devices, features.num_nodes, features.strategy = 1, 1, "auto"
     elif command != "check":
         join(factory.trainer("losses", plan.out / "logs" / "losses"))
-    if command != "check":  # which writes nothing
+    if command != "check":  # `check` writes nothing
         occupy(plan.out)
     if rank_zero() and command not in ("check", "evaluate"):
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
@@ -119,7 +119,7 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
 
 
 def folder_of(command: str, config: Namespace, name: str) -> str:
-    """Name of the run folder where none is given."""
+    """Return the default name of the run folder."""
     if command == "compare":
         return f"{name}-compare"
     if not config.checkpoint:
@@ -131,21 +131,21 @@ def folder_of(command: str, config: Namespace, name: str) -> str:
 
 
 def refuse_inside(out: Path, annotations: str | list[str] | None) -> None:
-    """Keep a run out of the folders of its images, where its own files would be read as some.
+    """Refuse a run folder inside an image folder, where its files would be read as images.
 
     Raises:
-        UserError: the run folder is one of them, or in one.
+        UserError: the run folder is an image folder, or inside one.
     """
     for place in [annotations] if isinstance(annotations, str) else annotations or []:
         if Path(place).is_dir() and out.resolve().is_relative_to(Path(place).resolve()):
             raise UserError(
-                f"--out {out} lies in data.annotations {place}, whose files are the pool; give "
+                f"--out {out} is inside data.annotations {place}, whose files are the pool; give "
                 "another folder"
             )
 
 
 def refuse_other(command: str, out: Path) -> None:
-    """Keep runs and comparisons out of each other's folders.
+    """Refuse to write a run into the folder of a comparison, and the reverse.
 
     Raises:
         UserError: the folder holds the other.
@@ -158,10 +158,10 @@ def refuse_other(command: str, out: Path) -> None:
 
 
 def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[str, Any]:
-    """What a command's method is called with.
+    """Return the keyword arguments of a command's method.
 
     Raises:
-        UserError: something is missing without which it cannot work.
+        UserError: a required option is missing.
     """
     if command == "check":
         return {
@@ -184,14 +184,14 @@ def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[
 
 
 def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
-    """The part of the configuration that is not built anew for each stage."""
+    """Build the part of the configuration that all stages share."""
     baselines = [arm for arm in config.baselines if arm != "[]"]
     unknown = set(baselines) - set(get_args(Arm))
     if unknown:
         known = get_args(Arm)
         wrong = ", ".join(sorted(unknown))
         cure = suggest(wrong, known)
-        raise UserError(f"baselines: {wrong} is unknown; choose of {', '.join(known)}{cure}")
+        raise UserError(f"baselines: {wrong} is unknown; choose from {', '.join(known)}{cure}")
     keys = ("data", "selector", "benchmarks", "annotator")
     try:
         built = parser.instantiate(Namespace({key: config[key] for key in keys}))
@@ -210,5 +210,5 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
 
 
 def keys_of(config: Namespace, keys: type[DataclassInstance]) -> dict[str, Any]:
-    """Values of the keys that a dataclass declares."""
+    """Return the values of the keys that a dataclass declares."""
     return {key.name: config[key.name] for key in fields(keys)}

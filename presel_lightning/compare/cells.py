@@ -1,4 +1,4 @@
-"""What is compared: one cell for each selector, budget and seed."""
+"""The grid of a comparison: one cell per selector, budget and seed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Json = dict[str, Any]
 Size = int | float
 
 FULL = "full"
-"""Label of the cells that are trained on everything."""
+"""Label of the cells that are trained on full data."""
 EVERYTHING = 1.0
 LABEL = re.compile(r"[A-Za-z0-9_.+]+")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A selector under the name that the tables give it."""
+    """A selector with its label in the tables."""
 
     label: str
     selector: Json
@@ -35,43 +35,43 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of its folder."""
+        """Name of the cell's folder."""
         return f"{self.entry.label}-{self.budget:.12g}-{self.seed}"
 
 
 @dataclass
 class GridKeys:
-    """Keys of a config that `compare` varies; each is an option of the command line too."""
+    """Keys of a config for `compare`; each is an option of the command line too."""
 
     selectors: list[str | Json] = field(default_factory=lambda: ["PreSel", "Random"])
     """`compare`: names, or {class_path, init_args, label}"""
     budgets: list[Size] = field(default_factory=list)
-    """`compare`: values of data.budget; that one where none is given"""
+    """`compare`: values of data.budget; by default its value"""
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
-    """`compare`: seeds of reference split, random choice and training"""
+    """`compare`: seeds of reference split, random selection and training"""
     equal: Literal["epochs", "steps"] = "epochs"
-    """`compare`: train all cells for the same epochs, or for full data's steps"""
+    """`compare`: train all cells for the same epochs, or for the steps of full data"""
     workers: int | None = None
-    """`compare`: fits side by side; by default what the CPU cores or GPUs allow"""
+    """`compare`: parallel fits; by default as many as the CPU cores or GPUs allow"""
     pools: list[str] = field(default_factory=list)
-    """`compare`: values of data.annotations; that one where none is given"""
+    """`compare`: values of data.annotations; by default its value"""
 
 
 @dataclass
 class Grid(GridKeys):
-    """What `compare` is asked for.
+    """The grid of a comparison.
 
     Attributes:
-        full: whether full data is trained on for each seed.
+        full: whether a cell per seed is trained on full data.
     """
 
     full: bool = True
 
     def entries(self) -> list[Entry]:
-        """The selectors with their labels.
+        """Return the selectors with their labels.
 
         Raises:
-            UserError: none, two of one label, or a label that cannot be a folder's name.
+            UserError: there is none, a label repeats, or a label is not a valid folder name.
         """
         found = [entry_of(selector) for selector in self.selectors]
         labels = [entry.label for entry in found]
@@ -83,7 +83,7 @@ class Grid(GridKeys):
         return found
 
     def cells(self) -> list[Cell]:
-        """Every cell, those of full data last, as they take longest."""
+        """Return every cell, those of full data last."""
         if len(set(self.seeds)) < len(self.seeds) or len(set(self.budgets)) < len(self.budgets):
             raise UserError("seeds and budgets must not repeat a value")
         cells = [
@@ -100,7 +100,7 @@ def entry_of(selector: str | Json) -> Entry:
     """Read one item of `selectors`.
 
     Raises:
-        UserError: it has no class path, or a label that cannot be a folder's name.
+        UserError: it has no class path, or a label that is not a valid folder name.
     """
     spec = {"class_path": selector} if isinstance(selector, str) else dict(selector)
     if not isinstance(spec.get("class_path"), str):

@@ -25,7 +25,7 @@ from presel_lightning.eval.comparison.page import print_comparison, write_compar
 from presel_lightning.loading.datamodule import count_of
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import read_json, replacing_folder, write_json, write_text
-from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ledger import Ledger
 from presel_lightning.run.ranks import is_distributed
 from presel_lightning.selectors import Selector
@@ -34,7 +34,7 @@ from presel_lightning.signals.base import made_by
 
 Json = dict[str, Any]
 Failed = list[tuple[Job, int]]
-"""Jobs that did not end well, with their exit codes."""
+"""Failed jobs, with their exit codes."""
 
 NOT_OF_A_CELL = (*(key.name for key in fields(GridKeys)), "out")
 WAITING = 3
@@ -43,18 +43,18 @@ WAITING = 3
 def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
     """Train and score every cell of a grid on one pool; write table and page.
 
-    Cells are run folders: each can be looked at, reported and continued alone. What they share is
+    Cells are run folders: each can be inspected, reported and continued alone. Shared artifacts are
     made once and linked: the pool and its features, and for each seed the reference split, the
-    reference model and its losses. The split is part of every cell, so that all of them hold the
-    same instructions before a selector has its say.
+    reference model and its losses. The split is part of every cell, so that all selectors start
+    from the same instructions.
 
     Args:
-        recipe: of the configuration that all cells share.
-        grid: what is compared.
+        recipe: recipe of the configuration that all cells share.
+        grid: selectors, budgets, seeds and pools.
         main: the program's entry point, for the worker processes.
 
     Raises:
-        UserError: the grid cannot be, or the processes were started from outside.
+        UserError: the grid is invalid, or the processes were started by a launcher.
         InstructionsMissing: some cells wait for instructions; all others are done.
     """
     if is_distributed() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
@@ -63,8 +63,8 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
         raise UserError("benchmarks is empty; name what the models are compared on")
     if not isinstance(recipe.plan.annotator, FromFile | FromPool | None):
         raise UserError(
-            "compare has nothing written, as cells side by side would pay for an image more than "
-            "once; let `fit` or `select` have it written, then give --annotator FromFile "
+            "compare requests no instructions, as parallel cells would pay for an image more than "
+            "once; obtain them with `fit` or `select`, then give --annotator FromFile "
             "--annotator.init_args.path OUT/annotations/answers.jsonl"
         )
     selectors = {entry.label: recipe.factory.selector(entry.selector) for entry in grid.entries()}
@@ -79,7 +79,7 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
 
 
 def compare_pools(out: Path, pools: Sequence[str], main: Main) -> Failed:
-    """The same comparison on one pool after another, and a page over all."""
+    """Run the same comparison on one pool after another, and write a page over all."""
     config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
     folders = {pool: out / "pools" / re.sub(r"\W+", "_", pool).strip("_") for pool in pools}
     jobs = []
@@ -99,7 +99,7 @@ def compare_pools(out: Path, pools: Sequence[str], main: Main) -> Failed:
 def compare_cells(
     recipe: Recipe, grid: Grid, selectors: Mapping[str, Selector], main: Main
 ) -> Failed:
-    """Everything that cells share, then the cells, then the page."""
+    """Make the shared artifacts, run the cells, and write the page."""
     out, cells = recipe.out, grid.cells()
     needs = {name: selector.needs for name, selector in selectors.items()}
     wanted = sorted({need for each in needs.values() for need in each})
@@ -140,18 +140,22 @@ def compare_cells(
 
 
 def can_have_everything(recipe: Recipe) -> bool:
-    """Whether full data can be trained on: all instructions are written, and none is asked for."""
+    """Return whether full data can be trained on: every instruction exists or can be read."""
     complete = bool(recipe.data.pool.has_instruction.all())
     return complete or isinstance(recipe.plan.annotator, FromFile | FromPool)
 
 
 def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
-    """Name what cells rest on beside their configuration and the pool: the content of files."""
+    """Return the fingerprint of the files that cells depend on besides configuration and pool."""
+    world = recipe.factory.trainer("final", recipe.out / "logs" / "compare").world_size
+    models = [recipe.factory.model(stage) for stage in ("reference", "final")]
+    pool = recipe.data.pool
     return fingerprint(
         {
             "models": [
-                recipe.factory.model(stage).fingerprint() for stage in ("reference", "final")
+                {**model.fingerprint(), **recipe.fits.division(model, world)} for model in models
             ],
+            "images": digest_lines(digest.tobytes().hex() for digest in pool.image_digest),
             "benchmarks": [benchmark.fingerprint() for benchmark in recipe.plan.benchmarks],
             "selectors": {name: selector.fingerprint() for name, selector in selectors.items()},
             "full": recipe.scoring.full,
@@ -160,7 +164,7 @@ def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
 
 
 def what_fits(recipe: Recipe, workers: int | None) -> Slots:
-    """Fits side by side: one a GPU, or one for as many cores as torch has threads."""
+    """Compute the number of parallel fits: one per GPU, or cores divided by torch threads."""
     trainer = recipe.factory.trainer("final", recipe.out / "logs" / "compare")
     if trainer.world_size > 1:
         return Slots(1, together=True)
@@ -172,7 +176,7 @@ def what_fits(recipe: Recipe, workers: int | None) -> Slots:
 
 
 def steps_of_everything(recipe: Recipe) -> int:
-    """Training steps that full data takes.
+    """Compute the training steps of full data.
 
     Raises:
         UserError: the training is not limited by epochs.
@@ -180,17 +184,17 @@ def steps_of_everything(recipe: Recipe) -> int:
     epochs = recipe.factory.trainer_settings("final")["max_epochs"]
     if not epochs.isdecimal():
         raise UserError(
-            f"equal is steps, and trainer.max_epochs is {epochs}; give the epochs of full data"
+            f"equal is steps, but trainer.max_epochs is {epochs}; set it to the epochs of full data"
         )
     n = len(recipe.data.pool) + len(recipe.data.texts or ())
     return int(epochs) * ceil(n / recipe.data.batch_size)
 
 
 def cell_config(base: Json, cell: Cell, steps: int | None) -> Json:
-    """The configuration of a cell, for `fit`."""
+    """Build the configuration of a cell, for `fit`."""
     config = {key: value for key, value in base.items() if key not in NOT_OF_A_CELL}
     config["seed_everything"] = cell.seed
-    # what an earlier call drew plays no part
+    # the selection of an earlier call is ignored
     own = {"budget": cell.budget, "always_reference": True, "extend": False}
     config["data"] = {**base["data"], **own}
     config["baselines"] = []
@@ -207,7 +211,7 @@ def cell_config(base: Json, cell: Cell, steps: int | None) -> Json:
 
 
 def describe(cell: Cell, needs: Sequence[str]) -> Json:
-    """A cell for those who read the folder."""
+    """Build the entry of a cell in `grid.json`."""
     return {
         "name": cell.name,
         "selector": cell.entry.label,
@@ -219,16 +223,16 @@ def describe(cell: Cell, needs: Sequence[str]) -> Json:
 
 
 def prepare(out: Path, config: Json, needs: list[str]) -> Job | None:
-    """The job that draws a seed's reference split and makes the signals that rest on it."""
+    """Build the job of a seed's reference split and the signals that depend on it."""
     folder = out / "references" / str(config["seed_everything"])
-    # the largest budget there is: the split must fit into it, whatever a cell asks for
+    # the largest possible budget, since the split must fit into it
     config = {**config, "data": {**config["data"], "budget": 1.0}}
     signals = [need for need in needs if Signal.known[need].on_reference]
     return job_of(folder, out, "prepare", config, ["--signals", *signals] if signals else [])
 
 
 def enter(out: Path, cell: Cell, config: Json) -> Job | None:
-    """The job that trains and scores a cell; None where that is done."""
+    """Build the job that trains and scores a cell; None where that is done."""
     folder = out / "cells" / cell.name
     return job_of(folder, out, "fit", config, [], out / "references" / str(cell.seed))
 
@@ -241,7 +245,7 @@ def job_of(
     more: list[str],
     reference: Path | None = None,
 ) -> Job | None:
-    """Set up a run folder over what others have made; None where it is finished already."""
+    """Set up a run folder over shared artifacts; None where it is finished already."""
     ledger = Ledger(folder / "run.json")
     before = {name: stage.get("fingerprint") for name, stage in ledger.read()["stages"].items()}
     taken = join(folder, out, {**POOL, **made_by(on_reference=False)})
@@ -263,14 +267,14 @@ def job_of(
 
 
 def take_answers(own: Path, theirs: Path) -> None:
-    """Begin with the answers that the reference split got, so that none is asked for again."""
+    """Copy the answers of the reference split, so that none is requested again."""
     if theirs.is_dir() and not own.exists():
         with replacing_folder(own) as folder:
             shutil.copytree(theirs, folder, dirs_exist_ok=True)
 
 
 def work_off(jobs: list[Job], slots: Slots, what: str, main: Main) -> Failed:
-    """Run jobs with a bar; those that did not end well, with their exit codes."""
+    """Run jobs with a progress bar; return the failed jobs with their exit codes."""
     failed = []
     ended = track(run_jobs(jobs, slots, main), what, len(jobs))
     for number, (job, code) in enumerate(ended, start=1):
@@ -282,7 +286,7 @@ def work_off(jobs: list[Job], slots: Slots, what: str, main: Main) -> Failed:
 
 
 def stop_if(failed: Failed) -> None:
-    """End as the worst of the cells ended.
+    """Raise if a job failed.
 
     Raises:
         InstructionsMissing: all that failed wait for instructions.
@@ -295,6 +299,6 @@ def stop_if(failed: Failed) -> None:
     message = f"{job.name}{others} did not end"
     if job.log is not None:
         lines = job.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        # what a cell is told as `data.budget` is one of `budgets` here
+        # a cell's `data.budget` is one of `budgets` here
         message += f": {' '.join(lines[-1:]).replace('data.budget', 'budgets')} ({job.log})"
     raise InstructionsMissing(message) if code == WAITING else PreselError.with_code(code, message)

@@ -1,4 +1,4 @@
-"""Commands side by side, each in a process of its own that serves one after another."""
+"""Parallel commands in worker processes."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Main = Callable[[Sequence[str]], int]
 """Entry point of a program: its arguments to its exit code; pickled by reference."""
 
 ARRIVAL = 60.0
-"""Seconds within which a worker's GPU number reaches it."""
+"""Timeout in seconds of a worker's wait for its GPU number."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command of this program, and the file for what it prints; without one it is seen."""
+    """A command of this program, and the file of its output; None for the console."""
 
     name: str
     arguments: Arguments
@@ -37,13 +37,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Slots:
-    """What fits side by side.
+    """Resources of parallel jobs.
 
     Attributes:
-        workers: processes at a time.
-        devices: GPU numbers for each of them; empty on a CPU.
-        together: whether a command starts processes itself (several devices), and so wants to be
-            one that the system started.
+        workers: number of worker processes.
+        devices: GPU number of each worker; empty on a CPU.
+        together: whether a command starts processes itself (several devices), and so runs in a
+            subprocess instead of a worker.
     """
 
     workers: int
@@ -52,15 +52,15 @@ class Slots:
 
 
 def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Job, int]]:
-    """Run commands and hand out each with its exit code as it ends.
+    """Run commands, and yield each with its exit code when it ends.
 
     Args:
         jobs: the commands.
-        slots: how many run side by side, and on which devices.
-        main: what a worker process calls with the arguments of a job.
+        slots: number of parallel jobs, and their devices.
+        main: entry point that a worker process calls with the arguments of a job.
 
     Raises:
-        PreselError: a process was killed; what its job has done so far is kept.
+        PreselError: a process was killed; the finished work of its job is kept.
     """
     if slots.together:
         for job in jobs:
@@ -83,43 +83,43 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Jo
                     yield running.pop(future), future.result()
         except BrokenProcessPool as error:
             raise PreselError(
-                "a process was killed, perhaps for want of memory; give fewer --workers: the same "
-                "command goes on where it stopped"
+                "a process was killed, possibly out of memory; give fewer --workers: the same "
+                "command continues where it stopped"
             ) from error
         finally:
             workers.shutdown(wait=True, cancel_futures=True)
 
 
 def begin(parent: int, devices: Queue[str] | None) -> None:
-    """Prepare a worker: its GPU, and an end with its parent's.
+    """Initialize a worker: its GPU, and its exit with its parent.
 
     Args:
         parent: process id of the parent.
-        devices: a GPU number for each worker; None on a CPU. Whether the queue is empty cannot be
-            asked reliably, so a worker waits for the number that is on its way.
+        devices: a GPU number for each worker; None on a CPU. `Queue.empty` is not reliable, so a
+            worker blocks until its number arrives.
 
     Raises:
-        Empty: no number came.
+        Empty: no number arrived in time.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C the parent alone has a word to say
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C only the parent prints
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get(timeout=ARRIVAL)
     exit_with_parent(parent)
 
 
 def in_worker(job: Job, main: Main) -> int:
-    """Run a command here."""
+    """Run a command in this process."""
     with printing_to(job.log):
         try:
             return main(list(job.arguments))
-        except Exception as error:  # noqa: BLE001 - one that fails must not end the others
+        except Exception as error:  # noqa: BLE001 - a failed job must not end the others
             sys.excepthook(type(error), error, error.__traceback__)
             return 1
 
 
 @contextmanager
 def printing_to(log: Path | None) -> Iterator[None]:
-    """Send everything that this process prints, libraries included, to a file."""
+    """Redirect stdout and stderr of this process, libraries included, to a file."""
     if log is None:
         yield
         return
@@ -138,7 +138,7 @@ def printing_to(log: Path | None) -> Iterator[None]:
 
 
 def in_process(job: Job) -> int:
-    """Run a command as the system would."""
+    """Run a command in a subprocess."""
     command = [sys.executable, "-m", "presel_lightning", *job.arguments]
     if job.log is None:
         return subprocess.run(command, check=False).returncode

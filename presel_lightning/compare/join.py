@@ -1,4 +1,4 @@
-"""Let a run folder use what another one has made: links to its files, and its ledger's word."""
+"""Reuse of another run folder's artifacts: links to its files, and copies of its stage records."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ POOL: Made = {
         "work/texts.arrow",
     )
 }
-"""The stages that make the pool, and what each leaves in a run folder."""
+"""The stages that make the pool, and the artifacts of each in a run folder."""
 SPLIT: Made = {"split": ("reference.json",)}
-"""The stage that draws the reference split."""
+"""The stage that samples the reference split."""
 
 
 def join(folder: Path, parent: Path, made: Made) -> dict[str, str]:
-    """Link what finished stages of a parent have made, so that they are not done again.
+    """Link the artifacts of a parent's finished stages, so that they are reused.
 
     Returns:
-        The fingerprint of each stage that was taken over.
+        The fingerprint of each reused stage.
     """
     ledger, own = Ledger(parent / "run.json"), Ledger(folder / "run.json")
     taken = {}
@@ -48,7 +48,7 @@ def join(folder: Path, parent: Path, made: Made) -> dict[str, str]:
 
 
 def link(place: Path, target: Path) -> None:
-    """Make `place` a relative link to `target`, at once."""
+    """Make `place` a relative link to `target`, atomically."""
     place.parent.mkdir(parents=True, exist_ok=True)
     wanted = os.path.relpath(target.resolve(), place.parent.resolve())
     if place.is_symlink() and os.readlink(place) == wanted:

@@ -25,7 +25,8 @@ from presel_lightning.data.conversation import (
     is_text_only,
     parse,
 )
-from presel_lightning.data.images import OutsideRoot, Resolver, Track, check_images
+from presel_lightning.data.image_memory import ABSENT, Fact, Found, Look, fact_of
+from presel_lightning.data.images import DIGEST, OutsideRoot, Resolver, Track, look_at_images
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
 from presel_lightning.records import Problem, Turn
@@ -53,7 +54,15 @@ RECORDS = pa.schema(
         ("record", pa.large_string()),
     ]
 )
-SEEN = pa.schema([("image", pa.string()), ("size", pa.int64()), ("mtime_ns", pa.int64())])
+SEEN = pa.schema(
+    [
+        ("image", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("ctime_ns", pa.int64()),
+        ("digest", pa.binary(16)),
+    ]
+)
 BATCH = 4096
 """Records held at a time."""
 FACTS = ("id", "image", "task", "n_turns", "key")
@@ -100,7 +109,7 @@ def order_path(out: Path) -> Path:
 
 
 def seen_path(out: Path) -> Path:
-    """Size and time of change of every image that was looked at."""
+    """Size, times and content digest of every image that was looked at."""
     return out / "work" / "images.parquet"
 
 
@@ -301,16 +310,17 @@ def _keep(
 ) -> np.ndarray:
     """Rows without a problem, in the order of their uids."""
     images = sorted(facts["image"].unique().to_pylist())
-    found = check_images(
+    looks = look_at_images(
         source.image_root,
         images,
         max_pixels=source.max_pixels,
+        pixels=source.pixels,
         verify=source.verify,
         workers=source.workers,
         cache=out / "work" / "images.sqlite",
         track=track,
     )
-    _write_seen(out, source.image_root, images)
+    found = _write_seen(out, images, looks)
     bad = repeats.copy()
     bad[_rows_in(facts["image"], pa.array(list(found), pa.string()))] = True
     for row in np.flatnonzero(bad).tolist():
@@ -322,31 +332,47 @@ def _keep(
     return kept[np.argsort(uids[kept])]
 
 
-def _stamp(inside: Resolver, image: str) -> tuple[int, int]:
-    """Size and time of change of an image; -1 where there is none."""
-    try:
-        stat = inside(image).stat()
-    except (OSError, OutsideRoot):
-        return -1, -1
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _write_seen(out: Path, root: Path, images: list[str]) -> None:
-    inside = Resolver(root)
-    stamps = [_stamp(inside, image) for image in images]
-    columns = [images, [size for size, _ in stamps], [mtime for _, mtime in stamps]]
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, SEEN, strict=True)]
+def _write_seen(
+    out: Path, images: list[str], looks: Iterable[tuple[str, Fact, Look]]
+) -> dict[str, Found]:
+    """Write down what names and dates each image; returns what is wrong with some of them."""
+    facts = np.empty((len(images), 3), dtype=np.int64)
+    digests = np.zeros(len(images), f"V{DIGEST}")
+    faults: dict[str, Found] = {}
+    for row, (image, fact, look) in enumerate(looks):
+        facts[row] = fact
+        if look.fault is not None:
+            faults[image] = look.fault
+        else:
+            digests[row] = np.void(look.digest)
+    columns = [pa.array(images, pa.string()), *map(pa.array, facts.T.copy()), packed16(digests)]
     with replacing(seen_path(out)) as path:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=SEEN), path)
+        pq.write_table(pa.Table.from_arrays(columns, schema=SEEN), path)
+    return faults
+
+
+def packed16(digests: np.ndarray) -> pa.Array:
+    """Digests of 16 bytes, (N,), as a column."""
+    data = pa.py_buffer(np.ascontiguousarray(digests))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(digests), [None, data])
 
 
 def images_changed(out: Path, root: Path) -> bool:
     """Whether an image of the last look was mended, replaced or lost since."""
-    if not seen_path(out).exists():
+    if not seen_path(out).exists() or not pq.read_schema(seen_path(out)).equals(SEEN):
         return True
     table, inside = pq.read_table(seen_path(out)), Resolver(root)
-    columns = (table[name].to_pylist() for name in SEEN.names)
-    return any(_stamp(inside, i) != (size, time) for i, size, time in zip(*columns, strict=True))
+    columns = (table[name].to_pylist() for name in SEEN.names[:4])
+    return any(
+        _fact_of(inside, image) != tuple(fact) for image, *fact in zip(*columns, strict=True)
+    )
+
+
+def _fact_of(inside: Resolver, image: str) -> Fact:
+    try:
+        return fact_of(inside(image))
+    except OutsideRoot:
+        return ABSENT
 
 
 def _write_pool(out: Path, facts: pa.Table, uids: np.ndarray, kept: np.ndarray) -> None:

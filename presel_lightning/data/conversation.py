@@ -73,7 +73,7 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
     questions, answers = texts[::2], texts[1::2]
     _check_answers(answers)
     if texts:
-        _check_image_tokens(image, questions, answers)
+        _check_image_tokens(image, questions)
     place = next((number for number, text in enumerate(questions) if IMAGE in text), 0)
     pairs = zip(questions, answers, strict=True)
     return tuple(
@@ -108,7 +108,7 @@ def _check_answers(answers: list[str]) -> None:
             raise InvalidRecordError("image_token_in_answer", f"answer {number} holds {IMAGE}")
 
 
-def _check_image_tokens(image: str | None, questions: list[str], answers: list[str]) -> None:
+def _check_image_tokens(image: str | None, questions: list[str]) -> None:
     shown = any(IMAGE in question for question in questions)
     if shown and image is None:
         raise InvalidRecordError(

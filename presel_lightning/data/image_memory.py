@@ -7,23 +7,37 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 Found = tuple[str, str]
 """Problem and detail of an image."""
 
-Fact = tuple[int, int]
-"""Size in bytes and mtime in ns of a file."""
+Fact = tuple[int, int, int]
+"""Size in bytes, and times of modification and of change in ns, of a file.
 
-ABSENT: Fact = (-1, -1)
+A file that takes the place of another of equal size, its time of modification set back, has another
+time of change: no program can set that one. (On Windows it is the time of creation instead.)
+"""
+
+ABSENT: Fact = (-1, -1, -1)
+
+
+class Look(NamedTuple):
+    """What was found out about an image."""
+
+    fault: Found | None
+    """Why it cannot be used."""
+    digest: bytes = b""
+    """16 bytes that name its content, where it can be used and a name was asked for."""
 
 
 def fact_of(path: Path) -> Fact:
-    """Size and mtime of a file; `ABSENT` where there is none."""
+    """Size and times of a file; `ABSENT` where there is none."""
     try:
         facts = path.stat()
     except OSError:
         return ABSENT
-    return facts.st_size, facts.st_mtime_ns
+    return facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 class Memory:
@@ -37,29 +51,32 @@ class Memory:
     def __init__(self, connection: sqlite3.Connection, how: str) -> None:
         self.connection = connection
         self.how = how
-        columns = "path BLOB PRIMARY KEY, size INT, mtime_ns INT, how TEXT, problem TEXT"
-        connection.execute(f"CREATE TABLE IF NOT EXISTS images ({columns}, detail TEXT)")
+        columns = "path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, how TEXT"
+        found = "problem TEXT, detail TEXT, digest BLOB"
+        connection.execute(f"CREATE TABLE IF NOT EXISTS looks ({columns}, {found})")
 
-    def recall(self, facts: Mapping[Path, Fact]) -> dict[Path, Found | None]:
+    def recall(self, facts: Mapping[Path, Fact]) -> dict[Path, Look]:
         """What is known of these files."""
-        known: dict[Path, Found | None] = {}
-        query = "SELECT problem, detail FROM images WHERE path=? AND size=? AND mtime_ns=?"
+        known: dict[Path, Look] = {}
+        same = "path=? AND size=? AND mtime_ns=? AND ctime_ns=? AND how=?"
+        query = f"SELECT problem, detail, digest FROM looks WHERE {same}"
         for path, fact in facts.items():
-            key = (os.fsencode(path), *fact, self.how)
-            row = self.connection.execute(f"{query} AND how=?", key).fetchone()
+            row = self.connection.execute(query, (os.fsencode(path), *fact, self.how)).fetchone()
             if row is not None:
-                known[path] = None if row[0] is None else row
+                problem, detail, digest = row
+                known[path] = Look(None if problem is None else (problem, detail), digest)
         return known
 
-    def keep(self, facts: Mapping[Path, Fact], found: Mapping[Path, Found | None]) -> None:
+    def keep(self, facts: Mapping[Path, Fact], found: Mapping[Path, Look]) -> None:
         """Remember some files, all or none; a missing one may come any time and is not kept."""
         rows = [
-            (os.fsencode(path), *facts[path], self.how, *(fault or (None, None)))
-            for path, fault in found.items()
+            (os.fsencode(path), *facts[path], self.how, *(look.fault or (None, None)), look.digest)
+            for path, look in found.items()
             if facts[path] != ABSENT
         ]
         with self.connection:
-            self.connection.executemany("REPLACE INTO images VALUES (?, ?, ?, ?, ?, ?)", rows)
+            marks = ", ".join("?" * 8)
+            self.connection.executemany(f"REPLACE INTO looks VALUES ({marks})", rows)
 
 
 @contextmanager

@@ -16,8 +16,18 @@ from typing import Any, Literal, Protocol, TypeVar
 from PIL import Image, UnidentifiedImageError
 
 from presel_lightning.console import ignore_image_warnings
-from presel_lightning.data.image_memory import Found, Memory, fact_of, open_memory
+from presel_lightning.data.image_memory import (
+    ABSENT,
+    Fact,
+    Found,
+    Look,
+    Memory,
+    fact_of,
+    open_memory,
+)
+from presel_lightning.data.pixels import Pixels, rgb_of
 from presel_lightning.errors import UserError
+from presel_lightning.run.fingerprint import digest_bytes
 
 Verify = Literal["full", "header"]
 
@@ -42,6 +52,9 @@ BLOCK = 2048
 
 FEW = 2000
 """Images up to which starting processes costs more than it saves."""
+
+DIGEST = 16
+"""Bytes of the name of an image's content."""
 
 OUTSIDE: Found = ("outside_root", "the path is absolute or leaves the image root")
 
@@ -99,7 +112,12 @@ def resolve(root: Path, relative: str) -> Path:
     return Resolver(root)(relative)
 
 
-def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full") -> Found | None:
+def check_image(
+    path: Path,
+    max_pixels: int = MAX_PIXELS,
+    verify: Verify = "full",
+    pixels: Pixels = "as_shown",
+) -> Found | None:
     """Look whether an image can be used; (problem, detail) if not.
 
     `verify="full"` decodes every pixel, `"header"` reads format and size alone. The problems:
@@ -115,7 +133,7 @@ def check_image(path: Path, max_pixels: int = MAX_PIXELS, verify: Verify = "full
             if verify == "full":
                 image.load()
                 if image.mode != "RGB":
-                    image.convert("RGB")
+                    rgb_of(image, pixels)
     except UnidentifiedImageError:
         return "not_an_image", f"none of {', '.join(FORMATS)}"
     except Image.DecompressionBombError as error:
@@ -156,8 +174,8 @@ def _check_pixels(width: int, height: int, max_pixels: int) -> Found | None:
     return None
 
 
-def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Decode an image of the pool as LLaVA does: first frame, plain conversion to RGB.
+def open_rgb(path: Path, max_pixels: int = MAX_PIXELS, pixels: Pixels = "as_shown") -> Image.Image:
+    """Decode an image of the pool, of several frames the first; see `rgb_of`.
 
     Nothing is decoded of a file whose header names too many pixels. No state of the process is
     changed, so any number of threads may call it.
@@ -165,6 +183,7 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Args:
         path: image file.
         max_pixels: limit on width times height; four times as many on the square around it.
+        pixels: `as_shown` or `published`.
 
     Raises:
         UserError: the image is over the limit.
@@ -173,12 +192,30 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         with Image.open(path, formats=FORMATS) as image:
             problem = _check_pixels(*image.size, max_pixels)
             if problem is None:
-                return image.convert("RGB")
+                return rgb_of(image, pixels)
     except Image.DecompressionBombError as error:
         raise UserError(f"image {path}: {error} Shrink it") from error
     raise UserError(
         f"image {path}: {problem[1]}; shrink it, or raise data.max_pixels ({LIMIT} at most)"
     )
+
+
+def name_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Look:
+    """Look whether an image can be used, and name one that can by all bytes of its file.
+
+    Nothing is read twice from the disk: what was decoded just now lies in the system's cache.
+    """
+    fault = check_image(path, max_pixels, verify, pixels)
+    if fault is None:
+        try:
+            return Look(None, digest_bytes(path, DIGEST))
+        except OSError as error:  # gone meanwhile
+            fault = ("unreadable", str(error.strerror))
+    return Look(fault)
+
+
+def _only_check(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Look:
+    return Look(check_image(path, max_pixels, verify, pixels))
 
 
 def check_images(
@@ -187,6 +224,7 @@ def check_images(
     *,
     max_pixels: int = MAX_PIXELS,
     verify: Verify = "full",
+    pixels: Pixels = "as_shown",
     workers: int = 1,
     cache: Path | None = None,
     track: Track | None = None,
@@ -198,32 +236,72 @@ def check_images(
         relatives: (U,) distinct paths, relative to it.
         max_pixels: images with more cannot be used.
         verify: see `check_image`.
+        pixels: see `open_rgb`.
         workers: processes; a short list is done in this one.
-        cache: file that remembers what was found, by path, size and mtime; written every `BLOCK`
-            images, so that a killed pass goes on from there.
+        cache: see `look_at_images`.
         track: shows how far it is.
     """
+    looks = look_at_images(
+        root,
+        relatives,
+        max_pixels=max_pixels,
+        verify=verify,
+        pixels=pixels,
+        workers=workers,
+        cache=cache,
+        track=track,
+        named=False,
+    )
+    return {image: look.fault for image, _, look in looks if look.fault is not None}
+
+
+def look_at_images(
+    root: Path,
+    relatives: Sequence[str],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    verify: Verify = "full",
+    pixels: Pixels = "as_shown",
+    workers: int = 1,
+    cache: Path | None = None,
+    track: Track | None = None,
+    named: bool = True,
+) -> Iterator[tuple[str, Fact, Look]]:
+    """Look at every image; each with size and times of its file, and what was found.
+
+    Args:
+        root: folder that no image may lie outside of.
+        relatives: (U,) distinct paths, relative to it.
+        max_pixels: images with more cannot be used.
+        verify: see `check_image`.
+        pixels: see `open_rgb`.
+        workers: processes; a short list is done in this one.
+        cache: file that remembers what was found, by path, size, mtime and ctime; written every
+            `BLOCK` images, so that a killed pass goes on from there.
+        track: shows how far it is.
+        named: whether images that can be used are named by their content; see `name_image`.
+    """
     resolver = Resolver(root)
-    faults: dict[str, Found] = {}
-    look = partial(check_image, max_pixels=max_pixels, verify=verify)
-    with (
-        open_memory(cache, f"{verify} {max_pixels} {MAX_PROPORTION}") as memory,
-        _mapper(workers, relatives) as run,
-    ):
+    look = partial(
+        name_image if named else _only_check, max_pixels=max_pixels, verify=verify, pixels=pixels
+    )
+    how = f"{verify} {pixels} {max_pixels} {MAX_PROPORTION}{' named' if named else ''}"
+    with open_memory(cache, how) as memory, _mapper(workers, relatives) as run:
         found = _look_at(relatives, resolver, memory, lambda paths: run(look, paths))
-        for relative, fault in track(found, "images", len(relatives)) if track else found:
-            if fault is not None:
-                faults[relative] = fault
-    return faults
+        yield from track(found, "images", len(relatives)) if track else found
 
 
 def _look_at(
     relatives: Sequence[str],
     resolver: Resolver,
     memory: Memory,
-    look: Callable[[list[Path]], Iterable[Found | None]],
-) -> Iterator[tuple[str, Found | None]]:
-    """Each image with what is wrong with it: remembered, or looked at and then remembered."""
+    look: Callable[[list[Path]], Iterable[Look]],
+) -> Iterator[tuple[str, Fact, Look]]:
+    """Each image with what was found: remembered, or looked at and then remembered.
+
+    A file's size and times are read before it is looked at: one that is replaced meanwhile is looked
+    at again by the next start.
+    """
     for start in range(0, len(relatives), BLOCK):
         paths = {image: _inside(resolver, image) for image in relatives[start : start + BLOCK]}
         facts = {path: fact_of(path) for path in paths.values() if path is not None}
@@ -233,7 +311,9 @@ def _look_at(
         memory.keep(facts, found)
         known |= found
         for image, path in paths.items():
-            yield image, OUTSIDE if path is None else known[path]
+            yield (image, ABSENT, Look(OUTSIDE)) if path is None else (
+                image, facts[path], known[path]
+            )  # fmt: skip
 
 
 def _inside(resolver: Resolver, relative: str) -> Path | None:

@@ -55,7 +55,7 @@ class Pool:
         n_turns: (N,) answers in the conversation, 0 where there is no instruction yet.
         n_words: (N,) words of the conversation.
         turns_digest: (N,) 16 bytes that name the conversation.
-        image_bytes: (N,) size of the image file when it was looked at.
+        image_digest: (N,) 16 bytes that name the content of the image file.
         has_instruction: (N,) whether somebody has written it.
         in_file: (N,) whether the annotation file holds it, to be seen by everyone.
         reference: (N,) whether it belongs to the reference split; nothing does at first.
@@ -80,9 +80,9 @@ class Pool:
         facts = read_facts(records_path(out), ["n_words", "turns"])
         self.n_words: np.ndarray = facts["n_words"].to_numpy()[self._order]
         self.turns_digest: np.ndarray = bytes16(facts["turns"])[self._order]
-        seen = pq.read_table(seen_path(out), columns=["image", "size"])
+        seen = pq.read_table(seen_path(out), columns=["image", "digest"])
         place = pc.index_in(table["image"], value_set=seen["image"])
-        self.image_bytes: np.ndarray = seen["size"].to_numpy()[place.to_numpy()]
+        self.image_digest: np.ndarray = bytes16(seen["digest"])[place.to_numpy()]
 
     def __len__(self) -> int:
         """Number of samples."""

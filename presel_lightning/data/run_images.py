@@ -36,6 +36,6 @@ def image_root(run: Path, given: str | None) -> Path:
         return source(annotations, data["image_root"], task_files=data.get("task_files")).image_root
     except UserError as error:
         raise UserError(
-            f"--run {run}: its images are looked for as its config.yaml says, but {error}; give "
+            f"--run {run}: its images are located by its config.yaml, but {error}; give "
             "their folder: --image_root"
         ) from error

@@ -16,6 +16,7 @@ from presel_lightning.data.annotations import (
 from presel_lightning.data.csv_records import check_task, is_csv
 from presel_lightning.data.images import MAX_PIXELS, Track, Verify
 from presel_lightning.data.packages import Package, packed_files
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.task_rules import TaskRule, first_match
 from presel_lightning.data.unpack import IMAGES, RECORDS, unpack
 from presel_lightning.errors import UserError
@@ -33,6 +34,7 @@ class PoolSource:
         task_rules: rules that tell it instead.
         verify: how closely images are looked at.
         max_pixels: limit on an image.
+        pixels: how an image is read; see `rgb_of`.
         workers: processes that look.
         text_only: whether records without an image are kept, beside the pool.
     """
@@ -43,6 +45,7 @@ class PoolSource:
     task_rules: tuple[TaskRule, ...] = ()
     verify: Verify = "full"
     max_pixels: int = MAX_PIXELS
+    pixels: Pixels = "as_shown"
     workers: int = 0
     text_only: bool = False
 
@@ -73,6 +76,7 @@ class PoolSource:
             "task_rules": [asdict(rule) for rule in self.task_rules],
             "verify": self.verify,
             "max_pixels": self.max_pixels,
+            "pixels": self.pixels,
             **({"text_only": True} if self.text_only else {}),
         }
 
@@ -136,6 +140,7 @@ def source(
     task_rules: Sequence[TaskRule] | None = None,
     verify: Verify = "full",
     max_pixels: int = MAX_PIXELS,
+    pixels: Pixels = "as_shown",
     workers: int = 0,
     text_only: bool = False,
     unpacked: Path | None = None,
@@ -153,6 +158,7 @@ def source(
         task_rules: see `PoolSource`.
         verify: see `PoolSource`.
         max_pixels: see `PoolSource`.
+        pixels: see `PoolSource`.
         workers: see `PoolSource`.
         text_only: see `PoolSource`.
         unpacked: folder for packed images; see `unpack`.
@@ -185,4 +191,5 @@ def source(
     if not root.is_dir():
         raise UserError(f"data.image_root {root}: no such folder")
     rules = () if task_files else tuple(task_rules or ())
-    return PoolSource(tuple(files), root, task_key, rules, verify, max_pixels, workers, text_only)
+    look = verify, max_pixels, pixels, workers
+    return PoolSource(tuple(files), root, task_key, rules, *look, text_only)

@@ -1,1 +1,1 @@
-"""A run's model or selection in the formats of other tools; one format a file."""
+"""Export of a run's model or selection in the formats of other tools; one file per format."""

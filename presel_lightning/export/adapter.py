@@ -14,7 +14,7 @@ CONFIG = "adapter_config.json"
 
 
 def export_adapter(checkpoint: str, path: str | Path) -> Path:
-    """Copy an adapter, naming its base so that PEFT finds it (a folder or a hub id).
+    """Copy a PEFT adapter, with its base model resolved to a folder or a hub id.
 
     Args:
         checkpoint: folder that a fit with LoRA wrote.

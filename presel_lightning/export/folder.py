@@ -1,4 +1,4 @@
-"""Where an export is written."""
+"""Output folder of an export."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from presel_lightning.run.files import replacing_folder
 
 @contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
-    """Hand out a temporary folder that becomes `path` when it is complete.
+    """Yield a temporary folder that is renamed to `path` at the end.
 
     Raises:
-        UserError: something lies there already.
+        UserError: `path` exists and is not an empty folder.
     """
     path = Path(path)
     if path.is_symlink() or (path.exists() and (path.is_file() or any(path.iterdir()))):

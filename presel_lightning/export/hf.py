@@ -1,4 +1,4 @@
-"""One whole checkpoint in transformers format: for vLLM, lmms-eval, or to tune further."""
+"""Merged checkpoint in transformers format: for vLLM, lmms-eval, or further tuning."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from presel_lightning.models.vicuna import save_llava_processor
 def export_hf_merged(checkpoint: str, path: str | Path) -> Path:
     """Write the model with its adapter merged in, its processor and chat template.
 
-    Weights have the precision of the language model that was tuned, and `config.json` says so.
-    They go through fp32 when an adapter is merged.
+    Weights and `config.json` have the precision of the language model that was tuned. An adapter
+    is merged in fp32.
 
     Args:
-        checkpoint: folder that a fit wrote, of adapter or whole model.
+        checkpoint: folder that a fit wrote, with an adapter or a whole model.
         path: new folder.
 
     Raises:
@@ -40,7 +40,7 @@ def export_hf_merged(checkpoint: str, path: str | Path) -> Path:
 
 
 def merged(place: str, config: Any) -> Any:  # noqa: ANN401
-    """A whole model, adapter merged in in fp32, moved to the precision of its language model.
+    """Load a whole model, merge its adapter in fp32, and cast it to its language model's precision.
 
     Raises:
         UserError: the base model is stored in four bits.

@@ -1,6 +1,6 @@
-"""The layout that LLaVA's own code reads: for its evaluation scripts and VLMEvalKit.
+"""Checkpoint layout of the original LLaVA code: for its evaluation scripts and VLMEvalKit.
 
-Source: LLaVA's model builder (which decides by the folder's name) and its training script.
+Source: LLaVA's model builder (which selects the loader by the folder's name) and training script.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from presel_lightning.export.folder import new_folder
 from presel_lightning.export.hf import merged as merged_model
 from presel_lightning.export.source import adapter_folder, base_config, precision_of
 from presel_lightning.models import Components, load_processor, resolve_checkpoint
-from presel_lightning.models.components import Aspect, components_of, looks_like_hub_id
+from presel_lightning.models.aspect import Aspect
+from presel_lightning.models.components import components_of, looks_like_hub_id
 from presel_lightning.models.vocabulary import own_vocabulary, words_follow
 from presel_lightning.run.files import read_json, write_json
 
@@ -36,7 +37,7 @@ ADAPTER_KEYS = (
     "inference_mode",
     "init_lora_weights",
 )
-"""What every version of PEFT knows of an adapter; newer keys are errors to older versions."""
+"""Adapter keys that every version of PEFT accepts; older versions reject newer keys."""
 
 LLAMA_KEYS = (
     "attention_bias",
@@ -75,9 +76,9 @@ def export_llava(
     language_model: str | None = None,
     vision_tower: str | None = None,
 ) -> Path:
-    """Write a tuned LLaVA as LLaVA's own code wrote it.
+    """Write a tuned LLaVA in the layout of the original code.
 
-    Merged, it is loaded by its path alone; else with `--model-base` and the language model.
+    A merged model is loaded by its path alone; an adapter with `--model-base` LANGUAGE_MODEL.
 
     Args:
         checkpoint: folder that a fit wrote.
@@ -85,10 +86,11 @@ def export_llava(
         merged: a whole model rather than adapter and `non_lora_trainables.bin`.
         language_model: folder or hub id of the language model before LLaVA; known where the
             model was assembled from its parts.
-        vision_tower: the same of the vision tower.
+        vision_tower: the same for the vision tower.
 
     Raises:
-        UserError: the name would mislead LLaVA, a part is not known, or the model is no LLaVA-1.5.
+        UserError: LLaVA would load a folder of this name as another kind of model, a part is not
+            known, or the model is not a LLaVA-1.5.
     """
     path = Path(path)
     check_name(path, merged)
@@ -108,10 +110,10 @@ def export_llava(
 
 
 def check_name(path: Path, merged: bool) -> None:
-    """Refuse a folder name by which LLaVA would take the model for another kind.
+    """Check that LLaVA's loader selects the right kind of model by the folder's name.
 
     Raises:
-        UserError: with a name that would do.
+        UserError: it does not; the message suggests a name.
     """
     name = path.name.lower()
     unwanted = ["lora", "mpt", "mistral"] if merged else []
@@ -122,7 +124,7 @@ def check_name(path: Path, merged: bool) -> None:
     rule = f"hold {' and '.join(wanted)}"
     rule += f", and none of {', '.join(unwanted)}" if unwanted else ""
     raise UserError(
-        f"--path {path}: LLaVA tells the kind of a model by its folder's name, which must {rule}; "
+        f"--path {path}: LLaVA infers the kind of a model from its folder's name, which must {rule}; "
         f"give {path.parent / cure}"
     )
 
@@ -137,17 +139,17 @@ def _parts(place: str, language_model: str | None, vision_tower: str | None) -> 
             "openai/clip-vit-large-patch14-336)"
         )
         if value is None:
-            raise UserError(f"{place} does not say what it was assembled from; {cure}")
+            raise UserError(f"{place} does not record what it was assembled from; {cure}")
         if not Path(value).is_dir() and not looks_like_hub_id(value):
             raise UserError(f"{place}: its {option} {value} is no longer there; {cure}")
     return Components(str(language_model), str(vision_tower), "")
 
 
 def vocabulary(place: str, config: Any) -> int:  # noqa: ANN401
-    """Rows of the language model's own vocabulary.
+    """Return the size of the language model's own vocabulary.
 
     Raises:
-        UserError: the model is no LLaVA-1.5 on Llama, or `<image>` stands among the words.
+        UserError: the model is not a LLaVA-1.5 on Llama, or `<image>` is inside its vocabulary.
     """
     if config.model_type != "llava" or config.text_config.model_type != "llama":
         raise UserError(
@@ -158,14 +160,14 @@ def vocabulary(place: str, config: Any) -> int:  # noqa: ANN401
     image = int(config.image_token_id)
     if words_follow(image, tokenizer):
         raise UserError(
-            f"{place}: <image> is token {image} amid the vocabulary; LLaVA's own code knows models "
-            "whose language model had no such token"
+            f"{place}: <image> is token {image} amid the vocabulary; LLaVA's own code supports only "
+            "models whose language model had no such token"
         )
     return own_vocabulary(config, tokenizer)
 
 
 def aspect_of(place: str) -> Aspect:
-    """How the model's images become square, by LLaVA's names: padded, or cut in the end."""
+    """Return LLaVA's name of the image preprocessing: padded to a square, or cropped."""
     processor = load_processor(place).image_processor
     return "pad" if getattr(processor, "do_pad", False) else "square"
 
@@ -176,7 +178,7 @@ def llava_config(
     size: int,
     aspect: Aspect,
 ) -> dict[str, Any]:
-    """LLaVA's config.json: Llama's keys as transformers 4 has them, and those of LLaVA."""
+    """Build LLaVA's config.json: Llama's keys as in transformers 4, and LLaVA's own."""
     text = config.text_config
     rope = dict(text.rope_parameters)
     theta = rope.pop("rope_theta")
@@ -207,7 +209,7 @@ def llava_config(
 
 
 def _merged_state(model: Any, size: int) -> dict[str, Tensor]:  # noqa: ANN401
-    """Language model, head and projector by LLaVA's names; the vision tower is not among them."""
+    """Return language model, head and projector by LLaVA's names, without the vision tower."""
     state = {"lm_head.weight": model.lm_head.weight}
     for name, tensor in model.model.language_model.state_dict().items():
         state[f"model.{name}"] = tensor
@@ -248,12 +250,12 @@ def _write_adapter(source: Path, folder: Path, language_model: str) -> None:
 
 
 def targets(names: Iterable[str]) -> list[str]:
-    """Last names of the layers that adapter tensors belong to."""
+    """Return the last names of the layers that adapter tensors belong to."""
     return sorted({name.split(".lora_")[0].split(".")[-1] for name in names})
 
 
 def _copy_tokenizer(language_model: str, folder: Path) -> None:
-    """Copy the language model's own tokenizer files: LLaVA does not know `<image>` as a token.
+    """Copy the language model's own tokenizer files: LLaVA has no `<image>` token.
 
     Raises:
         UserError: there are none.

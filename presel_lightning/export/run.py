@@ -1,4 +1,4 @@
-"""From the name of a format to what writes it; torch is imported for models only."""
+"""Dispatch of the export formats; torch is imported only for models."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def export_run(run: str, to: str, path: str, **options: Any) -> str:  # noqa: AN
         run: folder that `fit` or `select` wrote.
         to: one of `MODELS` or `TARGETS`.
         path: new folder.
-        options: those of the format; None where not given.
+        options: options of the format; None where not given.
 
     Returns:
-        What was written, in a line.
+        A summary line.
 
     Raises:
-        UserError: an unknown format, an option of another format, or what the format raises.
+        UserError: an unknown format, an option of another format, or an error of the format.
     """
     if to not in MODELS and to not in TARGETS:
         raise UserError(
@@ -55,15 +55,15 @@ def export_run(run: str, to: str, path: str, **options: Any) -> str:  # noqa: AN
         return f"written: {path}"
     root = given.pop("image_root", None)
     count, left_out = export_selection(Path(run), make_target(to, given), Path(path), root)
-    told = f"; {summary(left_out)}: {Path(path) / LEFT_OUT}" if left_out else ""
-    return f"written: {path}, {count} samples{told}"
+    note = f"; {summary(left_out)}: {Path(path) / LEFT_OUT}" if left_out else ""
+    return f"written: {path}, {count} samples{note}"
 
 
 def export_model(run: str, to: str, path: str, **parts: str) -> None:
     """Write the final model of a run.
 
     Raises:
-        UserError: there is none, or the format cannot hold it.
+        UserError: the run has none, or the format does not support it.
     """
     checkpoint = Path(run) / "models" / "final"
     if not checkpoint.is_dir():
@@ -79,7 +79,7 @@ def export_model(run: str, to: str, path: str, **parts: str) -> None:
 
 
 def writer(to: str) -> Callable[..., Path]:
-    """The function that writes a format of the model."""
+    """Return the function that writes a format of the model."""
     if to == "hf":
         from presel_lightning.export.hf import export_hf_merged
 

@@ -1,4 +1,4 @@
-"""What the export of a model starts from: a checkpoint, told apart."""
+"""Source checkpoint of a model export: its configuration, precision and adapter."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from presel_lightning.models.checkpoint import base_of, is_adapter, resolve_chec
 
 
 def base_config(place: str) -> Any:  # noqa: ANN401 - transformers has one class a model
-    """The configuration of a whole model, or of the one that an adapter belongs to."""
+    """Read the configuration of a whole model, or of an adapter's base model."""
     base = resolve_checkpoint(base_of(place)) if is_adapter(place) else place
     return AutoConfig.from_pretrained(base)
 
 
 def precision_of(config: Any) -> torch.dtype:  # noqa: ANN401
-    """The precision of the language model, in which a whole model is written.
+    """Return the precision of the language model, in which a whole model is written.
 
-    Parts of a LLaVA have each their own (CLIP is published in fp32, vicuna in fp16), and the
-    configuration of the whole names the first.
+    The parts of a LLaVA differ in precision (CLIP is published in fp32, vicuna in fp16), and the
+    configuration of the whole holds that of the first.
     """
     text = config.get_text_config().dtype if config.model_type == "llava" else None
     found: torch.dtype = text or config.dtype or torch.float32
@@ -30,7 +30,7 @@ def precision_of(config: Any) -> torch.dtype:  # noqa: ANN401
 
 
 def adapter_folder(checkpoint: str) -> Path:
-    """The folder of an adapter.
+    """Return the folder of an adapter.
 
     Raises:
         UserError: the checkpoint is a whole model.

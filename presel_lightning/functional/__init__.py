@@ -1,4 +1,4 @@
-"""The equations: tensors in, tensors out, one a file; no state, no files."""
+"""The equations, one per file: tensors in, tensors out, without state or I/O."""
 
 from presel_lightning.functional.allocation import allocate, proportional_split
 from presel_lightning.functional.centrality import neighbor_centrality

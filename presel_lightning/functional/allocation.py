@@ -1,4 +1,4 @@
-"""Whole numbers from shares: exact budgets under caps, and the sizes of a reference split."""
+"""Integer budgets from weights under capacities, and the task sizes of a reference split."""
 
 import torch
 from torch import Tensor
@@ -9,25 +9,26 @@ _RESOLUTION = 1e-6
 
 
 def allocate(weights: Tensor, capacities: Tensor, total: int) -> Tensor:
-    r"""Split a budget by weight, exactly: largest remainder, and nobody above its capacity.
+    r"""Allocate a budget by weight under capacities, by the largest-remainder method.
 
-    The quota of entry i is :math:`q_i = \text{total} \cdot w_i / \sum_j w_j`. Whoever's quota
-    reaches its capacity is filled, and the rest is split anew among the others. What is then left
-    of the whole parts goes, one each, to the largest fractional parts; ties to the lower index.
+    The quota of entry i is :math:`q_i = \text{total} \cdot w_i / \sum_j w_j`. An entry whose quota
+    reaches its capacity is clipped at its capacity, and the remainder is re-allocated among the
+    others. After rounding down, the remaining units go, one each, to the largest fractional parts;
+    ties go to the lower index.
 
     Args:
-        weights: (M,) finite and not negative. Entries of weight 0 get something (in equal shares)
-            only when every entry of positive weight is full.
-        capacities: (M,) whole numbers, not negative.
-        total: What there is to give.
+        weights: (M,) finite and not negative. Entries of weight 0 get a share (in equal parts)
+            only when every entry of positive weight is at its capacity.
+        capacities: (M,) integers, not negative.
+        total: Units to allocate.
 
     Returns:
         (M,) int64 that sums to ``min(total, sum(capacities))``.
 
     Raises:
-        ValueError: Shapes differ, or something is negative or not finite.
+        ValueError: Shapes differ, or an argument is negative or not finite.
 
-    Source: the rounding of PreSel Eq. 5-6, which the paper leaves open.
+    Source: the rounding of PreSel Eq. 5-6, which the paper does not specify.
 
     >>> allocate(torch.tensor([0.5, 0.3, 0.2]), torch.tensor([2, 9, 9]), 7)
     tensor([2, 3, 2])
@@ -48,15 +49,15 @@ def allocate(weights: Tensor, capacities: Tensor, total: int) -> Tensor:
 
 
 def proportional_split(sizes: Tensor, total: int, minimum: int = 1) -> Tensor:
-    """Sizes of a sample that mirrors its tasks: in proportion, yet every task is in it.
+    """Compute the task sizes of a stratified sample with a minimum per task.
 
-    Largest remainder in proportion to ``sizes``. A task that would get less than ``minimum`` gets
-    ``minimum`` (or its whole size), and the others share the rest.
+    Largest remainder in proportion to ``sizes``. A task whose share is below ``minimum`` gets
+    ``minimum`` (or its whole size), and the others share the remainder.
 
     Args:
         sizes: (M,) images of each task.
         total: Size of the sample.
-        minimum: The least that a task gets.
+        minimum: Smallest size of a task in the sample.
 
     Returns:
         (M,) int64 that sums to ``min(total, sum(sizes))``; none above its size.
@@ -116,7 +117,7 @@ def _split(weights: Tensor, capacities: Tensor, total: int) -> Tensor:
 
 
 def _round(quotas: Tensor, full: Tensor, total: int, margin: float) -> Tensor:
-    """Whole numbers that sum to ``total``: whole parts, then largest fractions first."""
+    """Round quotas to integers that sum to ``total``, largest fractions first."""
     whole = (quotas + margin).floor().long()
     fraction = torch.where(full, -1.0, ((quotas - whole) / _RESOLUTION).round())
     first = torch.argsort(fraction, descending=True, stable=True)[: total - int(whole.sum())]

@@ -1,4 +1,4 @@
-"""How typical an image is of its cluster."""
+"""Neighbor Centrality of an image in its cluster."""
 
 import torch
 from torch import Tensor
@@ -9,19 +9,19 @@ _ROWS, _COLUMNS = 1024, 2048
 
 
 def neighbor_centrality(features: Tensor, labels: Tensor, k: int = 5) -> Tensor:
-    r"""Mean cosine similarity of each row to its nearest neighbours in its own cluster.
+    r"""Compute each row's mean cosine similarity to its nearest neighbors in its own cluster.
 
     .. math:: \mathrm{NC}(i) = \frac{1}{k'} \sum_{j \in \mathrm{kNN}(i)} \cos(v_i, v_j),
         \quad k' = \min(k, n_c - 1)
 
     over the *other* members of the cluster (an exact duplicate is another member). Exact, and in
-    float64, so that block sizes and thread counts leave no trace above 1e-14.
+    float64, so that block size and thread count change the result by less than 1e-14.
 
     Args:
-        features: (N, D), any float dtype, on any device; rows need not be normalised, a zero row
-            is similar to nothing.
-        labels: (N,) cluster of each row, on the same device; any whole numbers.
-        k: Neighbours to look at.
+        features: (N, D), any float dtype, on any device; rows need not be normalized, a zero row
+            has similarity 0 to every row.
+        labels: (N,) cluster of each row, on the same device; any integers.
+        k: Number of neighbors.
 
     Returns:
         (N,) float64 in [-1, 1], on that device; 0 for the only member of a cluster.
@@ -46,7 +46,7 @@ def neighbor_centrality(features: Tensor, labels: Tensor, k: int = 5) -> Tensor:
 
 
 def members_by_label(labels: Tensor) -> list[Tensor]:
-    """Row numbers of each label that occurs, labels ascending, rows ascending inside.
+    """Return the row numbers of each label that occurs, labels and rows ascending.
 
     >>> members_by_label(torch.tensor([4, 0, 4]))
     [tensor([1]), tensor([0, 2])]
@@ -57,7 +57,7 @@ def members_by_label(labels: Tensor) -> list[Tensor]:
 
 
 def nearest_similarity(features: Tensor, k: int) -> Tensor:
-    """`neighbor_centrality` of the rows (n, D) of one cluster.
+    """Compute `neighbor_centrality` of the rows (n, D) of one cluster.
 
     >>> nearest_similarity(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), k=1)
     tensor([1., 1., 0.], dtype=torch.float64)
@@ -77,7 +77,7 @@ def _mean_nearest(features: Tensor, start: int, k: int) -> Tensor:
         alone = len(rows) == len(features)
         columns = rows if alone else _unit(features[first : first + _COLUMNS])
         similarity = rows @ columns.T  # (B, columns)
-        similarity.diagonal(start - first).fill_(-torch.inf)  # a row is no neighbour of itself
+        similarity.diagonal(start - first).fill_(-torch.inf)  # a row is no neighbor of itself
         nearest.append(similarity.topk(min(k, similarity.shape[1]), dim=1).values)
     return torch.cat(nearest, dim=1).topk(k, dim=1).values.mean(dim=1)
 

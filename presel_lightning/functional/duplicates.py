@@ -1,4 +1,4 @@
-"""How much an image repeats one that comes before it."""
+"""Similarity of an image to earlier images, for deduplication."""
 
 import torch
 from torch import Tensor
@@ -9,15 +9,15 @@ _ROWS, _COLUMNS = 1024, 4096
 
 
 def similarity_to_earlier(features: Tensor) -> Tensor:
-    r"""Largest cosine similarity of each row to a row before it.
+    r"""Compute each row's largest cosine similarity to an earlier row.
 
     .. math:: m(i) = \max_{j < i} \cos(x_i, x_j)
 
     Args:
-        features: (n, D) of a float dtype, the rows to keep first in front.
+        features: (n, D) of a float dtype, in order of preference.
 
     Returns:
-        (n,) float64; -1 for the first row, which repeats nothing.
+        (n,) float64; -1 for the first row.
 
     Source: SemDeDup (Abbas et al. 2023), Algorithm A7: row i is dropped where m(i) > 1 - eps.
 

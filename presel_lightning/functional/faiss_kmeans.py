@@ -1,4 +1,4 @@
-"""k-means of the faiss library, for comparison with work that uses it; ours needs no faiss."""
+"""k-means of the faiss library, for comparison with published results; `kmeans` needs no faiss."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -15,10 +15,10 @@ _BLOCK = 1024
 
 
 def require_faiss() -> None:
-    """Tell early that faiss is wanted and not there.
+    """Check that faiss is installed, before any stage runs.
 
     Raises:
-        UserError: It is not installed.
+        UserError: faiss is not installed.
     """
     if find_spec("faiss") is None:
         raise UserError(
@@ -28,22 +28,22 @@ def require_faiss() -> None:
 
 
 def faiss_kmeans(features: Tensor, n_clusters: int, *, seed: int, n_iter: int = 25) -> KMeans:
-    r"""Cluster rows so that :math:`\sum_i \lVert x_i - \mu_{l(i)} \rVert^2` is small, with faiss.
+    r"""Minimize :math:`\sum_i \lVert x_i - \mu_{l(i)} \rVert^2` by k-means of faiss.
 
-    Random seeding and `n_iter` passes of Lloyd over all rows. As in `kmeans`, equal rows count as
-    one of higher weight, rows are taken in the order of a digest of their values, and a cluster
-    without rows gets the one that is farthest from its centroid; so labels depend on the set of
-    rows and the seed alone. faiss runs on one thread, as its sums would depend on their number.
+    Random initialization and `n_iter` Lloyd iterations over all rows. As in `kmeans`, equal rows
+    count as one row of higher weight, rows are sorted by content hash, and an empty cluster gets
+    the row that is farthest from its centroid; so labels depend only on the set of rows and the
+    seed. faiss runs on one thread, because its sums depend on the number of threads.
 
     Args:
         features: (N, D) of a float dtype, in memory or memory-mapped; two copies are held, in
             float32.
-        n_clusters: Clusters wanted. There are fewer where fewer distinct rows exist.
-        seed: Of the seeding.
-        n_iter: Passes of Lloyd.
+        n_clusters: Number of clusters; fewer where fewer distinct rows exist.
+        seed: Seed of the initialization.
+        n_iter: Lloyd iterations.
 
     Returns:
-        `KMeans`: labels (N,), centroids (C, D). Another build of faiss may give others.
+        `KMeans`: labels (N,), centroids (C, D). Another build of faiss may give other labels.
 
     Raises:
         UserError: faiss is not installed.
@@ -83,7 +83,7 @@ def _fit(
     n_iter: int,
     seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Squared distance and number of each row's centroid: (U,) each."""
+    """Return the squared distance to, and the index of, each row's centroid: (U,) each."""
     model = faiss.Kmeans(
         rows.shape[1],
         k,
@@ -98,7 +98,7 @@ def _fit(
 
 
 def _means(rows: Tensor, weight: Tensor, labels: Tensor, k: int) -> Tensor:
-    """Weighted mean of each cluster, (C, D) float32, summed in float64."""
+    """Compute the weighted mean of each cluster, (C, D) float32, summed in float64."""
     sums = weight.new_zeros(k, rows.shape[1])
     for part in torch.arange(len(rows)).split(_BLOCK):
         sums.index_add_(0, labels[part], rows[part].double() * weight[part, None])

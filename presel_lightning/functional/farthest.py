@@ -1,4 +1,4 @@
-"""Rows that leave no other row far from all of them."""
+"""Greedy k-center: farthest-first traversal."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn.functional import normalize
 from presel_lightning.functional.threads import map_blocks, single_threaded
 
 _BLOCK = 4096  # rows of a matrix product; part of the result's identity
-_CANDIDATES = 2048  # farthest rows whose distance is kept up to date at every pick
-_PENDING = 512  # picks that the other rows learn of at once
+_CANDIDATES = 2048  # farthest rows whose distance is updated after every pick
+_PENDING = 512  # picks after which the distances of all other rows are updated
 
 
 class Farthest(NamedTuple):
@@ -21,32 +21,35 @@ class Farthest(NamedTuple):
     rows: Tensor
     """(count,) int64 row numbers, in the order in which they were picked."""
     distance: Tensor
-    """(N,) float64 distance to the nearest chosen row: of a pick when it was picked, of the others
-    after the last pick; 2 where nothing was chosen yet, 0 for a row chosen before."""
+    """(N,) float64 distance to the nearest selected row: of a pick when it was picked, of the
+    others after the last pick; 2 where nothing was selected yet, 0 for a row selected before."""
 
 
 def farthest_first(
-    features: Tensor, count: int, chosen: Tensor | None = None, *, first: int = 0
+    features: Tensor, count: int, selected: Tensor | None = None, *, first: int = 0
 ) -> Farthest:
-    r"""Greedy k-center: pick the row farthest from all that are chosen, again and again.
+    r"""Pick rows by greedy k-center: each pick is the row farthest from all selected rows.
 
     .. math:: u = \arg\max_{i \notin s} \min_{j \in s} \lVert x_i - x_j \rVert_2, \quad
         s \leftarrow s \cup \{u\}
 
     on rows of unit length. Ties (of cosines, to 1e-12) go to the earlier row.
 
-    A running minimum is kept, so the cost is O(N · count · D), and it is paid in matrix products:
-    minima only fall, so while the best of the 2048 farthest rows stays above every other row's
-    last known minimum it is the next pick, and the other rows need not know of it yet.
+    A running minimum makes the cost O(N · count · D), in matrix products: minima only fall, so the
+    best of the 2048 farthest rows is the next pick as long as its minimum stays above the last
+    known minimum of every other row, and the other rows are updated later, in one product.
 
     Args:
-        features: (N, D) of a float dtype; a block at a time becomes float64.
-        count: Rows to pick, at most those not chosen before.
-        chosen: (N,) bool, rows chosen before.
-        first: The first pick where nothing was chosen before.
+        features: (N, D) of a float dtype; converted to float64 block by block.
+        count: Rows to pick, at most those not selected before.
+        selected: (N,) bool, rows selected before.
+        first: The first pick where nothing was selected before.
+
+    Returns:
+        `Farthest`: picks and distances.
 
     Raises:
-        ValueError: ``count`` is more than there is.
+        ValueError: ``count`` exceeds the number of rows that are not selected.
 
     Source: Sener and Savarese 2018, Active learning for convolutional neural networks: a core-set
     approach, Algorithm 1.
@@ -54,10 +57,10 @@ def farthest_first(
     >>> farthest_first(torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [-1.0, 0.0]]), 3).rows
     tensor([0, 3, 2])
     """
-    taken = torch.zeros(len(features), dtype=torch.bool) if chosen is None else chosen.clone()
+    taken = torch.zeros(len(features), dtype=torch.bool) if selected is None else selected.clone()
     if count > int((~taken).sum()):
         raise ValueError(f"expected at most {int((~taken).sum())} rows to pick, got {count}")
-    closest = torch.full((len(features),), -1.0, dtype=torch.float64)  # cosine to a chosen row
+    closest = torch.full((len(features),), -1.0, dtype=torch.float64)  # cosine to a selected row
     picks: list[int] = []
     with single_threaded() as threads:
         if taken.any():
@@ -67,7 +70,7 @@ def farthest_first(
             picks.append(first)
             taken[first] = True
             _cover(features, torch.tensor([first]), closest, threads)
-            closest[first] = -1.0  # nothing was chosen yet
+            closest[first] = -1.0  # nothing was selected yet
         while len(picks) < count:
             new = _next(features, closest, taken, count - len(picks))
             _cover(features, new, closest, threads, ~taken)
@@ -76,10 +79,10 @@ def farthest_first(
 
 
 def _next(features: Tensor, closest: Tensor, taken: Tensor, count: int) -> Tensor:
-    """The next picks, as many as the farthest rows alone decide; marked as taken."""
+    """Return the next picks that the farthest rows alone determine, and mark them as taken."""
     rest = (~taken).nonzero()[:, 0]
     order = rest[closest[rest].argsort(stable=True)]
-    if closest[order[0]] >= 1:  # nothing but copies of chosen rows
+    if closest[order[0]] >= 1:  # only copies of selected rows are left
         taken[order[:count]] = True
         return order[:count]
     bound = closest[order[_CANDIDATES]] if len(order) > _CANDIDATES else torch.inf
@@ -102,7 +105,7 @@ def _next(features: Tensor, closest: Tensor, taken: Tensor, count: int) -> Tenso
 def _cover(
     features: Tensor, centers: Tensor, closest: Tensor, threads: int, open_: Tensor | None = None
 ) -> None:
-    """Raise `closest` to the cosine with these rows where that is higher, in open rows only."""
+    """Raise `closest` to the cosine with the centers where that is higher, in open rows only."""
     vectors = _unit(features[centers])
 
     def block(start: int, stop: int) -> None:

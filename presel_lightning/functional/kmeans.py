@@ -1,4 +1,4 @@
-"""Clusters of a task's images, the same whatever the order of the rows or the thread count."""
+"""k-means whose labels do not depend on row order or thread count."""
 
 import hashlib
 from functools import partial
@@ -12,13 +12,13 @@ from presel_lightning.functional.lloyd import Lloyd
 from presel_lightning.functional.seeding import two_levels
 from presel_lightning.functional.threads import map_blocks, single_threaded
 
-_SAMPLE = 10  # rows a centroid that the seeding looks at, but
+_SAMPLE = 10  # sampled rows per centroid for the initialization, but at least
 _SMALLEST_SAMPLE = 1000
-_SKETCH = 25  # rows a centroid that the swaps look at
+_SKETCH = 25  # sampled rows per centroid for the swaps
 _SKETCH_PASSES, _SKETCH_TOL = 20, 1e-3
-_ROUNDS = 16  # most rounds of swaps;
-_WORTH = 0.0005  # they end when one lowers the sum by less than this part of it
-_WIDE = 256  # up to this many centroids a row is compared with all of them at first
+_ROUNDS = 16  # maximum rounds of swaps;
+_WORTH = 0.0005  # they end when one lowers the inertia by less than this fraction
+_WIDE = 256  # up to this many centroids a row is first compared with all of them
 
 
 class KMeans(NamedTuple):
@@ -40,34 +40,36 @@ def kmeans(
     block: int = 1024,
     device: torch.device | str = "cpu",
 ) -> KMeans:
-    r"""Cluster rows so that :math:`\sum_i \lVert x_i - \mu_{l(i)} \rVert^2` is small.
+    r"""Minimize the inertia :math:`\sum_i \lVert x_i - \mu_{l(i)} \rVert^2`.
 
-    Two-level k-means++ on a sample; on a larger one, rounds of swaps, which move centroids to where
-    they lower the sum most, and one more on all rows; then passes over these in which a row is
-    compared with the centroids near its own only, as many as rows have lately been seen to move
-    among, and goes where it lowers the sum most (Hartigan) rather than to the nearest. Cost grows
-    about as N for clusters of equal size.
+    1. Two-level k-means++ on a sample.
+    2. On a larger sample, rounds of swaps, which move centroids to where they lower the inertia
+       most, and one round more on all rows.
+    3. Passes over all rows. A row is compared only with the centroids near its own (their number
+       follows from how far rows have moved so far) and moves where it lowers the inertia most
+       (Hartigan), not to the nearest centroid.
 
-    Equal rows count as one row of higher weight, and rows are taken in the order of a digest of
-    their values: labels depend on the *set* of rows and the seed alone. No cluster is ever empty:
-    one that loses its last row starts again at the row that is farthest from its centroid.
+    Cost grows about as N for clusters of equal size.
+
+    Equal rows count as one row of higher weight, and rows are sorted by content hash: labels depend
+    only on the *set* of rows and the seed. No cluster is empty: one that loses its last row restarts
+    at the row that is farthest from its centroid.
 
     Args:
         features: (N, D) of a float dtype, in memory or memory-mapped. One copy is held, in the
-            same dtype; beside it the centroids and a few blocks of rows in float32 and float64.
-        n_clusters: Clusters wanted. There are fewer where fewer distinct rows exist.
-        seed: Of the seeding.
-        n_iter: Most passes over all rows.
-        tol: Stop these when one lowers the sum by less than this part of it, for every 16
-            centroids that it compares a row with.
-        block: Most rows of a matrix product. Part of the result's identity, since last bits
-            depend on it.
-        device: Where the passes are done. Another kind of device may end in other labels, since
-            its products differ in their last bits; one kind always gives the same.
+            same dtype, and in addition the centroids and a few blocks of rows in float32 and float64.
+        n_clusters: Number of clusters; fewer where fewer distinct rows exist.
+        seed: Seed of the initialization.
+        n_iter: Maximum number of passes over all rows.
+        tol: Stop when a pass lowers the inertia by less than this fraction, for every 16 centroids
+            that it compares a row with.
+        block: Maximum rows of a matrix product. Labels depend on it, since last bits do.
+        device: Device of the passes. Labels may differ between kinds of device, since products
+            differ in their last bits; one kind always gives the same labels.
 
     Returns:
-        `KMeans`: labels (N,), centroids (C, D), both on the CPU. As rows go where the sum falls
-        most, and the search stops early, some are nearer to another centroid.
+        `KMeans`: labels (N,), centroids (C, D), both on the CPU. Some rows are nearer to another
+        centroid, because rows move by inertia and the search stops early.
 
     Raises:
         ValueError: No rows, no clusters, or a feature that is not finite.
@@ -85,7 +87,7 @@ def kmeans(
         first, inverse, weight = distinct_rows(features, block, threads)
         k = min(n_clusters, len(first))
         generator = torch.Generator("cpu").manual_seed(seed)
-        sample, stands_for = draw(weight, max(_SAMPLE * k, _SMALLEST_SAMPLE), generator)
+        sample, stands_for = weighted_sample(weight, max(_SAMPLE * k, _SMALLEST_SAMPLE), generator)
         seeds, cells = two_levels(features[first[sample]].float(), stands_for, k, generator)
         wide = 4 * k // len(cells)
         if k <= _WIDE:
@@ -97,7 +99,7 @@ def kmeans(
             block=block,
             threads=threads if device.type == "cpu" else 1,
         )
-        sample, stands_for = draw(weight, max(_SKETCH * k, _SMALLEST_SAMPLE), generator)
+        sample, stands_for = weighted_sample(weight, max(_SKETCH * k, _SMALLEST_SAMPLE), generator)
         lloyd = start(
             place=first[sample].to(device),
             weight=stands_for.to(device),
@@ -120,7 +122,7 @@ def kmeans(
             near=wide,
         )
         lloyd.near = near
-        lloyd.swap()  # a last round, which sees all rows
+        lloyd.swap()  # the last round, on all rows
         lloyd.assign()
         lloyd.passes(n_iter, tol)
         labels = torch.empty_like(lloyd.labels)
@@ -128,11 +130,11 @@ def kmeans(
         return KMeans(labels.cpu()[inverse], lloyd.means().cpu())
 
 
-def draw(weight: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """At most n rows, heavy ones more likely, none twice; and the weight that each stands for.
+def weighted_sample(weight: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Sample at most n rows by weight without replacement, with the weight each represents.
 
     >>> weight = torch.tensor([1.0, 0.0, 3.0], dtype=torch.float64)
-    >>> rows, counts = draw(weight, 2, torch.Generator().manual_seed(0))
+    >>> rows, counts = weighted_sample(weight, 2, torch.Generator().manual_seed(0))
     >>> rows.sort().values, counts.sort().values
     (tensor([0, 2]), tensor([2., 3.], dtype=torch.float64))
     """
@@ -144,10 +146,13 @@ def draw(weight: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, Te
 
 
 def distinct_rows(features: Tensor, block: int, threads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows that differ, in the order of a digest of their values.
+    """Find the distinct rows, sorted by content hash.
 
     Returns:
-        (U,) where each first occurs, (N,) which of them each row is, (U,) how often each occurs.
+        (U,) first row of each, (N,) inverse indices, (U,) number of occurrences.
+
+    Raises:
+        ValueError: A feature is not finite.
 
     >>> distinct_rows(torch.tensor([[1.0], [2.0], [1.0]]), block=2, threads=1)[2].sort().values
     tensor([1., 2.], dtype=torch.float64)

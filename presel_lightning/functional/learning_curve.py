@@ -1,4 +1,4 @@
-"""Power-law learning curves, and a budget spent along them."""
+"""Power-law learning curves, and the greedy allocation of a budget by them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ STEEPEST = 2.0
 
 
 def power_law(start: Tensor, after: Tensor, n: Tensor) -> Tensor:
-    r"""Slope of :math:`L(n) = L(0) (1 + n)^{-a}` through two losses.
+    r"""Fit the exponent of :math:`L(n) = L(0) (1 + n)^{-a}` through two losses.
 
     .. math:: a = \mathrm{clip}\bigl(\log(L(0) / L(n)) / \log(1 + n), 0, 2\bigr)
 
     Args:
         start: (M,) losses before training.
         after: (M,) losses after n samples.
-        n: (M,) these samples, above 0.
+        n: (M,) number of these samples, above 0.
 
     Returns:
-        (M,); 0 where a loss is missing.
+        (M,) exponents a; 0 where a loss is missing.
 
     >>> power_law(torch.tensor([4.0, 1.0]), torch.tensor([1.0, 1.0]), torch.tensor([3.0, 3.0]))
     tensor([1., 0.])
@@ -31,17 +31,19 @@ def power_law(start: Tensor, after: Tensor, n: Tensor) -> Tensor:
 
 
 def spend(start: Tensor, slope: Tensor, begun: Tensor, free: Tensor, budget: int) -> Tensor:
-    """Give one sample at a time to the task whose loss it lowers most; ties to the first task.
+    """Allocate one sample at a time to the task whose predicted loss it lowers most.
+
+    Ties go to the first task.
 
     Args:
         start: (M,) losses before training.
-        slope: (M,) of `power_law`.
+        slope: (M,) exponents of `power_law`.
         begun: (M,) samples that each task has already.
-        free: (M,) samples that it has left to give.
-        budget: samples to spend; what no task can take stays unspent.
+        free: (M,) capacity of each task.
+        budget: Samples to allocate; what exceeds the capacities stays unallocated.
 
     Returns:
-        (M,) int64.
+        (M,) int64 samples of each task.
 
     >>> loss, slope = torch.tensor([4.0, 4.0]), torch.tensor([1.0, 0.5])
     >>> spend(loss, slope, torch.zeros(2), torch.tensor([9, 9]), 4)

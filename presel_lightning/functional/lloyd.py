@@ -1,4 +1,4 @@
-"""Passes over rows in which each is compared with the centroids near its own, and no others."""
+"""Lloyd passes in which a row is compared only with the centroids near its own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,28 +10,28 @@ from presel_lightning.functional.seeding import squared_distances
 from presel_lightning.functional.swaps import swap_centroids
 from presel_lightning.functional.threads import map_blocks
 
-_NARROW = 16  # fewest centroids that a row is compared with
-_REACH = 0.8  # part of the rows that moved, twice whose reach the next pass looks at
-_PULL = 0.6  # part of a row's pull on its centroid that counts, as near rows move together
-_STRIDE = 0.5  # how much farther than to the mean a centroid goes
+_NARROW = 16  # minimum number of centroids that a row is compared with
+_REACH = 0.8  # quantile of the ranks that rows moved by; the next pass compares with twice as many
+_PULL = 0.6  # fraction of Hartigan's correction that is applied, as near rows move together
+_STRIDE = 0.5  # over-relaxation of the centroid step
 _PIECES = 16  # pieces that one thread takes at a time
-_ALONE = 1e-9  # stands for the nothing that is left of a cluster without its only row
+_ALONE = 1e-9  # replaces the mass 0 of a cluster without its only row
 
-Piece = tuple[int, int, int]  # start, stop, group: neighbouring rows of one group
+Piece = tuple[int, int, int]  # start, stop, group: neighboring rows of one group
 Cost = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""What it costs to give rows (n,) to centroids (n, near) at the distances (n, near)."""
+"""Cost of assigning rows (n,) to centroids (n, near) at the distances (n, near)."""
 
 
 @dataclass
 class Lloyd:
-    """A clustering under way, on one device. Rows are numbered as they lie here."""
+    """State of a clustering, on one device. Row numbers are those of `rows`."""
 
-    rows: Tensor  # (U, D) of a float dtype, laid out by their first labels
-    index: Tensor  # (U,) number of each row at the start
-    weight: Tensor  # (U,) float64, how often each row counts
+    rows: Tensor  # (U, D) of a float dtype, sorted by their first labels
+    index: Tensor  # (U,) original row number of each row
+    weight: Tensor  # (U,) float64 weight of each row
     norms: Tensor  # (U,) float32, squared
     labels: Tensor  # (U,) int64
-    distance: Tensor  # (U,) float32, squared, to the centroid that the row was given to
+    distance: Tensor  # (U,) float32, squared, to the centroid of the row's label
     centroids: Tensor  # (C, D) float32: what rows are compared with
     sums: Tensor  # (C, D) float64, of the labels
     mass: Tensor  # (C,) float64
@@ -53,7 +53,7 @@ class Lloyd:
     ) -> "Lloyd":
         """Copy the rows at ``place``, cluster by cluster.
 
-        Each row is given to the nearest of the ``near`` centroids next to its cell.
+        Each row is assigned to the nearest of the ``near`` centroids next to its cell.
         """
         k = len(centroids)
 
@@ -101,11 +101,11 @@ class Lloyd:
         )
 
     def means(self) -> Tensor:
-        """Of the labels, (C, D) float32."""
+        """Compute the mean of each label's rows, (C, D) float32."""
         return (self.sums / self.mass[:, None]).float()
 
     def passes(self, n: int, tol: float) -> None:
-        """Up to ``n`` times `improve`, until a pass gains too little for the width it looks at."""
+        """Run `improve` up to ``n`` times; stop when a pass gains less than ``tol`` per width."""
         before = torch.inf
         for _ in range(n):
             width = min(self.near, len(self.centroids)) / _NARROW
@@ -115,23 +115,23 @@ class Lloyd:
             before = now
 
     def assign(self) -> float:
-        """Each row to the nearest of its near centroids; these follow.
+        """Assign each row to the nearest of its near centroids, and update the centroids.
 
         Returns:
-            The sum of squared distances to the means.
+            The inertia, the sum of squared distances to the means.
         """
         return self._pass(lambda rows, here, distance: distance)
 
     def improve(self) -> float:
-        r"""Each row to where it costs least, of its near centroids; these follow, and go beyond.
+        r"""Assign each row to the near centroid of least cost, and over-relax the centroids.
 
-        A row of weight w that joins a cluster of mass m draws its mean along and adds
-        :math:`\frac{m}{m + w} w d^2` to the sum; one that leaves takes
-        :math:`\frac{m}{m - w} w d^2` from it. So some moves pay although the row's own mean, which
-        it has drawn to itself, is the nearest: in many dimensions nearly all that do.
+        A row of weight w that joins a cluster of mass m shifts its mean and adds
+        :math:`\frac{m}{m + w} w d^2` to the inertia; one that leaves removes
+        :math:`\frac{m}{m - w} w d^2`. So a move can lower the inertia although the row's own
+        mean, which the row itself has shifted, is the nearest.
 
         Returns:
-            The sum of squared distances to the means.
+            The inertia, the sum of squared distances to the means.
 
         Source: Hartigan 1975, Clustering algorithms; here with all rows at a time.
         """
@@ -147,7 +147,7 @@ class Lloyd:
         return total
 
     def swap(self) -> None:
-        """Move centroids that are missed more elsewhere; labels follow with the next pass."""
+        """Swap centroids by `swap_centroids`; the next pass updates the labels."""
         order = self.labels.argsort(stable=True)
         members = torch.split(order, torch.bincount(self.labels).tolist())
         self.centroids = swap_centroids(
@@ -155,7 +155,7 @@ class Lloyd:
         )
 
     def _pass(self, cost: Cost) -> float:
-        """Give each row to the centroid that costs least; set how many the next pass looks at."""
+        """Assign each row to the centroid of least cost; set `near` of the next pass."""
         k = len(self.centroids)
         order, pieces = _by_group(self.labels, k, self.block)
         near = _next_to(self.means(), self.centroids, min(self.near, k), self.block)
@@ -188,7 +188,7 @@ class Lloyd:
         return float(self.weight @ self.norms.double() - within)
 
     def _move(self, before: Tensor) -> None:
-        """Take the rows whose label is new from one sum to another, and average."""
+        """Move the rows whose label changed between the sums, and update the centroids."""
         moved = (before != self.labels).nonzero()[:, 0]
         for part in torch.split(moved, self.block):
             weight, old, new = self.weight[part], before[part], self.labels[part]
@@ -202,7 +202,7 @@ class Lloyd:
 
 
 def _next_to(middles: Tensor, centroids: Tensor, near: int, block: int) -> Tensor:
-    """The centroids next to each middle, nearest first: (groups, near)."""
+    """Return the centroids nearest to each middle, nearest first: (groups, near)."""
     return torch.cat(
         [
             squared_distances(some, centroids).topk(near, largest=False).indices
@@ -212,7 +212,7 @@ def _next_to(middles: Tensor, centroids: Tensor, near: int, block: int) -> Tenso
 
 
 def _by_group(group: Tensor, n_groups: int, block: int) -> tuple[Tensor, list[Piece]]:
-    """Row numbers group by group, and where to cut them into pieces of at most ``block`` rows."""
+    """Return row numbers sorted by group, and their pieces of at most ``block`` rows."""
     pieces, start = [], 0
     for number, size in enumerate(torch.bincount(group, minlength=n_groups).tolist()):
         end = start + size
@@ -222,7 +222,7 @@ def _by_group(group: Tensor, n_groups: int, block: int) -> tuple[Tensor, list[Pi
 
 
 def reseat(labels: Tensor, distance: Tensor, k: int) -> None:
-    """Give each empty cluster the farthest row that is not alone in its own, in place.
+    """Move to each empty cluster the farthest row of a cluster with several rows, in place.
 
     >>> labels = torch.tensor([0, 0, 1])
     >>> reseat(labels, torch.tensor([0.0, 4.0, 9.0]), 3)

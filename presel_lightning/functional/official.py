@@ -1,4 +1,4 @@
-"""Task budgets as PreSel's authors' scripts round them, for a selection equal to theirs."""
+"""Task budgets rounded as in the published scripts of PreSel."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,17 +11,17 @@ Remainder = Literal["largest_weight", "fractions"]
 def official_task_budgets(
     weights: Tensor, total: int, sizes: Tensor, remainder: Remainder = "largest_weight"
 ) -> Tensor:
-    """Whole task budgets by one of the two published rules.
+    """Compute integer task budgets by one of the two published rules.
 
-    ``"largest_weight"`` (LLaVA): :math:`w_i N` cut to a whole number; what is left goes to the
-    task of largest weight, a deficit comes off the smallest. No capacity is looked at.
-    ``"fractions"`` (Vision-Flan): whole parts; one more each by largest fraction while the task
-    has room; caps; what remains is dealt one at a time over tasks with room, in task order.
+    ``"largest_weight"`` (LLaVA): :math:`w_i N` rounded down; the remainder goes to the task of
+    largest weight, a deficit is taken from the smallest. Capacities are ignored.
+    ``"fractions"`` (Vision-Flan): rounded down; one more each by largest fraction while the task
+    has capacity; clipped at capacity; the remainder is allocated one at a time in task order.
 
     Args:
         weights: (M,) shares of the tasks.
         total: N, the images to select over all tasks.
-        sizes: (M,) images that each task can still give.
+        sizes: (M,) available images of each task.
         remainder: The rule.
 
     Returns:

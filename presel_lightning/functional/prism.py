@@ -1,4 +1,4 @@
-"""How much an image is like all the others, in linear time."""
+"""Mean correlation of an image with all others, in linear time."""
 
 import torch
 from torch import Tensor
@@ -8,13 +8,13 @@ _BLOCK = 4096  # rows in float64 at a time
 
 
 def mean_correlation(features: Tensor) -> Tensor:
-    r"""Mean Pearson correlation of each row with all rows, itself included.
+    r"""Compute the mean Pearson correlation of each row with all rows, itself included.
 
     .. math:: \bar\rho_i = \frac{1}{N} \sum_j \rho(x_i, x_j) = \langle z_i, \bar z \rangle, \quad
         z_i = \frac{x_i - \mathrm{mean}(x_i)}{\lVert x_i - \mathrm{mean}(x_i) \rVert_2}
 
-    The right side needs the mean of the z alone: O(N D), not O(N² D). A row whose entries are all
-    equal correlates with nothing.
+    The right side needs only the mean of z: O(N D), not O(N² D). A row whose entries are all equal
+    has correlation 0.
 
     Args:
         features: (N, D) of a float dtype.
@@ -22,7 +22,7 @@ def mean_correlation(features: Tensor) -> Tensor:
     Returns:
         (N,) float64 in [-1, 1].
 
-    Source: PRISM (arXiv 2502.12119); the sum is theirs, the linear form follows from it.
+    Source: PRISM (arXiv 2502.12119) for the sum; the linear form follows from it.
 
     >>> mean_correlation(torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [2.0, 3.0, 4.0]]))
     tensor([ 0.3333, -0.3333,  0.3333], dtype=torch.float64)
@@ -35,6 +35,6 @@ def mean_correlation(features: Tensor) -> Tensor:
 
 
 def _standard(rows: Tensor) -> Tensor:
-    """Rows centred, each by its own mean, and of unit length; (B, D) float64."""
+    """Center each row by its own mean and scale it to unit length; (B, D) float64."""
     rows = rows.double()
     return normalize(rows - rows.mean(dim=1, keepdim=True), dim=1)

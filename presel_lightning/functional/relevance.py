@@ -1,11 +1,11 @@
-"""Instruction relevance of a sample, and what it says about the budget of a task."""
+"""Instruction relevance score (IRS) of a sample, and the task weights that follow from it."""
 
 import torch
 from torch import Tensor
 
 
 def instruction_relevance(loss_with_question: Tensor, loss_without_question: Tensor) -> Tensor:
-    r"""How much a sample's question helps to predict its response: lower helps more.
+    r"""Compute the instruction relevance score; lower means that the question helps more.
 
     .. math:: \mathrm{IRS} = L_{R|Q,I} \,/\, L_{R|I}
 
@@ -15,8 +15,8 @@ def instruction_relevance(loss_with_question: Tensor, loss_without_question: Ten
         loss_without_question: (N,) the same given the image alone.
 
     Returns:
-        (N,) float64. NaN, meaning undefined, where the denominator is 0 or a loss is not finite;
-        a numerator of 0 is a legal 0.
+        (N,) float64. NaN (undefined) where the denominator is 0 or a loss is not finite; 0 where
+        only the numerator is 0.
 
     Raises:
         ValueError: The two differ in shape.
@@ -38,14 +38,14 @@ def instruction_relevance(loss_with_question: Tensor, loss_without_question: Ten
 
 
 def task_weights(task_relevance: Tensor, temperature: float | None = None) -> Tensor:
-    r"""The share of the budget that each task deserves: low relevance score, high weight.
+    r"""Compute the share of the budget of each task: the lower its IRS, the larger its share.
 
     .. math:: w_i = \frac{\exp(-s(T_i)/\tau)}{\sum_j \exp(-s(T_j)/\tau)}, \quad \tau = 1/\sqrt{M}
 
     Args:
-        task_relevance: (M,) mean IRS of each task. A task without one defined sample (not
-            finite here) is neutral: it counts as the mean of the defined tasks.
-        temperature: The tau above; None is one over the root of the number of tasks.
+        task_relevance: (M,) mean IRS of each task. A task without a defined sample (not finite
+            here) counts as the mean of the defined tasks.
+        temperature: tau; None means 1 / sqrt(M).
 
     Returns:
         (M,) float64 that sums to 1; uniform where no task is defined.

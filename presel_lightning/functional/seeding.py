@@ -1,4 +1,4 @@
-"""Where k-means starts; on the CPU, as it looks at a sample only."""
+"""k-means++ initialization on a sample; on the CPU."""
 
 import math
 
@@ -7,15 +7,15 @@ from torch import Tensor
 
 from presel_lightning.functional.allocation import allocate
 
-_SAMPLE = 20  # rows a coarse centroid that its seeding looks at
+_SAMPLE = 20  # sampled rows per coarse centroid
 _COARSE_PASSES = 3
 _BLOCK = 1024
 _CANDIDATES = 5
-_ONE_LEVEL = 32  # up to this many centroids one level is as cheap
+_ONE_LEVEL = 32  # up to this many centroids one level costs no more
 
 
 def squared_distances(rows: Tensor, centroids: Tensor) -> Tensor:
-    """Squared Euclidean distances less the squared norm of the row: (n, C).
+    """Compute squared Euclidean distances minus the squared norm of the row: (n, C).
 
     >>> squared_distances(torch.tensor([[3.0]]), torch.tensor([[1.0], [3.0]]))  # less 9
     tensor([[-5., -9.]])
@@ -24,13 +24,13 @@ def squared_distances(rows: Tensor, centroids: Tensor) -> Tensor:
 
 
 def plus_plus(rows: Tensor, weight: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """Greedy k-means++: each centroid is the best of a few draws by squared distance.
+    """Pick centroids by greedy k-means++: each is the best of a few rows sampled by distance.
 
     Args:
         rows: (n, D) float32, n >= k.
-        weight: (n,) float64, how often each row counts.
-        k: Centroids wanted.
-        generator: Source of the draws.
+        weight: (n,) float64 weight of each row.
+        k: Number of centroids.
+        generator: Random generator.
 
     Returns:
         (k, D), rows of ``rows``.
@@ -42,34 +42,34 @@ def plus_plus(rows: Tensor, weight: Tensor, k: int, generator: torch.Generator) 
     tensor([9.])
     """
     norms = rows.square().sum(dim=1)  # (n,)
-    chosen = _draw(weight, 1, generator).tolist()
-    nearest = (squared_distances(rows, rows[chosen])[:, 0] + norms).clamp_(min=0)  # (n,)
-    while len(chosen) < k:
+    picks = _draw(weight, 1, generator).tolist()
+    nearest = (squared_distances(rows, rows[picks])[:, 0] + norms).clamp_(min=0)  # (n,)
+    while len(picks) < k:
         candidates = _draw(nearest * weight, _CANDIDATES, generator)
         distance = squared_distances(rows, rows[candidates]).add_(norms[:, None]).clamp_(min=0)
         distance = torch.minimum(distance, nearest[:, None])  # (n, candidates)
         best = int((weight @ distance.double()).argmin())
-        chosen.append(int(candidates[best]))
+        picks.append(int(candidates[best]))
         nearest = distance[:, best].contiguous()
-    return rows[chosen]
+    return rows[picks]
 
 
 def two_levels(
     rows: Tensor, weight: Tensor, k: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    r"""Coarse cells, and the seeds inside each: cost grows as :math:`k^{1.5}`, not :math:`k^2`.
+    r"""Initialize centroids in coarse cells; cost grows as :math:`k^{1.5}`, not :math:`k^2`.
 
-    About :math:`\sqrt k` cells are fitted to the rows; each gets centroids in proportion to its sum
-    of squared distances, drawn by `plus_plus` among its own rows. Few centroids need one cell.
+    About :math:`\sqrt k` cells are fitted to the rows; each gets centroids in proportion to its
+    inertia, picked by `plus_plus` among its own rows. Up to 32 centroids share one cell.
 
     Args:
         rows: (n, D) float32, a sample, n >= k.
-        weight: (n,) float64.
-        k: Centroids wanted.
-        generator: Source of the draws.
+        weight: (n,) float64 weight of each row.
+        k: Number of centroids.
+        generator: Random generator.
 
     Returns:
-        (k, D) centroids, (cells, D) middles of the cells.
+        (k, D) centroids, (cells, D) centers of the cells.
 
     >>> rows, weight = torch.arange(200.0)[:, None], torch.ones(200).double()
     >>> centroids, cells = two_levels(rows, weight, 36, torch.Generator().manual_seed(0))
@@ -97,14 +97,14 @@ def two_levels(
 
 
 def _draw(mass: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Row numbers drawn in proportion to their mass."""
+    """Sample row numbers in proportion to their mass, with replacement."""
     cumulative = mass.double().cumsum(dim=0)
     at = torch.rand(n, generator=generator, dtype=torch.float64, device="cpu") * cumulative[-1]
     return torch.searchsorted(cumulative, at, right=True).clamp(max=len(mass) - 1)
 
 
 def _means(rows: Tensor, weight: Tensor, label: Tensor, before: Tensor) -> Tensor:
-    """Weighted mean of each cell; a cell without rows stays where it was."""
+    """Compute the weighted mean of each cell; a cell without rows keeps its center."""
     sums = weight.new_zeros(before.shape)
     for part in torch.arange(len(rows), device="cpu").split(_BLOCK):
         sums.index_add_(0, label[part], rows[part].double() * weight[part, None])

@@ -1,4 +1,4 @@
-"""Means of small groups, drawn towards the mean of all."""
+"""Shrinkage of group means toward the grand mean."""
 
 from __future__ import annotations
 
@@ -6,20 +6,23 @@ from torch import Tensor
 
 
 def shrink_to_mean(means: Tensor, errors: Tensor) -> Tensor:
-    r"""Shrink each group's mean by how little is known of it.
+    r"""Shrink each group's mean toward the grand mean by its standard error.
 
     .. math::
         \hat\mu_t = \frac{\tau^2 \bar x_t + \sigma_t^2 \bar x}{\tau^2 + \sigma_t^2}, \qquad
         \tau^2 = \max\bigl(0, \mathrm{var}(\bar x) - \overline{\sigma^2}\bigr)
 
-    with :math:`\bar x` the mean of the groups. A group of unknown error is taken to have the mean
-    one of the others.
+    with :math:`\bar x` the mean of the group means. An unknown standard error is replaced by the
+    mean of the known variances.
 
     Args:
-        means: (M,) mean of each group; NaN where nothing was measured, and then NaN comes back.
+        means: (M,) mean of each group; NaN where nothing was measured, which stays NaN.
         errors: (M,) standard error of each, NaN where unknown.
 
-    Source: the James-Stein estimator with a variance of its own for each group.
+    Returns:
+        (M,) shrunk means.
+
+    Source: the James-Stein estimator with one variance per group.
 
     >>> import torch
     >>> shrink_to_mean(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 1.0]))
@@ -33,8 +36,8 @@ def shrink_to_mean(means: Tensor, errors: Tensor) -> Tensor:
     if not len(usual):
         return means
     variance = variance.where(variance.isfinite(), usual.mean())
-    centre = means[known].mean()
+    center = means[known].mean()
     between = (means[known].var() - variance[known].mean()).clamp(min=0.0)
     total = between + variance
     share = (between / total).where(total > 0, 1.0)
-    return share * means + (1 - share) * centre
+    return share * means + (1 - share) * center

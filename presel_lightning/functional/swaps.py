@@ -1,4 +1,4 @@
-"""Move centroids from where two are too close to where one is not enough."""
+"""Merge and split clusters where that lowers the inertia."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from presel_lightning.functional.seeding import squared_distances
 
-_SPLIT_PART = 3  # one cluster in so many, the loosest ones, is tried
+_SPLIT_PART = 3  # one in this many clusters, those of largest inertia, is tried
 _BISECTIONS = 3
 _BLOCK = 1024
 
@@ -22,19 +22,19 @@ def swap_centroids(
     r"""Merge pairs of near clusters and split loose ones, where the split gains more.
 
     Merging a and b costs :math:`\frac{m_a m_b}{m_a + m_b} \lVert \mu_a - \mu_b \rVert^2`, and
-    splitting a cluster gains the same of its halves. The dearest splits are matched with the
-    cheapest merges, each cluster in one of them at most, for as long as the gain exceeds the cost.
-    Lloyd cannot make these moves, and they are what a quick seeding gets wrong.
+    splitting a cluster gains the same of its halves. The splits of largest gain are matched with
+    the merges of least cost, each cluster in at most one of them, while the gain exceeds the cost.
+    Lloyd iterations cannot make these moves, so they correct a fast initialization.
 
     Args:
         members: Row numbers of each of the C clusters.
         rows: (U, D) of a float dtype.
-        weight: (U,) float64, how often each row counts.
+        weight: (U,) float64 weight of each row.
         centroids: (C, D) float32, means of the clusters.
         distance: (U,) squared distance of each row to its centroid.
 
     Returns:
-        (C, D) float32 centroids from which to go on.
+        (C, D) float32 centroids.
 
     >>> rows = torch.tensor([[0.0], [0.1], [8.0], [9.0]])
     >>> members = [torch.tensor([0]), torch.tensor([1]), torch.tensor([2, 3])]
@@ -51,8 +51,8 @@ def swap_centroids(
     splits = []
     for cluster in loosest.tolist():
         here = members[cluster]
-        centred = rows[here].float() - centroids[cluster]
-        splits.append((cluster, *_bisect(centred, weight[here], distance[here])))
+        centered = rows[here].float() - centroids[cluster]
+        splits.append((cluster, *_bisect(centered, weight[here], distance[here])))
     cost, partner = _merge_costs(centroids, mass)
     with_whom, price = partner.tolist(), cost.tolist()
     merges = ((a, with_whom[a]) for a in cost.argsort(stable=True).tolist())
@@ -73,7 +73,7 @@ def swap_centroids(
 
 
 def _merge_costs(centroids: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
-    """Cost of the cheapest merge of each cluster, and with whom: (C,) each."""
+    """Return the least merge cost of each cluster, and its partner: (C,) each."""
     norms = centroids.square().sum(dim=1)
     costs, partners = [], []
     for start in range(0, len(centroids), _BLOCK):
@@ -89,7 +89,7 @@ def _merge_costs(centroids: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _bisect(rows: Tensor, weight: Tensor, distance: Tensor) -> tuple[float, Tensor, Tensor]:
-    """Two-means of centred rows: its gain and the two middles, by projection on their line."""
+    """Split centered rows by two-means along an axis; return the gain and the two means."""
     axis, threshold = rows[distance.argmax()], 0.0
     share, mass = weight.float(), float(weight.sum())
     plus = minus = torch.zeros_like(axis)

@@ -1,8 +1,8 @@
-"""The same numbers on any number of threads.
+"""Thread parallelism whose results do not depend on the number of threads.
 
-A matrix product that BLAS splits over threads may differ in its last bits from one that it does
-not split, and a last bit can turn a label. So the blocks are split instead: each is computed by one
-thread, and results are taken in the order of the blocks.
+A matrix product that BLAS splits over threads can differ in its last bits from one that it does
+not split, and a last bit can change a label. So the rows are split into blocks instead: each block
+is computed by one thread, and results are collected in the order of the blocks.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 
 @contextmanager
 def single_threaded() -> Iterator[int]:
-    """Inside, torch computes on one thread; yields the number that it used outside.
+    """Set torch to one thread inside the block; yield the number of threads outside.
 
     >>> with single_threaded() as outside:
     ...     torch.get_num_threads()
@@ -34,9 +34,9 @@ def single_threaded() -> Iterator[int]:
 def map_blocks(
     function: Callable[[int, int], Result], n: int, block: int, threads: int
 ) -> list[Result]:
-    """Results of ``function(start, stop)`` over the blocks of ``range(n)``, in order.
+    """Return the results of ``function(start, stop)`` over the blocks of ``range(n)``, in order.
 
-    To be called inside `single_threaded`, with the number that it yields.
+    Call it inside `single_threaded`, with the number of threads that it yields.
 
     >>> map_blocks(lambda start, stop: list(range(start, stop)), n=5, block=2, threads=2)
     [[0, 1], [2, 3], [4]]

@@ -1,4 +1,4 @@
-"""Cross-entropy of the answer, kept apart by sample."""
+"""Cross-entropy of the answer tokens, per sample."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ IGNORE = -100
 
 
 def answer_positions(labels: Tensor) -> Tensor:
-    """Positions whose next token belongs to an answer.
+    """Return the positions whose next token belongs to an answer.
 
     Args:
         labels: (B, L) token ids, `IGNORE` where there is no answer.
 
     Returns:
-        (B, L - 1) bool: True where the hidden state at that place predicts an answer token.
+        (B, L - 1) bool: True where the hidden state at that position predicts an answer token.
 
     >>> answer_positions(torch.tensor([[IGNORE, IGNORE, 7, 2]]))
     tensor([[False,  True,  True]])
@@ -45,22 +45,22 @@ def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     targets = labels[:, 1:][mask]  # (T,)
     losses = cross_entropy(logits.float(), targets, reduction="none")
     rows = mask.nonzero()[:, 0]
-    sums = torch.zeros(labels.shape[0], device=logits.device).index_add_(0, rows, losses)
+    sums = torch.zeros(labels.shape[0]).to(losses).index_add_(0, rows, losses)
     return sums, mask.sum(dim=1)
 
 
 def weighted_total(sums: Tensor, counts: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Add up the two halves of the training loss over some samples of a global batch.
+    r"""Compute numerator and denominator of the training loss over some samples of a global batch.
 
     .. math:: L = \frac{\sum_i w_i \sum_t -\log p(r_{it} \mid r_{i,<t}, \cdot)}{\sum_i w_i n_i}
 
-    Both are sums over samples, so that parts of a batch on several devices only have to be added.
-    A common factor of all weights cancels.
+    Both are sums over samples, so ranks only add theirs up. A common factor of all weights
+    cancels.
 
     Args:
         sums: (B,) summed answer loss of each sample, in nats.
         counts: (B,) number of answer tokens n of each sample.
-        weights: (B,) training weight w of each sample; 0 leaves it out.
+        weights: (B,) training weight w of each sample; 0 masks the sample out.
 
     Returns:
         The numerator, and the denominator: the weighted number of answer tokens.
@@ -74,19 +74,19 @@ def weighted_total(sums: Tensor, counts: Tensor, weights: Tensor) -> tuple[Tenso
 
 
 def teacher_forced_match(logits: Tensor, labels: Tensor) -> Tensor:
-    """Whether every answer token is the likeliest one after what stands before it.
+    """Compute the teacher-forced exact match of each sample: every answer token is the argmax.
 
-    For the answer of a greedy model this is exact match of the whole answer.
+    It equals the exact match of the answer under greedy decoding.
 
     Args:
         logits: (T, V) at the T answer positions of the batch, rows of the batch one after another.
         labels: (B, L) token ids with `IGNORE` outside the answers.
 
     Returns:
-        (B,) float 0 or 1; 1 where there is no answer.
+        (B,) float, 0 or 1; 1 where there is no answer token.
     """
     mask = answer_positions(labels)
     wrong = (logits.argmax(dim=-1) != labels[:, 1:][mask]).float()
     rows = mask.nonzero()[:, 0]
-    missed = torch.zeros(labels.shape[0], device=logits.device).index_add_(0, rows, wrong)
+    missed = torch.zeros(labels.shape[0]).to(wrong).index_add_(0, rows, wrong)
     return (missed == 0).float()

@@ -1,4 +1,4 @@
-"""How dense a cluster is around an image, and which images stand for the cluster."""
+"""Typicality of an image in its cluster, and the most typical images of a cluster."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Typical(NamedTuple):
 
 
 def typicality(features: Tensor, k: int = 20) -> Tensor:
-    r"""Inverse mean distance to the nearest neighbours.
+    r"""Compute the inverse mean distance of each row to its nearest neighbors.
 
     .. math:: T(i) = \Bigl(\frac{1}{k'} \sum_{j \in \mathrm{kNN}(i)} \lVert x_i - x_j \rVert_2
         + 10^{-5}\Bigr)^{-1}, \quad k' = \min(k, \lfloor n / 2 \rfloor)
 
-    over the other rows; 0 for a row that has none. Computed in float64 from products, squared
+    over the other rows; 0 where there is no other row. Computed in float64 from products, squared
     distances rounded to 1e-12, so that copies are at distance 0.
 
     Args:
         features: (n, D) of a float dtype, the rows of one cluster, of about unit length.
-        k: Neighbours to look at.
+        k: Number of neighbors.
 
     Returns:
         (n,) float64.
@@ -46,16 +46,19 @@ def typicality(features: Tensor, k: int = 20) -> Tensor:
 
 
 def typical_first(features: Tensor, count: int, k: int = 20) -> Typical:
-    """Pick the most typical row of a cluster, take it out, and so on.
+    """Pick and remove the most typical row of a cluster, ``count`` times.
 
-    A pick is no neighbour of the rows that remain. Only rows that had it among their nearest are
-    looked at again, which costs O(k n D) a pick. Typicalities that agree to 1e-10 of a mean
-    distance tie, and a tie goes to the earlier row.
+    A pick is not a neighbor of the rows that remain. Only rows that had it among their nearest are
+    updated, which costs O(k n D) per pick. Typicalities whose mean distances are equal to 1e-10
+    tie, and a tie goes to the earlier row.
 
     Args:
         features: (n, D), the rows of one cluster.
         count: Rows to pick, at most n.
-        k: Neighbours of `typicality`.
+        k: Neighbors of `typicality`.
+
+    Returns:
+        `Typical`: picks and typicality.
 
     >>> typical_first(torch.tensor([[0.0], [0.5], [3.0]]), 2, k=1).rows
     tensor([0, 1])
@@ -64,7 +67,7 @@ def typical_first(features: Tensor, count: int, k: int = 20) -> Typical:
     norms = vectors.square().sum(dim=1)  # (n,)
     alive = torch.ones(len(vectors), dtype=torch.bool)
     mean = torch.zeros(len(vectors), dtype=torch.float64)
-    radius = torch.zeros_like(mean)  # of the k-th neighbour, squared
+    radius = torch.zeros_like(mean)  # of the k-th neighbor, squared
     picks: list[int] = []
     left, width = len(vectors), -1
     stale = alive.nonzero()[:, 0]
@@ -81,7 +84,7 @@ def typical_first(features: Tensor, count: int, k: int = 20) -> Typical:
         picks.append(pick)
         alive[pick] = False
         left -= 1
-        # one row against all: the small slack takes in rows that a rounding sets at the radius
+        # one row against all: the small slack includes rows that rounding puts at the radius
         squared = _squared(vectors, norms, torch.tensor([pick]), slice(None))[0]
         stale = (alive & (squared <= radius + 1e-11)).nonzero()[:, 0]
     return Typical(torch.tensor(picks, dtype=torch.int64), _inverse(mean, len(vectors)))
@@ -92,13 +95,13 @@ def _inverse(mean: Tensor, n: int) -> Tensor:
 
 
 def _squared(vectors: Tensor, norms: Tensor, rows: Tensor, columns: slice) -> Tensor:
-    """Squared distances of some rows to a range of rows, (R, columns)."""
+    """Compute squared distances of some rows to a range of rows, (R, columns)."""
     product = vectors[rows] @ vectors[columns].T
     return (norms[rows, None] + norms[columns] - 2 * product).clamp_(min=0).round_(decimals=12)
 
 
 def _nearest(vectors: Tensor, norms: Tensor, rows: Tensor, alive: Tensor, k: int) -> Tensor:
-    """Squared distances of some rows to their nearest other rows alive, ascending: (R, k)."""
+    """Compute squared distances of some rows to the k nearest other rows alive, ascending."""
     found = []
     for part in rows.split(_ROWS):
         kept = torch.empty(len(part), 0, dtype=torch.float64)

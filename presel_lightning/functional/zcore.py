@@ -1,4 +1,4 @@
-"""Coverage less redundancy over many small views of the feature space."""
+"""ZCore: coverage minus redundancy over random two-dimensional subspaces."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ Points = tuple[Tensor, Tensor]
 
 
 def draw_points(features: Tensor, draws: int, seed: int) -> Points:
-    """Points in random pairs of dimensions, triangular between minimum, median and maximum.
+    """Sample points in random pairs of dimensions from a triangular distribution.
+
+    Its parameters are the minimum, the median and the maximum of each dimension.
 
     Args:
         features: (N, D), D >= 2.
-        draws: S, points to draw.
-        seed: of the draws.
+        draws: S, number of points.
+        seed: seed of the samples.
+
+    Returns:
+        Dimensions and coordinates of the points, see `Points`.
 
     >>> features = torch.tensor([[0.0, 5.0], [1.0, 5.0], [2.0, 5.0]])
     >>> dimensions, places = draw_points(features, 100, seed=0)
@@ -39,26 +44,27 @@ def draw_points(features: Tensor, draws: int, seed: int) -> Points:
 
 
 def zcore(features: Tensor, points: Points, neighbors: int = 1000) -> Tensor:
-    r"""Points covered by each row, less what its neighbours covered already.
+    r"""Score each row by the sampled points that it covers, minus its redundancy.
 
-    For every drawn point: the row c nearest to it gains 1; the ``neighbors`` rows nearest to c lose
+    For every sampled point, the row c nearest to it gains 1; the ``neighbors`` rows nearest to c
+    lose
 
     .. math:: w_j = \frac{d_j^{-4}}{\sum_{l} d_l^{-4}}, \quad d_j = \lVert x_j - x_c \rVert_1
 
-    all distances within the two dimensions of the point. Rows at distance 0 share the whole loss
-    among them, which is the limit. Ties for c go to the earlier row; rows as near to c as the last
-    neighbour are neighbours too.
+    with all distances in the two dimensions of the point. Rows at distance 0 share the whole loss,
+    which is the limit. Ties for c go to the earlier row; rows at the distance of the last neighbor
+    are neighbors too.
 
-    Points are taken by their first dimension, and along it only rows within reach are looked at,
-    which is exact and about five times as fast as all rows.
+    Points are sorted by their first dimension, and distances are computed only for rows that are
+    near along it, which is exact and about five times as fast as all rows.
 
     Args:
         features: (N, D), float32.
-        points: What `draw_points` drew.
-        neighbors: Rows that lose.
+        points: Result of `draw_points`.
+        neighbors: Number of rows that lose.
 
     Returns:
-        (N,) float64, between 0 and 1: less its minimum, divided by its range; 0 where all agree.
+        (N,) float64, min-max scaled to [0, 1]; 0 where all scores are equal.
 
     Source: ZCore (arXiv 2411.15349), Eq. 1-5.
 
@@ -87,7 +93,7 @@ def zcore(features: Tensor, points: Points, neighbors: int = 1000) -> Tensor:
 
 
 class _Strip:
-    """Rows sorted along one dimension, to find those near a point in it and another one."""
+    """Rows sorted along one dimension, for nearest-neighbor queries in it and another one."""
 
     def __init__(self, column: np.ndarray) -> None:
         self.column = column
@@ -97,16 +103,16 @@ class _Strip:
     def nearest(
         self, other: np.ndarray, at: np.ndarray, k: int, but: int = -1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The k rows nearest to a point and all as near as the last of them; their distances.
+        """Return the k rows nearest to a point, ties with the last included, and their distances.
 
         Args:
             other: (N,) coordinate of each row in the other dimension.
             at: (2,) the point.
-            k: rows wanted.
-            but: a row that is left out.
+            k: number of rows.
+            but: a row to exclude.
         """
         middle = int(self.sorted.searchsorted(at[0]))
-        # what reaches k rows if they lie evenly in a square; grown below where they do not
+        # holds k rows if they are uniform in a square; extended below where it does not
         half = int(np.sqrt(0.5 * k * len(self.sorted))) + k + 1
         low, high = max(0, middle - half), min(len(self.sorted), middle + half)
         while True:
@@ -114,7 +120,7 @@ class _Strip:
             distance = np.abs(self.sorted[low:high] - at[0]) + np.abs(other[rows] - at[1])
             distance[rows == but] = np.inf
             last = np.partition(distance, k - 1)[k - 1]
-            # whatever is farther than this along the first dimension is no neighbour
+            # a row farther than this along the first dimension is not a neighbor
             radius = last * np.float32(1 + 1e-6)
             need_low = int(self.sorted.searchsorted(at[0] - radius, "left"))
             need_high = int(self.sorted.searchsorted(at[0] + radius, "right"))
@@ -124,7 +130,7 @@ class _Strip:
 
 
 def _loss(distance: np.ndarray) -> np.ndarray:
-    """Weights that fall with the fourth power of the distance and sum to 1."""
+    """Compute weights that fall with the fourth power of the distance and sum to 1."""
     least = distance.min()
     if least == 0:
         weights: np.ndarray = (distance == 0).astype(np.float64)
@@ -135,7 +141,7 @@ def _loss(distance: np.ndarray) -> np.ndarray:
 
 
 def _bounds(features: Tensor) -> Tensor:
-    """Minimum, median and maximum of each dimension, (3, D) float64."""
+    """Compute minimum, median and maximum of each dimension, (3, D) float64."""
     low, high = features.aminmax(dim=0)
     middle = features.median(dim=0).values
     return torch.stack([low, middle, high]).double()

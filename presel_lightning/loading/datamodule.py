@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from presel_lightning import quickstart
 from presel_lightning.console import track
 from presel_lightning.data.images import LIMIT, MAX_PIXELS
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
@@ -54,7 +55,7 @@ def count_of(size: Size, n: int, key: str) -> int:
 
 
 class SelectionDataModule(LightningDataModule):
-    """A pool of images, the part of it that is chosen, and the loaders of every stage.
+    """A pool of images, its selection, and the loaders of every stage.
 
     Args:
         annotations: LLaVA-format JSON, JSON lines or CSV, one or several; or a folder of folders of
@@ -67,15 +68,15 @@ class SelectionDataModule(LightningDataModule):
             datasets and tars, which hold their images themselves.
         task_key: field that names a record's task.
         task_files: task of each annotation file, instead of a key: {task: file}.
-        task_rules: rules that tell the task, instead of a key; the first match wins.
+        task_rules: rules that assign the task, instead of a key; the first match wins.
         reference: size of the reference split, a fraction or a count.
         budget: size of the whole selection, reference included: 0 < x <= 1 is a fraction (1 is
             everything), an integer from 2 a count.
-        extend: let a larger budget add to what was chosen in this run folder before, and new
-            images to the reference split, so that nothing is annotated in vain; `false` chooses
-            anew.
-        always_reference: draw the reference split for every selector, and keep it in what each
-            chooses, so that all of them start alike; `compare` does so.
+        extend: let a larger budget add to what was selected in this run folder before, and new
+            images to the reference split, so that every instruction is used; `false` selects
+            again.
+        always_reference: draw the reference split for every selector, and keep it in each
+            selection, so that all of them start alike; `compare` does so.
         text_only: train on the records without an image too: in the final fit and in every arm
             beside it, not in the reference fit. They are no part of the pool and of no budget.
         weights: how the weights of a selector train, where it returns some other than 1. `loss`
@@ -84,19 +85,21 @@ class SelectionDataModule(LightningDataModule):
             are. Text-only records and the arms beside the final one are unweighted.
         template: conversation template; `auto` is vicuna_v1 for LLaVA-1.5, and any other model's
             own chat template.
-        max_length: tokens of a sample, image included; what is longer is cut at the end.
+        max_length: tokens of a sample, image included; longer ones are truncated at the end.
         batch_size: samples of a training step, over all devices.
         micro_batch_size: samples of a forward pass, on each device; the step is accumulated from
             as many passes as it takes. All of a device's part of the batch without it.
         eval_batch_size: items of a benchmark that are answered at a time, on each device; halved by
             itself where memory runs out. A benchmark's own `batch_size` goes first.
-        block_size: samples of a block of a loss or feature pass; what a killed pass may lose.
+        block_size: samples of a block of a loss or feature pass; a killed pass loses one at most.
         block_tokens: tokens of a block of a loss pass, image and padding included; on a device
             with little memory give less. Blocks of long samples hold fewer than `block_size`.
         num_workers: processes that decode images, for each device.
-        verify: `full` decodes every image once before anything is drawn, `header` looks at
+        verify: `full` decodes every image once before anything is sampled, `header` reads
             headers only.
         max_pixels: images with more are left out; Pillow opens up to 178,956,970.
+        pixels: `as_shown` reads an image as viewers show it (orientation, transparency, depth),
+            `published` as LLaVA does: Pillow's plain conversion, for parity with published results.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -123,6 +126,7 @@ class SelectionDataModule(LightningDataModule):
         num_workers: int = 4,
         verify: Literal["full", "header"] = "full",
         max_pixels: int = MAX_PIXELS,
+        pixels: Pixels = "as_shown",
         max_problem_fraction: float = 0.05,
     ) -> None:
         super().__init__()
@@ -139,11 +143,11 @@ class SelectionDataModule(LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
-        self.verify, self.max_pixels = verify, max_pixels
+        self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
-        self._train: Callable[[int, int], ResumableLoader]
+        self._train: Callable[..., ResumableLoader]
         self._predict: Callable[[int, int], DataLoader[Any]]
         self._shown: PairSet | ImageSet
         self._blocks: Blocks
@@ -162,7 +166,7 @@ class SelectionDataModule(LightningDataModule):
                 "give no more, and shrink larger images"
             )
         if template not in (known := [AUTO, *TEMPLATES]):
-            raise UserError(f"data.template {template!r} is unknown; choose of {known}")
+            raise UserError(f"data.template {template!r} is unknown; choose from {known}")
 
     # ---------------------------------------------------------------- the pool and its parts
 
@@ -185,6 +189,7 @@ class SelectionDataModule(LightningDataModule):
             task_rules=self.task_rules,
             verify=self.verify,
             max_pixels=self.max_pixels,
+            pixels=self.pixels,
             workers=self.num_workers,
             text_only=self.text_only,
             unpacked=out / "work" / "unpacked",
@@ -292,15 +297,19 @@ class SelectionDataModule(LightningDataModule):
         rows = np.sort(self.pool.rows(uids))
         in_loss, chances = self._weigh(rows, weights or {})
         encoder = self.encoder(processor)
-        dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, self.max_pixels)
+        read = self.max_pixels, self.pixels
+        dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, *read)
         lengths, n_texts = self.pool.n_words[rows], 0
         if texts is not None:
             lengths, n_texts = np.concatenate([lengths, texts.n_words]), len(texts)
         self._loader, self._place = None, {}
 
-        def loader(rank: int, world: int) -> ResumableLoader:
+        def loader(rank: int, world: int, balanced: bool = False) -> ResumableLoader:
             size, micro = self.batch_size, self.micro_batch_size
-            sampler = GlobalBatchSampler(lengths, size, seed, rank, world, micro, n_texts, chances)
+            options = micro, n_texts, chances
+            sampler = GlobalBatchSampler(
+                lengths, size, seed, rank, world, *options, balanced=balanced
+            )
             return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 
         self._train = loader
@@ -317,14 +326,15 @@ class SelectionDataModule(LightningDataModule):
     def pair_up(self, uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare these samples, with and without question, for the next prediction."""
         rows = np.sort(self.pool.rows(uids))
-        pairs = PairSet(self.pool, rows, self.encoder(processor), max_pixels=self.max_pixels)
+        read = self.max_pixels, self.pixels
+        pairs = PairSet(self.pool, rows, self.encoder(processor), None, None, *read)
         self._shown = pairs
         self._blocks = token_blocks(pairs.lengths(), self.block_tokens, self.block_size)
         return self._blocks
 
     def show(self, paths: list[Path], image_processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare images for the next prediction."""
-        self._shown = ImageSet(paths, image_processor, self.max_pixels)
+        self._shown = ImageSet(paths, image_processor, self.max_pixels, self.pixels)
         self._blocks = even_blocks(len(paths), self.block_size)
         return self._blocks
 
@@ -342,8 +352,13 @@ class SelectionDataModule(LightningDataModule):
         return {"collate_fn": dataset.collate, "num_workers": self.num_workers}  # type: ignore[attr-defined]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """This rank's part of each global batch, from where a continued fit was."""
-        self._loader = self._train(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]
+        """This rank's part of each global batch, from where a continued fit was.
+
+        Drawn as LLaVA draws it where each device's loss is its own mean; see `GlobalBatchSampler`.
+        """
+        trainer: Any = self.trainer
+        own_mean = getattr(trainer.lightning_module, "loss_reduction", "global") == "per_device"
+        self._loader = self._train(trainer.global_rank, trainer.world_size, own_mean)
         if self._place:
             self._loader.load_state_dict(self._place)
             self._place = {}

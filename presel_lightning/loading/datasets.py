@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from presel_lightning.data.images import MAX_PIXELS, open_rgb
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.texts import Texts
 from presel_lightning.loading.encoder import SampleEncoder
@@ -28,6 +29,7 @@ class TrainSet(Dataset[dict[str, Any]]):
         texts: text-only records, which come after these.
         weights: (N,) weight of each row in the loss; 1 where not given, as of every text.
         max_pixels: limit on an image, that of the pool.
+        pixels: how an image is read, that of the pool.
     """
 
     def __init__(
@@ -38,10 +40,11 @@ class TrainSet(Dataset[dict[str, Any]]):
         texts: Texts | None = None,
         weights: np.ndarray | None = None,
         max_pixels: int = MAX_PIXELS,
+        pixels: Pixels = "as_shown",
     ) -> None:
         self.pool, self.rows, self.encoder, self.texts = pool, rows, encoder, texts
         self.weights = np.ones(len(rows)) if weights is None else weights
-        self.max_pixels = max_pixels
+        self.max_pixels, self.pixels = max_pixels, pixels
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -54,7 +57,7 @@ class TrainSet(Dataset[dict[str, Any]]):
             turns = self.texts.turns(index - len(self.rows))
             return {**self.encoder.sample(turns, None), "weight": weight}
         row, weight = int(self.rows[index]), weight * float(self.weights[index])
-        image = open_rgb(self.pool.image_path(row), self.max_pixels)
+        image = open_rgb(self.pool.image_path(row), self.max_pixels, self.pixels)
         return {**self.encoder.sample(self.pool.sample(row).turns, image), "weight": weight}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -79,7 +82,7 @@ class PairSet(TrainSet):
         """One image, decoded once, with both inputs."""
         index, _ = place
         row = int(self.rows[index])
-        image = open_rgb(self.pool.image_path(row), self.max_pixels)
+        image = open_rgb(self.pool.image_path(row), self.max_pixels, self.pixels)
         return {"index": index, **self.encoder.pair(self.pool.sample(row).turns, image)}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -94,6 +97,7 @@ class ImageSet(Dataset[dict[str, Any]]):
         paths: (U,) distinct image files.
         image_processor: of the encoder.
         max_pixels: limit on an image, that of the pool.
+        pixels: how an image is read, that of the pool.
     """
 
     def __init__(
@@ -101,9 +105,10 @@ class ImageSet(Dataset[dict[str, Any]]):
         paths: Sequence[Path],
         image_processor: Any,  # noqa: ANN401 - transformers has one class a model
         max_pixels: int = MAX_PIXELS,
+        pixels: Pixels = "as_shown",
     ) -> None:
         self.paths, self.image_processor = paths, image_processor
-        self.max_pixels = max_pixels
+        self.max_pixels, self.pixels = max_pixels, pixels
 
     def __len__(self) -> int:
         """Number of images."""
@@ -113,7 +118,7 @@ class ImageSet(Dataset[dict[str, Any]]):
         """One image, resized and cropped: (3, H, W), uint8."""
         index, _ = place
         crop = self.image_processor(
-            images=open_rgb(self.paths[index], self.max_pixels),
+            images=open_rgb(self.paths[index], self.max_pixels, self.pixels),
             do_rescale=False,
             do_normalize=False,
             return_tensors="pt",

@@ -69,6 +69,36 @@ def _cut(order: np.ndarray, size: int) -> list[np.ndarray]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
+def even_chunks(batch: np.ndarray, lengths: np.ndarray, n: int) -> list[np.ndarray]:
+    """Split a batch into chunks of like total length.
+
+    Each sample in turn goes to the chunk with the smallest total so far, of equal ones the first;
+    a chunk that holds its n-th part of the batch is closed. A batch that n does not divide is
+    dealt out in turn.
+
+    Args:
+        batch: (B,) rows, the longest first.
+        lengths: (N,) length of each sample, in any unit.
+        n: number of chunks.
+
+    Returns:
+        n chunks, each with the longest first; empty ones where the batch has fewer rows.
+
+    Source: LLaVA-1.5's length-grouped sampler.
+    """
+    if len(batch) % n:
+        return [batch[start::n] for start in range(n)]
+    chunks: list[list[int]] = [[] for _ in range(n)]
+    totals = np.zeros(n)
+    for row in batch.tolist():
+        place = int(totals.argmin())
+        chunks[place].append(row)
+        totals[place] += lengths[row]
+        if len(chunks[place]) == len(batch) // n:
+            totals[place] = np.inf
+    return [np.array(chunk, dtype=np.int64) for chunk in chunks]
+
+
 class GlobalBatchSampler(Sampler[list[Row]]):
     """Global batches, cut into passes, of which this rank takes every `world`-th.
 
@@ -76,6 +106,11 @@ class GlobalBatchSampler(Sampler[list[Row]]):
     is one for each, so that what is computed in a pass, in whatever precision, is the same too.
     Every global batch is as many passes on every rank, whatever it holds; what has no row left gets
     one of weight 0.
+
+    A pass is a slice of the batch, so that it holds samples of like length and little padding.
+    With `balanced` it is one of LLaVA's chunks instead (`even_chunks`), a mix of all lengths: where
+    each pass has a loss of its own, its rows decide what a sample weighs. LLaVA too cuts a batch
+    into as many chunks as all ranks take passes in a step.
 
     Args:
         lengths: (N,) length of each sample, in any unit.
@@ -87,6 +122,7 @@ class GlobalBatchSampler(Sampler[list[Row]]):
             they are without it.
         n_texts: how many of the samples, at the end, are text-only.
         chances: draw an epoch with replacement; see `length_grouped`.
+        balanced: make passes of like total length instead of like samples.
     """
 
     def __init__(
@@ -99,9 +135,11 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         micro: int | None = None,
         n_texts: int = 0,
         chances: np.ndarray | None = None,
+        *,
+        balanced: bool = False,
     ) -> None:
         self.lengths, self.size, self.seed, self.n_texts = lengths, size, seed, n_texts
-        self.chances = chances
+        self.chances, self.balanced = chances, balanced
         self.rank, self.world = rank, world
         self.micro = min(micro, n_blocks(size, world)) if micro else None
         self.passes = passes(size, world, micro)
@@ -128,11 +166,16 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         )
         skip, self.skip = self.skip, 0
         for batch in batches[skip:]:
-            rows = [(int(row), 1.0) for row in batch]
-            micro = self.micro or n_blocks(len(rows), self.world)
-            for number in range(self.passes):
-                start = (number * self.world + self.rank) * micro
-                yield rows[start : start + micro] or [(int(batch[0]), 0.0)]
+            for rows in self._parts(batch)[self.rank :: self.world]:
+                yield [(int(row), 1.0) for row in rows] or [(int(batch[0]), 0.0)]
+
+    def _parts(self, batch: np.ndarray) -> list[np.ndarray]:
+        """Rows of each pass of a batch, those of all ranks in turn."""
+        n = self.passes * self.world
+        if self.balanced:
+            return even_chunks(batch, self.lengths, n)
+        micro = self.micro or n_blocks(len(batch), self.world)
+        return [batch[number * micro : (number + 1) * micro] for number in range(n)]
 
 
 def passes(size: int, world: int, micro: int | None) -> int:

@@ -27,14 +27,13 @@ from transformers import (
     CLIPVisionModel,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    LlavaImageProcessorPil,
 )
 
 from presel_lightning.console import console
 from presel_lightning.errors import UserError
+from presel_lightning.models.aspect import Aspect, with_aspect
 from presel_lightning.models.components import (
     FILE,
-    Aspect,
     Components,
     absolute,
     cache_folder,
@@ -122,7 +121,7 @@ def _key(folder: Path) -> str | None:
     return read_json(path).get("key") if path.is_file() else None
 
 
-def _assemble(parts: Components, folder: Path, aspect: str) -> None:
+def _assemble(parts: Components, folder: Path, aspect: Aspect) -> None:
     language = _loaded("language_model", parts.language_model, AutoModelForCausalLM)
     vision = _loaded("vision_tower", parts.vision_tower, CLIPVisionModel, "clip")
     tokenizer = _tokenizer(parts.language_model)
@@ -253,18 +252,11 @@ def _grow_vocabulary(model: Any, size: int) -> None:  # noqa: ANN401
             layer.weight[old:] = layer.weight[:old].float().mean(0).to(layer.weight.dtype)
 
 
-def _image_processor(vision_tower: str, side: int, aspect: str) -> LlavaImageProcessorPil:
+def _image_processor(vision_tower: str, side: int, aspect: Aspect) -> Any:  # noqa: ANN401
     """The vision tower's own resizing and colours; images become square first, or in the end."""
     own = _part(
         "vision_tower",
         vision_tower,
         lambda name: AutoImageProcessor.from_pretrained(name, backend="pil"),
     )
-    return LlavaImageProcessorPil(
-        do_pad=aspect == "pad",
-        size={"shortest_edge": side},
-        crop_size={"height": side, "width": side},
-        resample=own.resample,
-        image_mean=own.image_mean,
-        image_std=own.image_std,
-    )
+    return with_aspect(own, side, aspect)

@@ -8,8 +8,9 @@ from presel_lightning import quickstart
 from presel_lightning.errors import UserError
 from presel_lightning.models.assemble import build_llava
 from presel_lightning.models.components import Components, components_of, describe_components
+from presel_lightning.models.content import describe_model
 from presel_lightning.run.files import read_json
-from presel_lightning.run.fingerprint import digest_folder
+from presel_lightning.run.fingerprint import fingerprint
 
 SHIPPED = {"quickstart": "CHECKPOINT", "quickstart-encoder": "ENCODER"}
 
@@ -53,8 +54,13 @@ def base_of(folder: str) -> str:
 
 
 def describe_checkpoint(name: Checkpoint) -> str:
-    """Name a checkpoint by its content (a folder, parts) or by its id (a hub), for fingerprints."""
+    """Name a checkpoint by its content, for fingerprints: a folder, parts, or a hub's commit.
+
+    An adapter is named by that of its base as well.
+    """
     if isinstance(name, Components):
         return describe_components(name)
     place = resolve_checkpoint(name)
-    return digest_folder(Path(place)) if Path(place).is_dir() else place
+    if is_adapter(place):
+        return fingerprint([describe_model(place), describe_checkpoint(base_of(place))])
+    return describe_model(place)

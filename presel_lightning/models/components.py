@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from transformers.utils.hub import cached_file
 
 from presel_lightning.errors import UserError
+from presel_lightning.models.aspect import Aspect
+from presel_lightning.models.content import describe_model
 from presel_lightning.run.files import read_json, user_cache
-from presel_lightning.run.fingerprint import digest_file, digest_folder, fingerprint
+from presel_lightning.run.fingerprint import digest_weights, fingerprint
 
 VERSION = 3
 """Raised when the same parts make another model."""
 
 FILE = "components.json"
 """Beside the weights of an assembled model, and of what was tuned from it."""
-
-Aspect = Literal["pad", "square"]
 
 PROJECTOR_FILES = ("mm_projector.bin", "mm_projector.safetensors")
 
@@ -44,7 +43,7 @@ def cache_folder() -> Path:
 
 
 def describe_components(components: Components) -> str:
-    """Name parts by their content (hub ids by themselves), for fingerprints; nothing is loaded.
+    """Name parts by their content (hub ids by their commits), for fingerprints; nothing is loaded.
 
     Raises:
         UserError: a part is missing.
@@ -54,7 +53,7 @@ def describe_components(components: Components) -> str:
             VERSION,
             _describe_model("language_model", components.language_model),
             _describe_model("vision_tower", components.vision_tower),
-            digest_file(projector_file(components.projector)),
+            digest_weights(projector_file(components.projector)),
             *([] if components.aspect == "pad" else [components.aspect]),
         ]
     )
@@ -62,10 +61,8 @@ def describe_components(components: Components) -> str:
 
 def _describe_model(key: str, name: str) -> str:
     place = Path(name).expanduser()
-    if place.is_dir():
-        return digest_folder(place)
-    if looks_like_hub_id(name):
-        return name
+    if place.is_dir() or looks_like_hub_id(name):
+        return describe_model(str(place))
     raise UserError(f"model.components.{key}: no such folder {name!r}, and it is no hub id either")
 
 

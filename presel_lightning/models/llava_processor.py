@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor
 
 from presel_lightning.errors import UserError
+from presel_lightning.models.aspect import Aspect, with_aspect
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
 from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vicuna import IMAGE_TOKEN
@@ -37,6 +38,11 @@ class Processor:
         values = self.image_processor(images=image, return_tensors="pt")["pixel_values"]
         return torch.as_tensor(values[0])
 
+    def with_aspect(self, aspect: Aspect) -> Processor:
+        """The same, but for how an image becomes square."""
+        side = int(self.image_processor.crop_size["height"])
+        return replace(self, image_processor=with_aspect(self.image_processor, side, aspect))
+
     def save(self, folder: Path) -> None:
         """Write tokenizer and image processor beside the weights."""
         self.tokenizer.save_pretrained(folder)
@@ -51,12 +57,16 @@ def load_image_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one c
 def load_processor(checkpoint: Checkpoint) -> Processor:
     """Load what a LLaVA checkpoint needs before its weights.
 
+    An adapter has the tokenizer of its base, and reads images as it was tuned to.
+
     Raises:
         UserError: the tokenizer has no `<image>` token, or the model is no LLaVA.
     """
     place = resolve_checkpoint(checkpoint)
     if is_adapter(place):
-        return load_processor(base_of(place))
+        base = load_processor(base_of(place))
+        own = (Path(place) / "preprocessor_config.json").is_file()
+        return replace(base, image_processor=load_image_processor(place)) if own else base
     config = AutoConfig.from_pretrained(place)
     if config.model_type != LLAVA:
         raise UserError(

@@ -23,7 +23,7 @@ def why_not_shared(model: Any) -> str | None:  # noqa: ANN401 - transformers' au
         return "the model's attention is not causal"
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     if kinds != {"full_attention"} or getattr(config, "sliding_window", None):
-        return "some layers of the model forget the beginning"
+        return "some layers of the model use sliding-window attention"
     return None
 
 

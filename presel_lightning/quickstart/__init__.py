@@ -17,24 +17,24 @@ ENCODER: Path = _HERE / "weights" / "dinov2"
 
 
 NAME = "quickstart"
-"""What stands for the embedded pool in a configuration; `quickstart:equal` and others vary it."""
+"""Name of the embedded pool in a configuration; `quickstart:equal` and others are variants."""
 
 
 def is_pool(name: object) -> bool:
-    """Whether a value of `data.annotations` means an embedded pool."""
+    """Return whether a value of `data.annotations` names an embedded pool."""
     return isinstance(name, str) and name.partition(":")[0] == NAME
 
 
 def pool(folder: Path | None = None, name: str = NAME) -> Path:
-    """Give the folder of an embedded pool (`train.json`, `test.json`, `images/`), made once.
+    """Return the folder of an embedded pool (`train.json`, `test.json`, `images/`), made once.
 
-    It lies in the user's cache (`$PRESEL_LIGHTNING_CACHE`, else `$XDG_CACHE_HOME/presel_lightning`,
-    else `~/.cache/presel_lightning`) under a name that follows the generator's code, or in `folder`
-    where the cache cannot be written. A command that keeps nothing (`store.keeping_nothing`) uses
-    one that lies there, and else makes one that goes with it.
+    It is in the user's cache (`$PRESEL_LIGHTNING_CACHE`, else `$XDG_CACHE_HOME/presel_lightning`,
+    else `~/.cache/presel_lightning`) under a name with the hash of the generator's code, or in
+    `folder` where the cache cannot be written. A command that leaves no files
+    (`run.files.keeping_nothing`) reuses it, or else makes a temporary one.
 
     Raises:
-        UserError: If neither place can be written, or no pool has this name.
+        UserError: neither place can be written, or no pool has this name.
     """
     from presel_lightning.quickstart.kinds import kind_of
 
@@ -67,14 +67,14 @@ def _made(target: Path, kind: str) -> Path:
         try:
             generate(target, sizes=what.sizes, corrupt=what.corrupt, scenes=what.scenes)
         except (OSError, UserError):
-            # another process may have put the same pool there meanwhile
+            # another process may have made the same pool meanwhile
             if not (target / "train.json").exists():
                 raise
     return target
 
 
 def _generator_hash() -> str:
-    """Name the generator by its own text, so that a changed one never meets an old pool."""
+    """Hash the generator's source, so that a changed generator never reuses an old pool."""
     digest = hashlib.sha256()
     for file in ("kinds.py", "scenes.py", "world.py"):
         digest.update((_HERE / file).read_bytes())

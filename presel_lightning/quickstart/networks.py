@@ -18,7 +18,7 @@ from presel_lightning.quickstart.scenes import CELL, SIZE
 from presel_lightning.quickstart.tokenizer import BOS_ID, EOS_ID, IMAGE_ID, PAD_ID
 
 IMAGE_TOKENS = (SIZE // CELL) ** 2
-"""One token a cell of the grid: 9."""
+"""One token per cell of the grid: 9."""
 MEAN = STD = (0.5, 0.5, 0.5)
 
 
@@ -72,7 +72,7 @@ def build_encoder() -> Dinov2Model:
 
 
 def llava_processor() -> LlavaImageProcessorPil:
-    """Pad to a square with the mean colour, resize to 48 x 48, normalise."""
+    """Pad to a square with the mean color, resize to 48 x 48, normalize."""
     side = {"height": SIZE, "width": SIZE}
     return LlavaImageProcessorPil(
         do_pad=True, size=side, crop_size=side, image_mean=list(MEAN), image_std=list(STD)
@@ -80,7 +80,7 @@ def llava_processor() -> LlavaImageProcessorPil:
 
 
 def encoder_processor() -> BitImageProcessorPil:
-    """Resize to 48 x 48 and normalise."""
+    """Resize to 48 x 48 and normalize."""
     side = {"height": SIZE, "width": SIZE}
     return BitImageProcessorPil(
         size=side, do_center_crop=False, image_mean=list(MEAN), image_std=list(STD)
@@ -88,7 +88,7 @@ def encoder_processor() -> BitImageProcessorPil:
 
 
 def to_pixels(images: torch.Tensor) -> torch.Tensor:
-    """Normalise uint8 pictures of the right size as both processors do: (N, 48, 48, 3) to floats.
+    """Normalize uint8 images of the right size, (N, 48, 48, 3), as both processors do.
 
     Returns:
         (N, 3, 48, 48), float32.

@@ -1,14 +1,14 @@
-"""Make the shipped weights again: `python -m presel_lightning.quickstart.pretrain [--out DIR]`.
+"""Train the shipped weights: `python -m presel_lightning.quickstart.pretrain [--out DIR]`.
 
-Three stages stand in for the models that LLaVA's instruction tuning starts from:
+Three stages replace the pretraining of the models before LLaVA's instruction tuning:
 
-0. vision: the tower learns, with labels, what each cell shows (stands in for CLIP);
-1. captions: projector and language model learn LLaVA's plain template, `<image>caption</s>`;
-2. talk: questions about scenes told *in words*, mixed with captions (stands in for a language model
-   that follows instructions). No question about an image is ever seen.
+0. vision: supervised training of the tower on the contents of each cell (replaces CLIP);
+1. captions: projector and language model on LLaVA's plain template, `<image>caption</s>`;
+2. talk: questions about scenes described *in words*, mixed with captions (replaces a language model
+   that follows instructions). No question about an image is in the training data.
 
-Apart from these, a DINOv2 learns by SimCLR which pictures look alike. Step counts and seeds are
-fixed, on one thread, so that the weights can be made again.
+A DINOv2 is trained by SimCLR on the images. Step counts and seeds are fixed, on one thread, so that
+the weights are reproducible.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from presel_lightning.quickstart.world import WORDINGS, caption, facts, makers
 
 SEED = 2025
 FACTS = 0.6
-"""Share of the captions that are tags: they teach to look a thing up in the image."""
+"""Share of the captions that are tags of single objects."""
 MAKERS = makers(
     {
         **WORDINGS,
@@ -77,14 +77,14 @@ MAKERS = makers(
         ),
     }
 )
-"""Questions about scenes that are told in words; most are worded otherwise than the pool's."""
+"""Questions about scenes described in words; most are worded differently from the pool's."""
 KINDS = ("nothing", *SHAPES, *DIGITS)
 HUES = ("nothing", *COLOURS)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of everything; the defaults made the shipped weights."""
+    """Step counts and sizes; the defaults are those of the shipped weights."""
 
     scenes: int = 8000
     vision: int = 400
@@ -96,7 +96,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class World:
-    """Scenes and their pictures, apart from those of the pool."""
+    """Scenes and their images, distinct from those of the pool."""
 
     scenes: list[Scene]
     pixels: Tensor  # (N, 3, 48, 48)
@@ -104,7 +104,7 @@ class World:
 
 @dataclass(frozen=True)
 class Line:
-    """A token sequence; the loss counts from `start` on, after `image` image tokens at 1."""
+    """A token sequence; tokens from `start` on count in the loss."""
 
     ids: list[int]
     start: int
@@ -112,7 +112,7 @@ class Line:
 
 
 def make_world(n: int, rng: Rng) -> World:
-    """Draw scenes of one to five shapes, or of digits with now and then a shape."""
+    """Sample scenes of one to five shapes, or of digits and at most one shape."""
     scenes = [
         draw_scene(rng, shapes=int(rng.integers(2)), digits=int(rng.integers(1, 4)))
         if rng.random() < 0.35
@@ -141,24 +141,24 @@ def train(
     steps: int,
     lr: float,
 ) -> float:
-    """Minimise a loss by AdamW with warm-up and cosine; print the way.
+    """Minimize a loss by AdamW with warm-up and cosine decay; print the progress.
 
     Returns:
         The mean loss of the last tenth of the steps.
     """
-    optimiser = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
     warm_up = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser,
+        optimizer,
         lambda step: min((step + 1) / warm_up, 0.5 + 0.5 * np.cos(np.pi * step / steps)),
     )
     losses, begin = [], time.perf_counter()
     for step in range(steps):
         loss = loss_of()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         losses.append(loss.item())
         if (step + 1) % 100 == 0:
@@ -170,7 +170,7 @@ def train(
 
 
 def batches(n: int, size: int, seed: int) -> Iterator[Tensor]:
-    """Deal row numbers in shuffled rounds, for ever."""
+    """Yield batches of row numbers in shuffled epochs, endlessly."""
     generator = torch.Generator().manual_seed(seed)
     while True:
         order = torch.randperm(n, generator=generator)
@@ -178,7 +178,7 @@ def batches(n: int, size: int, seed: int) -> Iterator[Tensor]:
 
 
 def learn_to_see(model: LlavaForConditionalGeneration, world: World, plan: Plan) -> None:
-    """Stage 0: linear heads read kind, colour, background and place off every image token."""
+    """Run stage 0: linear heads predict kind, color, background and place of every image token."""
     cells = torch.zeros(len(world.scenes), IMAGE_TOKENS, 4, dtype=torch.long)
     cells[..., 3] = torch.arange(IMAGE_TOKENS)
     for row, scene in enumerate(world.scenes):
@@ -204,14 +204,14 @@ def learn_to_see(model: LlavaForConditionalGeneration, world: World, plan: Plan)
 
 
 def image_tokens(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
-    """The features that LLaVA takes from its tower: the last layer but one, without [CLS]."""
+    """Return the tower features that LLaVA uses: the penultimate layer, without [CLS]."""
     hidden = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-2]
     tokens: Tensor = hidden[:, 1:]
     return tokens  # (B, 9, 96)
 
 
 def caption_line(tokenizer: PreTrainedTokenizerFast, world: World, row: int, rng: Rng) -> Line:
-    """LLaVA's plain template: `<s>`, the image, what it shows as a whole or in part, `</s>`."""
+    """Build a line of LLaVA's plain template: `<s>`, the image, a caption or tag, `</s>`."""
     scene = world.scenes[row]
     text = facts(scene, rng) if rng.random() < FACTS else caption(scene)
     head = [BOS_ID] + [IMAGE_ID] * IMAGE_TOKENS
@@ -219,7 +219,7 @@ def caption_line(tokenizer: PreTrainedTokenizerFast, world: World, row: int, rng
 
 
 def talk_line(tokenizer: PreTrainedTokenizerFast, rng: Rng) -> Line:
-    """A conversation in which the caption stands where the image would stand."""
+    """Build a conversation with the caption in place of the image."""
     example = MAKERS[list(MAKERS)[int(rng.integers(len(MAKERS)))]](rng)
     question, answer = example.turns[0]
     head = [BOS_ID, *_ids(tokenizer, "USER: ")]
@@ -234,7 +234,7 @@ def _ids(tokenizer: PreTrainedTokenizerFast, text: str) -> list[int]:
 
 
 def line_loss(model: LlavaForConditionalGeneration, lines: list[Line], features: Tensor) -> Tensor:
-    """Mean cross-entropy over the counted tokens of a batch of lines, images first."""
+    """Compute the mean cross-entropy over the counted tokens of a batch of lines."""
     lines = sorted(lines, key=lambda line: line.scene is None)
     width = max(len(line.ids) for line in lines)
     ids = torch.zeros(len(lines), width, dtype=torch.long)  # padding is id 0
@@ -260,7 +260,7 @@ def learn_to_talk(
     world: World,
     plan: Plan,
 ) -> None:
-    """Stages 1 and 2, with the tower frozen and its features computed once."""
+    """Run stages 1 and 2, with the tower frozen and its features computed once."""
     with torch.no_grad():
         pixels = DataLoader(TensorDataset(world.pixels), batch_size=500)
         features = torch.cat([image_tokens(model, part) for (part,) in pixels])  # (N, 9, 96)
@@ -287,7 +287,7 @@ def learn_to_talk(
 
 
 def learn_to_compare(world: World, plan: Plan) -> Dinov2Model:
-    """SimCLR: two views of one picture belong together, all other pictures of the batch apart."""
+    """Train a DINOv2 by SimCLR: two views of an image are positives, all others negatives."""
     torch.manual_seed(SEED + 3)
     encoder = build_encoder()
     width = encoder.config.hidden_size
@@ -309,7 +309,7 @@ def learn_to_compare(world: World, plan: Plan) -> Dinov2Model:
 
 
 def augment(pixels: Tensor) -> Tensor:
-    """Another view of pictures: zoom and shift, mirror, brightness and contrast, noise."""
+    """Augment images: zoom and shift, mirror, brightness and contrast, noise."""
     n = len(pixels)
     zoom = torch.empty(n).uniform_(0.75, 1.05)
     mirror = torch.randint(0, 2, (n,)) * 2.0 - 1.0
@@ -324,10 +324,10 @@ def augment(pixels: Tensor) -> Tensor:
 
 
 def save(model: PreTrainedModel, folder: Path, *others: Any) -> None:  # noqa: ANN401
-    """Store weights as fp16 under a config that says float32, in which they are loaded."""
+    """Store weights as fp16 under a float32 config, so that they are loaded as float32."""
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
     model.save_pretrained(folder, state_dict=weights)
-    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves it to the owner alone
+    (folder / "model.safetensors").chmod(0o644)  # safetensors restricts it to the owner
     for other in others:
         other.save_pretrained(folder)
 
@@ -348,7 +348,7 @@ def pretrain(out: Path, plan: Plan) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Read the command line and make the weights."""
+    """Parse the command line, and train the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "weights")
     pretrain(parser.parse_args(arguments).out, Plan())

@@ -12,7 +12,7 @@ PAD_ID, BOS_ID, EOS_ID, IMAGE_ID = 0, 1, 2, 3
 """Special tokens, with the ids 0 to 3; `<unk>` is also the padding, as in LLaVA."""
 
 VOCABULARY = 800
-"""Most tokens the vocabulary may hold: 4 special ones, 256 bytes, and merges."""
+"""Maximum vocabulary size: 4 special tokens, 256 bytes, and merges."""
 
 SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -35,9 +35,9 @@ COMMON_WORDS = (
 
 
 def build_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Learn merges from texts, LLaVA's system sentence and common words, in that company.
+    """Train merges on texts, LLaVA's system prompt and common words.
 
-    Nothing is normalised and no space is added, so `decode(encode(x)) == x` for every text.
+    Text is not normalized and no space is added, so `decode(encode(x)) == x` for every text.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNK))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)

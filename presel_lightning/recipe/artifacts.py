@@ -136,9 +136,10 @@ def read_selected(out: Path) -> np.ndarray:
 
 
 def records_digest(pool: Pool, uids: np.ndarray) -> str:
-    """Name samples by what a fit sees of them: uid, size of the image file, conversation."""
+    """Name samples by what a fit sees of them: uid, content of the image file, conversation."""
     rows = np.sort(pool.rows(uids))
     return digest_lines(
-        f"{pool.uid[row]} {pool.image_bytes[row]} {pool.turns_digest[row].tobytes().hex()}"
+        f"{pool.uid[row]} {pool.image_digest[row].tobytes().hex()} "
+        f"{pool.turns_digest[row].tobytes().hex()}"
         for row in rows
     )

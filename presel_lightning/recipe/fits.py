@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from lightning import Callback, seed_everything
+from lightning import Callback, LightningModule, Trainer, seed_everything
 
 from presel_lightning.callbacks import SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
@@ -16,8 +16,9 @@ from presel_lightning.recipe.artifacts import records_digest, weights_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.ranks import broadcast, rank_zero
+from presel_lightning.run.ranks import broadcast, rank_and_world, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.tasks import FineTune
 
 
 class Fits:
@@ -65,20 +66,20 @@ class Fits:
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
             data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
-            scorer = self.scoring.scorer(name)
             callbacks: list[Callback] = [
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
                 SaveModel(folder),
-                *([scorer] if is_arm else []),
+                clock := FitClock(),
+                *([self.scoring.scorer(name)] if is_arm else []),
             ]
             trainer = factory.trainer(stage, self.context.out / "logs" / name, callbacks)
+            devices = self.context.runner.runs_on(devices_of(trainer))
             passes = trainer.accumulate_grad_batches = data.passes(trainer.world_size)
             # Lightning counts passes: with another number of them a fit begins again
             checkpoints = work_folder / f"fit-{name}-{key}-{passes}"
             saver.dirpath = str(checkpoints)
-            start = time.perf_counter()
+            self.context.runner.meter.clock("fit_seconds", clock.seconds)
             trainer.fit(module, datamodule=data, ckpt_path=broadcast(lambda: newest(checkpoints)))
-            took = time.perf_counter() - start - scorer.seconds()
             if rank_zero():
                 for leftover in work_folder.glob(f"fit-{name}-*"):
                     shutil.rmtree(leftover, ignore_errors=True)
@@ -88,9 +89,8 @@ class Fits:
                 "instructions": len(uids),
                 **({"text_only": len(texts)} if texts else {}),
                 **({"weights": data.weights} if weights else {}),
-                **devices_of(trainer),
+                **devices,
                 "steps": trainer.global_step,
-                "fit_seconds": round(took, 3),
                 **({} if loss is None else {"loss_last": round(float(loss), 4)}),
             }
 
@@ -108,18 +108,52 @@ class Fits:
         data = self.context.data
         texts = data.texts if is_arm else None
         weighted = [data.weights, weights_digest(weights)] if weights else None
+        module = self.context.factory.model(stage)
         return fingerprint(
             {
                 "fit": 2,
-                "model": self.context.factory.model(stage).fingerprint(),
+                "model": module.fingerprint(),
+                **self.division(module, rank_and_world()[1]),
                 "trainer": self.context.factory.trainer_settings(stage),
-                "data": [data.template, data.max_length, data.batch_size],
+                "data": [data.template, data.max_length, data.batch_size, data.pixels],
                 "seed": self.context.plan.seed,
                 "records": records_digest(data.pool, uids),
                 **({"texts": texts.digest()} if texts else {}),
                 **({"weights": weighted} if weighted else {}),
             }
         )
+
+    def division(self, module: FineTune, world: int) -> dict[str, list[int | None]]:
+        """How the passes divide a global batch, where the loss depends on it.
+
+        A mean per device weighs the answer tokens of each pass alike, whatever the other passes
+        hold. The global loss is the same however the batch is divided, but for rounding and for
+        which activations dropout leaves out; neither is a reason to fit again.
+
+        Args:
+            module: of the fit.
+            world: number of processes.
+        """
+        if module.loss_reduction == "global":
+            return {}
+        data = self.context.data
+        return {"division": [data.micro_batch_size, data.passes(world), world]}
+
+
+class FitClock(Callback):
+    """Measures a fit up to its saved model; it is then scored, which is no part of it."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.end: float | None = None
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop where the model is saved."""
+        self.end = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Seconds from the start, up to now or to the end."""
+        return (self.end or time.perf_counter()) - self.start
 
 
 def newest(folder: Path) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ class Instructions:
         cure = (
             "write their conversations and run the same command again with --annotator FromFile "
             "--annotator.init_args.path ANSWERS (LLaVA JSON, JSON lines or CSV), or let another "
-            "annotator write them; docs/annotate.md tells how"
+            "annotator write them; see docs/annotate.md"
         )
         if self.plan.annotator is not None:
             cure = f"{self.plan.annotator.cure}, and run the same command again"
@@ -121,9 +122,8 @@ class Instructions:
         if what == "selection":
             reasons = artifacts.read_reasons(self.out)
             why = {uid: f"{what}: {reason}" for uid, reason in reasons.items()}
-        if annotator is not None:
-            return annotator.requests(pool, uids, why)
-        return requests_for(pool, uids, why)
+        ask = requests_for if annotator is None else annotator.requests
+        return [replace(each, pixels=self.data.pixels) for each in ask(pool, uids, why)]
 
     def annotate(self, uids: np.ndarray, what: str) -> bool:
         """Have the missing instructions written, by the first process, and use them.
@@ -146,10 +146,12 @@ class Instructions:
                 self.runner.print(f"  {len(left)} instructions to write, about {cost:,.2f}")
             answers = annotator.annotate(asked, self.answers, pool)
             self.print_answers(answers, what)
+            before = self.runner.ledger.stage("annotations")
+            took = time.perf_counter() - start if left or not before else 0.0
             self.runner.ledger.record(
                 "annotations",
                 status="done",
-                seconds=round(time.perf_counter() - start, 3),
+                seconds=round(before.get("seconds", 0.0) + took, 3),  # of all starts
                 samples=len(wanted) - len(answers.missing),
                 missing=len(answers.missing),
                 **({} if answers.cost is None else {"cost": round(answers.cost, 6)}),

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from importlib.metadata import version
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.markup import escape
 
-from presel_lightning import __version__
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
 from presel_lightning.data.build import texts_path
@@ -29,11 +27,10 @@ from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
+from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
 from presel_lightning.signals import PairedLoss
-
-VERSIONS = ("torch", "lightning", "transformers", "peft", "numpy", "pyarrow")
-"""Packages that a result may depend on."""
+from presel_lightning.signals.base import require_samples
 
 
 class Recipe:
@@ -64,7 +61,7 @@ class Recipe:
                 full_scores=self.plan.full_scores,
                 price_per_instruction=self.plan.price_per_instruction,
                 price_per_gpu_hour=self.plan.price_per_gpu_hour,
-                versions={"presel_lightning": __version__} | {v: version(v) for v in VERSIONS},
+                versions=versions(),
             )
 
     def fit(self) -> None:
@@ -96,20 +93,22 @@ class Recipe:
         """Score one checkpoint on the benchmarks and print the scores."""
         self.scoring.evaluate(checkpoint)
 
-    def make_signals(self, needs: Iterable[str], reference: np.ndarray) -> None:
+    def make_signals(self, needs: Collection[str], reference: np.ndarray) -> None:
         """Make these signals, those that rest on the reference split first.
 
         Raises:
+            UserError: the reference split is too small for one of them.
             InstructionsMissing: one rests on the reference split, which has no instructions yet.
         """
         wanted = [self.passes[name] for name in dict.fromkeys(needs)]
         on_reference = [each for each in wanted if each.signal.on_reference]
         if on_reference:
+            require_samples(needs, len(reference), self.data.reference)
             self.instructions.require(reference, "reference split")
         for each in on_reference + [each for each in wanted if not each.signal.on_reference]:
             each.make(reference)
 
-    def prepare(self, signals: Iterable[str]) -> None:
+    def prepare(self, signals: Collection[str]) -> None:
         """Draw the reference split and make signals, but select nothing; `compare` begins so."""
         self.begin()
         self.pool()
@@ -132,7 +131,7 @@ class Recipe:
 
         files = [manifest, self.out / "problems.csv"]
         files += [texts_path(self.out)] if source.text_only else []
-        self.runner.stage("pool", fingerprint({"pool": 2, **source.fingerprint()}), files, work)
+        self.runner.stage("pool", fingerprint({"pool": 3, **source.fingerprint()}), files, work)
         self.refuse_problems(self.runner.ledger.stage("pool"))
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
@@ -150,7 +149,7 @@ class Recipe:
             raise UserError(
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                f"listed in {self.out / 'problems.csv'}: mend them or raise the limit"
+                f"listed in {self.out / 'problems.csv'}: fix them or raise the limit"
             )
         if counts["samples"] == 0:
             raise UserError(

@@ -8,12 +8,11 @@ from presel_lightning.callbacks import Benchmark
 from presel_lightning.errors import UserError
 from presel_lightning.eval.intervals.published import full_scores
 from presel_lightning.eval.intervals.relative import benchmark_table
-from presel_lightning.models import describe_checkpoint
 from presel_lightning.recipe.context import Context
 from presel_lightning.run.files import read_json, write_json
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
-from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.run.stages import Facts, devices_at_work
 from presel_lightning.tasks import FineTune
 
 
@@ -65,9 +64,20 @@ class Scoring:
         self.benchmark({"untrained": None})
 
     def key_of_untrained(self) -> str:
-        """Name the pre-instruction model, however it would be tuned."""
-        facts = self.factory.model("final").fingerprint()
-        return fingerprint([facts[name] for name in ("checkpoint", "quantization", "dtype")])
+        """Name the pre-instruction model, however it would be tuned, and what it answers in."""
+        return self.key_of(self.factory.model("final", tune="none"))
+
+    def key_of(self, module: FineTune) -> str:
+        """Name a model as it answers: its content, and the number formats that it computes in."""
+        facts, settings = module.fingerprint(), self.factory.trainer_settings("final")
+        return fingerprint(
+            {
+                "scored": 2,
+                **{name: facts[name] for name in ("checkpoint", "aspect", "quantization", "dtype")},
+                # a plugin may set the precision too
+                **{name: settings.get(name) for name in ("precision", "plugins")},
+            }
+        )
 
     def scorer(self, arm: str) -> Benchmark:
         """The benchmark callback of one arm."""
@@ -75,10 +85,15 @@ class Scoring:
         return Benchmark(
             self.plan.benchmarks,
             self.data.template,
-            self.out / "work" / "scores" / f"{arm}.json",
-            fingerprint([self.keys[arm], what, self.data.template]),
+            self.scores_of(arm),
+            fingerprint([self.keys[arm], what, self.data.template, self.data.pixels]),
             self.data.eval_batch_size,
+            pixels=self.data.pixels,
         )
+
+    def scores_of(self, arm: str) -> Path:
+        """File of an arm's scores."""
+        return self.out / "work" / "scores" / f"{arm}.json"
 
     def score(self, checkpoint: str | Path | None, scorer: Benchmark) -> Facts:
         """Score a checkpoint that lies on disk, or the pre-instruction model; on what, is told.
@@ -88,11 +103,12 @@ class Scoring:
             scorer: the benchmarks.
         """
         trainer = self.factory.trainer("final", self.out / "logs" / "benchmarks")
+        devices = self.runner.runs_on(devices_at_work(trainer))
         untrained = self.factory.model("final", tune="none")
         module = untrained if checkpoint is None else self.trained("final", checkpoint)
         module.configure_model()
         scorer.run(trainer, module.to(trainer.strategy.root_device))
-        return devices_of(trainer)
+        return devices
 
     def trained(self, stage: str, checkpoint: str | Path) -> FineTune:
         """A module that only looks at a model."""
@@ -123,11 +139,17 @@ class Scoring:
         if not self.plan.benchmarks:
             raise UserError("benchmarks is empty; name what to score the checkpoint on")
         name = f"evaluate-{Path(checkpoint).name}"
-        self.keys[name] = describe_checkpoint(checkpoint)
+        self.keys[name] = self.key_of(self.trained("final", checkpoint))
         scorer = self.scorer(name)
-        self.score(checkpoint, scorer)
-        for benchmark, found in scorer.scores.items():
+        if not broadcast(scorer.done) and rank_zero():
+            self.runner.ledger.record(name, status="again")  # what failed before
+
+        def work() -> Facts:
+            return {"benchmarks": len(self.plan.benchmarks), **self.score(checkpoint, scorer)}
+
+        self.runner.stage(name, scorer.key, [self.scores_of(name)], work, together=True)
+        for benchmark, found in (scorer.scores or broadcast(scorer.kept)).items():
             score = "no score" if found["score"] is None else f"{found['score']:.2f}"
             tasks = ", ".join(f"{task} {value:.1f}" for task, value in found["tasks"].items())
             self.runner.print(f"{benchmark}: [bold]{score}[/] ({tasks})")
-        self.runner.print(f"scores: {scorer.path}")
+        self.runner.print(f"scores: {self.scores_of(name)}")

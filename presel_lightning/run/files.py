@@ -1,4 +1,4 @@
-"""Fingerprints, atomic writes and the ledger of a run (`run.json`)."""
+"""Atomic writes, and the folders of caches."""
 
 from __future__ import annotations
 

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-PIECES, PIECE = 64, 1 << 16
-"""How many pieces of a large weight file enter its fingerprint, and their bytes."""
+from filelock import FileLock
+
+from presel_lightning.console import console
+from presel_lightning.run.files import read_json, scratch, user_cache, write_json
+
+LARGE = 1 << 22
+"""Bytes from which on the name of a file is remembered."""
+SETTLED = 2.0
+"""Seconds that a file must have been as it is; in less, a change may leave no trace in its times."""
+SLOW = 1 << 30
+"""Bytes from which on a user is told what takes so long."""
 
 
 def fingerprint(value: Any) -> str:  # noqa: ANN401 - any JSON-like value
@@ -29,35 +39,60 @@ def digest_lines(lines: Iterable[str]) -> str:
 
 def digest_file(path: Path) -> str:
     """Name a file by its content."""
-    digest = hashlib.blake2b(digest_size=8)
+    return digest_bytes(path, 8).hex()
+
+
+def digest_bytes(path: Path, size: int) -> bytes:
+    """Name a file by its content: blake2b of `size` bytes over all of it."""
     with path.open("rb") as handle:
-        while chunk := handle.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        digest = hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=size))
+    return digest.digest()
 
 
 def digest_weights(path: Path) -> str:
-    """Name a file that may be very large by its size and by pieces spread over all of it.
+    """Name a file that may be very large by all its bytes, which are read once.
 
-    Of a safetensors file the pieces are its header and the beginning of every tensor.
+    The name is kept in the user's cache, for as long as size, times of modification and of change,
+    and inode of the file stay as they are. Of several processes one reads, and the others wait.
     """
-    size = path.stat().st_size
-    if size <= PIECES * PIECE:
-        return digest_file(path)
-    digest = hashlib.blake2b(str(size).encode(), digest_size=8)
-    with path.open("rb") as handle:
-        if path.suffix == ".safetensors":
-            length = int.from_bytes(handle.read(8), "little")
-            header = handle.read(length)
-            digest.update(header)
-            tensors = [entry for name, entry in json.loads(header).items() if name[0] != "_"]
-            starts = sorted(8 + length + entry["data_offsets"][0] for entry in tensors)
-        else:
-            starts = [number * (size - PIECE) // (PIECES - 1) for number in range(PIECES)]
-        for start in starts:
-            handle.seek(start)
-            digest.update(handle.read(PIECE))
-    return digest.hexdigest()
+    place = path.resolve()
+    if place.stat().st_size < LARGE:
+        return digest_file(place)
+    note = user_cache() / "digests" / f"{fingerprint(str(place))}.json"
+    if scratch() is not None:  # a command that keeps nothing
+        return _known(place, note) or digest_file(place)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(note.with_suffix(".lock")):
+            return _remembered(place, note)
+    except OSError:  # a cache that cannot be written
+        return digest_file(place)
+
+
+def _remembered(path: Path, note: Path) -> str:
+    """Name of a file as its note has it, or read now and noted."""
+    if known := _known(path, note):
+        return known
+    state = _state(path)
+    if state[0] >= SLOW:
+        size = f"{state[0] / 1e9:.1f} GB"
+        console.print(f"reading {path} ({size}) once, to name it by its content")
+    digest = digest_file(path)
+    unchanged = _state(path) == state
+    if unchanged and time.time() - state[2] / 1e9 > SETTLED:
+        write_json(note, {"path": str(path), "state": state, "digest": digest})
+    return digest
+
+
+def _known(path: Path, note: Path) -> str | None:
+    """Name of a file in its note, if the file is as it was then."""
+    known = read_json(note) if note.exists() else {}
+    return known["digest"] if known.get("state") == _state(path) else None
+
+
+def _state(path: Path) -> list[int]:
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
 
 
 def digest_folder(folder: Path) -> str:

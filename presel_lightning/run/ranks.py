@@ -102,7 +102,7 @@ def _collective(say: Callable[..., None], *what: Any, **how: Any) -> None:  # no
         say(*what, **how, group=gloo_group())
     except RuntimeError as error:
         raise PreselError(
-            "another process of this run has ended; what it printed tells why. The same command "
+            "another process of this run has ended; see its output. The same command "
             "goes on where this one stopped"
         ) from error
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,16 @@ from lightning import Trainer
 
 from presel_lightning.console import console, seconds
 from presel_lightning.run.ledger import Ledger
-from presel_lightning.run.ranks import barrier, broadcast, is_distributed, rank_zero, wait_for
+from presel_lightning.run.meter import Meter
+from presel_lightning.run.ranks import (
+    barrier,
+    broadcast,
+    is_distributed,
+    rank_and_world,
+    rank_zero,
+    wait_for,
+)
+from presel_lightning.run.versions import other_versions
 
 Facts = dict[str, Any]
 
@@ -40,8 +48,16 @@ def peak_memory_mb() -> float:
 
 
 def devices_of(trainer: Trainer) -> Facts:
-    """What a stage was computed on."""
+    """What the processes of a Trainer compute on."""
     return {"device": trainer.strategy.root_device.type, "devices": trainer.world_size}
+
+
+def devices_at_work(trainer: Trainer) -> Facts:
+    """What is computed on where a Trainer lends its device and precision, but starts no process.
+
+    `compare` scores in one process, however many devices a fit takes.
+    """
+    return {**devices_of(trainer), "devices": rank_and_world()[1]}
 
 
 class Runner:
@@ -54,6 +70,8 @@ class Runner:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.ledger = Ledger(out / "run.json")
+        self.meter = Meter()
+        """Of the stage that is being done."""
         self._printed: set[str] = set()
 
     def stage(
@@ -80,34 +98,43 @@ class Runner:
 
         key, there = broadcast(lambda: (key, done()))
         if there:
-            self._print_stage(name, f"[dim]·[/] {name:<12} [dim]reused[/]")
+            self._print_reused(name)
         else:
             self.do(name, key, artifacts, work if together else lambda: broadcast(work))
         if is_distributed():
             wait_for(done, self.out)
 
     def do(self, name: str, key: str, artifacts: Sequence[Path], work: Callable[[], Facts]) -> None:
-        """Do a stage, and write down at its end that it is done."""
+        """Do a stage, and write down at its end that it is done, and what all its starts took."""
         if rank_zero():  # from now on what lies there is of no certain origin
             self.ledger.record(name, status="running", fingerprint=key)
-        start = time.perf_counter()
-        facts = work()
+        parts = self.out / "work" / "parts"
+        with Meter(parts / f"{name}-{key}.json" if rank_zero() else None) as self.meter:
+            self._print_continued(name)
+            facts = work()
+            taken = self.meter.facts()
         if rank_zero():
-            took = time.perf_counter() - start
             self.ledger.record(
                 name,
                 status="done",
                 fingerprint=key,
-                seconds=round(took, 3),
-                peak_memory_mb=peak_memory_mb(),
                 artifact=self._relative(artifacts),
-                **{"device": "cpu", **facts},
+                **{**taken, **facts},
             )
-            told = ", ".join(
+            for journal in parts.iterdir():
+                if journal.stem.rpartition("-")[0] == name:  # those of what was given up, too
+                    journal.unlink(missing_ok=True)
+            shown = ", ".join(
                 f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if k not in SILENT
             )
-            self._print_stage(name, f"[green]✓[/] {name:<12} {seconds(took):>10}   {told}")
+            took = seconds(taken["seconds"])
+            self._print_stage(name, f"[green]✓[/] {name:<12} {took:>10}   {shown}")
         barrier()
+
+    def runs_on(self, devices: Facts) -> Facts:
+        """Note what the stage that is being done is computed on; give it back as facts."""
+        self.meter.runs_on(**devices)
+        return devices
 
     def _relative(self, artifacts: Sequence[Path]) -> str:
         return artifacts[0].relative_to(self.out).as_posix() if artifacts else ""
@@ -117,6 +144,21 @@ class Runner:
         if name not in self._printed:
             self.print(line)
         self._printed.add(name)
+
+    def _print_reused(self, name: str) -> None:
+        """Print that a stage is there, and by which other versions it was made."""
+        changed = other_versions(self.ledger.stage(name).get("versions", {}))
+        if changed:
+            told = f"reused; made with {changed}: another --out recomputes it"
+            self._print_stage(name, f"[yellow]![/] {name:<12} {told}")
+        else:
+            self._print_stage(name, f"[dim]·[/] {name:<12} [dim]reused[/]")
+
+    def _print_continued(self, name: str) -> None:
+        """Print by which other versions a stage was begun."""
+        begun = {other_versions(part.get("versions", {})): None for part in self.meter.earlier}
+        for changed in filter(None, begun):
+            self.print(f"[yellow]![/] {name:<12} continued; begun with {changed}")
 
     def print(self, line: str) -> None:
         """Print one line, once for all processes."""

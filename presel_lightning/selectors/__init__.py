@@ -1,4 +1,4 @@
-"""Strategies that choose which images get an instruction; one file each."""
+"""Selectors: strategies that select the images to annotate; one file each."""
 
 from presel_lightning.selectors.base import RankSelector, Selector
 from presel_lightning.selectors.from_file import FromFile

@@ -20,56 +20,60 @@ from presel_lightning.signals import Signals
 
 
 class Selector(ABC):
-    """Choose the samples of a pool that are worth an instruction."""
+    """Base class: select the samples of a pool that get an instruction."""
 
     needs: ClassVar[tuple[str, ...]] = ()
-    """Signals that must lie on disk; the recipe makes only these."""
+    """Signals that the selector reads; the recipe computes only these."""
 
     moved: ClassVar[Mapping[str, str]] = {}
-    """Where an argument of an earlier version is now, for the error message."""
+    """New place of each argument of an earlier version, for the error message."""
 
     def fingerprint(self) -> object:
-        """What the selection rests on beside class, arguments and signals.
+        """Return what the selection depends on besides class, arguments and signals.
 
-        By default its nested parts; a selector that reads a file returns the content.
+        By default the fingerprints of its nested parts; a selector that reads a file adds the
+        content.
         """
         parts = {k: v.fingerprint() for k, v in vars(self).items() if isinstance(v, Part)}
         return parts or None
 
     @abstractmethod
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Choose `budget` samples beside the reference split.
+        """Select `budget` samples in addition to the reference split.
 
         Args:
-            pool: every sample; `pool.reference` (N,) marks those that are never chosen.
-            signals: what `needs` asks for.
+            pool: every sample; `pool.reference` (N,) marks those that are never selected.
+            signals: the signals that `needs` names.
             budget: samples to add to the reference split.
-            seed: of every random draw.
+            seed: seed of every random number.
+
+        Returns:
+            The selection, with scores, ranks and reasons of all samples.
         """
 
 
 class RankSelector(Selector):
-    """Keep the samples with the highest score, over the whole pool."""
+    """Base class: select the samples with the highest scores of the whole pool."""
 
     @abstractmethod
     def score(self, pool: Pool, signals: Signals) -> Tensor:
-        """Utility of every sample, (N,); higher is kept first."""
+        """Compute the score of every sample, (N,); the highest are selected."""
 
     def weights(self, pool: Pool, signals: Signals, rows: np.ndarray) -> Tensor:
-        """Training weight of each selected sample, (n,); 1 unless a method overrides this.
+        """Compute the training weight of each selected sample, (n,); 1 unless overridden.
 
-        Weights are relative: a sample of the reference split weighs 1. They are finite, not
-        negative, and not all 0; `data.weights` says how they train.
+        Weights are relative: a sample of the reference split has weight 1. They are finite, not
+        negative, and not all 0; `data.weights` sets how they are applied in training.
 
         Args:
             pool: every sample.
-            signals: what `needs` asks for.
+            signals: the signals that `needs` names.
             rows: (n,) row numbers of the selected samples, ascending.
         """
         return torch.ones(len(rows))
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Keep the `budget` highest scores outside the reference, with their weights; ties by uid."""
+        """Select the `budget` highest scores outside the reference split; ties by uid."""
         score = self.score(pool, signals).double().numpy()
         order = best_first(pool, score)
         selection = make_selection(pool, order, min(budget, len(order)), score, "highest score")
@@ -78,12 +82,15 @@ class RankSelector(Selector):
 
 
 def best_first(pool: Pool, score: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
-    """Available rows by falling score, ties by uid.
+    """Sort the available rows by descending score, ties by uid.
 
     Args:
         pool: every sample, in the order of its uid.
-        score: (N,) utility of every row.
-        rows: the rows to order, ascending; all where not given.
+        score: (N,) score of every row.
+        rows: the rows to order, ascending; None means all.
+
+    Returns:
+        (A,) row numbers outside the reference split, best first.
     """
     rows = np.arange(len(pool)) if rows is None else rows
     available = rows[~pool.reference[rows]]
@@ -92,9 +99,9 @@ def best_first(pool: Pool, score: np.ndarray, rows: np.ndarray | None = None) ->
 
 
 def budgets_by_size(pool: Pool, budget: int) -> list[int]:
-    """Share a budget among the tasks in proportion to their images, in the order of `pool.tasks`.
+    """Allocate a budget to the tasks in proportion to their images, in the order of `pool.tasks`.
 
-    Largest remainder; a task gives no more than it has outside the reference split.
+    Largest remainder; the capacity of a task is its images outside the reference split.
     """
     rows = [pool.task_rows(task) for task in pool.tasks]
     sizes = torch.tensor([len(r) for r in rows])
@@ -106,14 +113,14 @@ def budgets_by_size(pool: Pool, budget: int) -> list[int]:
 def make_selection(
     pool: Pool, order: np.ndarray, budget: int, score: np.ndarray, reason: str
 ) -> Selection:
-    """A selection that takes the first `budget` rows of an order, best first.
+    """Build a selection of the first `budget` rows of an order.
 
     Args:
         pool: every sample.
         order: (A,) the available rows, best first.
-        budget: how many to take.
-        score: (N,) utility of every row.
-        reason: why the chosen ones were.
+        budget: samples to select.
+        score: (N,) score of every row.
+        reason: reason of the selected samples.
     """
     rank = np.full(len(pool), -1, dtype=np.int64)
     rank[order] = np.arange(len(order))
@@ -122,7 +129,7 @@ def make_selection(
 
 def selection_of(
     pool: Pool,
-    chosen: np.ndarray,
+    rows: np.ndarray,
     score: np.ndarray,
     rank: np.ndarray,
     *,
@@ -131,40 +138,40 @@ def selection_of(
     cluster: np.ndarray | None = None,
     task_weights: dict[str, float] | None = None,
 ) -> Selection:
-    """A selection of these rows.
+    """Build a selection of the given rows.
 
     Args:
         pool: every sample.
-        chosen: (n,) row numbers, in any order.
-        score: (N,) utility of every row.
-        rank: (N,) place in its own cluster, task or pool; -1 where it has none.
-        reason: why the chosen ones were.
-        otherwise: why the others were not.
+        rows: (n,) row numbers, in any order.
+        score: (N,) score of every row.
+        rank: (N,) rank in its cluster, task or pool; -1 where it has none.
+        reason: reason of the selected samples.
+        otherwise: reason of the others.
         cluster: (N,) cluster inside the task or the pool.
         task_weights: share of the budget of each task.
     """
-    chosen = np.sort(chosen)
+    rows = np.sort(rows)
     reasons = np.full(len(pool), otherwise, dtype=object)
     reasons[pool.reference] = "reference split"
-    reasons[chosen] = reason
+    reasons[rows] = reason
     return Selection(
-        uids=pool.uid[chosen],
-        weights=np.ones(len(chosen)),
+        uids=pool.uid[rows],
+        weights=np.ones(len(rows)),
         score=np.where(pool.reference, np.nan, score),
         cluster=np.full(len(pool), -1, dtype=np.int64) if cluster is None else cluster,
         rank=rank,
         reason=reasons,
-        budgets={task: int((pool.task[chosen] == task).sum()) for task in pool.tasks},
+        budgets={task: int((pool.task[rows] == task).sum()) for task in pool.tasks},
         task_weights=task_weights or {},
     )
 
 
 def check_weights(selection: Selection, name: str) -> None:
-    """Refuse training weights that nothing can be trained by.
+    """Check that the training weights of a selection are valid.
 
     Args:
-        selection: what a selector returned.
-        name: of the selector.
+        selection: result of a selector.
+        name: name of the selector, for the error message.
 
     Raises:
         UserError: there is not one weight for each sample, or one is negative or not finite (as a
@@ -187,29 +194,32 @@ def check_weights(selection: Selection, name: str) -> None:
 
 
 def extended(selection: Selection, pool: Pool, earlier: Sequence[str]) -> Selection:
-    """A selection of the same size that keeps what was chosen before.
+    """Extend earlier rounds to a selection of the same size as the given one.
 
-    Of what is new, the samples with the worst places in their clusters make room; ties by uid. What
-    the method would not choose now has no weight of its own, so it weighs 1.
+    Earlier samples replace the newly selected samples of the worst rank; ties by uid. An earlier
+    sample that the method does not select now has weight 1.
 
     Args:
-        selection: what the method would choose now.
+        selection: what the method selects now.
         pool: every sample.
-        earlier: uids that were chosen before; none is in the reference split.
+        earlier: uids that were selected before; none is in the reference split.
+
+    Returns:
+        The extended selection.
     """
     kept, wanted = pool.rows(earlier), pool.rows(selection.uids)
-    # a reference split that grew may leave less room than there was
+    # a larger reference split may leave fewer samples than were selected before
     kept = np.sort(kept[np.argsort(selection.rank[kept], kind="stable")][: len(wanted)])
     new = np.setdiff1d(wanted, kept)
-    room = max(0, len(wanted) - len(kept))
-    new = new[np.argsort(selection.rank[new], kind="stable")][:room]
+    n_new = max(0, len(wanted) - len(kept))
+    new = new[np.argsort(selection.rank[new], kind="stable")][:n_new]
     rows = np.union1d(kept, new)
     weights = np.ones(len(pool))
     weights[wanted] = selection.weights
     reason = selection.reason.copy()
-    reason[wanted] = "made room for an earlier round"
+    reason[wanted] = "replaced by a sample of an earlier round"
     reason[new] = selection.reason[new]
-    reason[kept] = "chosen in an earlier round"
+    reason[kept] = "selected in an earlier round"
     return replace(
         selection,
         uids=pool.uid[rows],

@@ -1,4 +1,4 @@
-"""Train on a list that somebody else made."""
+"""Selection from a list of samples in a file."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from presel_lightning.signals import Signals
 
 
 class FromFile(Selector):
-    """Take the samples that a file names; the budget is then what the file holds.
+    """Select the samples that a file lists; their number must not exceed the budget.
 
-    Training weights come with them where the file has some; of a sample that it names twice the
-    first counts.
+    Training weights are read too, where the file has them; of a sample that is listed twice the
+    first entry counts.
 
     Args:
-        path: a text file with a uid a line; or CSV with the column `uid` and, where there are
-            weights, `weight`; or LLaVA JSON, such as a `selected.json` or what another tool has
-            chosen: records are told by `uid`, else by id and image, and weigh `presel.weight`.
+        path: a text file with one uid per line; or CSV with the column `uid` and, optionally,
+            `weight`; or LLaVA JSON, such as a `selected.json` or the selection of another tool:
+            records are matched by `uid`, else by id and image, and `presel.weight` is the weight.
     """
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
 
     def fingerprint(self) -> object:
-        """What the file names, and its weights if some differ from 1."""
+        """Return the listed names, and the weights if some differ from 1."""
         names, weights = read_list(self.path)
         return names if set(weights) <= {1.0} else [names, weights]
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Take every uid of the file that is not in the reference split, with its weight.
+        """Select every listed sample outside the reference split, with its weight.
 
         Raises:
             UserError: no such file, an unknown uid, or more samples than the budget.
@@ -51,16 +51,16 @@ class FromFile(Selector):
         free = ~pool.reference[rows]
         rows, first = rows[free], first[free]
         if len(rows) > budget:
-            drawn = int(pool.reference.sum())
-            beside = f" beside the reference split of {drawn}" if drawn else ""
+            reference = int(pool.reference.sum())
+            beside = f" beside the reference split of {reference}" if reference else ""
             raise UserError(
-                f"selector.init_args.path {self.path} names {len(rows)} samples{beside}, but only "
-                f"{budget} are asked for; set data.budget to {len(rows) + drawn}"
+                f"selector.init_args.path {self.path} lists {len(rows)} samples{beside}, but the "
+                f"budget is {budget}; set data.budget to {len(rows) + reference}"
             )
         score = np.zeros(len(pool))
         score[rows] = 1.0
-        chosen = make_selection(pool, rows, len(rows), score, f"named in {self.path.name}")
-        return replace(chosen, weights=np.array(weights)[first])
+        selection = make_selection(pool, rows, len(rows), score, f"listed in {self.path.name}")
+        return replace(selection, weights=np.array(weights)[first])
 
 
 Name = str | tuple[str, str]
@@ -68,7 +68,7 @@ Name = str | tuple[str, str]
 
 
 def read_list(path: Path) -> tuple[list[Name], list[float]]:
-    """Read what a LLaVA JSON file, a table or a plain list names, and the weight of each.
+    """Read the names and weights of a LLaVA JSON file, a table or a plain list.
 
     Raises:
         UserError: there is no such file, or a weight is not a number.
@@ -80,11 +80,13 @@ def read_list(path: Path) -> tuple[list[Name], list[float]]:
     try:
         return [name for name, _ in entries], [float(weight) for _, weight in entries]
     except (TypeError, ValueError) as error:
-        raise UserError(f"selector.init_args.path {path}: a weight is no number: {error}") from None
+        raise UserError(
+            f"selector.init_args.path {path}: a weight is not a number: {error}"
+        ) from None
 
 
 def read_records(text: str) -> Iterator[tuple[Name, Any]]:
-    """Name and weight of each record of LLaVA JSON."""
+    """Yield name and weight of each record of LLaVA JSON."""
     for record in json.loads(text):
         ours = own_fields(record)
         uid = ours.get("uid", record.get("uid"))
@@ -93,7 +95,7 @@ def read_records(text: str) -> Iterator[tuple[Name, Any]]:
 
 
 def read_table(text: str) -> Iterator[tuple[Name, Any]]:
-    """Uid and weight of each row of a CSV table, or of each word of a plain list."""
+    """Yield uid and weight of each row of a CSV table, or of each word of a plain list."""
     columns = [column.strip() for column in text.partition("\n")[0].split(",")]
     if "uid" not in columns:
         yield from ((uid, 1.0) for uid in text.split())
@@ -103,10 +105,10 @@ def read_table(text: str) -> Iterator[tuple[Name, Any]]:
 
 
 def name_uids(names: list[Name], pool: Pool, path: Path) -> list[str]:
-    """Turn names into uids.
+    """Resolve names to uids.
 
     Raises:
-        UserError: id and image belong to no sample of the pool, or to several.
+        UserError: id and image match no sample of the pool, or several.
     """
     by_record: dict[Name, list[str]] = defaultdict(list)
     for sample_id, image, uid in zip(pool.id, pool.image, pool.uid, strict=True):

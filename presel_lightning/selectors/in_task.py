@@ -1,4 +1,4 @@
-"""The choice inside one task: how many images of each cluster, and which."""
+"""Selection inside one task: cluster quotas, and the images of each cluster."""
 
 import math
 from collections.abc import Callable
@@ -17,16 +17,16 @@ Order = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class InTask(NamedTuple):
-    """Result of `choose`."""
+    """Result of `select_from_clusters`."""
 
     rows: Tensor
-    """(n,) int64, the chosen row numbers, ascending."""
+    """(n,) int64, the selected row numbers, ascending."""
     score: Tensor
     """(N,) float64 Neighbor Centrality; NaN where excluded."""
     rank: Tensor
-    """(N,) int64 place by score among the available rows of its cluster, from 0; -1 where excluded."""
+    """(N,) int64 rank by score among the available rows of its cluster, from 0; -1 where excluded."""
     quota: Tensor
-    """(C,) int64 rows chosen of each label 0 … C-1."""
+    """(C,) int64 rows selected of each label 0 … C-1."""
 
 
 def select_in_task(
@@ -36,18 +36,21 @@ def select_in_task(
     excluded: Tensor,
     allocation: Allocation = "exact",
 ) -> Tensor:
-    """Row numbers of the images that PreSel takes from one task, ascending; see `choose`."""
-    return choose(features, labels, budget, excluded, allocation).rows
+    """Return the rows that PreSel selects from one task, ascending; see `select_from_clusters`."""
+    return select_from_clusters(features, labels, budget, excluded, allocation).rows
 
 
 def most_central_first(features: Tensor, neighbors: int = 5) -> tuple[Tensor, Tensor]:
-    """Order the rows (n, D) of a cluster by falling Neighbor Centrality, and return it beside.
+    """Order the rows of a cluster by descending Neighbor Centrality.
 
-    Scores that agree to 1e-12 tie, and a tie goes to the earlier row.
+    Scores that are equal to 1e-12 tie, and a tie goes to the earlier row.
 
     Args:
         features: (n, D) of the rows that are not excluded.
         neighbors: k of the Neighbor Centrality.
+
+    Returns:
+        (n,) row numbers in that order, and (n,) scores of the rows.
 
     Source: PreSel Eq. 7.
     """
@@ -55,7 +58,7 @@ def most_central_first(features: Tensor, neighbors: int = 5) -> tuple[Tensor, Te
     return score.round(decimals=12).argsort(descending=True, stable=True), score
 
 
-def choose(
+def select_from_clusters(
     features: Tensor,
     labels: Tensor,
     budget: float,
@@ -64,26 +67,30 @@ def choose(
     *,
     order: Order = most_central_first,
 ) -> InTask:
-    r"""Spread a task's budget over its clusters, then take the most typical images of each.
+    r"""Allocate a task's budget to its clusters, and select the most typical images of each.
 
     .. math:: n_c = N_i \, |A_c| \, / \, \sum_c |A_c|
 
-    with :math:`A_c` the rows of cluster c that are not excluded. Of those the ``n_c`` with the
-    highest Neighbor Centrality among the rows of :math:`A_c` are kept; scores that agree to
+    with :math:`A_c` the rows of cluster c that are not excluded. The ``n_c`` rows of :math:`A_c`
+    with the highest Neighbor Centrality among :math:`A_c` are selected; scores that are equal to
     1e-12 tie, and a tie goes to the earlier row.
 
     Args:
         features: (N, D) of a float dtype, memory-mapped or not.
         labels: (N,) cluster of each row, from 0; gaps are clusters without rows.
-        budget: Rows to take, whole; only ``"floor"`` takes a fraction of a row.
+        budget: Rows to select, an integer; only ``"floor"`` takes a fraction of a row.
         excluded: (N,) bool, rows of the reference split.
         allocation: ``"exact"`` rounds by largest remainder, so that ``min(budget, available)``
-            rows come back; ``"floor"`` rounds :math:`n_c` down as Eq. 6 is printed; ``"official"``
-            rounds and mends as the authors' scripts do, and may miss the budget as they may.
-        order: Which images of a cluster go first, the most typical where not given.
+            rows are selected; ``"floor"`` rounds :math:`n_c` down as Eq. 6 is printed;
+            ``"official"`` rounds and corrects as the authors' scripts do, and may miss the budget
+            as they may.
+        order: Order of the images of a cluster; by default the most typical first.
+
+    Returns:
+        `InTask`: selected rows, scores, ranks and cluster quotas.
 
     Raises:
-        ValueError: Lengths differ, the budget is negative, or not whole where it must be.
+        ValueError: Lengths differ, the budget is negative, or not an integer where it must be.
 
     Source: PreSel Eq. 6-7.
     """
@@ -120,7 +127,7 @@ def _exact(budget: float, sizes: Tensor, full: Tensor) -> Tensor:
 
 
 def _floor(budget: float, sizes: Tensor, full: Tensor) -> Tensor:
-    """Whole part of Eq. 6; 1e-9 of a row is the noise of the task's weight."""
+    """Round Eq. 6 down; 1e-9 of a row is float noise of the task's weight."""
     total = max(sum(sizes.tolist()), 1)
     return torch.tensor(
         [min(math.floor(budget * size / total + 1e-9), size) for size in sizes.tolist()]
@@ -128,7 +135,7 @@ def _floor(budget: float, sizes: Tensor, full: Tensor) -> Tensor:
 
 
 def _official(budget: float, sizes: Tensor, full: Tensor) -> Tensor:
-    """Half-to-even rounding, then one pass over the clusters by full size to mend the sum."""
+    """Round half to even, then correct the sum in one pass over the clusters by full size."""
     wanted = int(budget)
     available: list[int] = sizes.tolist()
     total = max(sum(available), 1)

@@ -1,4 +1,4 @@
-"""k-center: no image far from all chosen ones."""
+"""k-center (core-set): no image is far from all selected ones."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from presel_lightning.signals import Features, Signals
 
 
 class KCenter(Selector):
-    r"""Take the image farthest from all chosen ones, again and again.
+    r"""Select, one after another, the image farthest from all selected ones.
 
     .. math:: u = \arg\max_{i \notin s} \min_{j \in s} \lVert x_i - x_j \rVert_2
 
-    The reference split is chosen already; without one the first image is drawn by seed. The score
-    is the distance to the nearest chosen image: of a chosen one when it was taken, of the others
-    at the end. Outliers come first: a pool with broken or foreign images gives these away early.
+    The reference split counts as selected; without one the first image is random, by seed. The
+    score is the distance to the nearest selected image: of a selected one when it was picked, of
+    the others at the end. Outliers are selected first, so broken or off-topic images of a pool are
+    among them.
 
     Budget: over the whole pool, as published.
 
-    Cost: O(N · budget · D), and O(N · reference · D) where there is one. A running minimum is kept;
-    all images' features are in memory.
+    Cost: O(N · budget · D), and O(N · reference · D) where there is a reference split. The features
+    of all images are in memory.
 
-    What differs: the greedy rule alone, without the paper's mixed integer program that refines it;
-    its authors report results with the greedy rule as well. Ties by uid.
+    Difference to the paper: the greedy rule alone, without the mixed integer program that refines
+    it; the authors report results with the greedy rule as well. Ties by uid.
 
     Source: Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set
     Approach", ICLR 2018, Algorithm 1.
@@ -38,7 +39,7 @@ class KCenter(Selector):
     needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Farthest image first."""
+        """Select the farthest image first."""
         features = torch.from_numpy(signals.features(pool, np.arange(len(pool))))  # (N, D)
         budget = min(budget, int((~pool.reference).sum()))
         first = int(np.random.default_rng(seed).integers(len(pool)))
@@ -46,4 +47,4 @@ class KCenter(Selector):
         picks, score = found.rows.numpy(), found.distance.numpy()
         left = best_first(pool, score, np.setdiff1d(np.arange(len(pool)), picks))
         order = np.concatenate([picks, left])
-        return make_selection(pool, order, budget, score, "farthest from all chosen before")
+        return make_selection(pool, order, budget, score, "farthest from all selected before")

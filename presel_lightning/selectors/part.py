@@ -1,4 +1,4 @@
-"""The interface of what a selector leaves to a class of its own."""
+"""The interface of a replaceable part of a selector."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from presel_lightning.errors import UserError
 
 
 class Part(ABC):
-    """A choice inside a selector that can be replaced alone, such as how tasks share a budget."""
+    """Base class of a replaceable part of a selector, such as the rule for task budgets."""
 
     needs: tuple[str, ...] = ()
-    """Signals that must lie on disk."""
+    """Signals that the part reads."""
 
     def fingerprint(self) -> object:
-        """What the selection rests on here: the class and its options.
+        """Return what the selection depends on here: the class and its options.
 
         A part that reads a file adds the content.
         """
@@ -27,7 +27,7 @@ P = TypeVar("P", bound=Part)
 
 
 def part_of(given: P | str, key: str, known: Mapping[str, type[P]]) -> P:
-    """Return a part as it is, or build the one that a short name or a class name stands for.
+    """Return a part as it is, or build the one of a short name or a class name.
 
     Args:
         given: the part, a short name, or the name of one of the known classes.
@@ -35,14 +35,14 @@ def part_of(given: P | str, key: str, known: Mapping[str, type[P]]) -> P:
         known: classes by short name.
 
     Raises:
-        UserError: there is no such name.
+        UserError: the name is unknown.
     """
     if not isinstance(given, str):
         return given
     by_name = {rule.__name__: rule for rule in known.values()} | dict(known)
     if given not in by_name:
         raise UserError(
-            f"selector.init_args.{key} {given!r} is unknown; choose of {', '.join(known)}, or give a "
+            f"selector.init_args.{key} {given!r} is unknown; choose from {', '.join(known)}, or give a "
             "class: class_path with init_args"
         )
     return by_name[given]()

@@ -21,12 +21,12 @@ from presel_lightning.signals import Features, PairedLoss, Signals
 
 
 class PreSel(Selector):
-    """Spend the budget where questions matter, on the images most like their neighbours.
+    """Allocate the budget to tasks by IRS, and select the most typical images of each cluster.
 
     Tasks: s(T) = mean IRS of the task's reference samples, w = softmax(-s / temperature), and a
-    task gets w of the budget. Images: k-means inside each task, the budget spread over clusters by
-    their size, and in each cluster the highest Neighbor Centrality. Each of these choices can be
-    replaced alone; the defaults are the paper's.
+    task gets the share w of the budget. Images: k-means inside each task, cluster quotas in
+    proportion to size, and in each cluster the highest Neighbor Centrality. Each of these rules
+    can be replaced alone; the defaults are the paper's.
 
     Args:
         weighting: how tasks share the budget: a class with its options, or the short name of one
@@ -34,11 +34,11 @@ class PreSel(Selector):
             `headroom_error`, `learning_curve`; see docs/budgets.md.
         within: how images are selected inside a task, likewise: `centrality` (the paper),
             `coverage`, `random`; see docs/selection.md.
-        allocation: `exact` meets the budget to the sample; `floor` rounds down as Eq. 6 is
-            printed; `official` rounds and mends as the authors' scripts do.
+        allocation: `exact` selects exactly the budget; `floor` rounds down as Eq. 6 is printed;
+            `official` rounds and corrects as the authors' scripts do.
 
     Raises:
-        UserError: no such weighting or rule.
+        UserError: the weighting or rule is unknown.
 
     Source: Safaei et al., "Filter Images First, Generate Instructions Later", Eq. 1-7.
     """
@@ -57,7 +57,7 @@ class PreSel(Selector):
         "device": "within.init_args.device",
     }
 
-    # class names, so that one of their options can be given alone
+    # class names, so that jsonargparse accepts a single option of them
     def __init__(
         self,
         weighting: Weighting | str = "IRS",
@@ -70,7 +70,7 @@ class PreSel(Selector):
         self.needs = tuple(dict.fromkeys([*self.within.needs, *self.weighting.needs]))  # type: ignore[misc]
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Weigh the tasks, and select inside each."""
+        """Compute the task weights, and select inside each task."""
         facts = TaskFacts(pool, signals)
         shares = self.weighting.shares(facts, budget)  # (M,)
         found = select_in_tasks(
@@ -98,7 +98,7 @@ class PreSel(Selector):
         return replace(selection, meta={"warnings": warnings}) if warnings else selection
 
     def task_budgets(self, pool: Pool, shares: Tensor, budget: int) -> list[int] | list[float]:
-        """Samples that each task gets, in the order of `pool.tasks`."""
+        """Compute the number of samples of each task, in the order of `pool.tasks`."""
         sizes = [int((~pool.reference[pool.task_rows(task)]).sum()) for task in pool.tasks]
         if self.allocation == "floor":
             return [share * budget for share in shares.tolist()]
@@ -109,8 +109,8 @@ class PreSel(Selector):
         return exact
 
 
-def shortfall(pool: Pool, chosen: np.ndarray, budget: int, seed: int) -> np.ndarray:
-    """What the authors' scripts draw at random where their rounding left the budget unmet."""
-    rest = np.setdiff1d(np.flatnonzero(~pool.reference), chosen)
-    missing = max(0, budget - len(chosen))
+def shortfall(pool: Pool, rows: np.ndarray, budget: int, seed: int) -> np.ndarray:
+    """Sample at random the rows that are missing to the budget, as the authors' scripts do."""
+    rest = np.setdiff1d(np.flatnonzero(~pool.reference), rows)
+    missing = max(0, budget - len(rows))
     return np.random.default_rng(seed).permutation(rest)[:missing]

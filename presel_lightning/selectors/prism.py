@@ -1,4 +1,4 @@
-"""PRISM (2025): the images least like the rest of their task."""
+"""PRISM (2025): the images with the lowest mean correlation in their task."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from presel_lightning.signals import Features, Signals
 
 
 class Prism(Selector):
-    r"""Keep the images whose features correlate least with those of their task.
+    r"""Select the images whose features correlate least with those of their task.
 
     .. math:: \mathrm{score}_i = -\frac{1}{N} \sum_j \rho(x_i, x_j)
         = -\langle z_i, \bar z \rangle
 
-    with rho Pearson's correlation and z the rows centred by their own mean and normalised: linear
+    with rho Pearson's correlation and z the rows centered by their own mean and normalized: linear
     in the number of images.
 
-    Budget: per task, in proportion to its images: the paper keeps the lowest quantile of every
-    task. The mean runs over all images of the task, the reference split included.
+    Budget: per task, in proportion to its images: the paper selects the lowest quantile of every
+    task. The mean is over all images of the task, the reference split included.
 
-    What differs from the authors', and why: they pool the visual tokens of the model that is to be
-    tuned, here it is the image encoder of the `features` stage, as for every other method; the
-    budget is met to the sample, ties by uid. No code of theirs could be compared with.
+    Differences to the paper: the paper pools the visual tokens of the model that is tuned, here
+    features are those of the image encoder of the `features` stage, as for every other method; the
+    selection is exactly the budget, ties by uid. No published code was available to compare with.
 
     Source: PRISM, arXiv 2502.12119.
     """
@@ -36,22 +36,22 @@ class Prism(Selector):
     needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Keep the lowest mean correlations of each task; the seed plays no part."""
+        """Select the lowest mean correlations of each task; the seed is not used."""
         score = np.full(len(pool), np.nan)
         rank = np.full(len(pool), -1, dtype=np.int64)
-        chosen: list[np.ndarray] = []
+        selected: list[np.ndarray] = []
         for task, share in zip(pool.tasks, budgets_by_size(pool, budget), strict=True):
             rows = pool.task_rows(task)
             features = torch.from_numpy(signals.features(pool, rows))  # (n, D)
             score[rows] = -mean_correlation(features).round(decimals=12).numpy()
             order = best_first(pool, score, rows)
             rank[order] = np.arange(len(order))
-            chosen.append(order[:share])
+            selected.append(order[:share])
         return selection_of(
             pool,
-            np.concatenate(chosen),
+            np.concatenate(selected),
             score,
             rank,
-            reason="least like the rest of its task",
-            otherwise="more like the rest of its task",
+            reason="low mean correlation in its task",
+            otherwise="high mean correlation in its task",
         )

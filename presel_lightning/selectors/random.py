@@ -1,4 +1,4 @@
-"""A plain random draw: the baseline that every method has to beat."""
+"""Uniform random selection, the baseline."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from presel_lightning.signals import Signals
 
 
 class Random(Selector):
-    """Draw samples from the whole pool, each with the same chance."""
+    """Select a uniform random sample of the whole pool."""
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Shuffle what is available by seed and take the first `budget` rows."""
+        """Shuffle the available rows by seed and select the first `budget`."""
         score = np.random.default_rng(seed).random(len(pool))
         order = best_first(pool, score)
-        return make_selection(pool, order, min(budget, len(order)), score, "random draw")
+        return make_selection(pool, order, min(budget, len(order)), score, "random sample")

@@ -1,4 +1,4 @@
-"""SemDeDup (2023): no image that repeats another of its cluster."""
+"""SemDeDup (2023): semantic deduplication inside clusters."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from presel_lightning.signals import Features, Signals
 
 
 class SemDeDup(Selector):
-    r"""Leave out the images that are most like one kept before them in their cluster.
+    r"""Exclude the images that are most similar to an earlier one of their cluster.
 
     .. math:: \mathrm{keep}(i) \iff \max_{j < i} \cos(x_i, x_j) \le 1 - \varepsilon
 
-    with the images of a cluster sorted by their cosine to its centroid, the least like it first.
-    The score is 1 - max, so that keeping the highest scores is the rule at the threshold that
-    meets the budget; the first image of a cluster scores 2.
+    with the images of a cluster sorted by ascending cosine to its centroid. The score is 1 - max,
+    so that selecting the highest scores is the rule at the threshold that gives the budget; the
+    first image of a cluster scores 2.
 
-    Budget: over the whole pool, as published; tasks play no part.
+    Budget: over the whole pool, as published; tasks are ignored.
 
-    What differs from the authors', and why: the threshold follows from the budget and ties go by
-    uid, so that the budget is met to the sample; images of the reference split, which are trained
-    on in any case, come before all others of their cluster; clusters have about 1000 images at any
-    size of the pool (theirs 8800 at 440 million images), and k-means is not spherical, which on
-    rows of unit length differs in how centroids are scaled.
+    Differences to the paper: the threshold follows from the budget and ties go by uid, so that the
+    selection is exactly the budget; images of the reference split, which are trained on in any
+    case, come before all others of their cluster; clusters have about 1000 images at any size of
+    the pool (in the paper 8800 at 440 million images), and k-means is not spherical, which on rows
+    of unit length differs in the scale of the centroids.
 
     Args:
-        images_per_cluster: the pool of N images gets max(1, N // this) clusters. Copies in
-            different clusters are not seen, and cost grows with this number.
+        images_per_cluster: a pool of N images gets max(1, N // this) clusters. Copies in different
+            clusters are not detected, and cost grows with this number.
 
     Source: Abbas et al., "SemDeDup: Data-efficient learning at web-scale through semantic
     deduplication", 2023, section 3 and Algorithm A7.
@@ -49,7 +49,7 @@ class SemDeDup(Selector):
         self.images_per_cluster = images_per_cluster
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Keep what repeats others least."""
+        """Select the images that are least similar to earlier ones."""
         features = torch.from_numpy(signals.features(pool, np.arange(len(pool))))  # (N, D)
         clusters = kmeans(features, max(1, len(pool) // self.images_per_cluster), seed=seed)
         score = np.empty(len(pool))
@@ -60,15 +60,15 @@ class SemDeDup(Selector):
             similarity = similarity_to_earlier(features[members[rows]])
             score[members[rows].numpy()] = 1 - similarity.round(decimals=12).numpy()
         order = best_first(pool, score)
-        chosen = make_selection(pool, order, budget, score, "repeats no other of its cluster")
-        return replace(chosen, cluster=clusters.labels.numpy())
+        selection = make_selection(pool, order, budget, score, "repeats no other of its cluster")
+        return replace(selection, cluster=clusters.labels.numpy())
 
 
 def in_order(features: Tensor, centroid: Tensor, first: Tensor) -> Tensor:
-    """Rows of a cluster in the order in which they are kept.
+    """Return the rows of a cluster in order of preference.
 
     Args:
-        features: (n, D) its rows, of unit length.
+        features: (n, D) rows of the cluster, of unit length.
         centroid: (D,) its centroid.
         first: (n,) bool, rows that come before all others.
     """

@@ -1,4 +1,4 @@
-"""PreSel without its task weights: every task by its size, typical images of each cluster."""
+"""PreSel without task weights: task budgets by size, typical images of each cluster."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from presel_lightning.signals import Features, Signals
 
 
 class SizeBalanced(Selector):
-    r"""Take the images most like their neighbours, from every task as many as its size asks for.
+    r"""Allocate the budget to tasks by size, and select the most typical images of each cluster.
 
     .. math:: N_i = \frac{|T_i|}{|D|} \, |D_S|
 
     in place of PreSel's Eq. 5; clusters, their quotas (Eq. 6) and the Neighbor Centrality (Eq. 7)
-    are PreSel's own. What `PreSel` gains over it is what the task weights gain.
+    are those of PreSel. The difference to `PreSel` is the effect of the task weights.
 
     Budget: per task, in proportion to its images.
 
@@ -28,11 +28,11 @@ class SizeBalanced(Selector):
             docs/selection.md.
 
     Raises:
-        UserError: no such rule.
+        UserError: the rule is unknown.
 
-    Source: Safaei et al., "Filter Images First, Generate Instructions Later", Eq. 6-7; their
-    scripts hold a size-balanced budget that is switched off. Shares are rounded by largest
-    remainder, so that the budget is met to the sample.
+    Source: Safaei et al., "Filter Images First, Generate Instructions Later", Eq. 6-7; the
+    published scripts hold a size-balanced budget that is disabled. Shares are rounded by largest
+    remainder, so that the selection is exactly the budget.
     """
 
     needs: ClassVar[tuple[str, ...]] = (Features.name,)
@@ -41,7 +41,7 @@ class SizeBalanced(Selector):
         "neighbors": "within.init_args.neighbors",
     }
 
-    # a class name, so that one of its options can be given alone
+    # a class name, so that jsonargparse accepts a single option of it
     def __init__(self, within: Within | str = "NeighborCentrality") -> None:
         self.within = within_of(within)
         self.needs = self.within.needs  # type: ignore[misc]

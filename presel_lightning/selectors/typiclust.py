@@ -1,4 +1,4 @@
-"""TypiClust (ICML 2022): one cluster a label, and the densest image of each."""
+"""TypiClust (ICML 2022): as many clusters as labels, and the most typical image of each."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ _SMALL = 5  # clusters of no more images come last
 
 
 class TypiClust(Selector):
-    r"""Go round the clusters, those with the fewest labels first, and take the most typical image.
+    r"""Select the most typical image of each cluster in turn, clusters with few labels first.
 
     .. math:: K = \min(|L| + B, 500), \qquad T(x) = \Bigl(\frac{1}{k}
         \sum_{x' \in \mathrm{kNN}(x)} \lVert x - x' \rVert_2 + 10^{-5}\Bigr)^{-1}
 
     with L the reference samples and B the budget of the task. Clusters are sorted by how many of L
-    they hold, then by size, largest first. Each in turn gives its most typical image among those
-    not yet taken, which then is nobody's neighbour any more; k is 20, or half the cluster.
+    they hold, then by size, largest first. From each in turn its most typical remaining image is
+    selected and removed, also as a neighbor; k is 20, or half the cluster.
 
-    Budget: per task, in proportion to its images; each task is clustered for itself.
+    Budget: per task, in proportion to its images; each task is clustered separately.
 
-    What differs from the authors' code, and why:
+    Differences to the published code:
 
     - Tasks. The paper has one pool of one task; here a task is a pool, as for every method that
-      clusters, so that clusters of one task compete with each other alone.
-    - Clusters of 5 images or fewer are not left out but come after all others, and a cluster that
-      has run out is passed over: theirs stops with an error there, and the budget is to be met.
-    - Distances are Euclidean as in the paper; their code averages squared ones.
-    - Only rows that lose a neighbour are looked at again, which gives the same picks.
+      clusters, so that only clusters of the same task compete.
+    - Clusters of 5 images or fewer are not excluded but come after all others, and an empty cluster
+      is skipped, where the published code raises an error, so that the selection is exactly the
+      budget.
+    - Distances are Euclidean as in the paper; the published code averages squared distances.
+    - Only rows that lose a neighbor are recomputed, which gives the same picks.
 
     Args:
-        max_clusters: most clusters of a task.
+        max_clusters: maximum number of clusters of a task.
         neighbors: k of the typicality.
 
     Source: Hacohen, Dekel, Weinshall, "Active Learning on a Budget", ICML 2022, Algorithm 1, Eq. 4.
@@ -54,7 +55,7 @@ class TypiClust(Selector):
         self.neighbors = neighbors
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Cluster each task and go round its clusters."""
+        """Cluster each task and select from its clusters in turn."""
         score = np.full(len(pool), np.nan)
         cluster = np.full(len(pool), -1, dtype=np.int64)
         rank = np.full(len(pool), -1, dtype=np.int64)
@@ -62,12 +63,12 @@ class TypiClust(Selector):
         for task, share in zip(pool.tasks, budgets_by_size(pool, budget), strict=True):
             rows = pool.task_rows(task)
             features = torch.from_numpy(signals.features(pool, rows))  # (n, D)
-            labelled = torch.from_numpy(pool.reference[rows])
-            n_clusters = max(1, min(int(labelled.sum()) + share, self.max_clusters))
+            labeled = torch.from_numpy(pool.reference[rows])
+            n_clusters = max(1, min(int(labeled.sum()) + share, self.max_clusters))
             labels = kmeans(features, n_clusters, seed=seed).labels
             cluster[rows] = labels.numpy()
-            quotas = round_robin(labels, labelled, share)
-            free = (~labelled).nonzero()[:, 0]
+            quotas = round_robin(labels, labeled, share)
+            free = (~labeled).nonzero()[:, 0]
             for members in members_by_label(labels[free]):
                 local = free[members]
                 typical = typical_first(
@@ -90,30 +91,30 @@ class TypiClust(Selector):
         )
 
 
-def round_robin(labels: Tensor, labelled: Tensor, total: int) -> Tensor:
-    """How many images each cluster gives when they take turns until the budget is met.
+def round_robin(labels: Tensor, labeled: Tensor, total: int) -> Tensor:
+    """Compute the number of images that round-robin over the clusters selects from each.
 
-    Turns go by fewest labelled images, then by most images, then by cluster number; clusters of
-    5 images or fewer take part when the others have given all they have.
+    Turns go by fewest labeled images, then by most images, then by cluster number; clusters of
+    5 images or fewer take part once the others are exhausted.
 
     Args:
         labels: (n,) cluster of each image, 0 … C-1.
-        labelled: (n,) bool, images that are chosen already.
-        total: images to give.
+        labeled: (n,) bool, images that are labeled already.
+        total: images to select.
 
     Returns:
-        (C,) int64 that sums to `min(total, images not labelled)`.
+        (C,) int64 that sums to `min(total, images not labeled)`.
     """
     sizes = torch.bincount(labels)
-    known = torch.bincount(labels[labelled], minlength=len(sizes))
-    room = sizes - known
+    known = torch.bincount(labels[labeled], minlength=len(sizes))
+    capacity = sizes - known
     quotas = torch.zeros_like(sizes)
     turns = torch.from_numpy(np.lexsort((-sizes.numpy(), known.numpy())))
     for group in (turns[sizes[turns] > _SMALL], turns[sizes[turns] <= _SMALL]):
         left = total - int(quotas.sum())
-        while left > 0 and len(group := group[quotas[group] < room[group]]):
-            # as many whole rounds as every cluster of the group and the budget can bear
-            rounds = min(int((room - quotas)[group].min()), left // len(group))
+        while left > 0 and len(group := group[quotas[group] < capacity[group]]):
+            # as many full rounds as the capacities of the group and the budget allow
+            rounds = min(int((capacity - quotas)[group].min()), left // len(group))
             if rounds == 0:
                 group = group[:left]
                 rounds = 1

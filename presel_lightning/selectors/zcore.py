@@ -1,4 +1,4 @@
-"""ZCore (2024): images that cover the feature space and are not covered by others."""
+"""ZCore (2024): images that cover the feature space with little redundancy."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from presel_lightning.signals import Features, Signals
 
 
 class ZCore(Selector):
-    r"""Keep the images that are nearest to random points of the feature space, and alone there.
+    r"""Select the images that are nearest to random points of the feature space and have few neighbors.
 
-    A point is drawn in two random dimensions, triangular between minimum, median and maximum. The
-    image nearest to it gains 1; its nearest neighbours lose, together 1,
+    A point is sampled in two random dimensions from a triangular distribution between minimum,
+    median and maximum. The image nearest to it gains 1; its nearest neighbors lose 1 in total,
 
     .. math:: w_j \propto d_j^{-4}
 
-    and at the end scores are brought to [0, 1].
+    and the final scores are min-max scaled to [0, 1].
 
-    Budget: over the whole pool, as published; the reference split gains and loses as all others
-    do, and is then left out.
+    Budget: over the whole pool, as published; the reference split is scored with all others and
+    then excluded.
 
-    Cost: O(draws) looks at a strip of the pool that grows as sqrt(neighbors · N), for at most a
-    million draws; the features lie in memory twice.
+    Cost: per sample O(sqrt(neighbors · N)) rows, for at most a million samples; two copies of the
+    features are in memory.
 
-    What differs from the authors', and why: scores start at 0, not at a random number between 0 and
-    1, which can outweigh a draw, so that equal images tie and ties go by uid; rows at distance 0
-    share the loss (theirs gives it to one of them).
+    Differences to the published code: scores start at 0, not at a random number between 0 and 1,
+    which can outweigh a sample, so that equal images tie and ties go by uid; rows at distance 0
+    share the loss (in the published code one of them takes it).
 
     Args:
-        draws: points; 10 for each image, but at most a million, where not given.
+        draws: number of points; by default 10 per image, at most a million.
         neighbors: images that lose for each point.
 
     Source: Griffin, Marks, Corso, "Zero-Shot Coreset Selection via Iterative Subspace Sampling",
@@ -49,7 +49,7 @@ class ZCore(Selector):
         self.neighbors = neighbors
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Draw points by seed and keep the highest scores."""
+        """Sample points by seed and select the highest scores."""
         features = torch.from_numpy(signals.features(pool, np.arange(len(pool))))  # (N, D)
         draws = min(10 * len(pool), 1_000_000) if self.draws is None else self.draws
         score = zcore(features, draw_points(features, draws, seed), self.neighbors).numpy()

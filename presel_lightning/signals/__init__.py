@@ -1,4 +1,4 @@
-"""Per-sample facts that selectors read from disk; one file a signal, and a line here."""
+"""Per-sample signals that selectors read from disk; one file per signal, and a line here."""
 
 from presel_lightning.signals.base import Signal as Signal
 from presel_lightning.signals.base import Signals as Signals

@@ -1,33 +1,35 @@
-"""What a signal is: its name, the stages and files that hold it, and how it is read."""
+"""Base class of a signal: its name, the stages and files that hold it, and its reader."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from presel_lightning.errors import MissingSignalError
+from presel_lightning.errors import MissingSignalError, UserError
 
 S = TypeVar("S", bound="Signal")
 
 
 class Signal(ABC):
-    """Per-sample facts of one kind on disk, joined on uid.
+    """Per-sample values of one kind on disk, joined on uid.
 
-    A subclass that has a `name` is known everywhere from its import on: to the recipe, `check`,
-    `compare` and the report.
+    A subclass with a `name` is registered on import: the recipe, `check`, `compare` and the report
+    then know it.
 
     Args:
         folder: `OUT/signals`.
     """
 
     name: ClassVar[str]
-    """What a selector's `needs` calls it."""
+    """Name of the signal in a selector's `needs`."""
     on_reference: ClassVar[bool] = False
-    """Whether it rests on models that were tuned on the reference split."""
+    """Whether the signal depends on models that were tuned on the reference split."""
+    smallest_reference: ClassVar[int] = 1
+    """Samples of the reference split that it needs at least, if it rests on that."""
     artifacts: ClassVar[Mapping[str, tuple[str, ...]]]
-    """The stages that make it, in their order, and what each leaves in the run folder."""
+    """Stages that make the signal, in order, and the artifacts of each in the run folder."""
     known: ClassVar[dict[str, type[Signal]]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - as `object` has it
@@ -45,14 +47,14 @@ class Signal(ABC):
         return self.folder.parent / list(self.artifacts.values())[-1][-1]
 
     def exists(self) -> bool:
-        """Whether it has been made."""
+        """Return whether the signal has been computed."""
         return self.path.exists()
 
     def require(self) -> Path:
-        """The path of a signal that is about to be read.
+        """Return the path of the signal, which must exist.
 
         Raises:
-            MissingSignalError: it has not been made.
+            MissingSignalError: it has not been computed.
         """
         if not self.exists():
             raise MissingSignalError(self.name, self.folder)
@@ -60,10 +62,10 @@ class Signal(ABC):
 
     @abstractmethod
     def read(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - each signal has its own form
-        """Read it; `signals.NAME(...)` in a selector.
+        """Read the signal; a selector calls it as `signals.NAME(...)`.
 
         Raises:
-            MissingSignalError: it has not been made.
+            MissingSignalError: it has not been computed.
         """
 
 
@@ -79,23 +81,43 @@ class Signals:
         self._made: dict[type[Signal], Signal] = {}
 
     def of(self, kind: type[S]) -> S:
-        """The signal of a class, with all its methods."""
+        """Return the signal of a class, with all its methods."""
         signal = self._made.setdefault(kind, kind(self.folder))
         assert isinstance(signal, kind)
         return signal
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """The reader of the signal of that name."""
+        """Return the reader of the signal of that name."""
         if name not in Signal.known:
             raise AttributeError(f"no signal {name!r}; known: {', '.join(Signal.known)}")
         return self.of(Signal.known[name]).read
 
 
 def made_by(*, on_reference: bool) -> dict[str, tuple[str, ...]]:
-    """Stages that make the known signals, with what each leaves in the run folder.
+    """Return the stages that make the known signals, with the artifacts of each.
 
     Args:
-        on_reference: those of signals that rest on the reference split, or of all others.
+        on_reference: signals that depend on the reference split, or all others.
     """
     kinds = [kind for kind in Signal.known.values() if kind.on_reference == on_reference]
     return {stage: files for kind in kinds for stage, files in kind.artifacts.items()}
+
+
+def require_samples(needs: Iterable[str], reference: int, asked: object) -> None:
+    """Check that the reference split is large enough for the signals that rest on it.
+
+    Args:
+        needs: names of signals.
+        reference: samples of the reference split.
+        asked: value of `data.reference`, for the message.
+
+    Raises:
+        UserError: it is too small for one of them.
+    """
+    for name in needs:
+        least = Signal.known[name].smallest_reference
+        if Signal.known[name].on_reference and reference < least:
+            raise UserError(
+                f"data.reference is {asked} ({reference} samples), and signal `{name}` needs at "
+                f"least {least}; raise it"
+            )

@@ -1,4 +1,4 @@
-"""Image features: a row a sample, memory-mapped."""
+"""Image features, one row per sample, memory-mapped."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from presel_lightning.data.build import packed16
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import MissingSignalError
 from presel_lightning.run.files import read_json, replacing_folder, write_json
@@ -20,16 +21,16 @@ COPIED = 1 << 14
 
 
 class FeatureTable(NamedTuple):
-    """Which image each sample shows."""
+    """The image of each sample."""
 
     uid: np.ndarray
     """(N,) samples, in the order of the pool."""
     images: np.ndarray
     """(U,) paths of the distinct images."""
-    sizes: np.ndarray
-    """(U,) bytes of each file."""
+    digests: np.ndarray
+    """(U,) 16 bytes that name the content of each."""
     place: np.ndarray
-    """(N,) number of the image that each sample shows."""
+    """(N,) index of each sample's image in `images`."""
 
 
 class Features(Signal):
@@ -39,11 +40,11 @@ class Features(Signal):
     artifacts: ClassVar[Mapping[str, tuple[str, ...]]] = {"features": ("signals/features",)}
 
     def exists(self) -> bool:
-        """Whether they have been made; `meta.json` is written last."""
+        """Return whether the features have been computed; `meta.json` is written last."""
         return (self.path / "meta.json").exists()
 
     def read(self, pool: Pool, rows: np.ndarray) -> np.ndarray:
-        """Features of some rows of the pool, (len(rows), D) float32; the rest stays on disk.
+        """Read the features of some rows of the pool, (len(rows), D) float32.
 
         Raises:
             MissingSignalError: they have not been computed, or not for these samples.
@@ -58,43 +59,41 @@ class Features(Signal):
 
     @cached_property
     def _uids(self) -> tuple[np.ndarray, np.ndarray]:
-        """Uids that have features, sorted, and the row of each."""
+        """Sorted uids that have features, and the row of each."""
         uids: np.ndarray = np.load(self.path / "uid.npy")
         order = np.argsort(uids)
         return uids[order], order
 
-    def rows_of_images(self, key: str, images: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-        """Rows of `features.npy` that show these images already.
+    def rows_of_images(self, key: str, digests: np.ndarray) -> np.ndarray:
+        """Return the rows of `features.npy` that hold these images, under whatever path.
 
         Args:
-            key: of the encoder.
-            images: (U,) paths.
-            sizes: (U,) bytes of each file; an image of another size is another image.
+            key: fingerprint of the encoder.
+            digests: (U,) 16 bytes that name the content of each.
 
         Returns:
             (U,) row numbers, -1 where there is none.
         """
-        known = np.full(len(images), -1, dtype=np.int64)
+        known = np.full(len(digests), -1, dtype=np.int64)
         meta, table = self.path / "meta.json", self.path / "images.parquet"
         if not (meta.exists() and table.exists()) or read_json(meta).get("key") != key:
             return known
-        found = pq.read_table(table)
-        names = map("{} {}".format, found["image"].to_pylist(), found["size"].to_pylist())
-        rows = dict(zip(names, found["row"].to_pylist(), strict=True))
-        for number, (image, size) in enumerate(zip(images, sizes, strict=True)):
-            known[number] = rows.get(f"{image} {size}", -1)
+        found = pq.read_table(table, columns=["digest", "row"])
+        rows = dict(zip(found["digest"].to_pylist(), found["row"].to_pylist(), strict=True))
+        for number, digest in enumerate(digests):
+            known[number] = rows.get(digest.tobytes(), -1)
         return known
 
     def write(
         self, table: FeatureTable, embedded: np.ndarray, known: np.ndarray, meta: dict[str, Any]
     ) -> None:
-        """Put the features in place at once.
+        """Write the features atomically.
 
         Args:
             table: samples and their images.
-            embedded: (V, D) features of the images that are new, in their order.
-            known: (U,) of `rows_of_images`; -1 for the new ones.
-            meta: what made them.
+            embedded: (V, D) features of the new images, in order.
+            known: (U,) result of `rows_of_images`; -1 for new images.
+            meta: provenance.
         """
         new = known < 0
         old = None if new.all() else np.load(self.path / "features.npy", mmap_mode="r")
@@ -116,7 +115,7 @@ class Features(Signal):
             np.save(folder / "uid.npy", table.uid.astype("S32"))
             _, row = np.unique(table.place, return_index=True)
             names = pa.array(table.images, pa.string())
-            shown = pa.table({"image": names, "size": table.sizes, "row": row})
+            shown = pa.table({"image": names, "digest": packed16(table.digests), "row": row})
             pq.write_table(shown, folder / "images.parquet")
             write_json(folder / "meta.json", {**meta, "shape": list(features.shape)})
-        vars(self).pop("_uids", None)  # of what lay there before
+        vars(self).pop("_uids", None)  # cached from the previous files

@@ -1,4 +1,4 @@
-"""Losses of the reference samples under models that were tuned on the other half of them."""
+"""Held-out losses of the reference samples, by cross-fitting over two halves of the split."""
 
 from __future__ import annotations
 
@@ -16,22 +16,23 @@ HALVES = ("held_out_a", "held_out_b")
 
 
 class HeldOutLoss(Signal):
-    """`held_out_loss.parquet`: uid, task, start_loss, loss, …, n_tokens of every reference sample."""
+    """`held_out_loss.parquet`: uid, task, start_loss, loss, …, n_tokens per reference sample."""
 
     name: ClassVar[str] = "held_out_loss"
     on_reference: ClassVar[bool] = True
+    smallest_reference: ClassVar[int] = 2  # it is halved
     artifacts: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **{half: (f"models/{half}",) for half in HALVES},
         "held_out": ("signals/held_out_loss.parquet",),
     }
 
     def read(self) -> pa.Table:
-        """Losses of every reference sample under a model that has not seen it.
+        """Read the losses of every reference sample under a model that was not tuned on it.
 
         Returns:
             uid, task, start_loss (of the pre-instruction model), loss, loss_without_question (both
-            of the model that was tuned on the other half), correct (whether that model predicts
-            every token of the answer, teacher-forced), n_tokens.
+            of the model that was tuned on the other half), correct (teacher-forced exact match
+            under that model), n_tokens. Losses are in nats per answer token.
 
         Raises:
             MissingSignalError: they have not been computed.
@@ -43,8 +44,8 @@ class HeldOutLoss(Signal):
 
         Args:
             start: losses of all reference samples under the pre-instruction model.
-            one: losses of one half under the model of the other.
-            other: and the other way round.
+            one: losses of the first half under the model of the second half.
+            other: losses of the second half under the model of the first half.
         """
         held_out = pa.concat_tables([one, other]).sort_by("uid")
         start = start.sort_by("uid")

@@ -17,7 +17,7 @@ COLUMNS = ("uid", "task", "loss_with_question", "loss_without_question", "n_toke
 
 
 class PairedLoss(Signal):
-    """`paired_loss.parquet`: uid, task, both losses, n_tokens, irs of every reference sample."""
+    """`paired_loss.parquet`: uid, task, both losses, n_tokens, irs per reference sample."""
 
     name: ClassVar[str] = "paired_loss"
     on_reference: ClassVar[bool] = True
@@ -27,7 +27,7 @@ class PairedLoss(Signal):
     }
 
     def read(self) -> pa.Table:
-        """Both losses and the IRS of every reference sample.
+        """Read both losses and the IRS of every reference sample.
 
         Raises:
             MissingSignalError: they have not been computed.
@@ -35,7 +35,7 @@ class PairedLoss(Signal):
         return pq.read_table(self.require())
 
     def irs_by_task(self, pool: Pool) -> dict[str, np.ndarray]:
-        """IRS of each task's reference samples; NaN where it is undefined.
+        """Return the IRS of each task's reference samples; NaN where it is undefined.
 
         Raises:
             MissingSignalError: they have not been computed.
@@ -46,6 +46,6 @@ class PairedLoss(Signal):
         return {name: irs[task == name] for name in pool.tasks}
 
     def write(self, table: pa.Table) -> None:
-        """Put the paired losses in place at once."""
+        """Write the paired losses atomically."""
         with replacing(self.path) as path:
             pq.write_table(table.select(COLUMNS), path)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.samplers import Blocks
 from presel_lightning.run.files import replacing
 from presel_lightning.run.ranks import barrier, broadcast, rank_zero, wait_for
-
-if TYPE_CHECKING:
-    from presel_lightning.loading.datamodule import SelectionDataModule
 
 
 class BlockWriter(BasePredictionWriter):

@@ -37,21 +37,28 @@ class Embed(LightningModule):
         self.compile_encoder = compile
         self.encoder: Any = None
 
-    def fingerprint(self) -> dict[str, Any]:
-        """What defines the features."""
-        return {"checkpoint": describe_checkpoint(self.checkpoint), "dtype": self.dtype_name}
+    def fingerprint(self, device: str) -> dict[str, Any]:
+        """What defines the features.
+
+        Args:
+            device: kind of the one that computes them, such as `cuda`.
+        """
+        return {"checkpoint": describe_checkpoint(self.checkpoint), "dtype": self.dtype_on(device)}
+
+    def dtype_on(self, device: str) -> str:
+        """The number format on a kind of device."""
+        automatic = "float32" if device == "cpu" else "bfloat16"
+        return automatic if self.dtype_name == "auto" else self.dtype_name
 
     def configure_model(self) -> None:
         """Load the encoder, on every rank, when the Trainer asks for it."""
         if self.encoder is not None:
             return
-        gpu = self.trainer.strategy.root_device.type != "cpu"
-        automatic = "bfloat16" if gpu else "float32"
-        dtype = automatic if self.dtype_name == "auto" else self.dtype_name
+        device = self.trainer.strategy.root_device.type
         place = resolve_checkpoint(self.checkpoint)
-        self.encoder = AutoModel.from_pretrained(place, dtype=dtype).eval()
+        self.encoder = AutoModel.from_pretrained(place, dtype=self.dtype_on(device)).eval()
         self.encoder.requires_grad_(False)
-        if self.compile_encoder and gpu:
+        if self.compile_encoder and device != "cpu":
             self.encoder = torch.compile(self.encoder)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int) -> dict[str, Tensor]:

@@ -32,6 +32,7 @@ from presel_lightning.models import (
     processor_of,
     save_model,
 )
+from presel_lightning.models.aspect import Aspect
 from presel_lightning.models.forward import answer_logits, answer_losses, model_inputs
 from presel_lightning.models.llava import trained_state, unwrapped
 from presel_lightning.models.paired import one_prefix, two_passes, why_not_shared
@@ -58,13 +59,17 @@ class FineTune(LightningModule):
         sum_i w_i * sum_t CE_it / sum_i w_i * n_i
 
     with both sums over the global batch. `loss_reduction: per_device` takes this quotient over the
-    rows of each forward pass of each device, and averages these.
+    rows of each forward pass of each device, and averages these; the rows of a pass are drawn as
+    LLaVA draws them (`even_chunks`).
 
     Args:
         checkpoint: folder or hub id of the pre-instruction model in transformers format, a folder
             that this class saved, or `quickstart`.
         components: the published parts of LLaVA-1.5, instead of a checkpoint: language model,
             vision tower and pre-trained projector. They are put together once.
+        aspect: how a LLaVA-1.5 makes an image square: `pad` with the mean color, or cut a `square`
+            out of its middle; null as the checkpoint says. `stages.losses.model.aspect` sets it for
+            the losses alone.
         tune: `lora` (adapters and projector), `full` (all but the vision tower), `none`.
         lora: the adapters' shape.
         lr: learning rate of all but the projector.
@@ -84,6 +89,7 @@ class FineTune(LightningModule):
         self,
         checkpoint: str | None = None,
         components: Components | None = None,
+        aspect: Aspect | None = None,
         tune: Literal["lora", "full", "none"] = "lora",
         lora: LoRA = LoRA(),  # noqa: B008 - frozen
         lr: float = 2e-4,
@@ -98,6 +104,7 @@ class FineTune(LightningModule):
     ) -> None:
         super().__init__()
         self.checkpoint, self.components = checkpoint, components
+        self.aspect = aspect
         self.quantization = quantization
         self.tune = tune
         self.lora = lora
@@ -111,7 +118,7 @@ class FineTune(LightningModule):
         self.loss_reduction = loss_reduction
         self.model: Any = None
         self._processor: Any = None
-        self._told = False
+        self._reported = False
         self._tokens = torch.zeros(())
         self.seed = 0
         """Of dropout; the recipe sets its own."""
@@ -122,6 +129,7 @@ class FineTune(LightningModule):
         """What defines the model before it is trained, and how it is trained."""
         return {
             "checkpoint": describe_checkpoint(self.origin),
+            "aspect": self.aspect,
             "quantization": asdict(self.quantization) if self.quantization else None,
             "tune": self.tune,
             "lora": asdict(self.lora),
@@ -152,7 +160,7 @@ class FineTune(LightningModule):
     def processor(self) -> Any:  # noqa: ANN401
         """The checkpoint's tokenizer and image processor, or (`ChatProcessor`) its own of both."""
         if self._processor is None:
-            self._processor = processor_of(self.origin)
+            self._processor = processor_of(self.origin, self.aspect)
         return self._processor
 
     def configure_model(self) -> None:
@@ -242,8 +250,8 @@ class FineTune(LightningModule):
         reason = why_not_shared(unwrapped(self.model))
         if reason is None and not agreed:
             reason = "the inputs with and without the question begin differently"
-        if reason is not None and not self._told:
-            self._told = True
+        if reason is not None and not self._reported:
+            self._reported = True
             if rank_zero():
                 told = f"losses: two passes over each image instead of one, as {reason}"
                 console.print(told, soft_wrap=True)

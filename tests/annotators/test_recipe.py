@@ -112,7 +112,7 @@ def test_refused_images_are_charged_once_and_filled_from_file(
     requests = [
         json.loads(line) for line in (out / "selection" / "requests.jsonl").read_text().splitlines()
     ]
-    assert {request["why"] for request in requests} == {"selection: random draw"}
+    assert {request["why"] for request in requests} == {"selection: random sample"}
     (tmp_path / "a.csv").write_text(
         "uid,question,answer\n" + "".join(f"{r['uid']},What?,That.\n" for r in requests)
     )

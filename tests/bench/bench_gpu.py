@@ -24,7 +24,7 @@ import torch
 from lightning.fabric.utilities import move_data_to_device
 from torch import Tensor
 
-from presel_lightning.check.probe import WARM, Clock, Pass, steps
+from presel_lightning.check.probe import WARM, Clock, DevicePass, steps
 from presel_lightning.console import quiet
 from presel_lightning.data import build_pool, load_pool
 from presel_lightning.functional import kmeans
@@ -139,7 +139,7 @@ class Bench:
 
     def fit(self, module: Untrained, data: SelectionDataModule, micro: int, folder: str) -> Row:
         """Some steps of one pass each."""
-        one = Pass(micro, self.device, "bf16-mixed" if self.gpu else "32-true")
+        one = DevicePass(micro, self.device, "bf16-mixed" if self.gpu else "32-true")
         meter = Meter()
         try:
             steps(data, module, one, N_STEPS, meter, folder)

@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from presel_lightning.functional import kmeans
-from presel_lightning.selectors.in_task import choose
+from presel_lightning.selectors.in_task import select_from_clusters
 from tests.bench.common import Row, keep, resident, timed
 
 SPREAD = {"tight": 0.5, "diffuse": 1.2}
@@ -148,7 +148,9 @@ def stage(n: int, kind: str) -> Row:
     excluded = torch.rand(n, generator=torch.Generator().manual_seed(1)) < 0.05
     labels, their_clustering = timed(partial(authors_labels, rows))
     theirs, their_choice = timed(partial(authors_selection, rows, labels, n // 10, excluded))
-    ours, our_choice = timed(partial(choose, rows, labels, n // 10, excluded, "official"))
+    ours, our_choice = timed(
+        partial(select_from_clusters, rows, labels, n // 10, excluded, "official")
+    )
     clusters, our_clustering = timed(partial(our_labels, rows, 0))
     times_faster = (their_clustering + their_choice) / (our_clustering + our_choice)
     return {
@@ -208,7 +210,9 @@ def _select_pool(path: Path, sizes: list[int]) -> tuple[float, float, int]:
     for n in sizes:
         rows = torch.from_numpy(np.load(path, mmap_mode="c")[at : at + n])
         labels = our_labels(rows, 0)
-        chosen += len(choose(rows, labels, n // 10, torch.zeros(n, dtype=torch.bool)).rows)
+        chosen += len(
+            select_from_clusters(rows, labels, n // 10, torch.zeros(n, dtype=torch.bool)).rows
+        )
         at += n
     return time.process_time() - start, resident("VmHWM") / 2**10, chosen
 

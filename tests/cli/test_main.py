@@ -27,18 +27,18 @@ MISTAKES = {
     "key of another tool": (["--model.learning_rate", "1"], "did you mean --model.lr?"),
     "key without its section": (["--max_epochs", "1"], "did you mean --trainer.max_epochs?"),
     "key that begins another": (["--budget", "0.1"], "did you mean --data.budget?"),
-    "key like no other": (["--xyzzy", "1"], "--xyzzy is no option"),
+    "key like no other": (["--xyzzy", "1"], "--xyzzy is not a known option"),
     "one dash": (["-data.budget", "0.1"], "did you mean --data.budget?"),
     "config without its option": (["photos.yaml"], "did you mean --config photos.yaml?"),
     "word of no option": (["--data.annotations", "a.json", "b.json"], "b.json belongs to no"),
     "no value": (["--threads"], "--threads needs a value"),
-    "wrong value": (["--data.num_workers", "many"], "data.num_workers: 'many' will not do; give a"),
-    "wrong value of several": (["--seeds", "a"], "seeds: 'a' will not do; give a whole number"),
+    "wrong value": (["--data.num_workers", "many"], "data.num_workers: 'many' is invalid; give a"),
+    "wrong value of several": (["--seeds", "a"], "seeds: 'a' is invalid; give a whole number"),
     "wrong choice": (["--model.tune", "lorra"], "give lora, full or none; did you mean lora?"),
     "wrong value or null": (["--trainer.max_epochs", "x"], "give a whole number or null"),
     "wrong value in a class": (
         ["--selector.init_args.weighting.init_args.temperature", "x"],
-        "selector.init_args.weighting.init_args.temperature: 'x' will not do; give a number or null",
+        "selector.init_args.weighting.init_args.temperature: 'x' is invalid; give a number or null",
     ),
     "wrong part of a section": (["--model.quantization", "{bits: 8}"], "model.quantization.bits: "),
     "value for a section": (["--model", "llava"], "--model.KEY VALUE"),
@@ -60,7 +60,7 @@ MISTAKES = {
     "unknown baseline": (["--baselines", "ful"], "did you mean full?"),
     "wrong override of the features": (
         ["--stages.features.model", "{chekpoint: x}"],
-        "stages.features: model.chekpoint is no key; did you mean model.checkpoint?",
+        "stages.features: model.chekpoint is not a known key; did you mean model.checkpoint?",
     ),
     "unknown template": (["--data.template", "alpaca"], "vicuna_v1"),
     "wrong stage override": (["--stages.final.trainer", "{max_epoch: 2}"], "max_epoch"),
@@ -70,7 +70,7 @@ MISTAKES = {
     ),
     "what a selector itself refuses": (
         ["--selector.init_args.weighting", "headrom"],
-        "choose of irs, size",
+        "choose from irs, size",
     ),
     "short name with options": (
         [
@@ -85,7 +85,7 @@ MISTAKES = {
     ),
     "abstract class": (
         ["--selector.init_args.within.class_path", "InClusters"],
-        "'InClusters' is no Within; known: Coverage, NeighborCentrality",
+        "'InClusters' is not a known Within; known: Coverage, NeighborCentrality",
     ),
     "argument of an earlier version": (
         ["--selector.init_args.temperature", "0.1"],
@@ -116,8 +116,8 @@ def test_cli_invalid_option_exits_with_2_and_one_line(
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("data: {bugdet: 0.1}", "data.bugdet is no key; did you mean data.budget?"),
-        ("model: {tune: lorra}", "model.tune: 'lorra' will not do"),
+        ("data: {bugdet: 0.1}", "data.bugdet is not a known key; did you mean data.budget?"),
+        ("model: {tune: lorra}", "model.tune: 'lorra' is invalid"),
         ("selector: {class_path: PreSel, init_args: {weigting: size}}", "weighting"),
         ("data:\n  budget: [1,\nmodel:\n", "line 4"),
         ("", "is empty"),
@@ -185,7 +185,7 @@ def test_fit_interrupted_exits_with_130_and_names_the_resume(
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait() == 130
     told = log.read_text()
-    assert "Traceback" not in told and "the same command goes on" in told.splitlines()[-1]
+    assert "Traceback" not in told and "the same command continues" in told.splitlines()[-1]
 
 
 def test_print_config_writes_only_the_config_to_stdout() -> None:

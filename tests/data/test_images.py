@@ -18,6 +18,7 @@ from PIL import Image
 
 from presel_lightning.data import images
 from presel_lightning.data.images import OutsideRoot, check_image, check_images, open_rgb, resolve
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.errors import UserError
 
 T = TypeVar("T")
@@ -230,9 +231,11 @@ def test_check_images_cache_is_valid_until_a_file_changes(
     }
     looked: list[str] = []
 
-    def counted_check(path: Path, max_pixels: int, verify: images.Verify) -> tuple[str, str] | None:
+    def counted_check(
+        path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels
+    ) -> tuple[str, str] | None:
         looked.append(path.name)
-        return check_image(path, max_pixels, verify)
+        return check_image(path, max_pixels, verify, pixels)
 
     monkeypatch.setattr(images, "check_image", counted_check)
     assert check_images(tmp_path, names, cache=cache) == first
@@ -253,11 +256,13 @@ def test_check_images_interrupted_keeps_cached_results(
     monkeypatch.setattr(images, "BLOCK", 2)
     looked: list[str] = []
 
-    def dies(path: Path, max_pixels: int, verify: images.Verify) -> tuple[str, str] | None:
+    def dies(
+        path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels
+    ) -> tuple[str, str] | None:
         looked.append(path.name)
         if len(looked) == 4:
             raise KeyboardInterrupt
-        return check_image(path, max_pixels, verify)
+        return check_image(path, max_pixels, verify, pixels)
 
     monkeypatch.setattr(images, "check_image", dies)
     with pytest.raises(KeyboardInterrupt):

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from PIL import Image
 
 from presel_lightning.data import TaskRule, build_pool, images_changed, load_pool, source
 from presel_lightning.data.build import digest_turns
+from presel_lightning.data.images import Verify
 from presel_lightning.errors import UserError
 
 Record = dict[str, Any]
@@ -167,13 +169,18 @@ def test_turns_digest_differs_for_different_conversations(root: Path, tmp_path: 
         assert digest_turns(pool.sample(row).turns) == digest[pool.id[row]]
 
 
-def test_pool_image_bytes_equal_the_file_sizes(root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("verify", ["full", "header"])
+def test_pool_image_digest_names_the_content_of_each_file(
+    root: Path, tmp_path: Path, verify: Verify
+) -> None:
     (root / "c.jpg").write_bytes((root / "c.jpg").read_bytes() + b"more")
     records = [make("a"), make("c"), make("b", image="c.jpg"), make("gone")]
-    build_pool(source(str(write(root, records))), tmp_path / "out")
+    build_pool(source(str(write(root, records)), verify=verify), tmp_path / "out")
     pool = load_pool(tmp_path / "out", root)
-    expected = [(root / image).stat().st_size for image in pool.image]
-    assert pool.image_bytes.tolist() == expected and len(set(expected)) == 2
+    contents = [(root / image).read_bytes() for image in pool.image]
+    expected = [blake2b(content, digest_size=16).digest() for content in contents]
+    assert [digest.tobytes() for digest in pool.image_digest] == expected
+    assert len(set(expected)) == 2
 
 
 def test_build_pool_accepts_repeated_ids(root: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from presel_lightning.loading.samplers import (
     GlobalBatchSampler,
     ResumableLoader,
     even_blocks,
+    even_chunks,
     length_grouped,
     token_blocks,
 )
@@ -121,6 +122,82 @@ def test_batches_are_random_and_micro_batches_length_grouped() -> None:
     assert np.mean(spread) < 0.25 * np.ptp(lengths)
     other = length_grouped(lengths, 40, 0, 1)
     assert [b.tolist() for b in batches] != [b.tolist() for b in other]
+
+
+def published_chunks(rows: list[int], lengths: list[int], n: int) -> list[list[int]]:
+    """LLaVA's chunks, step by step, from what is known of them."""
+    if len(rows) % n:
+        return [rows[first::n] for first in range(n)]
+    chunks: list[list[int]] = [[] for _ in range(n)]
+
+    def total(chunk: list[int]) -> int:
+        return sum(lengths[row] for row in chunk)
+
+    for row in rows:
+        still_open = [chunk for chunk in chunks if len(chunk) < len(rows) // n]
+        min(still_open, key=total).append(row)
+    return chunks
+
+
+@given(
+    lengths=st.lists(st.integers(0, 40), min_size=1, max_size=60),
+    size=st.integers(1, 12),
+    micro=st.none() | st.integers(1, 5),
+    world=st.integers(1, 4),
+    texts=st.integers(0, 20),
+    epoch=st.integers(0, 2),
+)
+def test_balanced_passes_are_llavas_chunks(
+    lengths: list[int], size: int, micro: int | None, world: int, texts: int, epoch: int
+) -> None:
+    """Every device's part of every batch, chunk k of a step on device k % world."""
+    options = min(texts, len(lengths)), None
+    batches = length_grouped(np.array(lengths), size, 3, epoch, *options)
+    ranks = [
+        GlobalBatchSampler(np.array(lengths), size, 3, rank, world, micro, *options, balanced=True)
+        for rank in range(world)
+    ]
+    for sampler in ranks:
+        sampler.set_epoch(epoch)
+    per_step = ranks[0].passes
+    served = [list(sampler) for sampler in ranks]
+    assert all(len(passes) == len(batches) * per_step == len(ranks[0]) for passes in served)
+    for step, batch in enumerate(batches):
+        for number, chunk in enumerate(published_chunks(batch.tolist(), lengths, per_step * world)):
+            found = served[number % world][step * per_step + number // world]
+            assert found == [(row, 1.0) for row in chunk] or (not chunk and found[0][1] == 0)
+            assert len(found) <= (micro or size)
+
+
+def test_balanced_devices_get_like_total_lengths() -> None:
+    """The share of answers in a device's mean is the same everywhere; slices part them by length."""
+    lengths = np.random.default_rng(0).lognormal(4, 1, 128 * 30).astype(int) + 1
+
+    def totals(balanced: bool) -> np.ndarray:
+        """Words of each device in each step, over their mean."""
+        ranks = [GlobalBatchSampler(lengths, 128, 0, r, 8, 16, balanced=balanced) for r in range(8)]
+        words = np.array([[sum(lengths[row] for row, _ in p) for p in rank] for rank in ranks])
+        shares: np.ndarray = words / words.mean(axis=0)  # (8, 30)
+        return shares
+
+    assert np.ptp(totals(balanced=True), axis=0).max() < 0.1
+    assert np.median(np.ptp(totals(balanced=True), axis=0)) < 0.02
+    assert np.ptp(totals(balanced=False), axis=0).min() > 2
+
+
+@given(
+    lengths=st.lists(st.integers(0, 99), min_size=1, max_size=64), n=st.sampled_from([1, 2, 4, 8])
+)
+def test_even_chunks_hold_equal_numbers_within_the_longest_of_each_other(
+    lengths: list[int], n: int
+) -> None:
+    lengths = lengths[: len(lengths) // n * n]
+    order = np.argsort(-np.array(lengths, dtype=int), kind="stable")
+    chunks = even_chunks(order, np.array(lengths, dtype=int), n)
+    assert sorted(np.concatenate(chunks).tolist()) == list(range(len(lengths)))
+    assert {len(chunk) for chunk in chunks} == {len(lengths) // n}
+    totals = [sum(lengths[row] for row in chunk) for chunk in chunks]
+    assert max(totals) - min(totals) <= max(lengths, default=0)
 
 
 def sampler_of(lengths: np.ndarray, size: int, micro: int) -> GlobalBatchSampler:

@@ -208,3 +208,17 @@ def test_encode_tokenizer_without_image_token_raises_user_error(byte_level: Any)
     bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
     with pytest.raises(UserError, match="<image>"):
         encode("<image>", bare, N_IMAGE)
+
+
+@pytest.mark.parametrize("answer", ["red ASSISTANT: yes", "red</s>dog", "USER: a ASSISTANT: dog"])
+def test_encode_answer_holding_a_mark_of_the_template_is_labelled_whole(
+    llama: Any, slow: SlowLlama, answer: str
+) -> None:
+    """The published code loses count of such a conversation and masks all of it."""
+    rendered = TEMPLATES["vicuna_v1"].render([Turn("no?", answer)], with_question=True)
+    encoded = encode(rendered, llama, n_image_tokens=1)
+    assert encoded.input_ids == slow.with_image(rendered.text)
+    labelled = [token for token in encoded.labels if token != IGNORE]
+    assert labelled == encoded.input_ids[-len(labelled) :]
+    # the decoder writes the dummy prefix of what follows `</s>` as a space
+    assert llama.decode(labelled).replace(" ", "") == f"{answer}</s>".replace(" ", "")

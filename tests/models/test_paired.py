@@ -111,7 +111,7 @@ def test_paired_losses_with_different_prefixes_use_two_passes(
 ) -> None:
     turns = [Turn("what is it", "red")]
     samples = [sample(tuned, name, turns, 0) for name in ("vicuna_v1", "vicuna_bare")]
-    tuned._told = False
+    tuned._reported = False
     assert pairs.collate(samples)["prefix"] == 0
     for _ in range(2):
         assert_as_alone(tuned, pairs, samples)

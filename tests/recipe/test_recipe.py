@@ -9,6 +9,7 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -42,8 +43,8 @@ FILES = [
 REFERENCE, BUDGET = 9, round(0.25 * N_POOL)
 
 
-def stages(out: Path) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = json.loads((out / "run.json").read_text())["stages"]
+def stages(out: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads((out / "run.json").read_text())["stages"]
     return found
 
 
@@ -214,6 +215,10 @@ def test_fit_killed_in_any_stage_resumes_with_equal_results(
     assert selection_bytes(out) == selection_bytes(finished)
     name = "models/final/adapter_model.safetensors"
     assert (out / name).read_bytes() == (finished / name).read_bytes()
+    for stage in ("reference", "losses", "features", "final"):
+        parts = stages(out)[stage]["parts"]
+        took = stages(out)[stage]["seconds"]
+        assert len(parts) == 2 and took == pytest.approx(sum(part["seconds"] for part in parts))
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli.main import main
-from presel_lightning.signals import Signals
+from presel_lightning.signals import Features
 from tests.conftest import fit_arguments
 
 
@@ -117,7 +117,7 @@ def test_stale_feature_blocks_are_not_reused(
     assert select(part, out, *more) == 0
     (part / "train.json").write_text(json.dumps(records))
     with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
-        patch.setattr(Signals, "write_features", full_disk)
+        patch.setattr(Features, "write", full_disk)
         select(part, out, *more)
     assert list((out / "work").glob("features-*/block-*"))  # of the 30 new images
     shutil.rmtree(out / "signals" / "features")

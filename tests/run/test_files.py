@@ -1,17 +1,16 @@
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from presel_lightning.run import fingerprint as fingerprints
 from presel_lightning.run.files import read_json, replacing, replacing_folder, write_json
-from presel_lightning.run.fingerprint import (
-    PIECE,
-    PIECES,
-    digest_folder,
-    digest_weights,
-    fingerprint,
-)
+from presel_lightning.run.fingerprint import LARGE, digest_folder, digest_weights, fingerprint
 from presel_lightning.run.ledger import Ledger
 
 
@@ -56,15 +55,57 @@ def test_digest_folder_depends_on_content_not_path(tmp_path: Path) -> None:
     assert digest_folder(tmp_path / "one") != digest_folder(tmp_path / "two")
 
 
-def test_digest_weights_detects_changes_across_a_large_file(tmp_path: Path) -> None:
-    content = bytearray(PIECES * PIECE * 2)
-    names = set()
-    for changed in (None, 0, len(content) // 2, len(content) - 1):
-        if changed is not None:
-            content[changed] ^= 1
-        (tmp_path / "weights").write_bytes(content)
-        names.add(digest_weights(tmp_path / "weights"))
-    assert len(names) >= 3  # the middle may fall between two pieces
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file whose digest is remembered, in a cache of its own."""
+    monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "model.safetensors"
+    header = json.dumps({"a": {"dtype": "U8", "shape": [LARGE], "data_offsets": [0, LARGE]}})
+    path.write_bytes(len(header).to_bytes(8, "little") + header.encode() + bytes(LARGE))
+    return path
+
+
+def flip(path: Path, place: int) -> None:
+    """Change one byte, and the size and mtime not at all."""
+    facts = path.stat()
+    with path.open("r+b") as handle:
+        handle.seek(place)
+        byte = handle.read(1)[0]
+        handle.seek(place)
+        handle.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+
+
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(8, LARGE))
+def test_digest_weights_changes_with_any_byte(weights: Path, place: int) -> None:
+    """Also where size and mtime are as before: the time of change is not."""
+    known = digest_weights(weights)
+    flip(weights, place)
+    changed = digest_weights(weights)
+    flip(weights, place)
+    assert changed != known == digest_weights(weights)
+
+
+def test_digest_weights_reads_an_unchanged_file_once(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprints, "SETTLED", 0.0)
+    known = digest_weights(weights)
+    (note,) = (weights.parent / "cache" / "digests").glob("*.json")
+    write_json(note, {**read_json(note), "digest": "remembered"})
+    assert digest_weights(weights) == "remembered"
+    weights.rename(weights.with_name("moved"))
+    assert digest_weights(weights.with_name("moved")) == known
+
+
+def test_digest_weights_without_a_cache_still_names_the_file(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = digest_weights(weights)
+    (weights.parent / "file").touch()
+    monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(weights.parent / "file"))
+    assert digest_weights(weights) == known
 
 
 def test_ledger_is_done_needs_fingerprint_and_artifact(tmp_path: Path) -> None:

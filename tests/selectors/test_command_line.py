@@ -117,7 +117,7 @@ def test_nested_class_in_yaml_and_in_a_list_of_compare_is_the_same(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weighting": "headrom"}, "weighting 'headrom' is unknown; choose of irs, size"),
+        ({"weighting": "headrom"}, "weighting 'headrom' is unknown; choose from irs, size"),
         ({"weighting": {"class_path": "headroom"}}, "did you mean Headroom?"),
         ({"within": {"class_path": "Medoid"}}, "known: Coverage, NeighborCentrality, RandomOrder"),
         (

@@ -108,7 +108,7 @@ def test_selector_meets_the_budget_and_skips_the_reference(
 def test_selector_with_one_image_per_cluster_meets_the_budget(
     budget: int, pairs: dict[str, Pair]
 ) -> None:
-    """Of the rules inside a task: test_parts.py."""
+    """Of the rules inside a task: test_part.py."""
     pool, signals = pairs["mixed"]
     chosen = SemDeDup(images_per_cluster=1).select(pool, signals, budget, seed=0)
     assert len(chosen.uids) == budget == len(set(chosen.uids))

@@ -49,11 +49,11 @@ def test_from_file_sample_outside_the_pool_is_named(
 
 def test_from_file_longer_than_the_budget_raises_user_error(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("\n".join(pool.uid[:6]))
-    with pytest.raises(UserError, match=r"names 6 samples.*data\.budget to 6"):
+    with pytest.raises(UserError, match=r"lists 6 samples.*data\.budget to 6"):
         selected_uids(tmp_path / "a", pool, 5)
     # the budget holds the reference split too, whether the file names it or not
     marked = pool.with_reference(pool.uid[4:9])
-    with pytest.raises(UserError, match=r"names 4 samples beside the reference.*budget to 9"):
+    with pytest.raises(UserError, match=r"lists 4 samples beside the reference.*budget to 9"):
         selected_uids(tmp_path / "a", marked, 3)
     assert selected_uids(tmp_path / "a", marked, 4) == sorted(pool.uid[:4])
 
@@ -108,7 +108,7 @@ def test_fingerprint_after_changed_weight_differs(pool: Pool, tmp_path: Path) ->
 
 def test_from_file_with_text_as_weight_raises_user_error(pool: Pool, tmp_path: Path) -> None:
     (tmp_path / "list").write_text(f"uid,weight\n{pool.uid[0]},heavy\n")
-    with pytest.raises(UserError, match=r"init_args\.path .*list: a weight is no number.*heavy"):
+    with pytest.raises(UserError, match=r"init_args\.path .*list: a weight is not a number.*heavy"):
         weights(tmp_path / "list", pool)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from presel_lightning.functional import neighbor_centrality
-from presel_lightning.selectors.in_task import choose, select_in_task
+from presel_lightning.selectors.in_task import select_from_clusters, select_in_task
 
 
 @st.composite
@@ -70,9 +70,9 @@ def test_official_allocation_rounding_may_miss_the_budget() -> None:
     features = torch.randn(6, 3, generator=torch.Generator().manual_seed(0))
     nothing = torch.zeros(6, dtype=torch.bool)
     # 1.5 each rounds to 2 (half to even): one too many, taken from the first of the smallest
-    assert choose(features, labels, 3, nothing, "official").quota.tolist() == [1, 2]
+    assert select_from_clusters(features, labels, 3, nothing, "official").quota.tolist() == [1, 2]
     # 0.5 each rounds to 0: the pass gives one to the first
-    assert choose(features, labels, 1, nothing, "official").quota.tolist() == [1, 0]
+    assert select_from_clusters(features, labels, 1, nothing, "official").quota.tolist() == [1, 0]
 
 
 @given(tasks(), st.integers(0, 100))
@@ -80,7 +80,7 @@ def test_exact_allocation_meets_the_budget_and_skips_excluded(
     task: tuple[Tensor, Tensor, Tensor], budget: int
 ) -> None:
     features, labels, excluded = task
-    picked = choose(features, labels, budget, excluded)
+    picked = select_from_clusters(features, labels, budget, excluded)
     assert len(picked.rows) == min(budget, int((~excluded).sum())) == picked.quota.sum()
     assert not excluded[picked.rows].any()
     assert picked.rows.unique().tolist() == picked.rows.tolist()
@@ -91,7 +91,7 @@ def test_floor_allocation_is_equation_6_rounded_down(
     task: tuple[Tensor, Tensor, Tensor], budget: float
 ) -> None:
     features, labels, excluded = task
-    quota = choose(features, labels, budget, excluded, "floor").quota
+    quota = select_from_clusters(features, labels, budget, excluded, "floor").quota
     available = int((~excluded).sum())
     for c, got in enumerate(quota.tolist()):
         count = int(((labels == c) & ~excluded).sum())
@@ -104,7 +104,7 @@ def test_each_cluster_keeps_its_most_central_available_rows(
     task: tuple[Tensor, Tensor, Tensor], budget: int
 ) -> None:
     features, labels, excluded = task
-    picked = choose(features, labels, budget, excluded)
+    picked = select_from_clusters(features, labels, budget, excluded)
     free = ~excluded
     expected = neighbor_centrality(features[free], labels[free])
     torch.testing.assert_close(picked.score[free], expected, rtol=0, atol=1e-12)
@@ -129,11 +129,13 @@ def test_select_in_task_equal_scores_keep_the_earlier_row() -> None:
 def test_task_fully_in_the_reference_selects_nothing() -> None:
     features, labels = torch.randn(4, 2), torch.tensor([0, 0, 1, 1])
     for allocation in ("exact", "floor", "official"):
-        picked = choose(features, labels, 2, torch.ones(4).bool(), allocation)
+        picked = select_from_clusters(features, labels, 2, torch.ones(4).bool(), allocation)
         assert picked.rows.tolist() == [] and picked.quota.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(("budget", "rows"), [(1.5, 4), (-1, 4), (1, 3)])
 def test_invalid_budget_or_length_raises_value_error(budget: float, rows: int) -> None:
     with pytest.raises(ValueError, match="expected"):
-        choose(torch.randn(4, 2), torch.zeros(4).long(), budget, torch.zeros(rows).bool())
+        select_from_clusters(
+            torch.randn(4, 2), torch.zeros(4).long(), budget, torch.zeros(rows).bool()
+        )

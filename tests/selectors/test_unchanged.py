@@ -8,7 +8,7 @@ from presel_lightning.selectors import PreSel
 from presel_lightning.selectors.weighting import IRS, WEIGHTINGS, Headroom
 from presel_lightning.selectors.within import Coverage, NeighborCentrality, RandomOrder
 from tests.selectors.pools import Case, Pair, make_pair
-from tests.selectors.test_parts import digest
+from tests.selectors.test_part import digest
 
 RULES = (NeighborCentrality, Coverage, RandomOrder)
 BY_WEIGHTING = {

@@ -36,7 +36,10 @@ def parts(run: Path, pool_folder: Path, mode: Mode, world: int) -> list[Part]:
     if mode.reduction == "global":
         return [list(enumerate(WEIGHTS))]
     lengths = data_module(run, pool_folder, mode).pool.n_words[: len(WEIGHTS)]
-    ranks = [GlobalBatchSampler(lengths, len(WEIGHTS), 0, rank, world) for rank in range(world)]
+    ranks = [
+        GlobalBatchSampler(lengths, len(WEIGHTS), 0, rank, world, mode.micro, balanced=True)
+        for rank in range(world)
+    ]
     return [[(row, WEIGHTS[row] * real) for row, real in part] for rank in ranks for part in rank]
 
 
@@ -56,7 +59,7 @@ def by_hand(run: Path, pool_folder: Path, mode: Mode, world: int = 1) -> dict[st
                 if labels[place] != -100:
                     above = above + weight * cross_entropy(logits[place - 1], labels[place])
                     below += weight
-        quotients.append(above / below)
+        quotients.append(above / (below or 1.0))  # a pass of rows of weight 0 counts as 0
     (sum(quotients) / len(quotients)).backward()  # type: ignore[union-attr]
     named = tuned.named_parameters()
     return {

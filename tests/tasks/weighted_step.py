@@ -28,7 +28,13 @@ class Mode(NamedTuple):
     micro: int | None = None
 
 
-MODES = [Mode(), Mode(reduction="per_device"), Mode("sample"), Mode(micro=2)]
+MODES = [
+    Mode(),
+    Mode(reduction="per_device"),
+    Mode("sample"),
+    Mode(micro=2),
+    Mode(reduction="per_device", micro=2),
+]
 
 
 class PlainDescent(FineTune):

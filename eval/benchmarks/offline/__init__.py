@@ -1,4 +1,4 @@
-"""Published benchmarks scored from files on disk, in the layouts that they are published in."""
+"""Published benchmarks, scored offline from files in their published layouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the published benchmarks share: files read and checked, asked as LLaVA-1.5 asks them."""
+"""Base class of the published benchmarks: validated files, and the prompts of LLaVA-1.5."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question as it is asked, and what is needed to judge its answer.
+    """One question with its prompt, and what is needed to score its answer.
 
     Attributes:
         uid: unique in the benchmark.
         task: part of the benchmark that it belongs to.
         image: path relative to the image root.
-        text: the whole prompt, with the suffix that asks for a short answer.
-        answers: what is expected; several where several people were asked.
-        group: questions with the same one are judged together.
+        text: the whole prompt, with the suffix that requests a short answer.
+        answers: expected answers; several where there are several annotators.
+        group: questions with the same group are scored together.
         options: texts of a multiple-choice question, in the order of their letters.
     """
 
@@ -52,13 +52,13 @@ class Question:
 
 
 class OfflineBenchmark(BenchmarkTask):
-    """A published benchmark whose files lie on disk; nothing is read before its items are asked for.
+    """Base class of a published benchmark on disk; files are read on first access of the items.
 
     Args:
-        questions: file or folder of the questions; what it should be, each benchmark says.
-        image_root: folder of the images, by default where LLaVA's evaluation guide puts them.
-        name: of the benchmark, by default that of its column in the paper.
-        max_new_tokens: limit on an answer.
+        questions: file or folder of the questions; see each benchmark.
+        image_root: folder of the images, by default that of LLaVA's evaluation guide.
+        name: name of the benchmark, by default that of its column in the paper.
+        max_new_tokens: maximum tokens of an answer.
 
     Source of folders and prompts: LLaVA, docs/Evaluation.md and scripts/v1_5/eval.
     """
@@ -66,7 +66,7 @@ class OfflineBenchmark(BenchmarkTask):
     column: ClassVar[str]
     """Name in the paper's tables."""
     holds: ClassVar[str]
-    """What `questions` should be, for messages."""
+    """Description of `questions`, for messages."""
     images: ClassVar[str] = "."
     """Image root, relative to the folder of `questions`."""
 
@@ -83,10 +83,11 @@ class OfflineBenchmark(BenchmarkTask):
         self.max_new_tokens = max_new_tokens
         self._asked: list[Question] | None = None
         self._items: list[Item] | None = None
+        self._images: str | None = None
 
     @abstractmethod
     def read(self) -> list[Question]:
-        """All questions, in the order of the files.
+        """Read all questions, in the order of the files.
 
         Raises:
             UserError: a file is missing or has another layout.
@@ -94,41 +95,42 @@ class OfflineBenchmark(BenchmarkTask):
 
     @abstractmethod
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
-        """Score one answer a question by the benchmark's own metric."""
+        """Score one answer per question by the benchmark's own metric."""
 
     @abstractmethod
     def files(self) -> list[Path]:
-        """The files that are read, images apart."""
+        """Return the files that are read, without images."""
 
     def folder(self) -> Path:
-        """Folder of the benchmark: `questions` itself or where it lies."""
+        """Return the folder of the benchmark: `questions` itself or its parent."""
         return self.questions if self.questions.is_dir() else self.questions.parent
 
     def root(self) -> Path:
-        """Folder that the images lie in."""
+        """Return the folder of the images."""
         return self.image_root or self.folder() / self.images
 
     def fingerprint(self) -> dict[str, Any]:
-        """The files' bytes, the images' sizes, and the settings that change items or answers."""
-        items = self.items()
-        sizes = sorted({f"{item.image.name} {item.image.stat().st_size}" for item in items})
+        """Return file and image digests, and the settings that change items or answers."""
+        if self._images is None:
+            images = {item.image for item in self.items()}
+            self._images = digest_lines(sorted(f"{i.name} {digest_file(i)}" for i in images))
         return {
-            "benchmark": [type(self).__name__, 1, self.name],
+            "benchmark": [type(self).__name__, 2, self.name],
             "files": [digest_file(file) for file in self.files()],
-            "images": digest_lines(sizes),
+            "images": self._images,
             "settings": [*self.settings(), self.max_new_tokens],
         }
 
     def settings(self) -> list[Any]:
-        """Settings of this benchmark alone that change items or answers, as JSON."""
+        """Return further settings of a benchmark that change items or answers, as JSON."""
         return []
 
     def items(self) -> list[Item]:
-        """One item a question.
+        """Return one item per question.
 
         Raises:
-            UserError: a file is missing, has another layout, or speaks of an image that cannot be
-                used; a benchmark must be whole, or its score is not that of the benchmark.
+            UserError: a file is missing, has another layout, or refers to an image that cannot be
+                used; a benchmark must be complete for its score to be comparable.
         """
         if self._items is None:
             asked = self._questions()
@@ -147,10 +149,10 @@ class OfflineBenchmark(BenchmarkTask):
         return self._items
 
     def score(self, predictions: list[str]) -> Score:
-        """Score one answer an item, in the order of `items()`.
+        """Score one answer per item, in the order of `items()`.
 
         Raises:
-            ValueError: not one prediction an item.
+            ValueError: the number of predictions is not that of the items.
         """
         asked = self._questions()
         if len(predictions) != len(asked):
@@ -164,7 +166,7 @@ class OfflineBenchmark(BenchmarkTask):
                 raise self.wrong(self.questions, "holds no question")
             repeated = [uid for uid, n in Counter(q.uid for q in asked).items() if n > 1]
             if repeated:
-                raise self.wrong(self.questions, f"question {repeated[0]} is there twice")
+                raise self.wrong(self.questions, f"question {repeated[0]} occurs twice")
             self._asked = asked
         return self._asked
 
@@ -176,19 +178,19 @@ class OfflineBenchmark(BenchmarkTask):
             more = f"; and {len(faulty) - NAMED} more" if len(faulty) > NAMED else ""
             raise UserError(
                 f"benchmark {self.name}: {len(faulty)} of {len(images)} images below {root} cannot "
-                f"be used, and a benchmark must be whole; set `image_root`, or mend: {named}{more}"
+                f"be used, and a benchmark must be complete; set `image_root`, or fix: {named}{more}"
             )
 
-    # ------------------------------------------------------------------ what the readers share
+    # ------------------------------------------------------------------ shared by the readers
 
     def wrong(self, file: Path, what: str) -> UserError:
-        """The error for a file that is not what it should be."""
+        """Build the error for an invalid file."""
         return UserError(
             f"benchmark {self.name}: {file}: {what}; `questions` should be {self.holds}"
         )
 
     def text(self, file: Path) -> str:
-        """Content of a text file."""
+        """Read a text file."""
         try:
             return file.read_text(encoding="utf-8-sig")
         except FileNotFoundError:
@@ -199,16 +201,16 @@ class OfflineBenchmark(BenchmarkTask):
             raise self.wrong(file, "not UTF-8 text") from error
 
     def json(self, file: Path, kind: type[T]) -> T:
-        """Content of a JSON file."""
+        """Read a JSON file."""
         return self._parse(self.text(file), file, kind)
 
     def json_lines(self, file: Path) -> list[dict[str, Any]]:
-        """Records of a file with one JSON object a line."""
+        """Read the records of a JSON Lines file."""
         lines = enumerate(self.text(file).split("\n"), start=1)
         return [self._parse(line, f"{file}, line {n}", dict) for n, line in lines if line.strip()]
 
     def field(self, record: Any, key: str, kind: type[T], file: Path) -> T:  # noqa: ANN401
-        """A record's entry, of the type that it should have."""
+        """Return a record's field, checked for its type."""
         found = record.get(key) if isinstance(record, dict) else None
         if not isinstance(found, kind):
             what = f"a record without {kind.__name__} `{key}` ({record!r:.80})"
@@ -226,19 +228,19 @@ class OfflineBenchmark(BenchmarkTask):
 
 
 def short(question: str) -> str:
-    """A question with LLaVA's request for a short answer, which is not put twice."""
+    """Append LLaVA's request for a short answer to a question, unless it is there."""
     return question if question.endswith(SHORT) else f"{question}\n{SHORT}"
 
 
 def most_common(answers: Sequence[str]) -> str:
-    """The answer given most often; the first of several."""
+    """Return the most frequent answer; the first of several."""
     return Counter(answers).most_common(1)[0][0]
 
 
 def mean_credit(asked: Sequence[Question], credit: Iterable[float]) -> Score:
-    """Score that is the mean credit of the questions; its parts are their tasks.
+    """Compute the mean credit of the questions, in all and per task.
 
-    Questions about one image are a unit of the intervals.
+    Questions about one image are one resampling unit.
     """
     values = [float(value) for value in credit]
     return Score(
@@ -252,14 +254,14 @@ def mean_credit(asked: Sequence[Question], credit: Iterable[float]) -> Score:
 
 
 def percent(values: Iterable[float]) -> float:
-    """Mean of values in 0..1, in percent."""
+    """Compute the mean of values in 0..1, in percent."""
     mean = MeanMetric(sync_on_compute=False).set_dtype(torch.float64)  # every process has them all
     mean.update(torch.tensor(list(values), dtype=torch.float64))
     return 100 * float(mean.compute())
 
 
 def percent_by(tasks: Sequence[str], values: Sequence[float]) -> dict[str, float]:
-    """Mean of each task's values in percent, the tasks in alphabetical order."""
+    """Compute the mean of each task's values in percent, tasks in alphabetical order."""
     groups = pa.table({"task": tasks, "value": values}).group_by("task", use_threads=False)
     means = groups.aggregate([("value", "mean")]).sort_by("task").to_pylist()
     return {row["task"]: 100 * row["value_mean"] for row in means}

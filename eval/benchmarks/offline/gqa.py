@@ -21,10 +21,10 @@ class GQA(OfflineBenchmark):
         questions: `testdev_balanced_questions.json`: an object of questions by id, each with
             `imageId`, `question`, `answer` and `types`.
         image_root: folder of `<imageId>.jpg`, by default `images` beside the file.
-        name: of the benchmark.
-        max_new_tokens: limit on an answer.
+        name: name of the benchmark.
+        max_new_tokens: maximum tokens of an answer.
 
-    An answer is right if it equals the expected one in lower case and without periods at its end.
+    An answer is correct if it equals the expected one in lower case and without final periods.
     The parts are the structural types (query, verify, choose, compare, logical).
 
     Source: cs.stanford.edu/people/dorarad/gqa/evaluate.html ("standard accuracy"); LLaVA,
@@ -36,11 +36,11 @@ class GQA(OfflineBenchmark):
     images = "images"
 
     def files(self) -> list[Path]:
-        """The one file."""
+        """Return the one file."""
         return [self.questions]
 
     def read(self) -> list[Question]:
-        """All questions in the order of the file."""
+        """Read all questions in the order of the file."""
         return [
             self._question(uid, record) for uid, record in self.json(self.questions, dict).items()
         ]
@@ -57,7 +57,7 @@ class GQA(OfflineBenchmark):
         )
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
-        """Accuracy, and that of each structural type."""
+        """Compute the accuracy, in all and per structural type."""
         return mean_credit(
             asked,
             (

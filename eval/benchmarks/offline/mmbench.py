@@ -1,4 +1,4 @@
-"""MMBench: multiple choice, right only if it is right in every order of the options."""
+"""MMBench: multiple choice, correct only if correct in every rotation of the options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from presel_lightning.eval.benchmarks.offline.base import (
 from presel_lightning.run.files import replacing, scratch, user_cache
 
 SHIFT = 1_000_000
-"""Rows whose index agrees modulo this are one question in several orders of its options."""
+"""Rows with the same index modulo this are rotations of one question."""
 NEEDED = ("index", "question", "A", "B", "answer", "category", "image")
 NOTHING = ("", "nan", "none")
 LARGEST_CELL = 1 << 30
@@ -36,21 +36,21 @@ Row = dict[str, str]
 class MMBench(OfflineBenchmark):
     """MMBench's dev split, which has answers; the score is CircularEval's accuracy in percent.
 
-    A question counts as right if all of its rotations are answered rightly. The published file has
-    every rotation as a row of its own, with an index higher by a million; a question with a single
-    row is rotated here. The parts are the `l2-category`s, or the categories.
+    A question counts as correct if all of its rotations are answered correctly. The published file
+    has one row per rotation, with the index increased by a million; a question with a single row is
+    rotated here. The parts are the `l2-category`s, or the categories.
 
-    An answer names an option by its letter, or by the text of exactly one option; what names none
-    is wrong. The benchmark's server asks a language model about these, so a model that does not
-    answer with letters fares better there.
+    An answer names an option by its letter, or by the text of exactly one option; otherwise it is
+    wrong. The benchmark's server uses a language model for these answers, so a model that does not
+    answer with letters scores higher there.
 
     Args:
         questions: `mmbench_dev_20230712.tsv` or `mmbench_dev_cn_20231003.tsv`: tab-separated, with
             index, question, hint, A to D, answer, category and a base64 image (or the index of the
-            row that has it). Images are put into the cache.
-        language: of the request for a letter, as LLaVA words it.
-        name: of the benchmark, by default that of the language's column.
-        max_new_tokens: limit on an answer.
+            row that has it). Images are decoded into the cache.
+        language: language of LLaVA's request for a letter.
+        name: name of the benchmark, by default that of the language's column.
+        max_new_tokens: maximum tokens of an answer.
 
     Source: arXiv 2307.06281, sections 4.1 and 4.2; opencompass, docs/en/MMBench.md; LLaVA,
     llava/eval/model_vqa_mmbench.py and eval_mmbench.py.
@@ -70,19 +70,19 @@ class MMBench(OfflineBenchmark):
         self.language = language
 
     def files(self) -> list[Path]:
-        """The one file."""
+        """Return the one file."""
         return [self.questions]
 
     def settings(self) -> list[Any]:
-        """The language of the request."""
+        """Return the language of the request."""
         return [self.language]
 
     def root(self) -> Path:
-        """Where the images are put: the user's cache, unless nothing is to be kept."""
+        """Return the image folder in the user's cache, or in the scratch folder of `check`."""
         return (scratch() or user_cache()) / "mmbench"
 
     def read(self) -> list[Question]:
-        """All rotations of all questions, in the order of the file."""
+        """Read all rotations of all questions, in the order of the file."""
         rows = self._rows()
         groups: dict[int, list[Row]] = {}
         for index, row in rows.items():
@@ -95,7 +95,7 @@ class MMBench(OfflineBenchmark):
         ]
 
     def _rows(self) -> dict[int, Row]:
-        """Rows by index."""
+        """Read the rows by index."""
         lines = io.StringIO(self.text(self.questions), newline="")
         limit = csv.field_size_limit(LARGEST_CELL)
         try:
@@ -111,7 +111,9 @@ class MMBench(OfflineBenchmark):
         found = {}
         for row in rows:
             if not row["index"].isdigit() or int(row["index"]) in found:
-                raise self.wrong(self.questions, f"an index {row['index']!r:.20}, no or no new one")
+                raise self.wrong(
+                    self.questions, f"an index {row['index']!r:.20}, missing or repeated"
+                )
             found[int(row["index"])] = row
         return found
 
@@ -135,11 +137,11 @@ class MMBench(OfflineBenchmark):
 
     def _prompt(self, row: Row, options: Sequence[str]) -> str:
         hint = [] if is_nothing(row.get("hint", "")) else [row["hint"]]
-        choices = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
-        return "\n".join([*hint, row["question"], *choices, REQUESTS[self.language]])
+        lines = [f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False)]
+        return "\n".join([*hint, row["question"], *lines, REQUESTS[self.language]])
 
     def _put(self, cell: str, images: dict[int, str], index: int) -> str:
-        """Put an image into the cache under the name of its content; the name."""
+        """Write an image into the cache under its content hash; return that name."""
         encoded = images.get(int(cell), "") if cell.isdigit() else cell
         try:
             content = base64.b64decode(encoded, validate=True)
@@ -153,7 +155,7 @@ class MMBench(OfflineBenchmark):
         return name
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
-        """Share of questions that are right in every rotation; `n` counts questions, not rows."""
+        """Compute the share of questions correct in every rotation; `n` counts questions."""
         right: dict[str, bool] = {}
         for question, prediction in zip(asked, predictions, strict=True):
             hit = option_of(prediction, question.options) == question.answers[0]
@@ -163,12 +165,12 @@ class MMBench(OfflineBenchmark):
 
 
 def is_nothing(cell: str) -> bool:
-    """Whether a cell is empty."""
+    """Return whether a cell is empty."""
     return cell.strip().lower() in NOTHING
 
 
 def options_of(row: Row) -> tuple[str, ...]:
-    """Texts of the options, up to the first that is empty."""
+    """Return the texts of the options, up to the first empty one."""
     found: list[str] = []
     for letter in LETTERS:
         if is_nothing(row.get(letter, "")):
@@ -178,7 +180,7 @@ def options_of(row: Row) -> tuple[str, ...]:
 
 
 def rotations(options: tuple[str, ...], answer: str) -> list[tuple[tuple[str, ...], str]]:
-    """Every rotation of the options, with the letter that the right one then has."""
+    """Return every rotation of the options, with the letter of the correct one."""
     right = LETTERS.index(answer)
     return [
         (options[by:] + options[:by], LETTERS[(right - by) % len(options)])
@@ -187,17 +189,17 @@ def rotations(options: tuple[str, ...], answer: str) -> list[tuple[tuple[str, ..
 
 
 def option_of(answer: str, options: Sequence[str]) -> str | None:
-    """Letter of the option that an answer names; None where it names none or several.
+    """Return the letter of the option that an answer names; None where it names none or several.
 
-    First by a letter that stands alone, in brackets or before punctuation (an "A" in more than
-    three words is an article); then by the text of exactly one option.
+    First by a separate letter, in brackets or before punctuation (an "A" in more than three words
+    is an article); then by the text of exactly one option.
     """
     letters = LETTERS[: len(options)]
     if answer.strip().strip(".").strip().upper() in tuple(letters):
         return answer.strip().strip(".").strip().upper()
     words = answer.split()
-    standing = (re.fullmatch(rf"[(:]?([{letters}])[).,:]*", word) for word in words)
-    alone = {found[1] for found in standing if found}
+    matches = (re.fullmatch(rf"[(:]?([{letters}])[).,:]*", word) for word in words)
+    alone = {found[1] for found in matches if found}
     if "A" in words and len(words) > 3:
         alone.discard("A")
     if len(alone) == 1:

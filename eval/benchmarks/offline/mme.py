@@ -1,4 +1,4 @@
-"""MME: fourteen subtasks of yes-or-no questions, two an image."""
+"""MME: fourteen subtasks of yes-or-no questions, two per image."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ COGNITION = (
 REQUEST = "Please answer yes or no."
 PER_IMAGE = 2
 MOST = 200.0
-"""Points of a subtask."""
+"""Maximum points of a subtask."""
 
 
 class MME(OfflineBenchmark):
@@ -42,19 +42,19 @@ class MME(OfflineBenchmark):
     .. math::
         s_t = 100\,\text{acc}_t + 100\,\text{acc}^+_t, \qquad \text{perception} = \sum_{t} s_t
 
-    with :math:`\text{acc}_t` the share of right answers of a subtask and
-    :math:`\text{acc}^+_t` the share of its images with both answers right. A subtask has up to 200
-    points; the ten of perception and the four of cognition are summed apart.
+    with :math:`\text{acc}_t` the share of correct answers of a subtask and
+    :math:`\text{acc}^+_t` the share of its images with both answers correct. A subtask has up to
+    200 points; the ten of perception and the four of cognition are summed separately.
 
     Args:
-        questions: folder `MME_Benchmark_release_version` with one folder a subtask: images and
-            `<image>.txt` beside each other, or in `images` and `questions_answers_YN`. A text file
-            has two lines, question and answer parted by a tab.
+        questions: folder `MME_Benchmark_release_version` with one folder per subtask: images and
+            `<image>.txt` side by side, or in `images` and `questions_answers_YN`. A text file has
+            two lines, question and answer separated by a tab.
         image_root: the same folder by default.
-        name: of the benchmark.
-        max_new_tokens: limit on an answer.
+        name: name of the benchmark.
+        max_new_tokens: maximum tokens of an answer.
 
-    The questions' own "Please answer yes or no." makes room for LLaVA's request for a short answer.
+    LLaVA's request for a short answer replaces the questions' own "Please answer yes or no."
 
     Source: github.com/BradyFU/Awesome-Multimodal-Large-Language-Models, branch Evaluation
     (eval_tool/calculation.py); arXiv 2306.13394, section 2.3; prompts as in LLaVA's llava_mme.jsonl.
@@ -64,11 +64,11 @@ class MME(OfflineBenchmark):
     holds = "the folder MME_Benchmark_release_version, with a folder for each of its 14 subtasks"
 
     def files(self) -> list[Path]:
-        """All text files, subtask by subtask."""
+        """Return all text files, subtask by subtask."""
         return [file for subtask in (*PERCEPTION, *COGNITION) for file in self._texts(subtask)]
 
     def read(self) -> list[Question]:
-        """Two questions a text file, in alphabetical order within a subtask."""
+        """Read two questions per text file, in alphabetical order within a subtask."""
         return [
             question
             for subtask in (*PERCEPTION, *COGNITION)
@@ -111,14 +111,14 @@ class MME(OfflineBenchmark):
         return found
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
-        """Points of every subtask, of perception and of cognition; an image is an item."""
+        """Compute the points of every subtask, of perception and of cognition; items are images."""
         right = [
             yes_or_no(prediction) == question.answers[0]
             for prediction, question in zip(predictions, asked, strict=True)
         ]
         images = asked[::PER_IMAGE]
         pairs = zip(right[::PER_IMAGE], right[1::PER_IMAGE], strict=True)
-        # half of an image's credit is for its answers, half for both
+        # half of an image's credit is for each answer, half for both
         credit = [(sum(pair) / PER_IMAGE + all(pair)) / 2 for pair in pairs]
         means = percent_by([image.task for image in images], credit)
         points = {subtask: 2 * means[subtask] for subtask in (*PERCEPTION, *COGNITION)}
@@ -142,6 +142,6 @@ class MME(OfflineBenchmark):
 
 
 def yes_or_no(answer: str) -> str:
-    """Read an answer as MME does: by its first four letters; `other` is wrong either way."""
+    """Classify an answer as MME does, by its first four letters; `other` is always wrong."""
     start = answer.lower()[:4]
     return next((word for word in ("yes", "no") if word in start), "other")

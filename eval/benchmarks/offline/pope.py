@@ -24,18 +24,18 @@ class POPE(OfflineBenchmark):
 
     .. math:: F_1 = \frac{2 P R}{P + R}, \quad P = \frac{TP}{TP + FP}, \quad R = \frac{TP}{TP + FN}
 
-    with "yes" as the positive class. Each category's accuracy, precision, recall and share of
-    "yes" are given beside it.
+    with "yes" as the positive class. The parts are F1, accuracy, precision, recall and share of
+    "yes" of each category.
 
     Args:
         questions: folder with `coco_pope_random.json`, `coco_pope_popular.json` and
             `coco_pope_adversarial.json`: JSON lines of question_id, image, text and label.
         image_root: COCO val2014; by default `val2014` beside the folder.
-        name: of the benchmark.
-        max_new_tokens: limit on an answer.
+        name: name of the benchmark.
+        max_new_tokens: maximum tokens of an answer.
 
-    Source: github.com/AoiDragon/POPE (output/coco, evaluate.py); LLaVA, llava/eval/eval_pope.py. That
-    LLaVA-1.5's table has the mean F1 is worked out in haotian-liu/LLaVA issue 626.
+    Source: github.com/AoiDragon/POPE (output/coco, evaluate.py); LLaVA, llava/eval/eval_pope.py;
+    haotian-liu/LLaVA issue 626, by which LLaVA-1.5's table has the mean F1.
     """
 
     column = "POPE"
@@ -46,7 +46,7 @@ class POPE(OfflineBenchmark):
     images = "../val2014"
 
     def files(self) -> list[Path]:
-        """One file a category; those of the other image sets are named alike."""
+        """Return one file per category; other image sets have the same naming."""
         found = []
         for category in CATEGORIES:
             fitting = sorted(self.questions.glob(f"*_pope_{category}.json"))
@@ -57,7 +57,7 @@ class POPE(OfflineBenchmark):
         return found
 
     def read(self) -> list[Question]:
-        """The categories one after the other, each in the order of its file."""
+        """Read the categories one after the other, each in the order of its file."""
         return [
             question
             for category, file in zip(CATEGORIES, self.files(), strict=True)
@@ -77,20 +77,20 @@ class POPE(OfflineBenchmark):
         return found
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
-        """F1 and its companions by category, and the mean F1."""
+        """Compute F1, accuracy, precision, recall and yes-rate by category, and the mean F1."""
         parts: dict[str, float] = {}
         yes = [says_yes(prediction) for prediction in predictions]
         there = [question.answers == ("yes",) for question in asked]
         for category in CATEGORIES:
             rows = [i for i, question in enumerate(asked) if question.task == category]
-            said = torch.tensor([yes[i] for i in rows], dtype=torch.long)
+            predicted = torch.tensor([yes[i] for i in rows], dtype=torch.long)
             true = torch.tensor([there[i] for i in rows], dtype=torch.long)
             found = {
-                "F1": binary_f1_score(said, true),
-                "accuracy": binary_accuracy(said, true),
-                "precision": binary_precision(said, true),
-                "recall": binary_recall(said, true),
-                "yes": said.float().mean(),
+                "F1": binary_f1_score(predicted, true),
+                "accuracy": binary_accuracy(predicted, true),
+                "precision": binary_precision(predicted, true),
+                "recall": binary_recall(predicted, true),
+                "yes": predicted.float().mean(),
             }
             parts |= {f"{category} {what}": 100 * float(value) for what, value in found.items()}
         score = sum(parts[f"{category} F1"] for category in CATEGORIES) / len(CATEGORIES)
@@ -109,6 +109,6 @@ class POPE(OfflineBenchmark):
 
 
 def says_yes(answer: str) -> bool:
-    """Read an answer as POPE does: "no" where its first sentence has a No, no or not."""
+    """Classify an answer as POPE does: "no" where its first sentence has a No, no or not."""
     words = answer.split(".")[0].replace(",", "").split(" ")
     return NO.isdisjoint(words)

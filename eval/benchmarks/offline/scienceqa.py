@@ -23,13 +23,13 @@ class ScienceQA(OfflineBenchmark):
     """The image questions of ScienceQA's test split; the score is their accuracy in percent.
 
     Args:
-        questions: `llava_test_CQM-A.json`, LLaVA's prompts; ScienceQA's own `problems.json` and
-            `pid_splits.json` lie beside it, the answers come from the first.
-        image_root: `images/test` beside it by default.
-        name: of the benchmark.
-        max_new_tokens: limit on an answer.
+        questions: `llava_test_CQM-A.json`, LLaVA's prompts, in one folder with ScienceQA's
+            `problems.json`, which holds the answers, and `pid_splits.json`.
+        image_root: `images/test` in that folder by default.
+        name: name of the benchmark.
+        max_new_tokens: maximum tokens of an answer.
 
-    Questions without an image are passed over. An answer is a letter, begins with "B. ", or says
+    Questions without an image are skipped. An answer is a letter, begins with "B. ", or contains
     "The answer is B"; anything else is wrong. The parts are the subjects.
 
     Source: github.com/lupantech/ScienceQA (data/scienceqa); LLaVA, llava/eval/model_vqa_science.py,
@@ -41,14 +41,14 @@ class ScienceQA(OfflineBenchmark):
     images = "images/test"
 
     def files(self) -> list[Path]:
-        """Prompts, answers and splits."""
+        """Return the files of prompts, answers and splits."""
         return [self.questions, self.folder() / PROBLEMS, self.folder() / SPLITS]
 
     def read(self) -> list[Question]:
-        """The image questions of the test split, in the order of the split.
+        """Read the image questions of the test split, in the order of the split.
 
         Raises:
-            UserError: besides the files' own faults, a question of the split has no prompt.
+            UserError: a file is invalid, or a question of the split has no prompt.
         """
         prompts_file, problems_file, splits_file = self.files()
         prompts = {
@@ -68,13 +68,13 @@ class ScienceQA(OfflineBenchmark):
     ) -> Question:
         prompts_file, problems_file, _ = self.files()
         record = self.field(prompts, pid, dict, prompts_file)
-        said = self.field(record, "conversations", list, prompts_file)
+        turns = self.field(record, "conversations", list, prompts_file)
         text = without_image_token(
-            self.field(said[0] if said else None, "value", str, prompts_file)
+            self.field(turns[0] if turns else None, "value", str, prompts_file)
         )
         number = self.field(problem, "answer", int, problems_file)
-        choices = self.field(problem, "choices", list, problems_file)
-        if not 0 <= number < min(len(choices), len(LETTERS)):
+        options = self.field(problem, "choices", list, problems_file)
+        if not 0 <= number < min(len(options), len(LETTERS)):
             raise self.wrong(problems_file, f"problem {pid} has no choice {number}")
         return Question(
             uid=pid,
@@ -85,7 +85,7 @@ class ScienceQA(OfflineBenchmark):
         )
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
-        """Accuracy, and that of each subject."""
+        """Compute the accuracy, in all and per subject."""
         return mean_credit(
             asked,
             (
@@ -96,7 +96,7 @@ class ScienceQA(OfflineBenchmark):
 
 
 def letter_of(answer: str) -> str | None:
-    """The option that an answer names, read as LLaVA does; None where it names none."""
+    """Return the option that an answer names, by LLaVA's rules; None where it names none."""
     text = answer.replace("\n", ". ")
     if len(text.strip()) == 1 and text.strip() in LETTERS:
         return text.strip()

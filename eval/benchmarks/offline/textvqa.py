@@ -1,4 +1,4 @@
-"""TextVQA: short answers that stand written in the image, soft accuracy against ten people's."""
+"""TextVQA: short answers by text in the image, soft accuracy against ten annotators."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class TextVQA(OfflineBenchmark):
 
     Args:
         questions: `TextVQA_0.5.1_val.json`, with question_id, image_id, question and ten answers
-            a record under `data`.
+            per record under `data`.
         image_root: folder of `<image_id>.jpg`, by default `train_images` beside the file.
-        name: of the benchmark.
-        max_new_tokens: limit on an answer.
-        ocr: LLaVA's prompts, which name the words that an OCR found; relative to the folder of
-            `questions`. LLaVA-1.5's and the paper's scores are with them. Null asks without, as
-            lmms-eval does by default; scores are then lower, and no longer those of the tables.
+        name: name of the benchmark.
+        max_new_tokens: maximum tokens of an answer.
+        ocr: LLaVA's prompts with OCR tokens; relative to the folder of `questions`. The scores of
+            LLaVA-1.5 and the paper use them. Null uses prompts without OCR tokens, as lmms-eval
+            does by default; scores are then lower, and not comparable with the tables.
 
     Source: textvqa.org/dataset; LLaVA, llava/eval/eval_textvqa.py and scripts/v1_5/eval/textvqa.sh;
     the metric in `vqa_answer`.
@@ -53,26 +53,26 @@ class TextVQA(OfflineBenchmark):
         self.ocr = ocr
 
     def files(self) -> list[Path]:
-        """Annotations, and the prompts where they are used."""
+        """Return the files of annotations, and of prompts where they are used."""
         prompts = [self.folder() / Path(self.ocr).expanduser()] if self.ocr else []
         return [self.questions, *prompts]
 
     def settings(self) -> list[Any]:
-        """With or without OCR tokens."""
+        """Return whether prompts have OCR tokens."""
         return [self.ocr is not None]
 
     def read(self) -> list[Question]:
-        """All questions in the order of the annotations.
+        """Read all questions in the order of the annotations.
 
         Raises:
-            UserError: besides the files' own faults, an annotated question has no prompt.
+            UserError: a file is invalid, or an annotated question has no prompt.
         """
         data = self.field(self.json(self.questions, dict), "data", list, self.questions)
         prompts = self._prompts() if self.ocr else None
         return [self._question(record, prompts) for record in data]
 
     def _prompts(self) -> dict[tuple[str, str], str]:
-        """{(image, question in lower case): prompt}; the file has an image's id as question_id."""
+        """Read {(image, question in lower case): prompt}; question_id holds the image's id."""
         file = self.files()[1]
         found = {}
         for record in self.json_lines(file):
@@ -98,7 +98,7 @@ class TextVQA(OfflineBenchmark):
         return Question(str(number), self.name, f"{image}.jpg", short(text), tuple(answers))
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
-        """Mean soft accuracy; the benchmark has no parts."""
+        """Compute the mean soft accuracy; the benchmark has no parts."""
         return mean_credit(
             asked,
             (

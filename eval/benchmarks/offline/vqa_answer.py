@@ -1,4 +1,4 @@
-"""Soft accuracy of an answer against ten people's, as the TextVQA challenge counts it."""
+"""Soft accuracy of an answer against ten annotators, by the rules of the TextVQA challenge."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from presel_lightning.eval.benchmarks.exact_match import ARTICLES, NUMBERS
 
 PUNCTUATION = ';/[]"{}()=+\\_-><@`!'
-AGREEING = 3
-"""People whose agreement makes an answer wholly right."""
+FULL_CREDIT = 3
+"""Number of matching annotators for full credit."""
 
 _STEMS = {
     "n't": "ai are ca could did does do had has have is might must need ought sha should was were "
@@ -30,22 +30,22 @@ CONTRACTIONS = {
     for place, character in enumerate(whole)
     if character == "'"
 }
-"""Contractions that the challenge knows, by their forms that lack one apostrophe."""
+"""Contractions of the challenge, by their forms without one apostrophe."""
 
 
 def normalise_vqa(text: str) -> str:
-    """Bring an answer into the form that the TextVQA challenge compares.
+    """Normalize an answer as the TextVQA challenge does.
 
-    Lower case; commas and question marks go, and a possessive stands apart ("cat's" is "cat 's");
-    other punctuation goes where it stands at a space anywhere in the answer, and is a space
-    otherwise; periods go unless a digit follows; number words up to ten are digits ("none" is 0);
-    articles go; contractions get a missing apostrophe back.
+    Lower case; commas and question marks are removed, and a possessive is separated ("cat's" is
+    "cat 's"); a punctuation mark that is next to a space anywhere in the answer is removed, any
+    other becomes a space; periods are removed unless a digit follows; number words up to ten become
+    digits ("none" is 0); articles are removed; a missing apostrophe of a contraction is restored.
 
-    It differs from `normalise` in commas, in the two ways of punctuation, and in that an answer of
-    articles alone is empty.
+    It differs from `normalise` in commas, in the two rules for punctuation, and in that an answer of
+    articles alone becomes empty.
 
     Source: the EvalAI answer processor of facebookresearch/mmf (pythia/tasks/processors.py), which
-    LLaVA's llava/eval/m4c_evaluator.py takes over.
+    LLaVA's llava/eval/m4c_evaluator.py uses.
     """
     text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     text = re.sub(r"[\n\t]", " ", text).strip()
@@ -58,16 +58,16 @@ def normalise_vqa(text: str) -> str:
 
 
 def soft_accuracy(answer: str, people: Sequence[str]) -> float:
-    r"""Share of credit that an answer gets from the answers of several people.
+    r"""Compute the credit of an answer against those of several annotators.
 
     .. math:: \frac{1}{n} \sum_{i=1}^{n} \min\Big(1, \frac{m_{-i}}{3}\Big)
 
-    with :math:`m_{-i}` the people other than i who gave this answer, all in normal form. Of ten
-    people, four who agree give 1, three 0.9, two 0.6, one 0.3.
+    with :math:`m_{-i}` the number of annotators other than i with this answer, after
+    `normalise_vqa`. Of ten annotators, four matches give 1, three 0.9, two 0.6, one 0.3.
 
     Source: visualqa.org/evaluation, accuracy averaged over all sets of nine of ten annotators.
     """
     given = normalise_vqa(answer)
     same = [normalise_vqa(person) == given for person in people]
-    others = [sum(same) - agrees for agrees in same]
-    return sum(min(1.0, count / AGREEING) for count in others) / len(people)
+    others = [sum(same) - matches for matches in same]
+    return sum(min(1.0, count / FULL_CREDIT) for count in others) / len(people)

@@ -1,4 +1,4 @@
-"""The selection of a run in the formats of other tools; adding one takes its file and a line here.
+"""Export of the selection in the formats of other tools: one file per format, and a line here.
 
 Nothing here imports torch.
 """
@@ -18,7 +18,7 @@ from presel_lightning.export.folder import new_folder
 from presel_lightning.export.selection.llama_factory import LlamaFactory
 from presel_lightning.export.selection.llava import LlavaJson
 from presel_lightning.export.selection.ms_swift import MsSwift
-from presel_lightning.export.selection.source import ChosenSamples, LeftOut, selection_table
+from presel_lightning.export.selection.source import LeftOut, SelectedSamples, selection_table
 from presel_lightning.export.selection.table import Csv, Npy
 from presel_lightning.export.selection.target import Target
 from presel_lightning.export.selection.trl import Trl
@@ -35,7 +35,7 @@ TARGETS: dict[str, type[Target]] = {
 }
 
 LEFT_OUT = "left_out.csv"
-"""Lies in an export that does not hold every chosen sample."""
+"""File in an export that lists the selected samples that it does not hold."""
 
 
 def export_selection(
@@ -47,16 +47,16 @@ def export_selection(
         run: folder that `fit` or `select` wrote.
         target: format, with its options.
         path: new folder.
-        root: folder that image paths are relative to, where it is not the one of the run.
+        root: folder that image paths are relative to; by default that of the run.
 
     Returns:
-        How many samples were written, and those that could not be.
+        The number of samples written, and the samples left out.
 
     Raises:
-        UserError: nothing is chosen yet, nothing of it can be exported, or `path` exists.
+        UserError: there is no selection, none of it can be exported, or `path` exists.
     """
     total = len(selection_table(run))
-    samples = ChosenSamples(
+    samples = SelectedSamples(
         run, image_root(run, root), target.needs_instruction, target.needs_image
     )
     with new_folder(path) as folder:
@@ -69,7 +69,7 @@ def export_selection(
 
 
 def write_left_out(path: Path, left_out: list[LeftOut]) -> None:
-    """List samples with what speaks against them, a row each."""
+    """Write the samples left out, with the reasons, one per row."""
     with path.open("w", encoding="utf-8", newline="") as handle:
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow([field.name for field in fields(LeftOut)])
@@ -77,11 +77,11 @@ def write_left_out(path: Path, left_out: list[LeftOut]) -> None:
 
 
 def summary(left_out: list[LeftOut]) -> str:
-    """How many samples were left out, by reason."""
+    """Summarize the samples left out, by reason."""
     kinds = Counter(each.problem for each in left_out)
     return f"{len(left_out)} left out ({', '.join(f'{n} {kind}' for kind, n in kinds.items())})"
 
 
 def make_target(name: str, options: dict[str, Any]) -> Target:
-    """A format with the options that were given; the others keep their defaults."""
+    """Build a format with the given options, and defaults for the others."""
     return TARGETS[name](**options)

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from presel_lightning.export.selection.source import Chosen
+from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ListTarget, questions, write_list
 from presel_lightning.run.files import write_json
 
 NAME = "presel"
-"""What the dataset is called there."""
+"""Name of the dataset in LLaMA-Factory."""
 
 DESCRIPTION = {
     "file_name": "selection.json",
@@ -32,27 +32,27 @@ DESCRIPTION = {
 class LlamaFactory(ListTarget):
     """A folder for `dataset_dir`, with one dataset, `presel`.
 
-    There must be as many `<image>` as images, so that each conversation holds exactly one.
+    LLaMA-Factory requires as many `<image>` as images, so each conversation holds exactly one.
     """
 
-    def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
+    def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
         """Write conversations and description; relative image paths are those of `media_dir`."""
         with (folder / "selection.json").open("w", encoding="utf-8") as handle:
             write_list((self.record(each, folder) for each in samples), handle)
         write_json(folder / "dataset_info.json", {NAME: DESCRIPTION})
 
-    def record(self, chosen: Chosen, folder: Path) -> dict[str, Any]:
-        """One conversation."""
+    def record(self, selected: SelectedSample, folder: Path) -> dict[str, Any]:
+        """Build the record of one conversation."""
         return {
-            "conversations": list(entries(chosen)),
-            "images": [self.place(chosen, folder)],
-            "uid": chosen.sample.uid,
-            **({"weight": chosen.weight} if chosen.weighted else {}),
+            "conversations": list(entries(selected)),
+            "images": [self.place(selected, folder)],
+            "uid": selected.sample.uid,
+            **({"weight": selected.weight} if selected.weighted else {}),
         }
 
 
-def entries(chosen: Chosen) -> Iterator[dict[str, str]]:
-    """The turns as ShareGPT has them."""
-    for question, answer in questions(chosen.sample.turns):
+def entries(selected: SelectedSample) -> Iterator[dict[str, str]]:
+    """Yield the turns in ShareGPT form."""
+    for question, answer in questions(selected.sample.turns):
         yield {"from": "human", "value": question}
         yield {"from": "gpt", "value": answer}

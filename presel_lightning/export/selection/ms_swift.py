@@ -1,4 +1,4 @@
-"""ms-swift: its standard format, messages and images a line.
+"""ms-swift: its standard format, messages and images of one sample per line.
 
 Source: ms-swift's documentation, "Custom Dataset".
 """
@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from presel_lightning.export.selection.source import Chosen
+from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ListTarget, questions
 
 
 class MsSwift(ListTarget):
-    """`train.jsonl`, for `swift sft --dataset`; image paths are absolute, as is advised there."""
+    """`train.jsonl`, for `swift sft --dataset`; image paths are absolute, as ms-swift advises."""
 
-    def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
-        """Write a conversation a line."""
+    def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
+        """Write one conversation per line."""
         with (folder / "train.jsonl").open("w", encoding="utf-8") as handle:
             for each in samples:
                 line = {
@@ -29,9 +29,9 @@ class MsSwift(ListTarget):
                 handle.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-def messages(chosen: Chosen) -> Iterator[dict[str, Any]]:
-    """The turns as OpenAI's format has them, `<image>` in the text; answers with their weight."""
-    scale = {"loss_scale": chosen.weight} if chosen.weighted else {}
-    for question, answer in questions(chosen.sample.turns):
+def messages(selected: SelectedSample) -> Iterator[dict[str, Any]]:
+    """Yield the turns in OpenAI's format, `<image>` in the text; answers carry their weight."""
+    scale = {"loss_scale": selected.weight} if selected.weighted else {}
+    for question, answer in questions(selected.sample.turns):
         yield {"role": "user", "content": question}
         yield {"role": "assistant", "content": answer, **scale}

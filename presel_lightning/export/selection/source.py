@@ -1,4 +1,4 @@
-"""What the export of a selection starts from: the chosen samples of a run, one at a time."""
+"""Source of a selection export: the selected samples of a run, streamed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from presel_lightning.errors import UserError
 from presel_lightning.records import Sample
 
 NO_LIMIT = 1 << 62
-"""Pixels: how large an image may be was the run's affair."""
+"""Pixels; the run has applied its own limit."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """One sample of a selection, with its image looked at.
+class SelectedSample:
+    """One sample of a selection, with its image file checked.
 
     Attributes:
-        sample: its record is the annotation file's, with `uid` and `task`.
-        file: of the image, absolute and without links.
-        inside: path of `file` below the image root.
-        facts: cluster, score, rank, weight and reason, as `selection.parquet` has them.
+        sample: its record is that of the annotation file, with `uid` and `task`.
+        file: image file, absolute, with links resolved.
+        inside: path of `file` relative to the image root.
+        facts: cluster, score, rank, weight and reason of `selection.parquet`.
         weighted: whether any sample of the selection has a weight other than 1.
     """
 
@@ -48,7 +48,7 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A chosen sample that a format cannot hold, and why."""
+    """A selected sample that a format cannot hold, with the reason."""
 
     uid: str
     id: str
@@ -59,15 +59,15 @@ class LeftOut:
 
 
 @dataclass
-class ChosenSamples:
+class SelectedSamples:
     """Reference and selected samples of a run, streamed in the order of their uids.
 
     Attributes:
         run: folder that `fit` or `select` wrote.
         image_root: folder that image paths are relative to.
-        needs_instruction: leave out what has none yet.
-        needs_image: leave out what has no image that can be opened.
-        left_out: filled while the samples are iterated over.
+        needs_instruction: leave out samples without an instruction.
+        needs_image: leave out samples without a readable image.
+        left_out: samples left out; filled during iteration.
     """
 
     run: Path
@@ -76,8 +76,8 @@ class ChosenSamples:
     needs_image: bool = True
     left_out: list[LeftOut] = field(default_factory=list)
 
-    def __iter__(self) -> Iterator[Chosen]:
-        """Every chosen sample that has what is needed."""
+    def __iter__(self) -> Iterator[SelectedSample]:
+        """Yield every selected sample that has what is needed."""
         facts = {row["uid"]: row for row in selection_table(self.run).to_pylist()}
         weighted = any(row["weight"] != 1 for row in facts.values())
         resolver = Resolver(self.image_root)
@@ -92,15 +92,15 @@ class ChosenSamples:
             except OutsideRoot as error:
                 fault: Found | None = ("outside_root", str(error))
             else:
-                fault = self.look(sample, file)
+                fault = self.fault_of(sample, file)
             if fault is None:
                 inside = file.relative_to(resolver.root).as_posix()
-                yield Chosen(sample, file, inside, facts[uid], weighted)
+                yield SelectedSample(sample, file, inside, facts[uid], weighted)
             else:
                 self.left_out.append(LeftOut(uid, sample.id, image, sample.task, *fault))
 
-    def look(self, sample: Sample, file: Path) -> Found | None:
-        """What speaks against exporting a sample: (problem, detail)."""
+    def fault_of(self, sample: Sample, file: Path) -> Found | None:
+        """Return why a sample cannot be exported, (problem, detail); None where it can."""
         if self.needs_instruction and not sample.has_instruction:
             return "no_instruction", "its instruction has not been written yet"
         if self.needs_image:
@@ -109,16 +109,16 @@ class ChosenSamples:
 
 
 def selection_table(run: Path) -> pa.Table:
-    """The chosen rows of `selection.parquet`, in the order of their uids.
+    """Read the selected rows of `selection.parquet`, sorted by uid.
 
     Raises:
-        UserError: the run has chosen nothing yet.
+        UserError: the run has no selection yet.
     """
     path = run / "selection" / "selection.parquet"
     if not path.is_file():
         raise UserError(
-            f"--run {run}: no selection/selection.parquet there; give a folder that `select` or "
-            "`fit` has come to the selection in"
+            f"--run {run}: no selection/selection.parquet there; give a folder in which `select` or "
+            "`fit` has completed the selection"
         )
     table = pq.read_table(path, filters=[("selected", "==", True)]).sort_by("uid")
     if "weight" in table.column_names:

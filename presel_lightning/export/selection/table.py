@@ -1,4 +1,4 @@
-"""The selection without conversations: a table for people, an array of uids for DataComp's tools."""
+"""The selection without conversations: a CSV table, and an array of uids for DataComp's tools."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from presel_lightning.export.selection.source import Chosen
+from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import Target
 
 FACTS = ("cluster", "score", "rank", "weight", "reason")
@@ -18,15 +18,15 @@ COLUMNS = ("uid", "id", "image", "path", "task", "n_turns", *FACTS)
 """`image` is relative to the image root, `path` absolute."""
 
 UID = np.dtype("u8,u8")
-"""Both halves of a uid's 32 hex digits, as numbers."""
+"""Both halves of a uid's 32 hex digits, as integers."""
 
 
 class Csv(Target):
-    """`selection.csv`, a row a sample."""
+    """`selection.csv`, one row per sample."""
 
     needs_instruction = needs_image = False
 
-    def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
+    def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
         """Write header and rows."""
         with (folder / "selection.csv").open("w", encoding="utf-8", newline="") as handle:
             writer = csv.writer(handle, lineterminator="\n")
@@ -38,14 +38,14 @@ class Csv(Target):
 
 
 class Npy(Target):
-    """`uids.npy`, sorted: what DataComp's resharder takes as a subset.
+    """`uids.npy`, sorted: the subset file of DataComp's resharder.
 
-    Where some samples have a weight other than 1, `weights.npy` beside it, in the same order.
+    Where a sample has a weight other than 1, `weights.npy` holds the weights in the same order.
     """
 
     needs_instruction = needs_image = False
 
-    def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
+    def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
         """Write the arrays, (n,) of two unsigned 64-bit numbers each and (n,) of float64."""
         pairs, weights, weighted = [], [], False
         for each in samples:

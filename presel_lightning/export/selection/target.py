@@ -1,4 +1,4 @@
-"""What the formats of a selection share: the interface, images beside a list, conversations."""
+"""Base classes of the selection formats, and shared functions."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any, ClassVar, TextIO
 
 from presel_lightning.data.conversation import IMAGE
 from presel_lightning.errors import UserError
-from presel_lightning.export.selection.source import Chosen
+from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.records import Turn, image_place
 
 WAYS = ("none", "copy", "link")
 IMAGES = "images"
-"""Folder of an export that images are put into."""
+"""Image folder of an export."""
 
 
 class Target(ABC):
-    """One format: writes samples into an empty folder.
+    """Base class of a format: writes samples into an empty folder.
 
     Class attributes:
         options: fields that the command line may set.
-        needs_instruction: samples without one are left out.
-        needs_image: samples without an image that can be opened are left out.
+        needs_instruction: samples without an instruction are left out.
+        needs_image: samples without a readable image are left out.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
@@ -35,25 +35,25 @@ class Target(ABC):
     needs_image: ClassVar[bool] = True
 
     @abstractmethod
-    def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
-        """Write every sample, holding few at a time.
+    def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
+        """Write every sample, with few in memory at a time.
 
         Args:
-            samples: those that can be exported.
-            folder: where to write.
-            final: what `folder` is called in the end, absolute.
+            samples: samples that can be exported.
+            folder: temporary output folder.
+            final: final path of `folder`, absolute.
         """
 
 
 @dataclass(frozen=True)
 class ListTarget(Target):
-    """A format that names image files rather than holding them.
+    """Base class of a format that references image files.
 
     Attributes:
-        images: `none` leaves them where they are, `copy` and `link` put them into `images/`.
+        images: `none` references them in place, `copy` and `link` put them into `images/`.
 
     Raises:
-        UserError: it is none of these.
+        UserError: `images` is none of these.
     """
 
     options: ClassVar[tuple[str, ...]] = ("images",)
@@ -62,32 +62,32 @@ class ListTarget(Target):
     def __post_init__(self) -> None:
         """Check the option."""
         if self.images not in WAYS:
-            raise UserError(f"--images {self.images}: unknown; choose of {', '.join(WAYS)}")
+            raise UserError(f"--images {self.images}: unknown; choose from {', '.join(WAYS)}")
 
-    def place(self, chosen: Chosen, folder: Path) -> str:
-        """Put an image where it belongs; its absolute path, or the one relative to the export."""
+    def place(self, selected: SelectedSample, folder: Path) -> str:
+        """Copy or link an image if requested; return its absolute path, or that in the export."""
         if self.images == "none":
-            return str(chosen.file)
-        name = f"{IMAGES}/{chosen.inside}"
+            return str(selected.file)
+        name = f"{IMAGES}/{selected.inside}"
         place = folder / name
         if not os.path.lexists(place):
             place.parent.mkdir(parents=True, exist_ok=True)
             if self.images == "copy":
-                shutil.copyfile(chosen.file, place)
+                shutil.copyfile(selected.file, place)
             else:
-                place.symlink_to(chosen.file)
+                place.symlink_to(selected.file)
         return name
 
 
 @dataclass(frozen=True)
 class ShardTarget(Target):
-    """A format that holds the images, in files of about equal size.
+    """Base class of a format that holds the images, in shards of about equal size.
 
     Attributes:
-        shard_mb: megabytes from which on the next file is begun.
+        shard_mb: megabytes after which the next shard starts.
 
     Raises:
-        UserError: it is not positive.
+        UserError: `shard_mb` is not positive.
     """
 
     options: ClassVar[tuple[str, ...]] = ("shard_mb",)
@@ -96,16 +96,18 @@ class ShardTarget(Target):
     def __post_init__(self) -> None:
         """Check the option."""
         if self.shard_mb < 1:
-            raise UserError(f"--shard_mb {self.shard_mb}: give a whole number of megabytes from 1")
+            raise UserError(
+                f"--shard_mb {self.shard_mb}: give an integer number of megabytes, 1 or more"
+            )
 
     @property
     def shard_bytes(self) -> int:
-        """Bytes from which on the next file is begun."""
+        """Bytes after which the next shard starts."""
         return self.shard_mb * 1_000_000
 
 
 def write_list(records: Iterable[dict[str, Any]], handle: TextIO) -> None:
-    """Write a JSON list, a record a line."""
+    """Write a JSON list, one record per line."""
     handle.write("[")
     for number, record in enumerate(records):
         handle.write(",\n" if number else "\n")
@@ -114,7 +116,7 @@ def write_list(records: Iterable[dict[str, Any]], handle: TextIO) -> None:
 
 
 def questions(turns: Sequence[Turn]) -> list[tuple[str, str]]:
-    r"""Questions and answers, with `<image>\n` before the question that shows it alone."""
+    r"""Return questions and answers, with `<image>\n` before the question of the image only."""
     texts = [(turn.question, turn.answer) for turn in turns]
     place = image_place(turns)
     question, answer = texts[place]

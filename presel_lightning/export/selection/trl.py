@@ -13,13 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from presel_lightning.export.selection.source import Chosen
+from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ShardTarget
 from presel_lightning.records import Turn, image_place
 
 TEXT = {"dtype": "string", "_type": "Value"}
 FEATURES = {
-    # plain lists are known to every version of `datasets`; 4 and later call them `List`
+    # every version of `datasets` accepts plain lists; 4 and later write them as `List`
     "images": [{"_type": "Image"}],
     "messages": [{"role": TEXT, "content": [{"type": TEXT, "text": TEXT}]}],
     "uid": TEXT,
@@ -40,13 +40,13 @@ SCHEMA = pa.schema(
     metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
 )
 GROUP_ROWS, GROUP_BYTES = 256, 1 << 25
-"""Rows and image bytes of a row group: what is held at a time here, and in who reads it."""
+"""Maximum rows and image bytes of a row group, the unit of reading and writing."""
 
 
 class Trl(ShardTarget):
     """`data/train-00000.parquet` and so on, for `datasets.load_dataset`."""
 
-    def write(self, samples: Iterable[Chosen], folder: Path, final: Path) -> None:
+    def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
         """Write row group after row group."""
         (folder / "data").mkdir()
         stream = groups(samples)
@@ -59,13 +59,13 @@ class Trl(ShardTarget):
 
 
 def write_group(writer: pq.ParquetWriter, rows: list[dict[str, Any]]) -> int:
-    """Write a row group; its image bytes."""
+    """Write a row group; return its image bytes."""
     writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
     return bytes_of(rows)
 
 
-def groups(samples: Iterable[Chosen]) -> Iterator[list[dict[str, Any]]]:
-    """Rows by the row group."""
+def groups(samples: Iterable[SelectedSample]) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of each row group."""
     rows: list[dict[str, Any]] = []
     held = 0
     for each in samples:
@@ -78,12 +78,12 @@ def groups(samples: Iterable[Chosen]) -> Iterator[list[dict[str, Any]]]:
         yield rows
 
 
-def row_of(chosen: Chosen) -> dict[str, Any]:
-    """One row; the image file as it is, undecoded."""
-    sample = chosen.sample
+def row_of(selected: SelectedSample) -> dict[str, Any]:
+    """Build one row; the image file is not decoded."""
+    sample = selected.sample
     place = image_place(sample.turns)
     return {
-        "images": [{"bytes": chosen.file.read_bytes(), "path": chosen.file.name}],
+        "images": [{"bytes": selected.file.read_bytes(), "path": selected.file.name}],
         "messages": [
             message
             for number, turn in enumerate(sample.turns)
@@ -91,12 +91,12 @@ def row_of(chosen: Chosen) -> dict[str, Any]:
         ],
         "uid": sample.uid,
         "task": sample.task,
-        "weight": chosen.weight,
+        "weight": selected.weight,
     }
 
 
 def messages(turn: Turn, *, image: bool) -> Iterator[dict[str, Any]]:
-    """A question and its answer; the image stands before the question that shows it."""
+    """Yield a question and its answer; the image precedes its question."""
     asked = [{"type": "image", "text": None}] if image else []
     if turn.question or not image:
         asked.append({"type": "text", "text": turn.question})
@@ -105,5 +105,5 @@ def messages(turn: Turn, *, image: bool) -> Iterator[dict[str, Any]]:
 
 
 def bytes_of(rows: list[dict[str, Any]]) -> int:
-    """Image bytes of some rows."""
+    """Return the image bytes of some rows."""
     return sum(len(row["images"][0]["bytes"]) for row in rows)

@@ -132,11 +132,11 @@ class Pass(ABC):
         """
         if self.stage in self.context.keys:
             return self.context.keys[self.stage]
-        path = self.context.signals.of(self.signal).path
-        if not (self.signal.on_reference and len(reference) and path.exists()):
+        signal = self.context.signals.of(self.signal)
+        if not (self.signal.on_reference and len(reference) and signal.exists()):
             return None
-        key = self.key(reference)
-        return key if self.context.runner.ledger.is_done(self.stage, key, [path]) else None
+        key, ledger = self.key(reference), self.context.runner.ledger
+        return key if ledger.is_done(self.stage, key, [signal.path]) else None
 
     @property
     def loss_blocks(self) -> str:
@@ -153,5 +153,6 @@ class Pass(ABC):
         return str(self.context.factory.trainer_settings(stage)["precision"])
 
     def numerics(self, module: FineTune) -> list[str]:
-        """Number formats of a loss pass: of weights, of their quantization, of the Trainer."""
-        return [module.dtype_name, str(module.quantization), self.precision("losses")]
+        """How a loss pass computes: dtype and quantization of weights, precision, aspect."""
+        how = [module.dtype_name, str(module.quantization), self.precision("losses")]
+        return [*how, str(module.aspect)]

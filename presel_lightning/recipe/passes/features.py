@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
+from lightning import Trainer
 
 from presel_lightning.models.llava_processor import load_image_processor
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
@@ -22,19 +24,32 @@ class FeaturesPass(Pass):
     signal: ClassVar[type[Signal]] = Features
 
     def key(self, reference: np.ndarray) -> str:
-        """Name the features by encoder and images, and by the samples that show them."""
+        """Name the features by encoder and images, and by the samples that show them.
+
+        The number format of `dtype: auto` is that of the device that computes them. Features that
+        lie there whole serve on any device; those that were begun are not continued in another format.
+        """
         # samples may share an image, so the rows depend on more than the images
-        return fingerprint([self._images_key(), digest_lines(self.context.data.pool.uid)])
+        images, samples = self._images(), digest_lines(self.context.data.pool.uid)
+        path = self.context.signals.of(Features).path
+        keys = [
+            fingerprint([self._images_key(device, images), samples])
+            for device in (self._device, "cpu", "cuda")
+        ]
+        whole = (k for k in keys if self.context.runner.ledger.is_done(self.stage, k, [path]))
+        return next(whole, keys[0])
 
     def make(self, reference: np.ndarray) -> None:
         """Embed every image whose features do not lie there."""
         context, signal = self.context, self.context.signals.of(Features)
-        module, pool = context.factory.embed(), context.data.pool
-        table, encoder, images_key = self._table(), self._encoder_key(), self._images_key()
-        key = context.keys["features"] = self.key(reference)
+        module, pool, trainer = context.factory.embed(), context.data.pool, self._trainer
+        table, encoder = self._table(), self._encoder_key(self._device)
+        images_key = self._images_key(self._device, self._images())
+        key = context.keys[self.stage] = broadcast(lambda: self.key(reference))
 
         def work() -> Facts:
-            known = broadcast(lambda: signal.rows_of_images(encoder, table.images, table.sizes))
+            devices = context.runner.runs_on(devices_of(trainer))
+            known = broadcast(lambda: signal.rows_of_images(encoder, table.digests))
             new = np.flatnonzero(known < 0)
             # what is known may change between two starts, and the blocks with it
             blocks = f"{context.data.block_size}-{digest_lines(table.images[new])}"
@@ -42,7 +57,6 @@ class FeaturesPass(Pass):
             paths = [pool.image_root / image for image in table.images[new]]
             shown = context.data.show(paths, load_image_processor(module.checkpoint))
             writer = BlockWriter(folder, shown)
-            trainer = context.factory.trainer("features", context.out / "logs" / "features")
             writer.fill(trainer, module, context.data)
             if rank_zero():
                 embedded = writer.merge()["features"] if len(new) else np.empty((0, 0))
@@ -50,26 +64,40 @@ class FeaturesPass(Pass):
                 signal.write(table, embedded, known, meta)
                 self.clear("features-*")
             again = {"reused": int((known >= 0).sum())} if (known >= 0).any() else {}
-            return {"images": len(table.images), **again, **devices_of(trainer)}
+            return {"images": len(table.images), **again, **devices}
 
-        context.runner.stage("features", key, [signal.path], work, together=True)
+        context.runner.stage(self.stage, key, [signal.path], work, together=True)
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU, decoding included."""
         return {"features": work.images / speed.features}
 
+    @cached_property
+    def _trainer(self) -> Trainer:
+        return self.context.factory.trainer("features", self.context.out / "logs" / "features")
+
+    @property
+    def _device(self) -> str:
+        return self._trainer.strategy.root_device.type
+
     def _table(self) -> FeatureTable:
         """The distinct images of the pool, and which sample shows which."""
         pool = self.context.data.pool
         images, first, place = np.unique(pool.image, return_index=True, return_inverse=True)
-        return FeatureTable(pool.uid, images, pool.image_bytes[first], place)
+        return FeatureTable(pool.uid, images, pool.image_digest[first], place)
 
-    def _encoder_key(self) -> str:
-        module = self.context.factory.embed()
-        return fingerprint([module.fingerprint(), self.precision("features")])
-
-    def _images_key(self) -> str:
+    def _images(self) -> str:
+        """Name of the distinct images, by path and content."""
         table = self._table()
-        what = digest_lines(map("{} {}".format, table.images, table.sizes))
-        return fingerprint({"features": 2, "encoder": self._encoder_key(), "images": what})
+        contents = (digest.tobytes().hex() for digest in table.digests)
+        return digest_lines(map("{} {}".format, table.images, contents))
+
+    def _encoder_key(self, device: str) -> str:
+        module = self.context.factory.embed()
+        how = [self.precision("features"), self.context.data.pixels]
+        return fingerprint([3, module.fingerprint(device), *how])
+
+    def _images_key(self, device: str, images: str) -> str:
+        encoder = self._encoder_key(device)
+        return fingerprint({"features": 3, "encoder": encoder, "images": images})

@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 
 from presel_lightning.data.pool import Pool
-from presel_lightning.errors import UserError
 from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.fingerprint import fingerprint
@@ -41,21 +40,12 @@ class HeldOutLossPass(Pass):
         )
 
     def make(self, reference: np.ndarray) -> None:
-        """Fit a model on each half, then score all with models that have not seen them.
-
-        Raises:
-            UserError: the reference split is too small to be halved.
-        """
+        """Fit a model on each half, then score all with models that have not seen them."""
         context = self.context
-        if len(reference) < 2:
-            raise UserError(
-                f"data.reference is {context.data.reference} ({len(reference)} sample), and "
-                "held-out losses are made of two halves; raise it"
-            )
         halves = self._halves(reference)
         for name, half in zip(HALVES, halves, strict=True):
             self.fits.run(name, half, stage="final", is_arm=False)
-        key = context.keys["held_out"] = self.key(reference)
+        key = context.keys[self.stage] = self.key(reference)
         signal = context.signals.of(HeldOutLoss)
 
         def work() -> Facts:
@@ -68,13 +58,14 @@ class HeldOutLossPass(Pass):
             for number, (model, uids) in enumerate(zip(models, samples, strict=True)):
                 folder = context.out / "work" / f"held-out-{key}-{number}-{self.loss_blocks}"
                 trainer = context.factory.trainer("losses", context.out / "logs" / "held_out")
+                devices = context.runner.runs_on(devices_of(trainer))
                 tables.append(IRSLoop(folder).run(trainer, model, context.data, uids))
             if rank_zero():
                 signal.write(*tables)
                 self.clear("held-out-*")
-            return {"samples": len(reference), **devices_of(trainer)}
+            return {"samples": len(reference), **devices}
 
-        context.runner.stage("held_out", key, [signal.path], work, together=True)
+        context.runner.stage(self.stage, key, [signal.path], work, together=True)
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:

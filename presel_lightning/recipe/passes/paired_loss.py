@@ -30,21 +30,22 @@ class PairedLossPass(Pass):
         context = self.context
         self.fits.run("reference", reference, stage="reference", is_arm=False)
         model = self.fits.scoring.trained("losses", context.out / "models" / "reference")
-        key = context.keys["losses"] = self.key(reference)
+        key = context.keys[self.stage] = self.key(reference)
         signal = context.signals.of(PairedLoss)
 
         def work() -> Facts:
             trainer = context.factory.trainer("losses", context.out / "logs" / "losses")
+            devices = context.runner.runs_on(devices_of(trainer))
             loop = IRSLoop(context.out / "work" / f"losses-{key}-{self.loss_blocks}")
             table = loop.run(trainer, model, context.data, reference)
             if rank_zero():
                 signal.write(table)
                 self.clear("losses-*")
             undefined = table["irs"].null_count
-            facts = {"samples": len(reference), **devices_of(trainer)}
+            facts = {"samples": len(reference), **devices}
             return {**facts, **({"undefined": undefined} if undefined else {})}
 
-        context.runner.stage("losses", key, [signal.path], work, together=True)
+        context.runner.stage(self.stage, key, [signal.path], work, together=True)
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:

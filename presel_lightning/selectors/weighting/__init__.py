@@ -1,4 +1,4 @@
-"""Rules that divide a budget among tasks; one file each."""
+"""Weightings: rules that allocate a budget to tasks; one file each."""
 
 from presel_lightning.selectors.part import part_of
 from presel_lightning.selectors.weighting.base import (
@@ -24,14 +24,14 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
     "headroom_error": HeadroomError,
     "learning_curve": LearningCurve,
 }
-"""Rules by the short name that a configuration may give them."""
+"""Rules by their short name in a config."""
 
 
 def weighting_of(given: Weighting | str) -> Weighting:
     """Return a rule as it is, or the one of a short name with its default options.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: the name is unknown.
     """
     return part_of(given, "weighting", WEIGHTINGS)
 

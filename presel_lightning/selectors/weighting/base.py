@@ -1,4 +1,4 @@
-"""The interface of a rule, what rules know of the tasks, and what may be done to any rule's shares."""
+"""The interface of a weighting, its inputs, and the adjustments of its shares."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from presel_lightning.signals import HeldOutLoss, Signals
 
 
 class TaskFacts:
-    """What is known of each task, in the order of `pool.tasks`.
+    """Inputs of a weighting for each task, in the order of `pool.tasks`.
 
     Args:
         pool: every sample.
-        signals: what the rule's `needs` asks for.
+        signals: the signals that the rule's `needs` names.
     """
 
     def __init__(self, pool: Pool, signals: Signals) -> None:
@@ -36,7 +36,7 @@ class TaskFacts:
 
     @cached_property
     def reference(self) -> Tensor:
-        """Of these in the reference split, (M,) float64."""
+        """Reference samples of each task, (M,) float64."""
         counts = [self.pool.reference[self.pool.task_rows(t)].sum() for t in self.pool.tasks]
         return torch.tensor(np.array(counts), dtype=torch.float64)
 
@@ -55,22 +55,22 @@ class TaskFacts:
         }
 
     def mean_and_error(self, column: str) -> tuple[Tensor, Tensor]:
-        """Mean of a held-out column over each task, and its standard error; (M,) both.
+        """Compute the mean of a held-out column over each task, and its standard error; (M,) both.
 
-        Values that are not finite are left out; a task without any is NaN.
+        Values that are not finite are ignored; a task without a finite value is NaN.
         """
         return means_and_errors([facts[column] for facts in self.held_out.values()])
 
     @cached_property
     def learns(self) -> Tensor:
-        """Whether a task's loss falls by more than its standard error when it is trained; (M,)."""
+        """Whether training lowers a task's held-out loss by more than its standard error; (M,)."""
         drops = [facts["start_loss"] - facts["loss"] for facts in self.held_out.values()]
         mean, error = means_and_errors(drops)
         return mean > error.nan_to_num(0.0)
 
 
 def means_and_errors(groups: list[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Mean and standard error of the finite values of each group; NaN where there are too few."""
+    """Compute mean and standard error of the finite values of each group; NaN if too few."""
     means, errors = [], []
     for group in groups:
         values = group[np.isfinite(group)]
@@ -80,13 +80,13 @@ def means_and_errors(groups: list[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 class Weighting(Part):
-    """Say how a budget is divided among tasks.
+    """Base class of a rule that allocates a budget to tasks.
 
     Args:
-        floor: no task gets less than this part of the mean weight, such as 0.15.
+        floor: minimum weight of a task as a fraction of the mean weight, such as 0.15.
         priors: factor of a task's weight, {task: factor}; 1 where a task is not named.
         cap_flat: a task whose held-out loss training does not lower gets no more than its share of
-            the pool. It makes the held-out losses.
+            the pool. It needs the held-out losses.
     """
 
     def __init__(
@@ -101,15 +101,15 @@ class Weighting(Part):
 
     @abstractmethod
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
-        """Weight of each task, (M,) float64, not negative; shares are in proportion to it.
+        """Compute the weight of each task, (M,) float64, not negative; shares are proportional.
 
         Args:
-            facts: what is known of the tasks.
-            budget: samples to divide, beside the reference split.
+            facts: inputs of the tasks.
+            budget: samples to allocate in addition to the reference split.
         """
 
     def shares(self, facts: TaskFacts, budget: int) -> Tensor:
-        """Part of the budget that each task gets, (M,) float64 that sums to 1; see `adjust`."""
+        """Compute the share of the budget of each task, (M,) float64, sum 1; see `adjust`."""
         return adjust(
             self.weights(facts, budget),
             facts,
@@ -119,19 +119,19 @@ class Weighting(Part):
         )
 
     def warnings(self, facts: TaskFacts, shares: Tensor) -> list[str]:
-        """Sentences about shares (M,) that a user should know, for the screen and the report."""
+        """Return warnings about shares (M,), for the console and the report."""
         return []
 
 
 class MeasuredWeighting(Weighting):
-    """A weighting that rests on what was measured of the reference samples of each task.
+    """Base class of a weighting by a measurement on the reference samples of each task.
 
     Args:
-        shrink: draw what was measured of each task towards the mean of all, by its standard error.
-        floor: no task gets less than this part of the mean weight, such as 0.15.
+        shrink: shrink the measurement of each task toward the mean of all, by its standard error.
+        floor: minimum weight of a task as a fraction of the mean weight, such as 0.15.
         priors: factor of a task's weight, {task: factor}; 1 where a task is not named.
         cap_flat: a task whose held-out loss training does not lower gets no more than its share of
-            the pool. It makes the held-out losses.
+            the pool. It needs the held-out losses.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class MeasuredWeighting(Weighting):
         self.shrink = shrink
 
     def settled(self, mean: Tensor, error: Tensor) -> Tensor:
-        """What was measured of each task, drawn towards the mean of all if that is asked for."""
+        """Return the measurement of each task, shrunk toward the mean of all if `shrink` is set."""
         return shrink_to_mean(mean, error) if self.shrink else mean
 
 
@@ -157,15 +157,16 @@ def adjust(
     priors: Mapping[str, float] | None = None,
     cap_flat: bool = False,
 ) -> Tensor:
-    """Turn weights into shares (M,) that sum to 1, with what the user knows better.
+    """Convert weights to shares (M,) that sum to 1, with floor, priors and cap applied.
 
     Args:
-        weights: of a rule; NaN, where nothing was measured, counts as the mean of the others.
-        facts: what is known of the tasks.
-        floor: no task gets less than this part of the mean weight, so that none starves.
+        weights: (M,) weights of a rule; NaN, where nothing was measured, counts as the mean of the
+            others.
+        facts: inputs of the tasks.
+        floor: minimum weight of a task as a fraction of the mean weight.
         priors: factor of a task's weight; 1 where a task is not named.
         cap_flat: a task whose loss does not fall gets no more than its share of the pool (of the
-            tasks that are not left out): its loss may be noise.
+            tasks with a positive factor): its loss may be noise.
 
     Raises:
         UserError: a prior names no task of the pool, or is negative.
@@ -173,7 +174,7 @@ def adjust(
     known = weights.isfinite()
     fill = weights[known].mean() if known.any() else torch.tensor(1.0, dtype=torch.float64)
     weights = torch.where(known, weights, fill)
-    if weights.sum() <= 0:  # nothing is left to learn anywhere
+    if weights.sum() <= 0:  # no task has anything left to learn
         weights = torch.ones_like(weights)
     weights = weights.clamp(min=floor * float(weights.mean()))
     factor = factors(facts.pool.tasks, priors or {})
@@ -181,17 +182,17 @@ def adjust(
     shares = shares / shares.sum()
     if not cap_flat:
         return shares
-    sizes = facts.sizes * (factor > 0)  # what is left out has no share to hand on
+    sizes = facts.sizes * (factor > 0)  # an excluded task has no share to re-allocate
     return cap(shares, sizes / sizes.sum(), ~facts.learns)
 
 
 def factors(tasks: tuple[str, ...], priors: Mapping[str, float]) -> Tensor:
-    """The user's factor of each task, (M,)."""
+    """Return the user's factor of each task, (M,)."""
     unknown = sorted(set(priors) - set(tasks))
     if unknown or any(value < 0 for value in priors.values()) or 0 == sum(
         priors.get(task, 1.0) for task in tasks
     ):  # fmt: skip
-        what = f"{unknown[0]!r} is no task of the pool" if unknown else "factors must be above 0"
+        what = f"{unknown[0]!r} is not a task of the pool" if unknown else "factors must be above 0"
         raise UserError(
             f"selector.init_args.weighting.init_args.priors: {what}; tasks are {', '.join(tasks)}"
         )
@@ -199,14 +200,17 @@ def factors(tasks: tuple[str, ...], priors: Mapping[str, float]) -> Tensor:
 
 
 def cap(shares: Tensor, limits: Tensor, capped: Tensor) -> Tensor:
-    """Hold some shares (M,) below their limits; the others take over in proportion.
+    """Clip some shares at their limits, and re-allocate the remainder in proportion.
 
-    Where the others have nothing to be in proportion to, or there are none, everyone gets its limit.
+    Where the other shares are 0, or there are none, every task gets its limit.
 
     Args:
-        shares: to be held, summing to 1.
-        limits: of all, summing to 1.
-        capped: whose limit counts.
+        shares: (M,) that sum to 1.
+        limits: (M,) that sum to 1.
+        capped: (M,) bool, tasks whose limit applies.
+
+    Returns:
+        (M,) shares that sum to 1.
     """
     held = torch.where(capped, torch.minimum(shares, limits), shares)
     free = shares[~capped].sum()

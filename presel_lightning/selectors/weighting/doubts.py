@@ -1,4 +1,4 @@
-"""What to be wary of in the paper's task weights."""
+"""Warnings about task weights by IRS."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from presel_lightning.selectors.weighting.headroom_error import HeadroomError
 from presel_lightning.signals import HeldOutLoss, PairedLoss
 
 SOLVED = 0.25
-"""Held-out error below which a task has little left to learn."""
+"""Held-out error below which a task counts as solved."""
 ENOUGH = 4
-"""Reference samples of a task below which its mean IRS says next to nothing."""
+"""Reference samples of a task below which its mean IRS is mostly noise."""
 SHARE = 0.5
-"""Part of the weight on such tasks that is worth a word."""
+"""Share of the weight on solved tasks above which a warning is given."""
 
 
 def doubts_of_irs(facts: TaskFacts, weights: Tensor) -> list[str]:
-    """Sentences on weights that the IRS gave, for the screen and the report.
+    """Return warnings about task weights by IRS, for the console and the report.
 
-    A mean IRS above 1 can always be told. Whether the weight sits on solved tasks can be told only
-    where the held-out losses of this reference split lie on disk: the losses that the IRS is made
-    of are those of training, and low for that reason alone. They are never made for the warning.
+    The weight on solved tasks is checked only where the held-out losses of this reference split are
+    on disk, since the losses of the IRS are training losses. They are never computed for the
+    warning alone.
 
     Args:
-        facts: what is known of the tasks.
+        facts: inputs of the tasks.
         weights: (M,) share of the budget of each task.
     """
     return [*on_few_samples(facts), *above_one(facts), *on_solved_tasks(facts, weights)]
 
 
 def on_few_samples(facts: TaskFacts) -> list[str]:
-    """Tasks whose weight rests on a handful of reference samples."""
+    """Warn of tasks with few reference samples."""
     few = [
         task
         for task, n in zip(facts.pool.tasks, facts.reference.tolist(), strict=True)
@@ -42,14 +42,14 @@ def on_few_samples(facts: TaskFacts) -> list[str]:
     if not few:
         return []
     text = (
-        f"the IRS of {', '.join(few)} rests on fewer than {ENOUGH} reference samples each: their "
-        "budgets are little more than chance; raise data.reference, or take SizeBalanced"
+        f"the IRS of {', '.join(few)} is a mean of fewer than {ENOUGH} reference samples each: their "
+        "budgets are mostly noise; raise data.reference, or use SizeBalanced"
     )
     return [text]
 
 
 def above_one(facts: TaskFacts) -> list[str]:
-    """Tasks whose questions make the answers harder to foretell."""
+    """Warn of tasks whose questions make the answers harder to predict."""
     by_task = facts.signals.of(PairedLoss).irs_by_task(facts.pool)
     means, _ = means_and_errors([by_task[task] for task in facts.pool.tasks])
     found = [
@@ -60,14 +60,14 @@ def above_one(facts: TaskFacts) -> list[str]:
     if not found:
         return []
     text = (
-        f"mean IRS above 1 in {', '.join(found)}: there the answer is harder with its question "
+        f"mean IRS above 1 in {', '.join(found)}: the loss of the answer is higher with its question "
         "than without, which lowers the task's weight; see docs/budgets.md"
     )
     return [text]
 
 
 def on_solved_tasks(facts: TaskFacts, weights: Tensor) -> list[str]:
-    """How much of the weight goes where little is left to learn, if that is known and too much."""
+    """Warn of a large share of the weight on solved tasks, where held-out losses exist."""
     if not knows_held_out(facts):
         return []
     solved = HeadroomError().weights(facts, 0) < SOLVED  # (M,)
@@ -77,14 +77,14 @@ def on_solved_tasks(facts: TaskFacts, weights: Tensor) -> list[str]:
     names = [facts.pool.tasks[i] for i in torch.nonzero(solved)[:, 0].tolist()]
     text = (
         f"{100 * share:.0f} % of the IRS weight is on tasks with a held-out error under "
-        f"{SOLVED:g} ({', '.join(names)}): little is left to learn there; compare with "
+        f"{SOLVED:g} ({', '.join(names)}), which have little left to learn; compare with "
         "weighting `headroom`, see docs/budgets.md"
     )
     return [text]
 
 
 def knows_held_out(facts: TaskFacts) -> bool:
-    """Whether held-out losses lie on disk, and are those of this reference split."""
+    """Return whether held-out losses of this reference split are on disk."""
     if not facts.signals.of(HeldOutLoss).exists():
         return False
     known = sorted(facts.signals.held_out_loss()["uid"].to_pylist())

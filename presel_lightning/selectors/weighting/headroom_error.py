@@ -1,4 +1,4 @@
-"""More for tasks whose short answers are still wrong."""
+"""Task weights by held-out error of short answers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from presel_lightning.signals import HeldOutLoss
 class HeadroomError(MeasuredWeighting):
     r""":math:`w_t \propto (\text{wrong}_t + 1/2) / (m_t + 1)`, the held-out share of wrong answers.
 
-    An answer of :math:`m_t` reference samples is wrong if a model that was tuned on the other half
-    does not foretell each of its tokens, which for short answers is what generating it would say.
-    Errors compare across tasks, losses do not; the half sample keeps a solved task from nothing.
+    The answer of one of :math:`m_t` reference samples is wrong if the model that was tuned on the
+    other half does not predict each of its tokens (teacher-forced exact match, which equals exact
+    match under greedy decoding). Errors are comparable across tasks, losses are not; the half
+    sample keeps the weight of a solved task above 0.
     """
 
     needs = (HeldOutLoss.name,)
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
-        """Smoothed error of each task."""
+        """Compute the smoothed error of each task."""
         right = [np.asarray(facts.held_out[task]["correct"]) for task in facts.pool.tasks]
         n = torch.tensor([len(values) for values in right], dtype=torch.float64)
         wrong = n - torch.tensor([values.sum() for values in right], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""The paper's rule: more for tasks whose questions matter more."""
+"""Task weights by instruction relevance score, the rule of the paper."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from presel_lightning.signals import PairedLoss
 class IRS(MeasuredWeighting):
     r""":math:`w = \mathrm{softmax}(-s / \tau)` with s(T) the mean IRS of a task's reference samples.
 
-    A low IRS says that the question helps, not that something is left to learn: solved tasks have
-    one near 0 and are funded well (docs/budgets.md).
+    A low IRS means that the question helps, not that something is left to learn: solved tasks have
+    an IRS near 0 and get a large share (docs/budgets.md).
 
     Args:
-        temperature: of the softmax; 1/sqrt(M) where not given.
-        shrink: draw s(T) towards its mean over tasks, by its standard error.
-        floor: no task gets less than this part of the mean weight, such as 0.15.
+        temperature: tau of the softmax; by default 1/sqrt(M).
+        shrink: shrink s(T) toward its mean over tasks, by its standard error.
+        floor: minimum weight of a task as a fraction of the mean weight, such as 0.15.
         priors: factor of a task's weight, {task: factor}; 1 where a task is not named.
         cap_flat: a task whose held-out loss training does not lower gets no more than its share of
-            the pool. It makes the held-out losses.
+            the pool. It needs the held-out losses.
 
     Source: PreSel, Eq. 4-5.
     """
@@ -41,16 +41,16 @@ class IRS(MeasuredWeighting):
         self.temperature = temperature
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
-        """Softmax over tasks."""
+        """Compute the softmax over tasks."""
         by_task = facts.signals.of(PairedLoss).irs_by_task(facts.pool)
         relevance, error = means_and_errors([by_task[task] for task in facts.pool.tasks])
         return task_weights(self.settled(relevance, error), self.temperature)
 
     def shares(self, facts: TaskFacts, budget: int) -> Tensor:
-        """The softmax exactly as it is, unless an option changes it."""
+        """Return the softmax itself, or its adjustment where an option is set."""
         changed = self.floor or self.priors or self.cap_flat
         return super().shares(facts, budget) if changed else self.weights(facts, budget)
 
     def warnings(self, facts: TaskFacts, shares: Tensor) -> list[str]:
-        """What to be wary of: few samples, a mean IRS above 1, weight on solved tasks."""
+        """Warn of few samples, a mean IRS above 1, and weight on solved tasks."""
         return doubts_of_irs(facts, shares)

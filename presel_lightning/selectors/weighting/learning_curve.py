@@ -1,4 +1,4 @@
-"""Each sample goes where a fitted learning curve says that it lowers the loss most."""
+"""Task budgets by fitted power-law learning curves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from presel_lightning.signals import HeldOutLoss
 
 
 class LearningCurve(MeasuredWeighting):
-    r"""Spend on :math:`L_t(n) = L_t(0) \, (1 + n)^{-a_t}`, one sample at a time.
+    r"""Allocate greedily by :math:`L_t(n) = L_t(0) \, (1 + n)^{-a_t}`, one sample at a time.
 
     :math:`a_t = \mathrm{clip}(\log(L_t(0) / H_t) / \log(1 + m_t / 2), 0, 2)`, from the loss of the
     pre-instruction model and the held-out loss after half of the task's :math:`m_t` reference
@@ -21,7 +21,7 @@ class LearningCurve(MeasuredWeighting):
     needs = (HeldOutLoss.name,)
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
-        """Samples that each task is given."""
+        """Compute the samples of each task."""
         start = self.settled(*facts.mean_and_error("start_loss"))
         half = self.settled(*facts.mean_and_error("loss"))
         slope = power_law(start, half, facts.reference / 2)

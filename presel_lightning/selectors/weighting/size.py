@@ -1,4 +1,4 @@
-"""In proportion to size: what a random draw does on average."""
+"""Task budgets in proportion to size, as of a random sample on average."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class Size(Weighting):
     """A task's share of the budget is its share of the pool."""
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
-        """Images of each task."""
+        """Return the number of images of each task."""
         return facts.sizes

@@ -1,4 +1,4 @@
-"""Between size and equality."""
+"""Task budgets in proportion to the square root of size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
 
 
 class SqrtSize(Weighting):
-    r"""Shares in proportion to :math:`\sqrt{|T|}`: small tasks get more than their part."""
+    r"""Shares in proportion to :math:`\sqrt{|T|}`: small tasks get more than by size."""
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
-        """Square root of the images of each task."""
+        """Return the square root of the number of images of each task."""
         return facts.sizes.sqrt()

@@ -1,4 +1,4 @@
-"""The same for every task."""
+"""Equal task budgets."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
 
 
 class Uniform(Weighting):
-    """Equal shares; suits a metric that counts every task alike.
+    """Equal shares; suits a metric that averages over tasks.
 
     Args:
         priors: factor of a task's weight, {task: factor}; 1 where a task is not named.
         cap_flat: a task whose held-out loss training does not lower gets no more than its share of
-            the pool. It makes the held-out losses.
+            the pool. It needs the held-out losses.
     """
 
     def __init__(self, priors: dict[str, float] | None = None, cap_flat: bool = False) -> None:
         super().__init__(priors=priors, cap_flat=cap_flat)  # no weight is below a floor
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:
-        """Ones."""
+        """Return ones."""
         return torch.ones_like(facts.sizes)

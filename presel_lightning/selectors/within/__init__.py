@@ -13,14 +13,14 @@ WITHIN: dict[str, type[Within]] = {
     "coverage": Coverage,
     "random": RandomOrder,
 }
-"""Rules by the short name that a configuration may give them."""
+"""Rules by their short name in a config."""
 
 
 def within_of(given: Within | str) -> Within:
     """Return a rule as it is, or the one of a short name with its default options.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: the name is unknown.
     """
     return part_of(given, "within", WITHIN)
 

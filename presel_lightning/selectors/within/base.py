@@ -17,7 +17,7 @@ from presel_lightning.signals import Features, Signals
 
 
 class Selected(NamedTuple):
-    """What a rule selects of one task of n images."""
+    """Selection of a rule in one task of n images."""
 
     rows: Tensor
     """(b,) int64, the selected row numbers, ascending."""
@@ -26,17 +26,17 @@ class Selected(NamedTuple):
     cluster: Tensor
     """(n,) int64 cluster of each row; -1 where the rule has none."""
     rank: Tensor
-    """(n,) int64 place in its cluster or task, from 0; -1 in the reference split."""
+    """(n,) int64 rank in its cluster or task, from 0; -1 in the reference split."""
 
 
 class Within(Part):
-    """Select images inside one task."""
+    """Base class of a rule that selects images inside one task."""
 
     needs = (Features.name,)
     reason: ClassVar[str] = "among the best of its task"
-    """Why an image was selected."""
+    """Reason of a selected image."""
     otherwise: ClassVar[str] = "not among the best of its task"
-    """Why an image was not selected."""
+    """Reason of an image that is not selected."""
 
     @abstractmethod
     def select(
@@ -52,10 +52,10 @@ class Within(Part):
 
         Args:
             features: (n, D) of the task's images, the reference split included, in the order of uid.
-            budget: rows to select, whole; only with ``"floor"`` a fraction of a row.
+            budget: rows to select, an integer; only with ``"floor"`` a fraction of a row.
             excluded: (n,) bool, rows of the reference split, which are never selected.
-            allocation: how the budget is rounded where a rule spreads it over clusters.
-            seed: of every random draw.
+            allocation: how the budget is rounded where a rule allocates it to clusters.
+            seed: seed of every random number.
         """
 
 
@@ -69,7 +69,7 @@ class SelectedInTasks(NamedTuple):
     cluster: np.ndarray
     """(N,) cluster inside the sample's task."""
     rank: np.ndarray
-    """(N,) place in its cluster or task, from 0; -1 in the reference split."""
+    """(N,) rank in its cluster or task, from 0; -1 in the reference split."""
 
 
 def select_in_tasks(
@@ -81,14 +81,14 @@ def select_in_tasks(
     seed: int,
     allocation: Allocation = "exact",
 ) -> SelectedInTasks:
-    """Select inside each task by the same rule; one task's features are held at a time.
+    """Select inside each task by the same rule; the features of one task are in memory at a time.
 
     Args:
         pool: every sample.
         signals: features.
-        budgets: (M,) samples that each task gets, in the order of `pool.tasks`.
+        budgets: (M,) samples of each task, in the order of `pool.tasks`.
         within: the rule.
-        seed: of every random draw.
+        seed: seed of every random number.
         allocation: how a task's budget is rounded over its clusters.
     """
     score = np.full(len(pool), np.nan)

@@ -1,4 +1,4 @@
-"""What rules share that cut a task into clusters and take the first images of each."""
+"""Base class of rules that cluster a task and select the first images of each cluster."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.functional import KMeans, kmeans
 from presel_lightning.functional.duplicates import similarity_to_earlier
 from presel_lightning.functional.faiss_kmeans import faiss_kmeans, require_faiss
-from presel_lightning.selectors.in_task import Allocation, Order, choose
+from presel_lightning.selectors.in_task import Allocation, Order, select_from_clusters
 from presel_lightning.selectors.within.base import Selected, Within
 
 Backend = Literal["torch", "faiss"]
@@ -21,21 +21,21 @@ Device = Literal["auto", "cpu", "cuda"]
 
 
 class InClusters(Within):
-    """Cut a task into clusters by k-means, and take the first images of each.
+    """Cluster a task by k-means, and select the first images of each cluster.
 
-    A task of n images, the reference split included, is cut into max(1, n // images_per_cluster)
-    clusters; each gives in proportion to its available images, in the order of the rule.
+    A task of n images, the reference split included, has max(1, n // images_per_cluster) clusters;
+    quotas are in proportion to the available images, and the rule orders each cluster.
 
     Args:
         images_per_cluster: a task of n images gets max(1, n // this) clusters.
-        near_duplicates: cosine similarity above which an image counts as a repetition of another
-            of its cluster and is taken last, such as 0.98.
-        backend: of the clustering; `faiss` wants the extra of that name and runs on the CPU.
-        device: where the `torch` backend clusters: `cpu`, `cuda`, or `auto` for a GPU if there is
-            one. Each kind of device gives the same choice on every machine; the two may differ.
+        near_duplicates: cosine similarity above which an image counts as a near duplicate of
+            another of its cluster and comes last, such as 0.98.
+        backend: of the clustering; `faiss` requires the extra of that name and runs on the CPU.
+        device: device of the `torch` backend: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+            Each kind of device gives the same selection on every machine; the two may differ.
 
     Raises:
-        UserError: faiss or a GPU is asked for, and not there; or both.
+        UserError: faiss or a GPU is requested and missing, or both are requested.
 
     Source: PreSel, Eq. 6.
     """
@@ -65,10 +65,10 @@ class InClusters(Within):
 
         Args:
             features: (n, D) in the order of uid, without near duplicates.
-            seed: of every random draw.
+            seed: seed of every random number.
 
         Returns:
-            (n,) row numbers, those to take first in front; (n,) float64 scores of the rows.
+            (n,) row numbers in order of preference; (n,) float64 scores of the rows.
         """
 
     def select(
@@ -80,16 +80,16 @@ class InClusters(Within):
         *,
         seed: int,
     ) -> Selected:
-        """Cluster the task and take the first images of each cluster; see `in_task.choose`."""
+        """Cluster the task and select the first images of each; see `select_from_clusters`."""
         labels = self.cluster(features, seed).labels
         order: Order = partial(self.order, seed=seed)
         if self.near_duplicates is not None:
             order = repetitions_last(order, self.near_duplicates)
-        picked = choose(features, labels, budget, excluded, allocation, order=order)
-        return Selected(picked.rows, picked.score, labels, picked.rank)
+        found = select_from_clusters(features, labels, budget, excluded, allocation, order=order)
+        return Selected(found.rows, found.score, labels, found.rank)
 
     def cluster(self, features: Tensor, seed: int) -> KMeans:
-        """Labels and centroids of a task's images, (n, D)."""
+        """Cluster a task's images, (n, D)."""
         n_clusters = max(1, len(features) // self.images_per_cluster)
         if self.backend == "faiss":
             return faiss_kmeans(features, n_clusters, seed=seed)
@@ -97,12 +97,12 @@ class InClusters(Within):
 
 
 def repetitions_last(order: Order, similarity: float) -> Order:
-    """The same order with repetitions at its end, by uid, with score -1.
+    """Return the same order with near duplicates at its end, by uid, with score -1.
 
     Args:
-        order: of the images that repeat no other.
+        order: order of the images that are not near duplicates.
         similarity: an image whose cosine similarity to an earlier one of the cluster is above this
-            is a repetition, and nobody's neighbor.
+            is a near duplicate, and is not a neighbor of any image.
     """
 
     def ordered(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ def repetitions_last(order: Order, similarity: float) -> Order:
 
 
 def device_of(name: Device) -> str:
-    """What a name of a device stands for here.
+    """Resolve the name of a device on this machine.
 
     Raises:
         UserError: there is no GPU.
@@ -124,7 +124,7 @@ def device_of(name: Device) -> str:
     found = torch.cuda.is_available()
     if name == "cuda" and not found:
         raise UserError(
-            "selector.init_args.within.init_args.device is cuda, and there is none; set it to cpu or "
-            "auto"
+            "selector.init_args.within.init_args.device is cuda, but no GPU was found; set it to cpu "
+            "or auto"
         )
     return name if name != "auto" else "cuda" if found else "cpu"

@@ -1,4 +1,4 @@
-"""Images that cover a cluster."""
+"""Farthest-first selection inside a cluster."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from presel_lightning.selectors.within.neighbor_centrality import NeighborCentra
 
 
 class Coverage(NeighborCentrality):
-    """Take the image of a cluster that is farthest from those taken, beginning with the most central.
+    """Select the farthest image of a cluster from those selected, starting at the most central.
 
-    The score stays the Neighbor Centrality. For options see `NeighborCentrality`.
+    The score is the Neighbor Centrality. For options see `NeighborCentrality`.
     """
 
     reason = "far from the others of its cluster"
     otherwise = "near to others of its cluster"
 
     def order(self, features: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
-        """Farthest first; ties by uid."""
+        """Order farthest first; ties by uid."""
         central, score = super().order(features, seed=seed)
         return farthest_first(features, len(features), first=int(central[0])).rows, score

@@ -1,4 +1,4 @@
-"""The paper's rule: the images most like their neighbors."""
+"""Selection by Neighbor Centrality, the rule of the paper."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from presel_lightning.selectors.within.clusters import Backend, Device, InCluste
 
 
 class NeighborCentrality(InClusters):
-    r"""Take the images of a cluster with the highest Neighbor Centrality first.
+    r"""Select the images of a cluster with the highest Neighbor Centrality first.
 
     .. math:: NC(x) = \frac{1}{k} \sum_{x' \in \mathrm{kNN}(x)} \cos(x, x')
 
-    among the available images of the cluster, the reference split left out.
+    among the available images of the cluster, the reference split excluded.
 
     Args:
         neighbors: k of the Neighbor Centrality.
         images_per_cluster: a task of n images gets max(1, n // this) clusters.
-        near_duplicates: cosine similarity above which an image counts as a repetition of another
-            of its cluster and is taken last, such as 0.98.
-        backend: of the clustering; `faiss` wants the extra of that name and runs on the CPU.
-        device: where the `torch` backend clusters: `cpu`, `cuda`, or `auto` for a GPU if there is
-            one. Each kind of device gives the same choice on every machine; the two may differ.
+        near_duplicates: cosine similarity above which an image counts as a near duplicate of
+            another of its cluster and comes last, such as 0.98.
+        backend: of the clustering; `faiss` requires the extra of that name and runs on the CPU.
+        device: device of the `torch` backend: `cpu`, `cuda`, or `auto` for a GPU if there is one.
+            Each kind of device gives the same selection on every machine; the two may differ.
 
     Source: PreSel, Eq. 6-7.
     """
@@ -42,5 +42,5 @@ class NeighborCentrality(InClusters):
         self.neighbors = neighbors
 
     def order(self, features: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
-        """By falling Neighbor Centrality; ties by uid."""
+        """Order by descending Neighbor Centrality; ties by uid."""
         return most_central_first(features, self.neighbors)

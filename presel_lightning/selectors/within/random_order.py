@@ -1,4 +1,4 @@
-"""Any images of a cluster: the baseline of the other rules."""
+"""Random selection inside a cluster, the baseline of the other rules."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from presel_lightning.selectors.within.clusters import InClusters
 
 
 class RandomOrder(InClusters):
-    """Take the images of a cluster in random order; the score is their Neighbor Centrality.
+    """Select the images of a cluster in random order; the score is their Neighbor Centrality.
 
-    With one cluster a task, a larger budget adds to what a smaller one takes, so that weightings
-    are compared on the same images.
+    With one cluster per task, a larger budget extends a smaller one, so that weightings are
+    compared on the same images.
     """
 
-    reason = "drawn from its cluster"
-    otherwise = "not drawn from its cluster"
+    reason = "in the random sample of its cluster"
+    otherwise = "not in the random sample of its cluster"
 
     def order(self, features: Tensor, *, seed: int) -> tuple[Tensor, Tensor]:
-        """A random permutation by seed."""
+        """Return a random permutation by seed."""
         generator = torch.Generator().manual_seed(seed)
         _, score = most_central_first(features)
         return torch.randperm(len(features), generator=generator), score

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from presel_lightning.eval.comparison.cells import add_relative, analyse
+from presel_lightning.eval.comparison.cells import add_relative, analyze
 from presel_lightning.eval.comparison.page import latex, markdown, plus_minus, sentence, verdict
 
 RANDOM, BETTER, WORSE, SAME = (
@@ -65,16 +65,16 @@ def cells_of(
     return [*cells, cell("untrained", None, {"b": 5.0}, pool=pool)]
 
 
-def analysed(cells: list[Json], elsewhere: dict[str, float] | None = None) -> Json:
+def analyzed(cells: list[Json], elsewhere: dict[str, float] | None = None) -> Json:
     add_relative(cells, elsewhere)
-    found: Json = json.loads(json.dumps({**analyse(cells), "published": []}, allow_nan=False))
+    found: Json = json.loads(json.dumps({**analyze(cells), "published": []}, allow_nan=False))
     found["verdict"] = verdict(found)
     return found
 
 
 def test_comparison_differences_match_scipy_paired_tests(
 ) -> None:  # fmt: skip
-    found = analysed(cells_of({"Random": RANDOM, "A": BETTER, "B": WORSE, "C": SAME}))
+    found = analyzed(cells_of({"Random": RANDOM, "A": BETTER, "B": WORSE, "C": SAME}))
     assert found["measure"] == "b" and found["pools"] == [""] and found["over_pools"] == []
     (part,) = found["parts"]
     rows = {row["selector"]: row for row in part["differences"]}
@@ -91,7 +91,7 @@ def test_comparison_differences_match_scipy_paired_tests(
 
 
 def test_comparison_rows_hold_mean_and_sd_in_paper_order() -> None:
-    found = analysed(cells_of({"Random": RANDOM, "A": BETTER}))
+    found = analyzed(cells_of({"Random": RANDOM, "A": BETTER}))
     rows = found["parts"][0]["rows"]
     assert [row["selector"] for row in rows] == ["full", "Random", "A", "untrained"]
     assert [row["seeds"] for row in rows] == [5, 5, 5, 1]
@@ -127,7 +127,7 @@ def test_comparison_missing_scores_are_left_out() -> None:
         cell("B", 2, {"b": 47.0}),  # no seed in common with Random
         cell("untrained", None, {}),
     ]
-    found = analysed(cells)
+    found = analyzed(cells)
     rows = {row["selector"]: row for row in found["parts"][0]["rows"]}
     assert rows["A"]["scores"]["b"] == [47.0, None] and rows["untrained"]["scores"]["b"] is None
     assert rows["A"]["relative"] is None  # nothing was trained on everything
@@ -144,7 +144,7 @@ def test_comparison_of_several_benchmarks_uses_relative_score() -> None:
         cell("A", 0, {"b": 45.0, "c": 100.0}),
         cell("untrained", None, {"b": 5.0, "c": 20.0}),
     ]
-    found = analysed(cells)
+    found = analyzed(cells)
     assert found["measure"] == "relative" and found["benchmarks"] == ["b", "c"]
     assert found["parts"][0]["differences"][0]["mean"] == pytest.approx(5.0)
 
@@ -153,7 +153,7 @@ def test_comparison_reports_each_pool_and_their_mean() -> None:
     methods = {"Random": RANDOM, "A": BETTER}
     one, two = cells_of(methods, pool="one"), cells_of(methods, pool="two", shift=-10.0)
     two = [c for c in two if (c["selector"], c["seed"]) != ("A", 4)]  # one cell failed
-    found = analysed(one + two)
+    found = analyzed(one + two)
     assert [(p["pool"], p["budget"]) for p in found["parts"]] == [("one", 0.15), ("two", 0.15)]
     assert [p["differences"][0]["n"] for p in found["parts"]] == [5, 4]
     (together,) = found["over_pools"]
@@ -167,7 +167,7 @@ def test_comparison_reports_each_pool_and_their_mean() -> None:
 def test_comparison_reports_each_budget_separately() -> None:
     cells = cells_of({"Random": RANDOM, "A": BETTER})
     cells += [cell(n, s, {"b": 30.0}, budget=0.05) for n in ("Random", "A") for s in range(5)]
-    found = analysed(cells)
+    found = analyzed(cells)
     assert [part["budget"] for part in found["parts"]] == [0.05, 0.15]
     assert found["parts"][0]["differences"][0]["mean"] == 0.0
     assert all(part["rows"][0]["selector"] == "full" for part in found["parts"])
@@ -181,7 +181,7 @@ def test_comparison_overlap_is_the_mean_over_seeds() -> None:
         cell("A", 1, {"b": 1.0}, chosen="cdef"),
         cell("untrained", None, {"b": 1.0}),
     ]
-    (row,) = analysed(cells)["parts"][0]["overlap"]
+    (row,) = analyzed(cells)["parts"][0]["overlap"]
     assert row == {"one": "Random", "other": "A", "jaccard": pytest.approx((1 + 2 / 6) / 2)}
 
 
@@ -190,13 +190,13 @@ def test_comparison_overlap_is_the_mean_over_seeds() -> None:
     [
         (BETTER, r"^A beats Random: \+4\.9 \[\+4\.\d, \+5\.\d\] points of b against Random, Holm"),
         (WORSE, r"^A loses to Random: -5\.1 \[-5\.\d, -4\.\d\]"),
-        (SAME, r"^A cannot be told from Random: \+0\.1 \[-0\.\d, \+0\.\d\]"),
+        (SAME, r"^A is not distinguishable from Random: \+0\.1 \[-0\.\d, \+0\.\d\]"),
         (BETTER[:1], r"^A: \+5\.0 points of b against Random, one seed"),
         ([41.0, 43.0], r"^A: \+1\.0 points of b against Random, the same on all 2 seeds, so no"),
     ],
 )
 def test_comparison_verdict_matches_the_statistics(ours: list[float], expected: str) -> None:
-    found = analysed(cells_of({"Random": RANDOM[: len(ours)], "A": ours}))
+    found = analyzed(cells_of({"Random": RANDOM[: len(ours)], "A": ours}))
     assert re.search(expected, found["verdict"][0]), found["verdict"]
     assert "at a budget of 0.15" in found["verdict"][0]
     few = [line for line in found["verdict"] if "tell" in line and "little" in line]
@@ -204,25 +204,23 @@ def test_comparison_verdict_matches_the_statistics(ours: list[float], expected: 
 
 
 def test_comparison_without_random_draws_no_conclusion() -> None:
-    found = analysed(cells_of({"A": BETTER}))
-    assert found["verdict"] == [
-        "Without Random among the selectors no difference can be told from chance."
-    ]
+    found = analyzed(cells_of({"A": BETTER}))
+    assert found["verdict"] == ["Without Random among the selectors no difference can be tested."]
 
 
 def test_verdict_several_benchmarks_without_full_data_names_what_is_missing() -> None:
     scores = {"Random": (40.0, 30.0), "A": (44.0, 31.0)}
     cells = [cell(name, s, {"b": b, "c": c}) for name, (b, c) in scores.items() for s in range(3)]
-    (text,) = analysed(cells)["verdict"]
+    (text,) = analyzed(cells)["verdict"]
     assert "relative performance" in text and "full_scores" in text and "Without" not in text
-    known = analysed(cells, {"b": 50.0, "c": 60.0})["verdict"]
+    known = analyzed(cells, {"b": 50.0, "c": 60.0})["verdict"]
     assert "points of relative performance against Random" in known[0]
 
 
 def test_verdict_no_shared_seed_or_no_other_method_is_told_apart() -> None:
     apart = [cell("Random", 0, {"b": 40.0}), cell("A", 1, {"b": 44.0})]
-    assert "no seed in common" in analysed(apart)["verdict"][0]
-    assert "nothing to compare" in analysed(cells_of({"Random": RANDOM}))["verdict"][0]
+    assert "no seed in common" in analyzed(apart)["verdict"][0]
+    assert "nothing to compare" in analyzed(cells_of({"Random": RANDOM}))["verdict"][0]
 
 
 def test_sentence_names_points_of_relative_performance() -> None:
@@ -231,7 +229,7 @@ def test_sentence_names_points_of_relative_performance() -> None:
 
 
 def test_markdown_and_latex_tables_are_well_formed() -> None:
-    found = analysed(cells_of({"Random": RANDOM, "PreSel_1%": BETTER}))
+    found = analyzed(cells_of({"Random": RANDOM, "PreSel_1%": BETTER}))
     part = found["parts"][0]
     text = markdown(part, found).splitlines()
     assert text[2] == "| method | instructions | b | Rel. (%) |"
@@ -245,7 +243,7 @@ def test_markdown_and_latex_tables_are_well_formed() -> None:
 
 
 def test_latex_escapes_names_of_benchmarks() -> None:
-    found = analysed([cell("Random", 0, {r"a^b~c\d": 40.0}), cell("A", 0, {r"a^b~c\d": 44.0})])
+    found = analyzed([cell("Random", 0, {r"a^b~c\d": 40.0}), cell("A", 0, {r"a^b~c\d": 44.0})])
     head = latex(found["parts"][0], found).splitlines()[3]
     printed = r"a\textasciicircum{}b\textasciitilde{}c\textbackslash{}d"
     assert head == rf"Method & Instructions & {printed} & Rel. (\%) \\"

@@ -173,7 +173,7 @@ def test_verdict_failed_random_is_not_called_absent(tmp_path: Path) -> None:
     write_grid(tmp_path, {"Random": [None, None], "A": [44.0, 47.0]})
     write_comparison(tmp_path)
     report = json.loads((tmp_path / "report" / "report.json").read_text())
-    assert report["verdict"] == ["Random has no score, so no difference can be told from chance."]
+    assert report["verdict"] == ["Random has no score, so no difference can be tested."]
 
 
 def test_comparison_shows_published_rows(tmp_path: Path) -> None:
@@ -198,5 +198,5 @@ def test_print_comparison_shows_table_verdict_and_path(
     monkeypatch.setattr(console, "print", recorder.print)
     print_comparison(out)
     text = recorder.export_text()
-    assert "45.5 ± 2.1" in text and "A cannot be told from Random" in text
+    assert "45.5 ± 2.1" in text and "A is not distinguishable from Random" in text
     assert str(out / "comparison.csv") in text

@@ -141,7 +141,7 @@ def test_report_map_shows_the_focused_point(browser: Browser, place: Path) -> No
     page.focus("#map-next")
     page.keyboard.press("Enter")  # by keyboard alone
     first = visit.texts("#map-told")[0]
-    assert first.startswith("chosen, cluster") and "score" in first
+    assert first.startswith("selected, cluster") and "score" in first
     page.click("#map-next")
     assert visit.texts("#map-told")[0] != first
     page.click("#map-back")

@@ -17,16 +17,16 @@ def test_verdict_of_a_lower_score_states_no_difference(tmp_path: Path) -> None:
     report, _ = report_of(tmp_path)
     gap = mean(ARM_TASKS["random"]) - mean(ARM_TASKS["final"])
     assert report["verdict"][0] == (
-        f"PreSel cannot be told from random choice on this pool: {-gap:+.1f} points "
+        f"PreSel is not distinguishable from random selection on this pool: {-gap:+.1f} points "
         "(50.8 against 53.3)."
     )
     ours, theirs = 50.8333 / 100, 53.3333 / 100
     margin = 196 * ((ours * (1 - ours) + theirs * (1 - theirs)) / 240) ** 0.5
     assert f"about {margin:.1f} points" in report["verdict"][1]
-    assert "settles nothing" in report["verdict"][1]
+    assert "is not significant" in report["verdict"][1]
     assert "One seed cannot resolve small differences" in report["verdict"][2]
     assert report["headline"] == (
-        "72 of 480 images in 6 tasks were chosen (15.0 %): "
+        "72 of 480 images in 6 tasks were selected (15.0 %): "
         "24 at random for the reference split, 48 by PreSel."
     )
 
@@ -40,19 +40,19 @@ def row(arm: str, scores: dict[str, float | None], relative: float | None = None
     [
         (
             [row("final", {"b": 60.0}), row("random", {"b": 50.0})],
-            "came out 10.0 points above random choice",
+            "came out 10.0 points above random selection",
         ),
         ([row("final", {"b": 60.0}), row("random", {"b": 60.01})], "came out equal"),
-        ([row("final", {"b": 60.0})], "cannot show that choosing with Mine"),
+        ([row("final", {"b": 60.0})], "does not show that Mine is better"),
         ([row("final", {"b": None})], "quality is not known"),
         ([row("final", {"b": 5.0}, 105.0)], "15.0 % of the instructions.*no proof"),
         (
             [row("final", {"a": 1.0, "b": 2.0}), row("random", {"a": 3.0, "b": 1.0})],
-            "above random choice on 1 and below it on 1 of 2",
+            "above random selection on 1 and below it on 1 of 2",
         ),
         (
             [row("final", {"b": 9.0}), row("full", {"b": 3.0}), row("untrained", {"b": 3.0})],
-            "cannot tell one choice from another",
+            "does not distinguish one selection from another",
         ),
         (
             [row("final", {"b": 2.0}), row("untrained", {"b": 3.0})],
@@ -77,8 +77,16 @@ LEAD = {"benchmarks": ["a", "b"], "ours": 97.9, "theirs": 95.7, "difference": 2.
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [
-        (-1.0, 5.0, "cannot be told from random choice .*: \\+2.2 points.* settles nothing"),
-        (0.5, 4.0, "beat random choice .* by 2.2 points of relative performance .97.9 % against"),
+        (
+            -1.0,
+            5.0,
+            "is not distinguishable from random selection .*: \\+2.2 points.* is not significant",
+        ),
+        (
+            0.5,
+            4.0,
+            "beat random selection .* by 2.2 points of relative performance .97.9 % against",
+        ),
     ],
 )
 def test_verdict_claims_a_win_only_beyond_the_interval(low: float, high: float, said: str) -> None:
@@ -90,7 +98,7 @@ def test_verdict_without_credits_counts_benchmarks() -> None:
     lead = {**LEAD, "low": None, "high": None, "without": ["b"]}
     paired = [{"benchmark": "a", "against": "random", "low": 0.5, "high": 1.5, "n": 9}]
     said = " ".join(verdict(done(TWO, relative_to_random=lead, paired=paired)))
-    assert "above random choice on 2 and below it on 0 of 2 benchmarks" in said
+    assert "above random selection on 2 and below it on 0 of 2 benchmarks" in said
     assert "interval of the test items: above on 1, below on 0" in said
     assert "(97.9 % against 95.7 %) has no interval" in said and "kept for b." in said
     assert "beat" not in said

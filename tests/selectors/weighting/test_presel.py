@@ -83,7 +83,7 @@ def test_doubts_of_irs_name_tasks_with_irs_above_one(tmp_path: Path) -> None:
     facts = facts_of(tmp_path, irs={**measured.IRS, "noisy": [1.4, 1.0], "hard": [0.9, 1.1]})
     facts.signals.of(HeldOutLoss).path.unlink()
     few, text = doubts_of_irs(facts, torch.ones(3))
-    assert "hard, noisy rests on fewer than 4" in few
+    assert "hard, noisy is a mean of fewer than 4" in few
     assert "above 1 in noisy (1.20): " in text and "hard (" not in text
 
 
@@ -103,7 +103,7 @@ def test_on_solved_tasks_warns_only_with_matching_held_out(tmp_path: Path) -> No
 def test_presel_selection_meta_holds_the_warnings(pair: Pair) -> None:
     pool, signals = pair
     (few,) = PreSel().select(pool, signals, 9, seed=0).meta["warnings"]
-    assert "rests on fewer than 4 reference samples" in few  # and every IRS is below 1
+    assert "is a mean of fewer than 4 reference samples" in few  # and every IRS is below 1
     facts = TaskFacts(pool, signals)
     assert not on_solved_tasks(facts, torch.tensor([0.1, 0.1, 0.8], dtype=torch.float64))
 

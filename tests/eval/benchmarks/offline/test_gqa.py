@@ -73,5 +73,11 @@ def test_gqa_fingerprint_depends_on_content_not_path(gqa: Path, tmp_path: Path) 
     elsewhere = gqa.parent.rename(tmp_path / "moved") / gqa.name
     assert GQA(str(elsewhere)).fingerprint() == known == json.loads(json.dumps(known))
     assert GQA(str(elsewhere), max_new_tokens=5).fingerprint() != known
+    image = next((elsewhere.parent / "images").glob("*.jpg"))
+    content = image.read_bytes()
+    image.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])  # no other size
+    assert GQA(str(elsewhere)).fingerprint() != known
+    image.write_bytes(content)
+    assert GQA(str(elsewhere)).fingerprint() == known
     elsewhere.write_text(elsewhere.read_text().replace("woman", "man"))
     assert GQA(str(elsewhere)).fingerprint() != known

@@ -115,7 +115,7 @@ class TestEveryCombination:
         assert len(method.needs) == len(set(method.needs))
         signals = make_signals(tmp_path / "signals", CASES["mixed"], pool)
         for name in set(Signal.known) - set(method.needs):
-            path: Path = getattr(signals, f"{name}_path")
+            path = signals.of(Signal.known[name]).path
             path.rename(path.with_name(f"no {name}"))
         assert len(method.select(pool, signals, 10, seed=0).uids) == 10
 
@@ -195,11 +195,17 @@ def other_options(kind: type[Part]) -> Iterator[tuple[str, object]]:
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match=r"weighting 'irrs' is unknown; choose of irs, size, sqrt_"):
+    with pytest.raises(
+        UserError, match=r"weighting 'irrs' is unknown; choose from irs, size, sqrt_"
+    ):
         PreSel(weighting="irrs")
-    with pytest.raises(UserError, match=r"within 'medoid' is unknown; choose of centrality, nc, "):
+    with pytest.raises(
+        UserError, match=r"within 'medoid' is unknown; choose from centrality, nc, "
+    ):
         PreSel(within="medoid")
-    with pytest.raises(UserError, match=r"within 'nearest' is unknown; choose of centrality, nc, "):
+    with pytest.raises(
+        UserError, match=r"within 'nearest' is unknown; choose from centrality, nc, "
+    ):
         SizeBalanced(within="nearest")
 
 

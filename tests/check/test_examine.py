@@ -15,7 +15,7 @@ from rich.console import Console
 
 from presel_lightning import quickstart
 from presel_lightning.check import Report, Throughput, check, examine
-from presel_lightning.check.probe import choose
+from presel_lightning.check.probe import longest_and_sampled
 from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.main import main
 from presel_lightning.cli.training import recipe_from
@@ -350,7 +350,7 @@ def test_reference_of_one_sample_is_too_small_for_held_out_losses(
 ) -> None:
     one = ["--data.task_rules", "[{task: all}]", "--data.reference", "0.001"]
     more = [*one, "--selector.init_args.weighting", "headroom"]
-    assert "two halves" in refused(recipe_of(pool_folder, tmp_path, *more))
+    assert "`held_out_loss` needs at least 2" in refused(recipe_of(pool_folder, tmp_path, *more))
 
 
 def test_memory_of_answers_is_that_of_the_benchmark_that_takes_most(
@@ -396,11 +396,11 @@ def test_probe_without_instructions_reports_the_reason(pool_folder: Path, tmp_pa
     options = rewrite(pool_folder, tmp_path, drop_conversations)
     report, _ = run_check(recipe_of(pool_folder, tmp_path / "run", *options), probing=True)
     assert "probe" not in report.facts
-    assert any("no steps were tried: no record has an instruction" in n for n in report.notes)
+    assert any("no probe was run: no record has an instruction" in n for n in report.notes)
 
 
 def test_probe_uses_the_longest_records_first() -> None:
     records = [{"conversations": "x" * n} for n in range(10)]
-    longest, others = choose(records, 3, seed=0)
+    longest, others = longest_and_sampled(records, 3, seed=0)
     assert [len(r["conversations"]) for r in longest] == [9, 8, 7]
     assert len(others) == 7 and not any(r in longest for r in others)

@@ -59,7 +59,7 @@ def test_adjust_priors_multiply_the_weights(facts: TaskFacts) -> None:
 @pytest.mark.parametrize(
     ("priors", "message"),
     [
-        ({"colour": 2.0}, "'colour' is no task of the pool; tasks are easy, hard, noisy"),
+        ({"colour": 2.0}, "'colour' is not a task of the pool; tasks are easy, hard, noisy"),
         ({"hard": -1.0}, "factors must be above 0"),
         (dict.fromkeys(TASKS, 0.0), "factors must be above 0"),
     ],

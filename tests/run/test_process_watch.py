@@ -17,7 +17,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.recipe.passes.base import Pass
 from presel_lightning.run.ledger import Ledger
 from tests.conftest import fit_arguments
-from tests.run.test_torchrun import free_port
+from tests.run.test_ranks import free_port
 
 SIGNALS = ("signals/paired_loss.parquet", "signals/features/features.npy")
 RESULTS = (*SIGNALS, "selection/selection.parquet", "selection/tasks.csv")
