@@ -68,12 +68,12 @@
         const [x, y] = place(i), far = (x - px) ** 2 + (y - py) ** 2 - (points.kind[i] ? 9 : 0);
         if (far < least) { least = far; best = i; }
       }
-      if (best >= 0 && best !== at) say(best);
+      if (best >= 0 && best !== at) show(best);
     };
     const step = (by) => {
       if (!order.length) { told.textContent = "No selected image is among the points shown."; return; }
       const now = order.indexOf(at);
-      say(order[now < 0 ? (by > 0 ? 0 : order.length - 1) : (now + by + order.length) % order.length]);
+      show(order[now < 0 ? (by > 0 ? 0 : order.length - 1) : (now + by + order.length) % order.length]);
     };
     const key = () => {
       const names = { "--s0": "selected", "--s1": "reference split (triangle)", "--s3": "left out" };

@@ -231,7 +231,7 @@ def test_weighting_of_ones_own_is_a_class(pairs: dict[str, Pair]) -> None:
 
 
 def digest(selection: Selection) -> str:
-    """Of what was selected, in which cluster and place, and why."""
-    columns = (selection.uids, selection.cluster, selection.rank, selection.reason)
+    """Hash of what was selected, with the cluster and rank of every sample."""
+    columns = (selection.uids, selection.cluster, selection.rank)
     text = json.dumps([[str(value) for value in column] for column in columns])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -62,7 +62,7 @@ def test_batch_size_single_item_that_does_not_fit_names_the_cure() -> None:
         torch.empty(TOO_MUCH, dtype=torch.uint8)
         return part
 
-    with pytest.raises(PreselError, match=r"one benchmark item alone .* max_new_tokens"):
+    with pytest.raises(PreselError, match=r"a single benchmark item .* max_new_tokens"):
         BatchSize(8).run([1, 2, 3], answer)
 
 

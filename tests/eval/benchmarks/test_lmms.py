@@ -340,7 +340,7 @@ def test_lmms_judge_without_key_is_skipped(monkeypatch: pytest.MonkeyPatch) -> N
     [
         ({"alias": "t", "acc,none": 0.5, "acc_stderr,none": "N/A"}, "f1", "there are acc"),
         ({"submission,none": None}, None, "None, not a number"),
-        ({"perplexity,none": 3.0}, None, "better where it is lower"),
+        ({"perplexity,none": 3.0}, None, "lower is better"),
         ({"alias": "t"}, None, "of a group"),
     ],
 )
