@@ -54,7 +54,7 @@ def test_finished_run_report_has_intervals_curves_and_images(finished: Path) -> 
     assert {row["against"] for row in report["paired"]} == {"random", "full"}
     gap = arms["final"]["scores"]["tiny"] - arms["random"]["scores"]["tiny"]
     assert report["paired"][0]["difference"] == pytest.approx(gap, abs=1e-3)
-    assert "in pairs" in report["verdict"][1] and "One seed cannot" in report["verdict"][2]
+    assert "paired bootstrap" in report["verdict"][1] and "One seed cannot" in report["verdict"][2]
     curves = {curve["stage"]: curve for curve in report["curves"]}
     assert list(curves) == ["reference", "final", "random", "full"]
     steps = json.loads((finished / "run.json").read_text())["stages"]["final"]["steps"]

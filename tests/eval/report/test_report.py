@@ -175,7 +175,7 @@ def test_report_shows_why_an_arm_was_skipped(run: Path) -> None:
     assert "408 of its 480 images have no instruction" in html
     assert [row["arm"] for row in report["arms"]] == ["final", "full", "random", "untrained"]
     assert report["arms"][0]["relative"] is None
-    assert "61 of its 72 have" in report["verdict"][0] and "cannot show" in report["verdict"][0]
+    assert "61 of its 72 have" in report["verdict"][0] and "does not show" in report["verdict"][0]
     assert "[random]" not in report["verdict"][0]
 
 

@@ -87,7 +87,7 @@ def test_report_diff_missing_images_are_reported(runs: tuple[Path, Path]) -> Non
     [
         ([], "--run DIR, or --diff"),
         (["--run", "{one}", "--diff", "{one}", "{two}"], "--run DIR, or --diff"),
-        (["--run", "{one}", "--out", "x.html"], "--out goes with --diff"),
+        (["--run", "{one}", "--out", "x.html"], "--out requires --diff"),
         (["--diff", "{one}", "nowhere"], "no selection there"),
         (["--diff", "{one}"], "--diff needs 2 values after it"),
     ],
