@@ -61,7 +61,9 @@ class Fits:
             raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
         folder, work_folder = self.context.out / "models" / name, self.context.out / "work"
         texts = data.texts if is_arm else None
-        key = self.context.keys[name] = self.key(uids, stage=stage, is_arm=is_arm, weights=weights)
+        key = self.context.keys[name] = broadcast(
+            lambda: self.key(uids, stage=stage, is_arm=is_arm, weights=weights)
+        )
 
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)

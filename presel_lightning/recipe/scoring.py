@@ -69,15 +69,17 @@ class Scoring:
 
     def key_of(self, module: FineTune) -> str:
         """Name a model as it answers: its content, and the number formats that it computes in."""
-        facts, settings = module.fingerprint(), self.factory.trainer_settings("final")
-        return fingerprint(
-            {
-                "scored": 2,
-                **{name: facts[name] for name in ("checkpoint", "aspect", "quantization", "dtype")},
-                # a plugin may set the precision too
-                **{name: settings.get(name) for name in ("precision", "plugins")},
+
+        def key() -> str:
+            facts, settings = module.fingerprint(), self.factory.trainer_settings("final")
+            known = {
+                name: facts[name] for name in ("checkpoint", "aspect", "quantization", "dtype")
             }
-        )
+            # a plugin may set the precision too
+            formats = {name: settings.get(name) for name in ("precision", "plugins")}
+            return fingerprint({"scored": 2, **known, **formats})
+
+        return broadcast(key)
 
     def scorer(self, arm: str) -> Benchmark:
         """The benchmark callback of one arm."""

@@ -30,10 +30,10 @@ class FeaturesPass(Pass):
         lie there whole serve on any device; those that were begun are not continued in another format.
         """
         # samples may share an image, so the rows depend on more than the images
-        images, samples = self._images(), digest_lines(self.context.data.pool.uid)
+        samples = digest_lines(self.context.data.pool.uid)
         path = self.context.signals.of(Features).path
         keys = [
-            fingerprint([self._images_key(device, images), samples])
+            fingerprint([self._images_key(device), samples])
             for device in (self._device, "cpu", "cuda")
         ]
         whole = (k for k in keys if self.context.runner.ledger.is_done(self.stage, k, [path]))
@@ -43,9 +43,15 @@ class FeaturesPass(Pass):
         """Embed every image whose features do not lie there."""
         context, signal = self.context, self.context.signals.of(Features)
         module, pool, trainer = context.factory.embed(), context.data.pool, self._trainer
-        table, encoder = self._table(), self._encoder_key(self._device)
-        images_key = self._images_key(self._device, self._images())
-        key = context.keys[self.stage] = broadcast(lambda: self.key(reference))
+        table = self._table
+        encoder, images_key, key = broadcast(
+            lambda: (
+                self._encoder_key(self._device),
+                self._images_key(self._device),
+                self.key(reference),
+            )
+        )
+        context.keys[self.stage] = key
 
         def work() -> Facts:
             devices = context.runner.runs_on(devices_of(trainer))
@@ -81,23 +87,24 @@ class FeaturesPass(Pass):
     def _device(self) -> str:
         return self._trainer.strategy.root_device.type
 
+    @cached_property
     def _table(self) -> FeatureTable:
         """The distinct images of the pool, and which sample shows which."""
         pool = self.context.data.pool
         images, first, place = np.unique(pool.image, return_index=True, return_inverse=True)
         return FeatureTable(pool.uid, images, pool.image_digest[first], place)
 
+    @cached_property
     def _images(self) -> str:
         """Name of the distinct images, by path and content."""
-        table = self._table()
-        contents = (digest.tobytes().hex() for digest in table.digests)
-        return digest_lines(map("{} {}".format, table.images, contents))
+        contents = (digest.tobytes().hex() for digest in self._table.digests)
+        return digest_lines(map("{} {}".format, self._table.images, contents))
 
     def _encoder_key(self, device: str) -> str:
         module = self.context.factory.embed()
         how = [self.precision("features"), self.context.data.pixels]
         return fingerprint([3, module.fingerprint(device), *how])
 
-    def _images_key(self, device: str, images: str) -> str:
+    def _images_key(self, device: str) -> str:
         encoder = self._encoder_key(device)
-        return fingerprint({"features": 3, "encoder": encoder, "images": images})
+        return fingerprint({"features": 3, "encoder": encoder, "images": self._images})

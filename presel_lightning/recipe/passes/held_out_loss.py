@@ -10,7 +10,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.ranks import rank_zero
+from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
 from presel_lightning.signals import HeldOutLoss, Signal
 from presel_lightning.signals.held_out_loss import HALVES
@@ -45,7 +45,7 @@ class HeldOutLossPass(Pass):
         halves = self._halves(reference)
         for name, half in zip(HALVES, halves, strict=True):
             self.fits.run(name, half, stage="final", is_arm=False)
-        key = context.keys[self.stage] = self.key(reference)
+        key = context.keys[self.stage] = broadcast(lambda: self.key(reference))
         signal = context.signals.of(HeldOutLoss)
 
         def work() -> Facts:

@@ -9,7 +9,7 @@ import numpy as np
 from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.ranks import rank_zero
+from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
 from presel_lightning.signals import PairedLoss, Signal
 
@@ -30,7 +30,7 @@ class PairedLossPass(Pass):
         context = self.context
         self.fits.run("reference", reference, stage="reference", is_arm=False)
         model = self.fits.scoring.trained("losses", context.out / "models" / "reference")
-        key = context.keys[self.stage] = self.key(reference)
+        key = context.keys[self.stage] = broadcast(lambda: self.key(reference))
         signal = context.signals.of(PairedLoss)
 
         def work() -> Facts:
