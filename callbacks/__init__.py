@@ -6,6 +6,5 @@ if __name__ != "presel_lightning.callbacks":
 from presel_lightning.callbacks.benchmark import Benchmark
 from presel_lightning.callbacks.save_model import SaveModel
 from presel_lightning.callbacks.step_checkpoint import StepCheckpoint
-from presel_lightning.tasks.block_writer import BlockWriter
 
-__all__ = ["Benchmark", "BlockWriter", "SaveModel", "StepCheckpoint"]
+__all__ = ["Benchmark", "SaveModel", "StepCheckpoint"]

@@ -29,13 +29,11 @@ from presel_lightning.eval.benchmarks.model_benchmark import (
 )
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.templates import AUTO
+from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.models.parallel import is_sharded
 from presel_lightning.run.files import read_json, write_json
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.tasks.finetune import FineTune
-
-UNCUT = 1 << 30
-"""A maximum length that truncates nothing."""
 
 
 class Benchmark(Callback):

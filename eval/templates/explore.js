@@ -16,7 +16,7 @@
   const written = (score) => (score === null ? "no score" : score.toFixed(4));
 
   if (get("map")) {
-    const canvas = get("map"), pen = canvas.getContext("2d"), told = get("map-told");
+    const canvas = get("map"), pen = canvas.getContext("2d"), status = get("map-status");
     const shown = new Map(data.items.filter((i) => i.picture !== null).map((i) => [i.uid, i]));
     const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
     const byCluster = () => get("map-colour").value === "cluster";
@@ -53,10 +53,10 @@
     const show = (i) => {
       at = i;
       const cluster = points.cluster[i] < 0 ? "" : `, cluster ${points.cluster[i]}`;
-      told.replaceChildren();
+      status.replaceChildren();
       const known = shown.get(points.uid[i]);
-      if (known) told.append(picture(known.picture, ""));
-      told.append(make("strong", kinds[points.kind[i]]), `${cluster}, score ${written(points.score[i])}`,
+      if (known) status.append(picture(known.picture, ""));
+      status.append(make("strong", kinds[points.kind[i]]), `${cluster}, score ${written(points.score[i])}`,
         make("br"), make("code", points.uid[i]));
       draw();
     };
@@ -71,7 +71,7 @@
       if (best >= 0 && best !== at) show(best);
     };
     const step = (by) => {
-      if (!order.length) { told.textContent = "No selected image is among the points shown."; return; }
+      if (!order.length) { status.textContent = "No selected image is among the points shown."; return; }
       const now = order.indexOf(at);
       show(order[now < 0 ? (by > 0 ? 0 : order.length - 1) : (now + by + order.length) % order.length]);
     };
@@ -91,7 +91,7 @@
       order = [...points.uid.keys()].filter((i) => points.kind[i] === 1)
         .sort((a, b) => points.score[b] - points.score[a]);
       canvas.setAttribute("aria-label", `Map of the task ${points.task}: ${points.uid.length} images`);
-      told.textContent = "Point at an image, tap it, or step through the selected ones with the buttons.";
+      status.textContent = "Point at an image, tap it, or step through the selected ones with the buttons.";
       draw();
     };
     get("map-task").addEventListener("change", load);

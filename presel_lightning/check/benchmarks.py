@@ -14,13 +14,12 @@ from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item
 from presel_lightning.eval.intervals.published import full_scores
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.encoders import encoder_of
+from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.models import Processor
 from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.recipe.plan import Plan
 from presel_lightning.records import Turn
 
-UNCUT = 1 << 30
-"""A maximum length that truncates nothing."""
 COUNTED = 16
 """Number of items whose tokens are counted: those with the longest text."""
 QUESTION = 128

@@ -12,10 +12,9 @@ import numpy as np
 from presel_lightning.check.report import Report, share
 from presel_lightning.loading.chat_encoder import ChatEncoder
 from presel_lightning.loading.llava_encoder import Encoder
+from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.records import Turn
 
-UNCUT = 1 << 30
-"""A maximum length that truncates nothing."""
 PERCENTILES = (50, 90, 99)
 
 

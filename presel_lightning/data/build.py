@@ -25,8 +25,8 @@ from presel_lightning.data.conversation import (
     is_text_only,
     parse,
 )
-from presel_lightning.data.image_memory import ABSENT, Fact, Found, Look, fact_of
-from presel_lightning.data.images import DIGEST, OutsideRoot, Resolver, Track, look_at_images
+from presel_lightning.data.image_memory import ABSENT, Fact, Found, Scan, fact_of
+from presel_lightning.data.images import DIGEST, OutsideRoot, Resolver, Track, scan_images
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
 from presel_lightning.records import Problem, Turn
@@ -109,7 +109,7 @@ def order_path(out: Path) -> Path:
 
 
 def seen_path(out: Path) -> Path:
-    """Size, times and content digest of every image that was looked at."""
+    """Size, times and content digest of every image that was checked."""
     return out / "work" / "images.parquet"
 
 
@@ -310,7 +310,7 @@ def _keep(
 ) -> np.ndarray:
     """Rows without a problem, in the order of their uids."""
     images = sorted(facts["image"].unique().to_pylist())
-    looks = look_at_images(
+    scans = scan_images(
         source.image_root,
         images,
         max_pixels=source.max_pixels,
@@ -320,7 +320,7 @@ def _keep(
         cache=out / "work" / "images.sqlite",
         track=track,
     )
-    found = _write_seen(out, images, looks)
+    found = _write_seen(out, images, scans)
     bad = repeats.copy()
     bad[_rows_in(facts["image"], pa.array(list(found), pa.string()))] = True
     for row in np.flatnonzero(bad).tolist():
@@ -333,13 +333,13 @@ def _keep(
 
 
 def _write_seen(
-    out: Path, images: list[str], looks: Iterable[tuple[str, Fact, Look]]
+    out: Path, images: list[str], scans: Iterable[tuple[str, Fact, Scan]]
 ) -> dict[str, Found]:
     """Write down what names and dates each image; returns what is wrong with some of them."""
     facts = np.empty((len(images), 3), dtype=np.int64)
     digests = np.zeros(len(images), f"V{DIGEST}")
     faults: dict[str, Found] = {}
-    for row, (image, fact, look) in enumerate(looks):
+    for row, (image, fact, look) in enumerate(scans):
         facts[row] = fact
         if look.fault is not None:
             faults[image] = look.fault

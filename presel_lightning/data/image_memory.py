@@ -22,8 +22,8 @@ time of change: no program can set that one. (On Windows it is the time of creat
 ABSENT: Fact = (-1, -1, -1)
 
 
-class Look(NamedTuple):
-    """What was found out about an image."""
+class Scan(NamedTuple):
+    """Result of checking an image."""
 
     fault: Found | None
     """Why it cannot be used."""
@@ -55,19 +55,19 @@ class Memory:
         found = "problem TEXT, detail TEXT, digest BLOB"
         connection.execute(f"CREATE TABLE IF NOT EXISTS looks ({columns}, {found})")
 
-    def recall(self, facts: Mapping[Path, Fact]) -> dict[Path, Look]:
+    def recall(self, facts: Mapping[Path, Fact]) -> dict[Path, Scan]:
         """What is known of these files."""
-        known: dict[Path, Look] = {}
+        known: dict[Path, Scan] = {}
         same = "path=? AND size=? AND mtime_ns=? AND ctime_ns=? AND how=?"
         query = f"SELECT problem, detail, digest FROM looks WHERE {same}"
         for path, fact in facts.items():
             row = self.connection.execute(query, (os.fsencode(path), *fact, self.how)).fetchone()
             if row is not None:
                 problem, detail, digest = row
-                known[path] = Look(None if problem is None else (problem, detail), digest)
+                known[path] = Scan(None if problem is None else (problem, detail), digest)
         return known
 
-    def keep(self, facts: Mapping[Path, Fact], found: Mapping[Path, Look]) -> None:
+    def keep(self, facts: Mapping[Path, Fact], found: Mapping[Path, Scan]) -> None:
         """Remember some files, all or none; a missing one may come any time and is not kept."""
         rows = [
             (os.fsencode(path), *facts[path], self.how, *(look.fault or (None, None)), look.digest)

@@ -1,4 +1,4 @@
-"""Images: found inside their root, looked at once, opened as RGB."""
+"""Images: found inside their root, checked once, opened as RGB."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from presel_lightning.data.image_memory import (
     ABSENT,
     Fact,
     Found,
-    Look,
     Memory,
+    Scan,
     fact_of,
     open_memory,
 )
@@ -73,7 +73,7 @@ class OutsideRoot(UserError):
 
 
 class Resolver:
-    """Finds files below one root; remembers its folders, so that a file costs one look.
+    """Finds files below one root; remembers its folders, so that a file costs one call.
 
     Args:
         root: folder that no path may leave, also not through links or `..`.
@@ -107,18 +107,13 @@ class Resolver:
         return self._folders[folder]
 
 
-def resolve(root: Path, relative: str) -> Path:
-    """Real path of an image below a root; see `Resolver`."""
-    return Resolver(root)(relative)
-
-
 def check_image(
     path: Path,
     max_pixels: int = MAX_PIXELS,
     verify: Verify = "full",
     pixels: Pixels = "as_shown",
 ) -> Found | None:
-    """Look whether an image can be used; (problem, detail) if not.
+    """Check whether an image can be used; (problem, detail) if not.
 
     `verify="full"` decodes every pixel, `"header"` reads format and size alone. The problems:
     `missing`, `empty` (0 bytes), `not_an_image`, `truncated`, `oversized` (pixels), `elongated`,
@@ -200,22 +195,22 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS, pixels: Pixels = "as_show
     )
 
 
-def name_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Look:
-    """Look whether an image can be used, and name one that can by all bytes of its file.
+def name_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Scan:
+    """Check whether an image can be used, and name one that can by all bytes of its file.
 
     Nothing is read twice from the disk: what was decoded just now lies in the system's cache.
     """
     fault = check_image(path, max_pixels, verify, pixels)
     if fault is None:
         try:
-            return Look(None, digest_bytes(path, DIGEST))
+            return Scan(None, digest_bytes(path, DIGEST))
         except OSError as error:  # gone meanwhile
             fault = ("unreadable", str(error.strerror))
-    return Look(fault)
+    return Scan(fault)
 
 
-def _only_check(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Look:
-    return Look(check_image(path, max_pixels, verify, pixels))
+def _only_check(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Scan:
+    return Scan(check_image(path, max_pixels, verify, pixels))
 
 
 def check_images(
@@ -229,7 +224,7 @@ def check_images(
     cache: Path | None = None,
     track: Track | None = None,
 ) -> dict[str, Found]:
-    """Look at every image; those that cannot be used, with problem and detail.
+    """Check every image; return those that cannot be used, with problem and detail.
 
     Args:
         root: folder that no image may lie outside of.
@@ -238,10 +233,10 @@ def check_images(
         verify: see `check_image`.
         pixels: see `open_rgb`.
         workers: processes; a short list is done in this one.
-        cache: see `look_at_images`.
+        cache: see `scan_images`.
         track: shows how far it is.
     """
-    looks = look_at_images(
+    scans = scan_images(
         root,
         relatives,
         max_pixels=max_pixels,
@@ -252,10 +247,10 @@ def check_images(
         track=track,
         named=False,
     )
-    return {image: look.fault for image, _, look in looks if look.fault is not None}
+    return {image: scan.fault for image, _, scan in scans if scan.fault is not None}
 
 
-def look_at_images(
+def scan_images(
     root: Path,
     relatives: Sequence[str],
     *,
@@ -266,8 +261,8 @@ def look_at_images(
     cache: Path | None = None,
     track: Track | None = None,
     named: bool = True,
-) -> Iterator[tuple[str, Fact, Look]]:
-    """Look at every image; each with size and times of its file, and what was found.
+) -> Iterator[tuple[str, Fact, Scan]]:
+    """Check every image; yield each with size and times of its file, and what was found.
 
     Args:
         root: folder that no image may lie outside of.
@@ -287,20 +282,20 @@ def look_at_images(
     )
     how = f"{verify} {pixels} {max_pixels} {MAX_PROPORTION}{' named' if named else ''}"
     with open_memory(cache, how) as memory, _mapper(workers, relatives) as run:
-        found = _look_at(relatives, resolver, memory, lambda paths: run(look, paths))
+        found = _scan(relatives, resolver, memory, lambda paths: run(look, paths))
         yield from track(found, "images", len(relatives)) if track else found
 
 
-def _look_at(
+def _scan(
     relatives: Sequence[str],
     resolver: Resolver,
     memory: Memory,
-    look: Callable[[list[Path]], Iterable[Look]],
-) -> Iterator[tuple[str, Fact, Look]]:
-    """Each image with what was found: remembered, or looked at and then remembered.
+    look: Callable[[list[Path]], Iterable[Scan]],
+) -> Iterator[tuple[str, Fact, Scan]]:
+    """Each image with what was found: recalled, or checked and then kept.
 
-    A file's size and times are read before it is looked at: one that is replaced meanwhile is looked
-    at again by the next start.
+    A file's size and times are read before it is checked: one that is replaced meanwhile is
+    checked again by the next start.
     """
     for start in range(0, len(relatives), BLOCK):
         paths = {image: _inside(resolver, image) for image in relatives[start : start + BLOCK]}
@@ -311,7 +306,7 @@ def _look_at(
         memory.keep(facts, found)
         known |= found
         for image, path in paths.items():
-            yield (image, ABSENT, Look(OUTSIDE)) if path is None else (
+            yield (image, ABSENT, Scan(OUTSIDE)) if path is None else (
                 image, facts[path], known[path]
             )  # fmt: skip
 
@@ -334,6 +329,6 @@ def _mapper(workers: int, relatives: Sequence[str]) -> Iterator[Callable[..., It
 
 
 def _begin() -> None:
-    """Prepare a process that looks at images: silent on Ctrl-C and about odd files."""
+    """Prepare a process that checks images: silent on Ctrl-C and about invalid files."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     ignore_image_warnings()

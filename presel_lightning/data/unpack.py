@@ -38,7 +38,7 @@ def unpack(packages: Sequence[Package], folder: Path, track: Track | None = None
 
     The digest is that of the names, sizes and times of change of the packed files: while they stay
     as they are, what was unpacked is used again. It appears under its name when it is whole; an
-    unpacking that was killed begins anew. What was unpacked before from other files is removed. A
+    unpacking that was killed starts over. What was unpacked before from other files is removed. A
     command that keeps nothing (`store.keeping_nothing`) unpacks to a folder that goes with it.
 
     Raises:

@@ -131,7 +131,7 @@ def shared_prefix(first: Encoded, second: Encoded, image: int) -> int:
     if image not in first.input_ids:
         return 0
     end = len(first.input_ids) - first.input_ids[::-1].index(image)
-    # no answer yet, and none to be foretold from the prefix's last place
+    # no answer yet, and none to be predicted from the prefix's last place
     unlabelled = {*first.labels[: end + 1], *second.labels[: end + 1]} == {IGNORE}
     goes_on = end < min(len(first.input_ids), len(second.input_ids))
     alike = first.input_ids[:end] == second.input_ids[:end]

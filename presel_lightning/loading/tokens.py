@@ -12,6 +12,8 @@ from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.loading.templates import Rendered
 from presel_lightning.models.tokenizer import SPACE
 
+UNCUT = 1 << 30
+"""A maximum length that truncates nothing."""
 Piece = tuple[int, int, int]
 """A token id and the characters (start, end) that it stands for; (0, 0) if for none."""
 

@@ -108,17 +108,6 @@ def _without_videos(own: Any) -> Any:  # noqa: ANN401
     return type(own.__name__, (own,), {"get_attributes": classmethod(lambda _: parts)})
 
 
-def encode_chat(
-    processor: Any,  # noqa: ANN401
-    turns: Sequence[Turn],
-    image: Image | None,
-    *,
-    with_question: bool = True,
-) -> Batch:
-    """Encode one conversation, as a batch of one; see `chat_batch`."""
-    return chat_batch(processor, [(turns, image)], with_question=with_question)
-
-
 def chat_batch(
     processor: Any,  # noqa: ANN401
     chats: Sequence[Chat],

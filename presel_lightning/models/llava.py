@@ -19,7 +19,6 @@ from presel_lightning.models import quantization as four_bit
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
 from presel_lightning.models.parts import (
     PROJECTOR,
-    VISION_TOWER,
     is_projector,
     linear_layers,
     parts_of,
@@ -29,7 +28,7 @@ from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vocabulary import KEY, limit_vocabulary, own_vocabulary
 from presel_lightning.run.ranks import rank_zero
 
-__all__ = ["PROJECTOR", "VISION_TOWER", "LoRA", "load_model", "save_model"]
+__all__ = ["PROJECTOR", "LoRA", "load_model", "save_model"]
 
 Tune = Literal["lora", "full", "none"]
 

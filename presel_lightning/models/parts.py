@@ -11,7 +11,6 @@ from torch import nn
 from presel_lightning.errors import UserError
 
 PROJECTOR = "multi_modal_projector"
-VISION_TOWER = "vision_tower"
 
 PROJECTORS = (PROJECTOR, "merger", "connector", "aligner")
 """How transformers calls the module that turns image features into token embeddings."""

@@ -98,7 +98,7 @@ class Scoring:
         return self.out / "work" / "scores" / f"{arm}.json"
 
     def score(self, checkpoint: str | Path | None, scorer: Benchmark) -> Facts:
-        """Score a checkpoint that lies on disk, or the pre-instruction model; on what, is told.
+        """Score a checkpoint on disk, or the pre-instruction model; return the devices used.
 
         Args:
             checkpoint: folder or hub id; None for the pre-instruction model.
@@ -113,7 +113,7 @@ class Scoring:
         return devices
 
     def trained(self, stage: str, checkpoint: str | Path) -> FineTune:
-        """A module that only looks at a model."""
+        """A module with a model loaded for inference."""
         return self.factory.model(stage, checkpoint=str(checkpoint), components=None, tune="none")
 
     def examine(self) -> None:

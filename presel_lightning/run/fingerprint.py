@@ -19,7 +19,7 @@ LARGE = 1 << 22
 SETTLED = 2.0
 """Seconds that a file must have been as it is; in less, a change may leave no trace in its times."""
 SLOW = 1 << 30
-"""Bytes from which on a user is told what takes so long."""
+"""Bytes from which on the console names the file that is read."""
 
 
 def fingerprint(value: Any) -> str:  # noqa: ANN401 - any JSON-like value

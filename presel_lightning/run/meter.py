@@ -22,7 +22,7 @@ Part = dict[str, Any]
 """What one start has taken: seconds, device, devices, peak memory, versions."""
 
 SAMPLE = 0.2
-"""Seconds between two looks at the memory of this process."""
+"""Seconds between two samples of the memory of this process."""
 MB = 2**20
 
 
@@ -95,7 +95,7 @@ class Meter:
             (seconds times devices, where GPUs worked); peak_memory_mb and, in peak_memory_kind, what
             it is the peak of; versions of the last start; parts, one a start. The kinds are
             `gpu`, allocated on the first process's device; `sampled_rss`, memory that the first
-            process holds, looked at every `SAMPLE` seconds; `process`, the most that it has held
+            process holds, sampled every `SAMPLE` seconds; `process`, the most that it has held
             since its own start, where the system knows nothing else.
         """
         own = self.part()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning import Trainer
 
 from presel_lightning.console import console, seconds
@@ -37,14 +34,6 @@ SILENT = (
     "warnings",
 )
 """Facts that are for the report, not for the line on the screen."""
-
-
-def peak_memory_mb() -> float:
-    """Largest memory so far: of the GPU where there is one, else of this process."""
-    if torch.cuda.is_available():
-        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1)
 
 
 def devices_of(trainer: Trainer) -> Facts:
@@ -89,7 +78,7 @@ class Runner:
             name: of the stage, as in `run.json`.
             key: fingerprint of what defines its result.
             artifacts: what it leaves; written under their final names at the end only.
-            work: makes them and tells facts worth keeping.
+            work: makes them and returns facts worth keeping.
             together: every process works (a Trainer); else the first alone.
         """
 
@@ -149,8 +138,8 @@ class Runner:
         """Print that a stage is there, and by which other versions it was made."""
         changed = other_versions(self.ledger.stage(name).get("versions", {}))
         if changed:
-            told = f"reused; made with {changed}: another --out recomputes it"
-            self._print_stage(name, f"[yellow]![/] {name:<12} {told}")
+            note = f"reused; made with {changed}: another --out recomputes it"
+            self._print_stage(name, f"[yellow]![/] {name:<12} {note}")
         else:
             self._print_stage(name, f"[dim]·[/] {name:<12} [dim]reused[/]")
 

@@ -25,7 +25,7 @@ def other_versions(made_by: Mapping[str, str]) -> str:
     """Libraries of which another version made a result; empty where none did.
 
     Args:
-        made_by: versions that made it; nothing is said of a library that is not among them.
+        made_by: versions that made it; a library that is not among them is ignored.
     """
     now = versions()
     changed = [name for name in made_by if name in now and made_by[name] != now[name]]

@@ -20,11 +20,11 @@ from presel_lightning.run.ranks import barrier, broadcast, rank_zero, wait_for
 class BlockWriter(BasePredictionWriter):
     """Keep what a prediction pass has computed: one file a block, whatever rank made it.
 
-    A block is told by the row it begins with, so a pass that was killed loses its current block
+    A block is named by the row it begins with, so a pass that was killed loses its current block
     at most, and may go on with another number of processes.
 
     Args:
-        folder: of this pass; its name must tell what is computed, in what blocks.
+        folder: of this pass; its name must say what is computed, in what blocks.
         blocks: rows of every block.
     """
 

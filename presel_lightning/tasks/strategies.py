@@ -63,7 +63,7 @@ class DeepSpeed(DeepSpeedStrategy):
             zero.setdefault("stage3_param_persistence_threshold", keep_below)
 
     def setup_environment(self) -> None:
-        """Join the processes, on GPUs or on what DeepSpeed was told to use."""
+        """Join the processes, on GPUs or on what DeepSpeed is set to use."""
         from deepspeed.accelerator import get_accelerator
 
         here, wanted = get_accelerator().device_name(), self.root_device_type()
@@ -192,7 +192,7 @@ def examine_strategy(stage: str, trainer: Any, model: Any) -> None:  # noqa: ANN
         )
     if model.quantization is not None:
         raise UserError(
-            f"stage {stage}: DeepSpeed cannot cut weights in four bits; set trainer.strategy to "
+            f"stage {stage}: DeepSpeed cannot shard 4-bit weights; set trainer.strategy to "
             "ddp, or model.quantization to null"
         )
 

@@ -21,13 +21,13 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 from transformers import AutoModel, BitImageProcessorPil, Dinov2Config, Dinov2Model
 
-from presel_lightning.callbacks import BlockWriter
 from presel_lightning.console import quiet
 from presel_lightning.data.images import open_rgb
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.datasets import ImageSet
 from presel_lightning.models.llava_processor import load_image_processor
 from presel_lightning.tasks import Embed
+from presel_lightning.tasks.block_writer import BlockWriter
 from tests.bench.common import Row, keep, measured
 
 BATCH = 64

@@ -34,10 +34,9 @@ from presel_lightning.loading.datasets import PairSet
 from presel_lightning.loading.encoder import SIDES
 from presel_lightning.loading.samplers import token_blocks
 from presel_lightning.quickstart.tokenizer import COMMON_WORDS
-from presel_lightning.run.stages import peak_memory_mb
 from presel_lightning.tasks import Embed
 from tests.bench.bench_features import photos
-from tests.bench.common import Row, keep
+from tests.bench.common import Row, keep, peak_memory_mb
 from tests.bench.gpu_models import SIZES, Size, Untrained, dinov2, peak_flops, training_flops
 
 N_STEPS = 12

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 Row = dict[str, Any]
 Result = TypeVar("Result")
 
@@ -33,6 +35,13 @@ def resident(what: str) -> float:
     """Memory of this process in MiB: `VmRSS` now, `VmHWM` at most."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(re.search(rf"{what}:\s+(\d+)", status)[1]) / 2**10  # type: ignore[index]
+
+
+def peak_memory_mb() -> float:
+    """Most memory so far in MiB: allocated on the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return round(resident("VmHWM"), 1)
 
 
 def met(value: Any, bar: str) -> bool:

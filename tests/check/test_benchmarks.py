@@ -17,14 +17,13 @@ from presel_lightning.eval.benchmarks.lmms import LMMSEval
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.llava_encoder import Encoder
+from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.models import load_model, processor_of
 from presel_lightning.models.forward import model_inputs
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.records import Turn
 from presel_lightning.tasks import FineTune
 from tests.models.tiny_chat import MODELS, write_chat_model
-
-UNCUT = 1 << 30
 
 
 @pytest.fixture(scope="module", params=["quickstart", *MODELS])

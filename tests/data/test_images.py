@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from presel_lightning.data import images
-from presel_lightning.data.images import OutsideRoot, check_image, check_images, open_rgb, resolve
+from presel_lightning.data.images import OutsideRoot, Resolver, check_image, check_images, open_rgb
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.errors import UserError
 
@@ -50,7 +50,7 @@ def test_resolve_path_outside_the_root_raises(tmp_path: Path, relative: str) -> 
     (root / "out").symlink_to(outside.parent)
     (root / "link.jpg").symlink_to(outside)
     with pytest.raises(OutsideRoot):
-        resolve(root, relative)
+        Resolver(root)(relative)
     assert check_images(root, [relative])[relative][0] == "outside_root"
 
 
@@ -58,7 +58,7 @@ def test_resolve_sibling_with_root_prefix_raises(tmp_path: Path) -> None:
     save(tmp_path / "root2" / "x.jpg")
     (tmp_path / "root").mkdir()
     with pytest.raises(OutsideRoot):
-        resolve(tmp_path / "root", "../root2/x.jpg")
+        Resolver(tmp_path / "root")("../root2/x.jpg")
 
 
 def test_resolve_accepts_links_inside_the_root(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_resolve_accepts_links_inside_the_root(tmp_path: Path) -> None:
     (tmp_path / "root" / "b").symlink_to(real.parent)
     (tmp_path / "alias").symlink_to(tmp_path / "root")
     for relative in ("a/x.jpg", "b/x.jpg", "a/../b/./x.jpg"):
-        assert resolve(tmp_path / "alias", relative) == real.resolve()
+        assert Resolver(tmp_path / "alias")(relative) == real.resolve()
 
 
 def test_check_image_reports_each_kind_of_problem(tmp_path: Path) -> None:

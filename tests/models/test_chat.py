@@ -18,7 +18,6 @@ from presel_lightning.models.chat import (
     chat_batch,
     chat_processor,
     cut,
-    encode_chat,
     load_chat_processor,
     prompt_batch,
 )
@@ -27,7 +26,7 @@ from presel_lightning.models.llava import save_model, trained_state, unwrapped
 from presel_lightning.models.parts import parts_of
 from presel_lightning.records import Turn
 from tests.models.tiny import picture
-from tests.models.tiny_chat import CHAT_ML, MODELS, write_chat_model
+from tests.models.tiny_chat import CHAT_ML, MODELS, encode_chat, write_chat_model
 
 TURNS = (Turn("what?", "a red cat"), Turn("how many?", "2"))
 

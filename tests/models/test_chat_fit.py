@@ -21,13 +21,12 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models import LoRA
-from presel_lightning.models.chat import encode_chat
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.quickstart.world import generate
 from presel_lightning.run.files import read_json
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments, start
-from tests.models.tiny_chat import MODELS, write_chat_model
+from tests.models.tiny_chat import MODELS, encode_chat, write_chat_model
 
 ARMS = {"final", "untrained"}
 

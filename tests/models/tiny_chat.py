@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers import models as kinds
 from transformers import (
@@ -22,6 +23,8 @@ from transformers import (
 )
 from transformers.image_processing_utils import BaseImageProcessor
 
+from presel_lightning.models.chat import chat_batch
+from presel_lightning.records import Turn
 from presel_lightning.run.files import write_json
 
 SPECIAL = ["<|end|>", "<|im_start|>", "<|im_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -139,3 +142,11 @@ def write_chat_model(name: str, place: Path) -> str:
         settings = {"num_image_tokens": 16, "vision_feature_select_strategy": "full"}
         write_json(place / "processor_config.json", settings)
     return str(place)
+
+
+def encode_chat(
+    processor: Any, turns: Sequence[Turn], image: Image | None, *, with_question: bool = True
+) -> dict[str, Any]:
+    """One conversation, as a batch of one."""
+    batch: dict[str, Any] = chat_batch(processor, [(turns, image)], with_question=with_question)
+    return batch

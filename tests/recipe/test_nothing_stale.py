@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModel
 
-from presel_lightning.callbacks import BlockWriter
 from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.main import main
 from presel_lightning.cli.training import recipe_from
@@ -27,6 +26,7 @@ from presel_lightning.run.ledger import Ledger
 from presel_lightning.run.lock import leave
 from presel_lightning.run.versions import LIBRARIES
 from presel_lightning.tasks import Embed
+from presel_lightning.tasks.block_writer import BlockWriter
 from tests.conftest import benchmark_arguments, fit_arguments
 
 Stages = dict[str, dict[str, Any]]

@@ -23,7 +23,7 @@ SIGNALS = ("signals/paired_loss.parquet", "signals/features/features.npy")
 RESULTS = (*SIGNALS, "selection/selection.parquet", "selection/tasks.csv")
 LATE = """
 import sys, time
-from presel_lightning.callbacks import BlockWriter
+from presel_lightning.tasks.block_writer import BlockWriter
 from presel_lightning.cli.main import main
 pending = BlockWriter.pending
 BlockWriter.pending = lambda self: (time.sleep(3), pending(self))[1]

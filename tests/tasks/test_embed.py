@@ -12,7 +12,6 @@ from PIL import Image
 from torch.nn.functional import cosine_similarity, normalize
 from transformers import AutoModel, BitImageProcessorPil, CLIPImageProcessorPil
 
-from presel_lightning.callbacks import BlockWriter
 from presel_lightning.data.images import open_rgb
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.datasets import ImageSet
@@ -20,6 +19,7 @@ from presel_lightning.loading.samplers import even_blocks
 from presel_lightning.models.checkpoint import resolve_checkpoint
 from presel_lightning.models.llava_processor import load_image_processor, load_processor
 from presel_lightning.tasks import Embed
+from presel_lightning.tasks.block_writer import BlockWriter
 from presel_lightning.tasks.embed import normalised
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

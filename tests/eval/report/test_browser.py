@@ -140,12 +140,12 @@ def test_report_map_shows_the_focused_point(browser: Browser, place: Path) -> No
     page.select_option("#map-task", "1")
     page.focus("#map-next")
     page.keyboard.press("Enter")  # by keyboard alone
-    first = visit.texts("#map-told")[0]
+    first = visit.texts("#map-status")[0]
     assert first.startswith("selected, cluster") and "score" in first
     page.click("#map-next")
-    assert visit.texts("#map-told")[0] != first
+    assert visit.texts("#map-status")[0] != first
     page.click("#map-back")
-    assert visit.texts("#map-told")[0] == first
+    assert visit.texts("#map-status")[0] == first
     page.select_option("#map-colour", "cluster")
     page.select_option("#map-task", "0")
     page.locator("#map").scroll_into_view_if_needed()
@@ -156,7 +156,7 @@ def test_report_map_shows_the_focused_point(browser: Browser, place: Path) -> No
     span = box["width"] - 32
     x, y = (16 + points[axis][5] / 1000 * span for axis in "xy")
     page.mouse.move(box["x"] + x, box["y"] + box["height"] - y)
-    assert f"cluster {points['cluster'][5]}" in visit.texts("#map-told")[0]
+    assert f"cluster {points['cluster'][5]}" in visit.texts("#map-status")[0]
     assert visit.complaints == []
     page.close()
 
