@@ -94,10 +94,10 @@ def check(
 ) -> Report:
     """Examine what a run needs before any of its stages, and print a report.
 
-    No files are left, except the model that `--probe true` assembles in the cache: files that have to be on disk (unpacked images, a shipped pool, the steps of
-    a probe) are in a temporary folder that is removed at the end, or are reused from the run folder
-    or the user's cache. Files of the hub go to the hub's own cache. Only a probe loads weights and
-    trains.
+    No files are left, except the model that `--probe true` assembles in the cache: files that have
+    to be on disk (unpacked images, a shipped pool, the steps of a probe) are in a temporary folder
+    that is removed at the end, or are reused from the run folder or the user's cache. Files of the
+    hub go to the hub's own cache. Only a probe loads weights and trains.
 
     Args:
         plan: settings of the run.

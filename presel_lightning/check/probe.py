@@ -146,8 +146,6 @@ def probe(
     Raises:
         UserError: the pass does not fit into the device's memory.
     """
-    if one.kind == "cuda":
-        torch.cuda.reset_peak_memory_stats()
     longest, typical = longest_and_sampled(records, LONG * one.samples, seed)
     try:
         with tempfile.TemporaryDirectory() as name, Meter() as meter:

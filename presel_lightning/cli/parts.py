@@ -136,13 +136,16 @@ class ConfigStageFactory:
         return model
 
     def selector(self, spec: dict[str, Any]) -> Selector:
-        """Build a selector from its class path and arguments.
+        """Build a selector from its class path and arguments; those not given are the defaults.
 
         Raises:
             UserError: the class or an argument is unknown, or a value is invalid.
         """
+        others = self.config.clone()
+        # as in a config of its own: the options of the configured selector are not inherited
+        others.selector = self.parser.get_defaults().selector
         try:
-            config = self.parser.parse_object({"selector": spec}, namespace=self.config.clone())
+            config = self.parser.parse_object({"selector": spec}, namespace=others)
             selector: Selector = self.parser.instantiate(
                 Namespace(selector=config.selector)
             ).selector

@@ -114,3 +114,14 @@ def entry_of(selector: str | Json) -> Entry:
     if unknown:
         raise UserError(f"selectors: {', '.join(sorted(unknown))} of {label} is unknown")
     return Entry(label, spec)
+
+
+def resolved(spec: Json, configured: Json) -> Json:
+    """Return the class path and arguments of a cell's selector.
+
+    Args:
+        spec: of an entry of `selectors`; its arguments are all that differ from the defaults.
+        configured: of the key `selector`; it stands for a bare name of the same class.
+    """
+    same = spec["class_path"].rsplit(".", 1)[-1] == configured["class_path"].rsplit(".", 1)[-1]
+    return configured if same and not spec.get("init_args") else spec

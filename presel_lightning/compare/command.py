@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from presel_lightning.annotators import FromFile, FromPool
-from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys
+from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys, resolved
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
 from presel_lightning.compare.join import POOL, SPLIT, join
 from presel_lightning.console import console, track
@@ -67,7 +67,10 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
             "once; obtain them with `fit` or `select`, then give --annotator FromFile "
             "--annotator.init_args.path OUT/annotations/answers.jsonl"
         )
-    selectors = {entry.label: recipe.factory.selector(entry.selector) for entry in grid.entries()}
+    selectors = {
+        entry.label: recipe.factory.selector(resolved(entry.selector, recipe.plan.selector_spec))
+        for entry in grid.entries()
+    }
     recipe.scoring.examine()
     recipe.begin()
     if grid.pools:
@@ -198,10 +201,7 @@ def cell_config(base: Json, cell: Cell, steps: int | None) -> Json:
     own = {"budget": cell.budget, "always_reference": True, "extend": False}
     config["data"] = {**base["data"], **own}
     config["baselines"] = []
-    spec = cell.entry.selector
-    default = base["selector"]["class_path"].rsplit(".", 1)[-1]
-    if spec["class_path"].rsplit(".", 1)[-1] != default or spec.get("init_args"):
-        config["selector"] = spec
+    config["selector"] = resolved(cell.entry.selector, base["selector"])
     if steps is not None:
         stages = base.get("stages") or {}
         final = stages.get("final") or {}

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from presel_lightning.cli.training import recipe_from
+from presel_lightning.compare.cells import resolved
 from presel_lightning.run.lock import leave
 
 WATCHING = """[
@@ -32,3 +33,17 @@ def test_fit_fingerprint_depends_on_weight_changing_callbacks(tmp_path: Path) ->
         settings(tmp_path, "--trainer.plugins", PRECISION),
     ]
     assert len({str(found) for found in [plain, *changed]}) == 4
+
+
+def test_compared_selector_does_not_inherit_configured_options(tmp_path: Path) -> None:
+    floor = ["--selector", "PreSel", "--selector.init_args.allocation", "floor"]
+    recipe, _ = recipe_from("compare", ["--out", str(tmp_path), *floor], "run")
+    leave()
+    entries: list[dict[str, Any]] = [
+        {"class_path": "PreSel", "init_args": {"weighting": "uniform"}},
+        {"class_path": "PreSel"},
+    ]
+    found = [
+        recipe.factory.selector(resolved(entry, recipe.plan.selector_spec)) for entry in entries
+    ]
+    assert [vars(selector)["allocation"] for selector in found] == ["exact", "floor"]
