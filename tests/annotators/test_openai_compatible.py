@@ -12,33 +12,14 @@ from typing import Any
 
 import pytest
 
-from presel_lightning.annotators import Answers, FromFile, OpenAICompatible, Request
+from presel_lightning.annotators import OpenAICompatible, Request
 from presel_lightning.annotators.wire import SCHEMA
 from presel_lightning.errors import UserError
+from tests.annotators.asked import COST, PRICES, annotator, ledger, problems, spent
 from tests.annotators.conftest import Make
 from tests.annotators.names import PoolNames
-from tests.annotators.server import KEY, USAGE, ChatServer, Reply, completion, good, serving
+from tests.annotators.server import KEY, serving
 from tests.data.test_images import header_only
-
-PRICES = {"price_per_million_input_tokens": 2.0, "price_per_million_output_tokens": 10.0}
-COST = (USAGE["prompt_tokens"] * 2.0 + USAGE["completion_tokens"] * 10.0) / 1e6
-
-
-def annotator(server: ChatServer, **options: Any) -> OpenAICompatible:
-    return OpenAICompatible(server.url, "tiny", **{"backoff": 0.01, **PRICES, **options})
-
-
-def ledger(out: Path) -> list[dict[str, str]]:
-    with (out / "ledger.csv").open() as handle:
-        return list(csv.DictReader(handle))
-
-
-def spent(out: Path) -> float:
-    return sum(float(row["cost"] or 0) for row in ledger(out))
-
-
-def problems(answers: Answers) -> dict[str, str]:
-    return {problem.image: problem.problem for problem in answers.problems}
 
 
 def test_second_run_requests_and_charges_only_missing_answers(make: Make, tmp_path: Path) -> None:
@@ -74,49 +55,6 @@ def test_request_body_holds_schema_limits_and_options(make: Make, tmp_path: Path
     assert rich["messages"][1]["content"][1]["text"] == "prompt of vqa"
 
 
-def test_failed_replies_are_retried_then_listed_as_problems(make: Make, tmp_path: Path) -> None:
-    """500 once, malformed once, always malformed, cut off, refused, rejected, an empty answer."""
-    empty = {"turns": [{"question": "What?", "answer": " "}]}
-    faults: dict[str, tuple[int, Reply]] = {
-        "image-1": (1, (500, "oops", {})),
-        "image-2": (1, completion("Sure! Here is a question")),
-        "image-3": (99, completion("no JSON at all")),
-        "image-4": (99, completion({"turns": []}, finish="length")),
-        "image-5": (99, completion("I cannot", finish="content_filter")),
-        "image-6": (99, (400, {"error": {"message": "image is too large"}}, {})),
-        "image-7": (99, completion(empty)),
-        "image-8": (1, (200, "<html>", {})),
-        "image-9": (1, completion({"turns": [{"question": "What?", "answer": "\ud800"}]})),
-    }
-    requests, names = make(10)
-
-    def behave(name: str, number: int) -> Reply | None:
-        times, reply = faults.get(name, (0, good(name)))
-        return reply if number <= times else None
-
-    out = tmp_path / "out"
-    with serving(behave) as server:
-        answers = annotator(server, max_retries=2).annotate(requests, out, names)
-    assert problems(answers) == {
-        "3.png": "malformed",
-        "4.png": "malformed",
-        "5.png": "refused",
-        "6.png": "http_400",
-        "7.png": "malformed",
-    }
-    details = " ".join(problem.detail for problem in answers.problems)
-    assert "too large" in details and "max_tokens" in details and "answer 1 is empty" in details
-    asked = [server.asked[f"image-{number}"] for number in range(10)]
-    assert asked == [1, 2, 2, 3, 3, 1, 1, 3, 2, 2]
-    assert len(answers.conversations) == 5 and len(answers.missing) == 5
-    rows = ledger(out)
-    assert len(rows) == sum(asked)
-    # five answers, and malformed replies of 2, 3, 4, 5, 7 and 9; an error costs nothing
-    assert spent(out) == pytest.approx((5 + 1 + 3 + 3 + 1 + 3 + 1) * COST)
-    listed = list(csv.DictReader((out / "problems.csv").open()))
-    assert [row["uid"] for row in listed] == [problem.uid for problem in answers.problems]
-
-
 def test_image_that_grew_over_the_limit_is_listed_and_others_are_asked(
     make: Make, tmp_path: Path
 ) -> None:
@@ -126,100 +64,6 @@ def test_image_that_grew_over_the_limit_is_listed_and_others_are_asked(
         answers = annotator(server).annotate(requests, tmp_path / "out", names)
     assert problems(answers) == {requests[1].path.name: "oversized"}
     assert len(answers.conversations) == 2 and len(server.asked) == 2
-
-
-def test_slow_reply_times_out_and_is_requested_again(make: Make, tmp_path: Path) -> None:
-    requests, names = make(3)
-
-    def behave(name: str, number: int) -> Reply | None:
-        time.sleep(1.5 if name == "image-1" and number == 1 else 0.0)
-        return None
-
-    with serving(behave) as server:
-        answers = annotator(server, timeout=0.4).annotate(requests, tmp_path / "out", names)
-    assert not answers.missing and server.asked["image-1"] == 2
-    assert [r["status"] for r in ledger(tmp_path / "out")].count("timeout") == 1
-
-
-def test_rate_limit_delays_requests_by_retry_after(make: Make, tmp_path: Path) -> None:
-    requests, names = make(6)
-    limited: list[float] = []
-    served: list[float] = []
-
-    def behave(name: str, number: int) -> Reply | None:
-        if not limited:
-            limited.append(time.monotonic())
-            return 429, {"error": {"message": "slow down"}}, {"Retry-After": "1"}
-        served.append(time.monotonic())
-        return None
-
-    with serving(behave) as server:
-        answers = annotator(server, concurrency=1).annotate(requests, tmp_path / "out", names)
-    assert not answers.missing
-    assert min(served) - limited[0] >= 1.0
-    assert ledger(tmp_path / "out")[0]["status"] == "rate_limited"
-
-
-def test_rate_limit_with_long_retry_after_stops_the_run(make: Make, tmp_path: Path) -> None:
-    requests, names = make(6)
-    with serving(lambda name, n: (429, {}, {"Retry-After": "3600"})) as server:
-        answers = annotator(server, concurrency=1).annotate(requests, tmp_path / "out", names)
-    assert sum(server.asked.values()) == 1
-    assert answers.notes == ["stopped: the server asks to wait 3600 s; 6 images are left"]
-
-
-def test_requests_per_minute_limits_the_request_rate(make: Make, tmp_path: Path) -> None:
-    requests, names = make(4)
-    times: list[float] = []
-
-    def behave(name: str, number: int) -> None:
-        times.append(time.monotonic())
-
-    with serving(behave) as server:
-        quick = annotator(server, requests_per_minute=300)
-        start = time.monotonic()
-        assert not quick.annotate(requests, tmp_path / "out", names).missing
-    assert max(times) - start >= 0.6  # three gaps of 0.2 s
-
-
-def test_max_cost_is_never_exceeded(make: Make, tmp_path: Path) -> None:
-    requests, names = make(30)
-    out = tmp_path / "out"
-    with serving() as server:
-        # nothing is known of the server's tokens yet, and an image may have many
-        answers = annotator(server, max_cost=10 * COST).annotate(requests, out, names)
-        assert not server.asked and "30 images are left" in answers.notes[0]
-        annotator(server).annotate(requests[:1], out, names)
-        # sent as long as half as many tokens again, and the longest answer, can be paid for
-        cap = 10.5 * COST + 1500 * 2e-6 + 1024 * 10e-6
-        for _ in range(2):
-            answers = annotator(server, max_cost=cap).annotate(requests, out, names)
-            assert sum(server.asked.values()) == 11 and len(answers.missing) == 19
-            assert spent(out) == pytest.approx(11 * COST) and spent(out) <= cap
-            assert "max_cost" in answers.notes[0] and "19 images are left" in answers.notes[0]
-        assert not annotator(server, max_cost=1.0).annotate(requests, out, names).missing
-    assert set(server.asked.values()) == {1}
-
-
-def test_requests_waiting_at_max_cost_use_updated_cost_bound(make: Make, tmp_path: Path) -> None:
-    """Before the first reply one request may cost 28; a reply lowers the bound to 3.5."""
-    requests, names = make(20)
-    dear = {"price_per_million_input_tokens": 1000.0, "price_per_million_output_tokens": 2000.0}
-    with serving(seconds=0.02) as server:
-        writer = annotator(server, max_cost=38, concurrency=8, **dear)
-        answers = writer.annotate(requests, tmp_path / "out", names)
-    assert not answers.missing and not answers.notes
-    assert answers.cost == pytest.approx(20 * 1.1)
-
-
-def test_reply_without_usage_is_charged_the_upper_bound(make: Make, tmp_path: Path) -> None:
-    requests, names = make(1)
-    turns = {"turns": [{"question": "What?", "answer": "That."}]}
-    with serving(lambda name, n: completion(turns, usage=None)) as server:
-        paid = annotator(server)
-        bound = paid.estimate(requests, tmp_path / "out")
-        answers = paid.annotate(requests, tmp_path / "out", names)
-    assert answers.cost == bound and not answers.missing
 
 
 def test_estimate_uses_mean_cost_once_replies_exist(make: Make, tmp_path: Path) -> None:
@@ -252,91 +96,6 @@ def test_rejected_key_or_model_raises_without_leaking_the_key(
     assert [row["status"] for row in rows] == [f"http_{status}"] * sent
     listed = list(csv.DictReader((tmp_path / "out" / "problems.csv").open()))
     assert {row["uid"] for row in listed} == {row["uid"] for row in rows}
-
-
-def test_server_down_stops_after_ten_consecutive_failures(make: Make, tmp_path: Path) -> None:
-    requests, names = make(40)
-    with serving(lambda name, n: (503, {"error": f"down {KEY}"}, {})) as server:
-        one = annotator(server, max_retries=1, concurrency=1)
-        answers = one.annotate(requests, tmp_path / "out", names)
-    assert len(server.asked) == 10 and len(answers.problems) == 10
-    assert "10 images in a row failed" in answers.notes[0]
-    assert KEY not in answers.notes[0] and "***" in answers.notes[0]
-
-
-def test_refused_images_do_not_stop_later_requests(make: Make, tmp_path: Path) -> None:
-    requests, names = make(12)
-
-    def behave(name: str, number: int) -> Reply | None:
-        return None if name == "image-11" else completion("no", finish="content_filter")
-
-    with serving(behave) as server:
-        answers = annotator(server, concurrency=1).annotate(requests, tmp_path / "out", names)
-    assert list(answers.conversations) == [requests[11].uid] and not answers.notes
-
-
-def test_refused_images_are_retried_only_with_retry_refused(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    requests, names = make(4)
-    out = tmp_path / "out"
-
-    def behave(name: str, number: int) -> Reply | None:
-        if number > 1 + (name == "image-2"):
-            return None
-        faults = {"image-1": ("no", "content_filter"), "image-2": ("no JSON", "stop")}
-        return completion(*faults[name]) if name in faults else None
-
-    with serving(behave) as server:
-        first = annotator(server, max_retries=1)
-        told = first.annotate(requests, out, names).problems
-        assert "2 of them" in first.cure and "retry_refused" in first.cure
-        with monkeypatch.context() as patch:  # nothing is sent, so that no key is needed
-            patch.delenv("OPENAI_API_KEY")
-            again = annotator(server, max_retries=1)
-            answers = again.annotate(requests, out, names)
-        assert answers.problems == told and again.cure == first.cure
-        assert problems(answers) == {"1.png": "refused", "2.png": "malformed"}
-        assert answers.cost == pytest.approx(5 * COST)
-        assert again.estimate([requests[1], requests[2]], out) is None
-        listed = list(csv.DictReader((out / "problems.csv").open()))
-        assert [row["uid"] for row in listed] == [requests[1].uid, requests[2].uid]
-        assert server.asked == {"image-0": 1, "image-1": 1, "image-2": 2, "image-3": 1}
-        by_hand = tmp_path / "a.csv"
-        by_hand.write_text("image,question,answer\n1.png,What?,A.\n")
-        FromFile(str(by_hand)).annotate(requests, out, names)
-        left = annotator(server)
-        assert left.annotate(requests, out, names).missing == [requests[2].uid]
-        assert "1 of them" in left.cure
-        insist = annotator(server, retry_refused=True)
-        assert not insist.annotate(requests, out, names).missing
-    assert server.asked == {"image-0": 1, "image-1": 1, "image-2": 3, "image-3": 1}
-
-
-def test_refused_image_is_requested_from_another_model(make: Make, tmp_path: Path) -> None:
-    requests, names = make(1)
-    with serving(
-        lambda name, n: completion("no", finish="content_filter") if n == 1 else None
-    ) as server:
-        assert annotator(server).annotate(requests, tmp_path / "out", names).missing
-        other = OpenAICompatible(server.url, "larger", **PRICES)  # type: ignore[arg-type]
-        assert not other.annotate(requests, tmp_path / "out", names).missing
-
-
-def test_insufficient_quota_stops_the_run(make: Make, tmp_path: Path) -> None:
-    requests, names = make(5)
-    reply = {"error": {"code": "insufficient_quota", "message": "you have no credit"}}
-    with serving(lambda name, n: (429, reply, {})) as server:
-        answers = annotator(server, concurrency=1).annotate(requests, tmp_path / "out", names)
-    assert sum(server.asked.values()) == 1 and "no credit" in answers.notes[0]
-
-
-def test_closed_port_is_listed_as_unreachable(make: Make, tmp_path: Path) -> None:
-    requests, names = make(1)
-    with serving() as server:
-        pass
-    answers = annotator(server, max_retries=1).annotate(requests, tmp_path / "out", names)
-    assert problems(answers) == {"0.png": "unreachable"}
 
 
 @pytest.mark.parametrize(

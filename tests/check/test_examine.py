@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 from dataclasses import replace
@@ -11,53 +10,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from presel_lightning import quickstart
-from presel_lightning.check import Report, Throughput, check, examine
-from presel_lightning.check.probe import longest_and_sampled
-from presel_lightning.cli.configs import find_configs
+from presel_lightning.check import Throughput, examine
 from presel_lightning.cli.main import main
-from presel_lightning.cli.training import recipe_from
-from presel_lightning.errors import UserError
-from presel_lightning.recipe.recipe import Recipe
+from tests.check.running import figure, recipe_of, records_of, refused, rewrite, run_check
 from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments
-
-
-def recipe_of(pool_folder: Path, out: Path, *more: str) -> Recipe:
-    words, name = find_configs(fit_arguments(pool_folder, out, *more)[1:])
-    return recipe_from("fit", words, name)[0]
-
-
-def run_check(recipe: Recipe, **options: Any) -> tuple[Report, str]:
-    """The report, and what was on the screen."""
-    console = Console(file=io.StringIO(), width=120)
-    report = check(recipe.plan, recipe.factory, console, **options)
-    return report, console.file.getvalue()  # type: ignore[attr-defined]
-
-
-def figure(report: Report, section: str, what: str) -> str:
-    return dict(report.facts[section])[what]
-
-
-def refused(recipe: Recipe) -> str:
-    with pytest.raises(UserError) as error:
-        run_check(recipe)
-    assert error.value.exit_code == 2 and "\n" not in str(error.value)
-    return str(error.value)
-
-
-def records_of(pool_folder: Path) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = json.loads((pool_folder / "train.json").read_text())
-    return records
-
-
-def rewrite(pool_folder: Path, folder: Path, change: Any) -> list[str]:
-    """Options for the pool with its records changed, the images where they are."""
-    records = records_of(pool_folder)
-    path = folder / "changed.json"
-    path.write_text(json.dumps(change(records)))
-    return ["--data.annotations", str(path), "--data.image_root", str(pool_folder)]
 
 
 def checkpoint_without(folder: Path, *names: str) -> Path:
@@ -366,41 +324,3 @@ def test_memory_of_answers_is_that_of_the_benchmark_that_takes_most(
     (line,) = [what for what, _ in report.facts["memory"] if "answered" in what]
     assert line.startswith("many: 8 x (")
     assert "KV cache" in figure(report, "memory", line)
-
-
-def test_probe_on_cpu_measures_the_rate_and_check_uses_it(
-    pool_folder: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "run"
-    recipe = recipe_of(pool_folder, out, "--baselines", "random", "--trainer.accelerator", "cpu")
-    before = sorted(out.rglob("*"))
-    report, screen = run_check(recipe, probing=True)
-    rate = float(figure(report, "probe", "CPU").split()[0])
-    passed = f"{recipe.plan.data.batch_size} a pass, 20 steps"
-    assert rate > 0 and passed in figure(report, "probe", "CPU")
-    assert figure(report, "probe", "peak memory").endswith("of this process")
-    assert f"fits {rate:.3g}, losses" in screen and "(fits measured here)" in screen
-    assert sorted(out.rglob("*")) == before, "a check writes nothing"
-
-
-def test_probe_without_gpu_is_skipped(pool_folder: Path, tmp_path: Path) -> None:
-    recipe = recipe_of(pool_folder, tmp_path, "--trainer.accelerator", "cpu")
-    report, _ = run_check(recipe)
-    assert "probe" not in report.facts and not report.notes
-
-
-def test_probe_without_instructions_reports_the_reason(pool_folder: Path, tmp_path: Path) -> None:
-    def drop_conversations(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return [{k: v for k, v in r.items() if k != "conversations"} for r in records]
-
-    options = rewrite(pool_folder, tmp_path, drop_conversations)
-    report, _ = run_check(recipe_of(pool_folder, tmp_path / "run", *options), probing=True)
-    assert "probe" not in report.facts
-    assert any("no probe was run: no record has an instruction" in n for n in report.notes)
-
-
-def test_probe_uses_the_longest_records_first() -> None:
-    records = [{"conversations": "x" * n} for n in range(10)]
-    longest, others = longest_and_sampled(records, 3, seed=0)
-    assert [len(r["conversations"]) for r in longest] == [9, 8, 7]
-    assert len(others) == 7 and not any(r in longest for r in others)
