@@ -298,7 +298,7 @@ def test_compare_full_data_without_instructions_is_skipped(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--equal", "steps", "--trainer.max_epochs", "-1"], "give the epochs of full data"),
+        (["--equal", "steps", "--trainer.max_epochs", "-1"], "set it to the epochs of full data"),
         (["--selectors", "Random", "Random"], "Random comes twice"),
         (["--selectors", "Nothing"], "Nothing"),
         (["--seeds", "1", "1"], "seeds and budgets must not repeat"),
