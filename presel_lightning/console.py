@@ -61,7 +61,7 @@ class _Rate(ProgressColumn):
 
 
 def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
-    """Pass items on with a bar that tells rate and time left."""
+    """Pass items on with a bar that shows rate and time left."""
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(),
@@ -92,7 +92,7 @@ def quiet() -> None:
 
     for name in (lightning.pytorch.__name__, "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # its retries; what came of them is told once, at the end
+    # its retries; their outcome is reported once, at the end
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

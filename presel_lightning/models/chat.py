@@ -31,7 +31,7 @@ PIECES = (
     "{% generation %}{{ message.content }}{% endgeneration %}"
     "{% else %}{{ message.content }}{% endif %}{% endfor %}"
 )
-"""A chat template for text that is written out already: answers are told from the rest."""
+"""A chat template for text that is written out already: answers are separated from the rest."""
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def pieces(processor: Any, chat: list[Message]) -> list[Message]:  # noqa: ANN40
         if not (asked.startswith(done) and answered.startswith(asked)):
             raise UserError(
                 f"the chat template of {type(processor).__name__} writes a turn differently once "
-                "another follows, so answers cannot be told from questions; put {% generation %} "
+                "another follows, so answers cannot be separated from questions; put {% generation %} "
                 "marks around the answers in it"
             )
         answer = answered[len(asked) :].rstrip()

@@ -1,4 +1,4 @@
-"""Hidden states of an answer with and without its question, the image looked at once."""
+"""Hidden states of an answer with and without its question; the image is encoded once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def two_passes(model: Any, sides: list[Batch], image: Batch) -> list[Tensor]:  #
     Args:
         model: image-text model.
         sides: what each pass reads beside the image, tokens first.
-        image: pixels, and what else tells the model of their shape.
+        image: pixels, and the other inputs that describe their shape.
     """
     return [model.model(**side, **image, use_cache=False).last_hidden_state for side in sides]
 

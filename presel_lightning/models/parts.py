@@ -35,7 +35,7 @@ def parts_of(model: Any) -> Parts:  # noqa: ANN401 - transformers' auto class
     """Find the parts of an image-text model of transformers, weights loaded or not.
 
     Raises:
-        UserError: a part cannot be told; the message names the model type.
+        UserError: a part cannot be identified; the message names the model type.
     """
     names = {module: name for name, module in model.named_modules()}
     modules = {

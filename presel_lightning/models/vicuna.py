@@ -1,4 +1,4 @@
-"""LLaVA-1.5's prompt as a chat template, for the programs that a checkpoint is handed on to."""
+"""LLaVA-1.5's prompt as a chat template, for programs that read the exported checkpoint."""
 
 from __future__ import annotations
 

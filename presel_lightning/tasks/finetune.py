@@ -253,8 +253,8 @@ class FineTune(LightningModule):
         if reason is not None and not self._reported:
             self._reported = True
             if rank_zero():
-                told = f"losses: two passes over each image instead of one, as {reason}"
-                console.print(told, soft_wrap=True)
+                message = f"losses: two passes over each image instead of one, as {reason}"
+                console.print(message, soft_wrap=True)
         return 0 if reason else agreed
 
     @torch.inference_mode()

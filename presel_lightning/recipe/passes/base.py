@@ -144,7 +144,7 @@ class Pass(ABC):
         return f"{self.context.data.block_size}-{self.context.data.block_tokens}"
 
     def clear(self, pattern: str) -> None:
-        """Remove the blocks of a pass that is done, and of those that were given up."""
+        """Remove the blocks of a pass that is done, and of those abandoned."""
         for leftover in (self.context.out / "work").glob(pattern):
             shutil.rmtree(leftover, ignore_errors=True)
 
