@@ -187,7 +187,7 @@ def test_load_processor_of_another_model_type_raises_user_error(folder: str) -> 
 def test_encode_chat_template_that_rewrites_turns_raises(folder: str) -> None:
     processor = load_chat_processor(folder)
     processor.chat_template = CHAT_ML.replace("{{ m.role }}", "{{ m.role }}{{ loop.length }}")
-    with pytest.raises(UserError, match="answers cannot be told"):
+    with pytest.raises(UserError, match="answers cannot be separated"):
         encode_chat(processor, TURNS, picture())
 
 
