@@ -91,16 +91,19 @@ def test_csv_invalid_rows_are_listed_and_the_others_kept(tmp_path: Path) -> None
     counts = build_pool(source(str(path)), tmp_path / "out")
     assert sorted(load_pool(tmp_path / "out", tmp_path).id) == ["1", "10", "11"]
     assert counts.by_problem == {
-        "missing": 3,
-        "unknown_task": 2,
+        "bad_row": 3,
+        "missing": 1,
+        "unknown_task": 1,
         "empty_answer": 1,
         "image_not_a_path": 1,
         "outside_root": 1,
         "not_unicode": 1,
     }
-    listed = (tmp_path / "out" / "problems.csv").read_text()
-    for reason in ("line 3: 4 cells for 5", "line 4: 6 cells for 5", "line 5: ',' expected"):
-        assert reason in listed
+    with (tmp_path / "out" / "problems.csv").open() as handle:
+        listed = {row["record"]: row for row in csv.DictReader(handle)}
+    for line, reason in (("3", "4 cells for 5"), ("4", "6 cells for 5"), ("5", "',' expected")):
+        assert reason in listed[line]["detail"] and listed[line]["file"] == "a.csv"
+        assert listed[line]["image"] == "a.jpg"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,8 @@ def test_csv_invalid_header_error_names_the_columns(tmp_path: Path, text: str, s
 def test_task_files_csv_needs_no_task_column(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "image\na.jpg\n")
     where = source("unused", task_files={"vqa": str(path)})
-    assert list(where.records()) == [({"image": "a.jpg"}, "vqa")]
+    (entry,) = where.entries()
+    assert (entry.record, entry.task) == ({"image": "a.jpg"}, "vqa")
 
 
 @given(st.lists(st.tuples(st.text(), st.text(min_size=1), st.text()), min_size=1))
