@@ -294,4 +294,9 @@ def _write_problems(out: Path, problems: list[Problem]) -> None:
     ):
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow([field.name for field in fields(Problem)])
-        writer.writerows(sorted(astuple(problem) for problem in problems))
+        writer.writerows(sorted(tuple(map(_shown, astuple(problem))) for problem in problems))
+
+
+def _shown(text: str) -> str:
+    """A field that every reader of CSV takes for one field of one row."""
+    return text.replace("\r", "\\r").replace("\0", "\\0")

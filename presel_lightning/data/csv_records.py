@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from presel_lightning.errors import UserError
 
 SUFFIXES = (".csv", ".tsv")
 TURN = ("question", "answer")
+PATH = re.compile(r"\S+\.\w{2,5}")
+"""What an image is called, and no other text of a table is."""
 FORM = (
     "expected a first line with the column `image`, and with `id`, the task, `question` and "
     "`answer` where there are any; UTF-8"
@@ -159,7 +162,7 @@ class _Table:
         first, *rest = self._lines.taken
         line = self._lines.number - len(rest)
         for number, other in enumerate(rest):
-            if len(self._cells(other)) == len(self._columns):
+            if self._begins_row(other):
                 self._lines.put_back(rest[number:])
                 cells = self._cells(first)
                 break
@@ -168,6 +171,12 @@ class _Table:
 
     def _named(self, cells: Sequence[str]) -> Record:
         return {name: cell.strip() for name, cell in zip(self._columns, cells, strict=False)}
+
+    def _begins_row(self, line: str) -> bool:
+        cells = self._cells(line)
+        place = self._columns.index("image")
+        named = len(cells) > place and PATH.fullmatch(cells[place].strip())
+        return len(cells) == len(self._columns) or bool(named)
 
     def _cells(self, line: str) -> list[str]:
         """Cells of a line for itself, whatever its quotes."""

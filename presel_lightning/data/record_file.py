@@ -35,6 +35,7 @@ RECORDS = pa.schema(
 BATCH = 4096
 """Records held at a time."""
 
+ENCODE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 Row = dict[str, Any]
 
 
@@ -93,7 +94,7 @@ def _text(record: Record) -> str:
         InvalidRecordError: there is none.
     """
     try:
-        text = json.dumps(record, ensure_ascii=False, allow_nan=False)
+        text = ENCODE(record)
     except ValueError as error:
         raise InvalidRecordError("bad_number", f"a number is infinite or none: {error}") from error
     if not text.isprintable() and _has_surrogate(text):
