@@ -52,6 +52,8 @@ class Decoder:
         """
         self._faults.clear()
         value, end = self._decode(text, start)
+        if end - start > MAX_RECORD:
+            return {}, end, TOO_LARGE
         if self._faults:
             return value, end, self._faults[0]
         if not text.isascii() and NO_UTF8.search(text, start, end):

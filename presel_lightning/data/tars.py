@@ -87,8 +87,8 @@ def _infos(tar: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo]:
             if tar.offset <= start:
                 raise tarfile.ReadError("a member has no size")
         except BROKEN:
-            start += BLOCK
-            tar.offset = start
+            broken = tar.offset if start < tar.offset < size else start
+            start = tar.offset = broken + BLOCK
             continue
         yield info
         start = tar.offset = tar.offset if tar.offset <= size else info.offset_data

@@ -24,9 +24,15 @@ IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def value_of(text: str) -> Any:
-    """A record as Python reads it; None where it cannot."""
+    """A record as Python reads it; None where it cannot, or where a key is repeated."""
+
+    def record(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a key is repeated")
+        return dict(pairs)
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=record)
     except (ValueError, RecursionError):
         return None
 

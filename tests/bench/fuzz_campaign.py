@@ -18,7 +18,7 @@ import random
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,13 +92,21 @@ class Campaign:
             Image.fromarray(noise).save(self.folder / "images" / f"{number}.png")
         self.images = [(self.folder / "images" / f"{n}.png").read_bytes() for n in range(IMAGES)]
 
-    def read(self, form: str, path: Path, numbers: Sequence[int], **options: Any) -> Read:
+    def read(
+        self,
+        form: str,
+        path: Path,
+        numbers: Sequence[int],
+        merged: Collection[int] = (),
+        **options: Any,
+    ) -> Read:
         """Make a pool of a file, see that its counts add up, and select from it.
 
         Args:
             form: what to count it as.
             path: of the file.
             numbers: of its records in the file, as `problems.csv` has them.
+            merged: those that may count as part of the one before, as none tells what they were.
             options: see `presel_lightning.data.source`.
         """
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
@@ -107,7 +115,9 @@ class Campaign:
             counts = build_pool(where, out)
             pool = load_pool(out, where.image_root)
             self.seconds[form] += time.perf_counter() - start
-            outcome = dict.fromkeys(numbers, TEXT_ONLY) | numbered(out, pool)
+            found = numbered(out, pool)
+            numbers = [number for number in numbers if number in found or number not in merged]
+            outcome = dict.fromkeys(numbers, TEXT_ONLY) | found
             selected = select(pool, out)
         tally = Counter(outcome.values())
         assert set(outcome) == set(numbers), f"{form}: numbers of no record"
@@ -165,7 +175,10 @@ class Block:
         whole = self._read("JSON", "list.json", write_list, texts)
         self._untouched("JSON", whole, self.records)
         lines = self._read("JSON lines", "lines.jsonl", write_lines, texts)
-        assert lines == whole, "JSON lines: not as JSON"
+        for number, one in enumerate(self.records, start=1):
+            here, there = lines.outcome[number], whole.outcome[number]
+            assert here == there, f"JSON lines: {here}; in a JSON list {there}: {one}"
+        assert lines.selected == whole.selected, "JSON lines: another selection"
         self.table(folder / "table.csv")
         self.tar(folder / "shard.tar")
         self.parquet(folder / "rows.parquet")
@@ -189,11 +202,10 @@ class Block:
     def _as_list(self, form: str, read: Read, texts: Sequence[str], root: str = "") -> None:
         """Whether a form gives what the same records give as a JSON list."""
         twin = self._read(f"JSON beside {form}", "twin.json", write_list, texts, root)
-        kept = [
-            [outcome in (POOL, TEXT_ONLY) for _, outcome in sorted(each.outcome.items())]
-            for each in (read, twin)
-        ]
-        assert kept[0] == kept[1], f"{form}: another pool than of a JSON list"
+        became = [[each.outcome[n] for n in sorted(each.outcome)] for each in (read, twin)]
+        for text, here, there in zip(texts, *became, strict=True):
+            same = (here in (POOL, TEXT_ONLY)) == (there in (POOL, TEXT_ONLY))
+            assert same, f"{form}: {here}; in a JSON list {there}: {text[:2000]}"
         assert read.selected == twin.selected, f"{form}: another selection than of a JSON list"
 
     def _picked(self, n: int) -> set[int]:
@@ -212,7 +224,12 @@ class Block:
 
     def table(self, path: Path) -> None:
         """A table of the records that one can hold, whole and with broken rows."""
-        rows = [(one, rows) for one in self.records if (rows := rows_of(one)) is not None]
+        rows: list[tuple[Made, list[list[str]]]] = []
+        for one in self.records:
+            found = rows_of(one)
+            # rows of one name that follow each other are one conversation
+            if found and not (rows and rows[-1][1][0][:3] == found[0][:3]):
+                rows.append((one, found))
         held = [one for one, _ in rows]
         texts = [table_row(row) for _, row in rows]
         read = self.campaign.read("table", path, write_table(path, [t.encode() for t in texts]))
@@ -222,9 +239,13 @@ class Block:
             broken_line(self.rng, text) + b"\n" if number in picked else text.encode()
             for number, text in enumerate(texts)
         ]
-        form = "table, broken"
-        read = self.campaign.read(form, path, write_table(path, lines))
-        self._untouched(form, read, held, [held[n].number for n in picked])
+        form, numbers = "table, broken", write_table(path, lines)
+        behind = [number for number in picked if number - 1 in picked]
+        merged = {numbers[number] for number in behind}  # an open quote, then a line without cells
+        read = self.campaign.read(form, path, numbers, merged)
+        rest = [n for n, line in enumerate(numbers) if line in read.outcome]
+        some = [held[n] for n in rest]
+        self._untouched(form, read, some, [held[n].number for n in picked])
 
     def tar(self, path: Path) -> None:
         """A tar of the records that one can hold, whole and with broken members."""

@@ -95,12 +95,14 @@ def made(number: int, seed: int) -> Made:
 
 def _written(rng: random.Random, record: Record) -> str:
     text = json.dumps(record, ensure_ascii=rng.random() < 0.5)
+    if "\ud800" in text or "\udcff" in text:
+        text = json.dumps(record)  # as an escape; no file holds it otherwise
+    if text == "{}":
+        return text
     if rng.random() < 0.1:
         return text[:-1] + f', "more": {rng.choice(RAW)}}}'
     if rng.random() < 0.05:
         return text[:-1] + ', "id": "again"}'
-    if "\ud800" in text or "\udcff" in text:
-        return json.dumps(record)  # as an escape; no file holds it otherwise
     return text
 
 

@@ -460,3 +460,53 @@ def test_select_packed_source_requests_instructions_and_exports(
     export = ["export", "--run", str(out), "--to", "csv", "--path", str(tmp_path / "list")]
     assert main(export) == 0
     assert "12 samples" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- one faulty sample
+
+
+def test_unpack_parquet_faulty_rows_end_no_other(tmp_path: Path) -> None:
+    images: list[Any] = [{"bytes": picture(n), "path": None} for n in range(40)]
+    images[3], images[4] = None, {"bytes": None, "path": "a.png"}
+    ids = [str(n).encode() for n in range(40)]
+    ids[17] = b"\xff\xfe"
+    columns = {"image": images, "id": pa.array(ids, pa.binary()).view(pa.string())}
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns | {"task": ["t"] * 40}), path, row_group_size=20)
+    pool, odd = pool_of(path, tmp_path / "out")
+    assert sorted(map(int, pool.id)) == [n for n in range(40) if n not in (3, 4, 17)]
+    assert odd == {"not_unpacked": 2, "bad_row": 1}
+    assert sorted(p["record"] for p in problems(tmp_path / "out")) == ["18", "4", "5"]
+
+
+def test_unpack_parquet_broken_row_group_is_a_problem_of_each_row(tmp_path: Path) -> None:
+    table = {"image": [{"bytes": picture(n), "path": None} for n in range(60)], "task": ["t"] * 60}
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(table), path, row_group_size=20, compression="zstd")
+    column = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    content = bytearray(path.read_bytes())
+    start = column.data_page_offset + 40
+    content[start : start + 200] = bytes(200)
+    path.write_bytes(content)
+    pool, odd = pool_of(path, tmp_path / "out")
+    assert len(pool) == 40 and odd == {"bad_row": 20}
+    assert {p["file"] for p in problems(tmp_path / "out")} == {"a.parquet"}
+
+
+@pytest.mark.parametrize("part", ["header", "size", "json"])
+def test_unpack_tar_broken_member_ends_no_other_sample(tmp_path: Path, part: str) -> None:
+    members: list[tuple[str | tarfile.TarInfo, bytes]] = []
+    for number in range(5):
+        members += [(f"{number}.png", picture(number)), (f"{number}.json", b'{"task": "t"}')]
+    path = tar(tmp_path / "a.tar", members)
+    with tarfile.open(path) as handle:
+        info = handle.getmember("2.json")
+    content = bytearray(path.read_bytes())
+    place = {"header": info.offset + 300, "size": info.offset + 124, "json": info.offset_data}[part]
+    content[place] ^= 0x15
+    path.write_bytes(content)
+    pool, odd = pool_of(path, tmp_path / "out")
+    assert sorted(pool.id) == ["0", "1", "3", "4"]
+    assert odd == {"not_json" if part == "json" else "not_unpacked": 1}
+    (listed,) = problems(tmp_path / "out")
+    assert (listed["id"], listed["file"], listed["record"]) == ("2", "a.tar", "3 2")
