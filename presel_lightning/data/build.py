@@ -220,11 +220,11 @@ def _keep(
     bad[_rows_in(facts["image"], pa.array(list(found), pa.string()))] = True
     with RecordReader(records_path(out)) as records:
         for row in np.flatnonzero(bad).tolist():
-            named = [facts[name][row].as_py() for name in ("id", "image", "task")]
+            sample_id, image, task = (facts[name][row].as_py() for name in ("id", "image", "task"))
             repeated = "repeated_record", f"the same as another record, uid {uids[row].decode()}"
-            kind, detail = repeated if repeats[row] else found[named[1]]
-            place = [records.value(row, name) for name in ("file", "number")]
-            problems.append(Problem(*named, kind, detail, *place))
+            kind, detail = repeated if repeats[row] else found[image]
+            file, number = (records.value(row, name) for name in ("file", "number"))
+            problems.append(Problem(sample_id, image, task, kind, detail, file, number))
     kept = np.flatnonzero(~bad)
     return kept[np.argsort(uids[kept])]
 

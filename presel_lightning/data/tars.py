@@ -165,7 +165,7 @@ def _fields(texts: dict[str, bytes], decoder: Decoder) -> tuple[Record, Fault | 
         if name in texts
     }
     told, fault = decoded(decoder, texts.get("json", b"{}").decode(errors="surrogateescape"))
-    record = {**plain, **told}
+    record: Record = {**plain, **told}
     question, answer = record.get("question"), record.get("answer")
     if "conversations" not in record and (question or answer):
         record["conversations"] = conversation([(str(question or ""), str(answer or ""))])

@@ -67,13 +67,15 @@ def rows_of(one: Made) -> list[list[str]] | None:
     turns = record["conversations"]
     if not all(map(is_plain, named)) or not isinstance(turns, list) or record["image"] == "":
         return None
-    pairs = [(q.get("value"), a.get("value")) for q, a in pairs_of(turns)]
-    if not all(is_plain(text) and text for pair in pairs for text in pair):
+    said = [(q.get("value"), a.get("value")) for q, a in pairs_of(turns)]
+    if not all(is_plain(text) and text for pair in said for text in pair):
         return None
-    pairs = [(q.removeprefix("<image>\n") if not n else q, a) for n, (q, a) in enumerate(pairs)]
-    return (
-        [[*named, *pair] for pair in pairs or [("", "")]] if conversation(pairs) == turns else None
-    )
+    pairs = [
+        (str(q).removeprefix("" if n else "<image>\n"), str(a)) for n, (q, a) in enumerate(said)
+    ]
+    if conversation(pairs) != turns:
+        return None
+    return [[*named, *pair] for pair in pairs or [("", "")]]
 
 
 def pairs_of(turns: list[Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:

@@ -81,7 +81,7 @@ class Campaign:
     folder: Path
     seed: int
     tally: dict[str, Counter[str]] = field(default_factory=dict)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Make the images."""
@@ -114,7 +114,8 @@ class Campaign:
             where = source(str(path), unpacked=out / "unpacked", **options)
             counts = build_pool(where, out)
             pool = load_pool(out, where.image_root)
-            self.seconds[form] += time.perf_counter() - start
+            took = time.perf_counter() - start
+            self.seconds[form] = self.seconds.get(form, 0.0) + took
             found = numbered(out, pool)
             numbers = [number for number in numbers if number in found or number not in merged]
             outcome = dict.fromkeys(numbers, TEXT_ONLY) | found
