@@ -226,7 +226,7 @@ def read_problems(path: Path) -> Json:
         for row in csv.DictReader(handle):
             kinds[row["problem"]] += 1
             if len(first) < FIRST:
-                first.append(row)
+                first.append({"file": "", "record": "", **row})  # earlier runs have neither
     return {"total": kinds.total(), "kinds": dict(kinds.most_common()), "first": first}
 
 

@@ -18,7 +18,7 @@ from lightning import Callback, LightningModule, Trainer
 from presel_lightning.check.report import Report
 from presel_lightning.console import size
 from presel_lightning.data import build_pool, load_pool
-from presel_lightning.data.annotations import Record
+from presel_lightning.data.entries import Record
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule

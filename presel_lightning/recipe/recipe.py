@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
-from presel_lightning.data.build import texts_path
+from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.loggers import log_report
@@ -126,13 +126,22 @@ class Recipe:
 
         def work() -> Facts:
             counts = build_pool(source, self.out, track=track)
-            facts = {"samples": counts.pool, "text_only": counts.text_only}
-            return {**facts, "problems": counts.problems, "by_problem": counts.by_problem}
+            return {
+                "samples": counts.pool,
+                "text_only": counts.text_only,
+                "problems": counts.problems,
+                "by_problem": counts.by_problem,
+                "passed_over": counts.passed_over,
+            }
 
         files = [manifest, self.out / "problems.csv"]
         files += [texts_path(self.out)] if source.text_only else []
-        self.runner.stage("pool", fingerprint({"pool": 3, **source.fingerprint()}), files, work)
-        self.refuse_problems(self.runner.ledger.stage("pool"))
+        self.runner.stage("pool", fingerprint({"pool": 4, **source.fingerprint()}), files, work)
+        counts = self.runner.ledger.stage("pool")
+        if others := counts.get("passed_over"):
+            kinds = ", ".join(f"{n} {kind}" for kind, n in others.items())
+            self.runner.print(f"  passed over, no pictures: {kinds}")
+        self.refuse_problems(counts)
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
         self.instructions.use_answers()
@@ -149,7 +158,7 @@ class Recipe:
             raise UserError(
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                f"listed in {self.out / 'problems.csv'}: fix them or raise the limit"
+                f"listed with file and record in {self.out / 'problems.csv'}: fix them or raise the limit"
             )
         if counts["samples"] == 0:
             raise UserError(
