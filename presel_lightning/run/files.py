@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+
+from presel_lightning.run.interruption import temporary_folder
 
 
 def user_cache() -> Path:
@@ -33,8 +34,8 @@ def keeping_nothing() -> Iterator[None]:
 
     What lies in the run folder or in the user's cache already is used from there.
     """
-    with TemporaryDirectory(prefix="presel_lightning-") as name:
-        token = _SCRATCH.set(Path(name))
+    with temporary_folder() as folder:
+        token = _SCRATCH.set(folder)
         try:
             yield
         finally:
