@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +15,7 @@ from filelock import FileLock
 from presel_lightning.data.fields import Packed, lost
 from presel_lightning.data.images import Track
 from presel_lightning.data.packages import Package
-from presel_lightning.errors import UserError
-from presel_lightning.run.files import read_json, scratch, write_json
+from presel_lightning.run.files import make_folder, read_json, replacing_folder, scratch, write_json
 from presel_lightning.run.fingerprint import digest_lines
 
 RECORDS, IMAGES, ORIGIN = "records.jsonl", "images", "origin.json"
@@ -43,6 +41,7 @@ def unpack(packages: Sequence[Package], folder: Path, track: Track | None = None
 
     Raises:
         UserError: a package is not what it seems to be.
+        StorageError: there is no room to unpack it.
     """
     lines = [line for package in packages for line in package.facts()]
     target = folder / digest_lines(["1", *lines])
@@ -50,16 +49,10 @@ def unpack(packages: Sequence[Package], folder: Path, track: Track | None = None
         if target.exists():
             return target
         folder, target = temporary / "unpacked", temporary / "unpacked" / target.name
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with FileLock(folder / ".lock"):
         if not target.exists():
-            try:
-                _make(packages, target, track)
-            except OSError as error:
-                cure = "set TMPDIR to another disk" if temporary else "choose --out"
-                raise UserError(
-                    f"cannot unpack to {folder}: {error.strerror}; make room, or {cure}"
-                ) from error
+            _make(packages, target, track)
         write_json(target / ORIGIN, [str(package.path) for package in packages])
         for other in folder.iterdir():
             if other.is_dir() and other != target:
@@ -68,19 +61,14 @@ def unpack(packages: Sequence[Package], folder: Path, track: Track | None = None
 
 
 def _make(packages: Sequence[Package], target: Path, track: Track | None) -> None:
-    part = target.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / IMAGES).mkdir(parents=True)
-    try:
+    # an fsync for every image takes longer than writing it
+    with replacing_folder(target, many=True) as part:
+        (part / IMAGES).mkdir()
         with (part / RECORDS).open("w", encoding="utf-8") as records:
             for package, name in zip(packages, names(packages), strict=True):
                 samples = package.samples()
                 shown = track(samples, "unpacking", None) if track else samples
                 _write(shown, package, part / IMAGES, name, records)
-        os.sync()  # all at once; an fsync for every image takes longer than writing it
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def unpacked_before(paths: Iterable[Path], folder: Path) -> Path | None:

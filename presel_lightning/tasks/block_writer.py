@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.samplers import Blocks
 from presel_lightning.run import interruption
-from presel_lightning.run.files import replacing
+from presel_lightning.run.arrays import new_array
+from presel_lightning.run.files import remove, replacing
 from presel_lightning.run.ranks import (
     asked_to_stop,
     barrier,
@@ -120,6 +120,15 @@ class BlockWriter(BasePredictionWriter):
         if self.pending():
             raise RuntimeError(f"{len(self.pending())} blocks are missing in {self.folder}")
         whole: dict[str, np.ndarray] = {}
+        try:
+            self._fill_columns(whole)
+        except OSError:
+            for name in whole:
+                remove(self._column_path(name))
+            raise
+        return whole
+
+    def _fill_columns(self, whole: dict[str, np.ndarray]) -> None:
         for number, rows in enumerate(self.blocks):
             with np.load(self.path(number)) as part:
                 for name in part.files:
@@ -127,10 +136,10 @@ class BlockWriter(BasePredictionWriter):
                     if name not in whole:
                         whole[name] = self._column(name, values)
                     whole[name][rows] = values
-        return whole
+
+    def _column_path(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
 
     def _column(self, name: str, like: np.ndarray) -> np.ndarray:
         shape = (sum(map(len, self.blocks)), *like.shape[1:])
-        path = self.folder / f"{name}-{os.getpid()}.npy"
-        column: np.ndarray = np.lib.format.open_memmap(path, "w+", like.dtype, shape)
-        return column
+        return new_array(self._column_path(name), like.dtype, shape)
