@@ -106,16 +106,26 @@ def begin(parent: int, devices: Queue[str] | None) -> None:
 
     Args:
         parent: process id of the parent.
-        devices: a GPU number for each worker; None on a CPU. `Queue.empty` is not reliable, so a
-            worker blocks until its number arrives.
+        devices: a GPU number for each worker; None on a CPU.
+    """
+    interruption.install(worker=True)
+    exit_with_parent(parent)
+    take_device(devices)
+
+
+def take_device(devices: Queue[str] | None) -> None:
+    """Let this process see one GPU alone.
+
+    `Queue.empty` is not reliable, so a worker blocks until its number arrives.
+
+    Args:
+        devices: a GPU number for each worker; None on a CPU.
 
     Raises:
         Empty: no number arrived in time.
     """
-    interruption.install(worker=True)
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get(timeout=ARRIVAL)
-    exit_with_parent(parent)
 
 
 def in_worker(job: Job, main: Main) -> int:

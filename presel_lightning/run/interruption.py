@@ -76,6 +76,9 @@ def install(*, worker: bool = False) -> None:
     _take_handlers()
     os.register_at_fork(after_in_child=_forget)
     threading.Thread(target=_listen, args=(receiving,), daemon=True).start()
+    # multiprocessing's tracker removes what a process leaves that ends at once; a user need not know
+    quiet = [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, quiet))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 

@@ -109,6 +109,58 @@ def test_fit_on_two_processes_matches_one(
     assert scores(out)["final"]["tiny"] == scores(finished)["final"]["tiny"]
 
 
+STOPS = [
+    ("reference fit, rank 1", "logs/reference/metrics.csv"),
+    ("features, rank 0", "work/features-*/block-*2.npz"),
+    ("final fit, both", "logs/final/metrics.csv"),
+]
+"""Whom SIGTERM is sent to, and the file of the run that tells the moment."""
+
+
+@pytest.mark.slow
+def test_stopped_rank_takes_all_along_and_restarts_match(
+    whole: dict[str, Path], pool_folder: Path, tmp_path: Path
+) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    arguments = two_processes(pool_folder, out, "ddp", *benchmark_arguments(pool_folder))
+    for what, moment in STOPS:
+        process = start(arguments, log)
+        while not list(out.glob(moment)):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.01)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if what.endswith("both"):
+            os.killpg(process.pid, signal.SIGTERM)
+        else:
+            os.kill(int(children[0]) if what.endswith("1") else process.pid, signal.SIGTERM)
+        assert process.wait(timeout=30) == 143, log.read_text()
+        assert not any(is_running(int(child)) for child in children)
+        assert what.startswith("features") or list(out.glob(f"work/fit-{what.split()[0]}-*/*.ckpt"))
+    assert start(arguments, log).wait() == 0, log.read_text()
+    said = log.read_text()
+    assert said.count("stopped; the same command continues") == 3 and "Traceback" not in said
+    for name in EXACT:
+        assert (out / name).read_bytes() == (whole["ddp"] / name).read_bytes()
+
+
+EXACT = (
+    "selection/selection.parquet",
+    "selection/selected.json",
+    "models/reference/adapter_model.safetensors",
+    "models/final/adapter_model.safetensors",
+    "benchmark.json",
+)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
 def full(tied: Path) -> list[str]:
     """Tune all of the tied model, without a benchmark."""
     more = ["--model.checkpoint", str(tied), "--model.tune", "full", "--benchmarks", "[]"]
