@@ -34,11 +34,11 @@ from presel_lightning.check.pictures import (
     report_images,
 )
 from presel_lightning.check.probe import DevicePass, Measured, probe, report_probe
-from presel_lightning.check.report import Report, share, size
+from presel_lightning.check.report import Report, share
 from presel_lightning.check.sizes import examine_sizes
 from presel_lightning.check.survey import Survey, report_survey, survey
 from presel_lightning.check.tokens import Lengths, report_tokens
-from presel_lightning.console import track
+from presel_lightning.console import size, track
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule

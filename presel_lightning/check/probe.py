@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from presel_lightning.check.report import Report, size
+from presel_lightning.check.report import Report
+from presel_lightning.console import size
 from presel_lightning.data import build_pool, load_pool
 from presel_lightning.data.annotations import Record
 from presel_lightning.data.source import PoolSource

@@ -6,7 +6,8 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from presel_lightning.check.report import Report, share, size
+from presel_lightning.check.report import Report, share
+from presel_lightning.console import size
 from presel_lightning.data.annotations import Record
 from presel_lightning.data.conversation import InvalidRecordError, is_text_only, parse
 from presel_lightning.data.images import Track

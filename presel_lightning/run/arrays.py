@@ -24,7 +24,7 @@ def new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray
         StorageError: there is no room for it.
     """
     length = int(np.prod(shape)) * dtype.itemsize
-    with storing(path), path.open("wb") as handle:
+    with storing(path, length), path.open("wb") as handle:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False}
         np.lib.format.write_array_header_1_0(handle, {**header, "shape": shape})
         handle.flush()

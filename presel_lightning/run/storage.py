@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from presel_lightning.console import size
 from presel_lightning.errors import StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -30,12 +31,17 @@ SQLITE = {
 
 
 @contextmanager
-def storing(path: Path) -> Iterator[None]:
-    """Raise a fault of the storage of `path` as a `StorageError` that names its folder."""
+def storing(path: Path, needed: int = 0) -> Iterator[None]:
+    """Raise a fault of the storage of `path` as a `StorageError` that names its folder.
+
+    Args:
+        path: the file that is written.
+        needed: its bytes, as far as they are known before.
+    """
     try:
         yield
     except Exception as error:
-        if (fault := storage_error(error, path)) is None:
+        if (fault := storage_error(error, path, needed)) is None:
             raise
         raise fault from error
 
@@ -108,9 +114,9 @@ def storage_error(error: BaseException, path: Path, needed: int = 0) -> StorageE
 def _space(folder: Path, needed: int, number: int) -> str:
     """What is said of the space; what is free says nothing of a quota."""
     if number != errno.ENOSPC:
-        return f", which needs more than {size(needed)}" if needed else ""
+        return f", which needs at least {size(needed)}" if needed else ""
     free = f"{size(free_bytes(folder))} are free"
-    return f", which needs more than {size(needed)}; {free}" if needed else f"; {free}"
+    return f", which needs at least {size(needed)}; {free}" if needed else f"; {free}"
 
 
 def cause_of(error: BaseException) -> tuple[int | None, Path | None]:
@@ -163,11 +169,3 @@ def free_bytes(folder: Path) -> int:
 def is_read_only(folder: Path) -> bool:
     """Whether the file system of a folder is mounted read-only."""
     return bool(os.statvfs(existing(folder)).f_flag & os.ST_RDONLY)
-
-
-def size(count: int) -> str:
-    """A number of bytes as text: `512 bytes`, `3.1 MB`, `12.0 GB`."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= unit:
-            return f"{count / unit:.1f} {name}"
-    return f"{count} bytes"

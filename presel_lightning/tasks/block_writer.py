@@ -105,7 +105,8 @@ class BlockWriter(BasePredictionWriter):
         """Write one block under its final name at once."""
         arrays = {name: value.cpu().numpy() for name, value in prediction.items()}
         path = self.path(self.number[batch["first"]])
-        with replacing(path) as temporary, temporary.open("wb") as handle:
+        size = sum(array.nbytes for array in arrays.values())
+        with replacing(path, size) as temporary, temporary.open("wb") as handle:
             np.savez(handle, **arrays)
         self._stop_if_asked()
 

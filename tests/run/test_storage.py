@@ -30,6 +30,7 @@ from presel_lightning.run.files import replacing, replacing_folder, write_text
 from presel_lightning.run.storage import storage_error, storing_anywhere
 from tests.conftest import fit_arguments
 from tests.run.disk import Disk
+from tests.run.test_process_watch import TWO, ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 1_000_000
@@ -102,7 +103,7 @@ def test_full_disk_is_one_line_and_nothing_is_left(name: str, disk: Disk) -> Non
     assert message.startswith(f"{disk.path}: no space left on device while writing {name}")
     assert "make room, and the same command continues" in message
     if name == "step=1.ckpt":
-        assert "which needs more than 4.0 MB; 1.0 MB are free" in message
+        assert "which needs at least 4.0 MB; 1.0 MB are free" in message
     assert [path.name for path in disk.path.iterdir()] == ["kept"]
 
 
@@ -196,7 +197,7 @@ def test_run_on_a_small_disk_continues_when_it_is_enlarged(
         assert main(arguments) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert f"{out}/{folder}" in line and "no space left on device" in line, line
-        assert "which needs more than 6.0 MB" in line and "are free; make room" in line
+        assert "which needs at least 6.0 MB" in line and "are free; make room" in line
         assert not [path for path in disk.path.rglob("*.part")]
     disk.set("size=24m")
     killed = subprocess.run([sys.executable, "-c", HALF, *arguments], check=False)
@@ -218,6 +219,17 @@ def test_run_on_a_small_disk_continues_when_it_is_enlarged(
     written = tmp_path / "exported"
     for to in ("csv", "adapter"):  # from a run that cannot be written
         assert main(["export", "--run", str(out), "--to", to, "--path", str(written / to)]) == 0
+
+
+@pytest.mark.slow
+def test_full_disk_ends_every_process(pool_folder: Path, tmp_path: Path, disk: Disk) -> None:
+    disk.set("size=4m")
+    logs = [tmp_path / f"log-{rank}" for rank in range(2)]
+    arguments = fit_arguments(pool_folder, disk.path / "run", "--checkpoint_every", "1", *TWO)
+    started = ranks(arguments, logs)
+    assert [process.wait(timeout=300) for process in started] == [2, 2], logs[1].read_text()
+    assert "while writing step=1.ckpt" in logs[0].read_text()
+    assert "presel_lightning:" not in logs[1].read_text()
 
 
 def test_folder_that_cannot_be_made_exits_with_2(
