@@ -194,7 +194,7 @@ class Campaign:
         out = self.place / "run"
         for start in range(STARTS + 1):
             kind = self.random.choice(self.kinds) if start < STARTS else ""
-            if self.start(out, kind):
+            if self.start(out, start, kind):
                 break
         for name in RESULTS:
             found = out / name
@@ -204,15 +204,18 @@ class Campaign:
         self.check_seconds(out)
         shutil.rmtree(out, ignore_errors=True)
 
-    def start(self, out: Path, kind: str) -> bool:
+    def start(self, out: Path, number: int, kind: str) -> bool:
         """Start the command once, and end it in some way; whether it came to its end.
 
         Args:
             out: the run folder.
+            number: of the start in this run.
             kind: name of a signal, `FULL`, or nothing.
         """
         child = forked(lambda: program(fit_arguments(self.pool, out)), self.log)
-        code = self.wait_for_moment(child, out) if kind else ended(child)
+        # a start that finds stages done has less left to do
+        moment = self.random.uniform(0, self.seconds * 0.8**number)
+        code = self.wait_for_moment(child, out, moment) if kind else ended(child)
         if code is None and kind:
             stage, parts = stage_of(out), parts_of(out)
             code = self.end(child, kind)
@@ -222,9 +225,9 @@ class Campaign:
         self.judge(kind, code)
         return code == 0
 
-    def wait_for_moment(self, child: int, out: Path) -> int | None:
-        """Wait for a random moment, or for a write of some file; exit code if it ended before."""
-        begin, moment = time.monotonic(), self.random.uniform(0, self.seconds)
+    def wait_for_moment(self, child: int, out: Path, moment: float) -> int | None:
+        """Wait for a moment, or for the next write of a file then; exit code if it ended before."""
+        begin = time.monotonic()
         in_write = self.random.random() < 1 / 3
         while (now := time.monotonic() - begin) < moment or in_write:
             if now >= moment and (parts_of(out) or now > moment + self.seconds):
