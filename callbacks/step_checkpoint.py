@@ -11,14 +11,15 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
 from presel_lightning.errors import UserError
+from presel_lightning.run import interruption
 from presel_lightning.run.checkpoints import CheckpointFile, settle
 from presel_lightning.run.files import bytes_in, hidden, remove
-from presel_lightning.run.ranks import broadcast, rank_zero
+from presel_lightning.run.ranks import asked_to_stop, broadcast, rank_zero
 from presel_lightning.run.storage import storage_error
 
 
 class StepCheckpoint(Checkpoint):
-    """Keep the two newest checkpoints of a fit, for any strategy.
+    """Keep the two newest checkpoints of a fit, and stop it with one where a signal asks for that.
 
     Each is written under a hidden name beside its place, by all processes where it is sharded, and
     gets its name, `step=N.ckpt`, when it is whole and on the disk.
@@ -52,6 +53,20 @@ class StepCheckpoint(Checkpoint):
         if type(writer) is TorchCheckpointIO or isinstance(writer, AsyncCheckpointIO):
             trainer.strategy.checkpoint_io = CheckpointFile()
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From now on a signal waits for the end of a step."""
+        interruption.hold()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The model is saved: a signal waits no longer."""
+        interruption.release()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Nor does it where the fit has failed."""
+        interruption.release()
+
     def on_train_batch_end(
         self,
         trainer: Trainer,
@@ -61,11 +76,17 @@ class StepCheckpoint(Checkpoint):
         batch_idx: int,
     ) -> None:
         """Save after the last micro-batch of a step."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+            return
         step, every = trainer.global_step, self.every_n_train_steps
-        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
         due = every > 0 and step > 0 and step % every == 0
-        if whole_step and due and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        stop = asked_to_stop()
+        if (due or stop) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.save(trainer)
+        if stop:
+            for logger in trainer.loggers:
+                logger.finalize("failed")  # Lightning's word for a fit that ended early
+            interruption.leave(stop)
 
     def save(self, trainer: Trainer) -> None:
         """Save now, on every process, unless this step is saved.

@@ -12,6 +12,7 @@ from presel_lightning.cli.light import LIGHT, run_light
 from presel_lightning.cli.mistakes import suggest
 from presel_lightning.console import quiet
 from presel_lightning.errors import PreselError, UserError
+from presel_lightning.run import interruption
 
 HELP = f"""presel_lightning {__version__}: select the images to annotate, then train on the selection
 
@@ -60,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 done, 2 user error, 3 waiting for instructions, 130 stopped by Ctrl-C, 1 any
-        other error.
+        other error. A process that takes signals itself (`run.interruption`) ends with theirs.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or bool(os.environ.get("PRESEL_LIGHTNING_DEBUG"))
@@ -93,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("presel_lightning: stopped; the same command continues from here", file=sys.stderr)
         return 130
     except PreselError as error:
+        interruption.leave_if_asked()
         if debug:
             raise
         if not error.reported:

@@ -34,6 +34,7 @@ from presel_lightning.loading.samplers import (
 )
 from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.records import Selection
+from presel_lightning.run.process_watch import obey_parent
 from presel_lightning.selectors.base import Selector, check_weights, extended
 from presel_lightning.signals import Signal, Signals
 
@@ -349,7 +350,11 @@ class SelectionDataModule(LightningDataModule):
         self._predict = loader
 
     def _options(self, dataset: Dataset[Any]) -> dict[str, Any]:
-        return {"collate_fn": dataset.collate, "num_workers": self.num_workers}  # type: ignore[attr-defined]
+        return {
+            "collate_fn": dataset.collate,  # type: ignore[attr-defined]
+            "num_workers": self.num_workers,
+            "worker_init_fn": obey_parent,
+        }
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This rank's part of each global batch, from where a continued fit was.

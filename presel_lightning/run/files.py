@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from presel_lightning.errors import StorageError
+from presel_lightning.run.interruption import temporary_folder
 from presel_lightning.run.storage import cause_of, storage_error
 
 
@@ -36,8 +36,8 @@ def keeping_nothing() -> Iterator[None]:
 
     What lies in the run folder or in the user's cache already is used from there.
     """
-    with TemporaryDirectory(prefix="presel_lightning-") as name:
-        token = _SCRATCH.set(Path(name))
+    with temporary_folder() as folder:
+        token = _SCRATCH.set(folder)
         try:
             yield
         finally:
