@@ -168,9 +168,7 @@ class GlobalBatchSampler(Sampler[list[Row]]):
 
     def batches(self, epoch: int) -> list[np.ndarray]:
         """Global batches of an epoch, over all ranks."""
-        return length_grouped(
-            self.lengths, self.size, self.seed, epoch, self.n_texts, self.chances
-        )
+        return length_grouped(self.lengths, self.size, self.seed, epoch, self.n_texts, self.chances)
 
     def _parts(self, batch: np.ndarray) -> list[np.ndarray]:
         """Rows of each pass of a batch, those of all ranks in turn."""

@@ -168,7 +168,9 @@ def check_columns(selection: Selection, pool: Pool, who: str) -> None:
         )
     missing = [task for task in pool.tasks if task not in as_mapping(selection.budgets)]
     if missing:
-        raise UserError(f"{who} returned no budget of task {missing[0]!r}; `budgets` names every task")
+        raise UserError(
+            f"{who} returned no budget of task {missing[0]!r}; `budgets` names every task"
+        )
 
 
 def as_mapping(found: object) -> Mapping[Any, Any]:
