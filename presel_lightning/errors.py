@@ -52,3 +52,7 @@ class InstructionsMissing(PreselError):
     """The run waits: chosen images have no instruction yet."""
 
     exit_code = 3
+
+
+class Diverged(PreselError):
+    """A fit has a loss or weights that are not finite; the message names step, task and rate."""

@@ -78,6 +78,7 @@ def read_run(out: Path) -> Json:
             )
         ],
         "published": published_rows(run.get("full_scores"), benchmarks),
+        "notices": run.get("notices", []),
         "warnings": stages.get("selection", {}).get("warnings", []),
         "cost": spent,
         "test_items": test_items(details),

@@ -205,7 +205,9 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
     try:
         built = parser.instantiate(Namespace({key: config[key] for key in keys}))
     except ValueError as error:
-        raise raised_error(error) from error
+        if (own := raised_error(error)) is None:
+            raise
+        raise own from error
     return Plan(
         **{**keys_of(config, RunKeys), "baselines": baselines},
         out=out,

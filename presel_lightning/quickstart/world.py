@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,6 +168,14 @@ def makers(wordings: Wordings = WORDINGS) -> dict[str, Callable[[Rng], Example]]
 
 MAKERS = makers()
 """The makers of the pool."""
+
+DRAWN = re.compile(rf"(?:^|.*/)(?:train|test)-(?:{'|'.join(MAKERS)})-\d{{4,}}\.png")
+"""Path of an image that `generate` has painted."""
+
+
+def is_drawn(images: Iterable[str]) -> bool:
+    """Return whether all images have names that `generate` gives, whatever folder they are in."""
+    return all(DRAWN.fullmatch(image) for image in images)
 
 
 def generate(

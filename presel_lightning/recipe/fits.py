@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
-from presel_lightning.callbacks import SaveModel, StepCheckpoint
+from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
 from presel_lightning.recipe.artifacts import records_digest, weights_digest
 from presel_lightning.recipe.context import Context
@@ -69,6 +69,7 @@ class Fits:
             seed_everything(plan.seed, verbose=False)
             data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
             callbacks: list[Callback] = [
+                FiniteFit(name),
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
                 SaveModel(folder),
                 clock := FitClock(),

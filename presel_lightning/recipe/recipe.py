@@ -24,12 +24,13 @@ from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.scoring import Scoring
+from presel_lightning.recipe.suitability import unsuited
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
 from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
-from presel_lightning.signals import PairedLoss
+from presel_lightning.signals import Features, PairedLoss
 from presel_lightning.signals.base import require_samples
 
 
@@ -67,16 +68,21 @@ class Recipe:
     def fit(self) -> None:
         """Select, train on the selection, train the baselines, score all, report."""
         self.scoring.examine()
-        selected = self.select()
+        selected = self.select(fits=["final"])
         weights = artifacts.read_weights(self.out)
         self.fits.run("final", selected, stage="final", is_arm=True, weights=weights)
         self.scoring.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
         self.report()
 
-    def select(self) -> np.ndarray:
-        """Everything up to the selection; uids of the reference and of what is added to it."""
+    def select(self, fits: Collection[str] = ()) -> np.ndarray:
+        """Everything up to the selection; uids of the reference and of what is added to it.
+
+        Args:
+            fits: stages that are fitted after the selection.
+        """
         self.begin()
         self.pool()
+        self.examine_models(fits)
         reference = self.split()
         self.make_signals(self.plan.selector.needs, reference)
         self.selection(reference)
@@ -165,6 +171,26 @@ class Recipe:
                 f"data.annotations {self.data.annotations} holds no image record; give a JSON list "
                 "(or JSON lines) of LLaVA records, or a folder of folders of images"
             )
+
+    def examine_models(self, fits: Collection[str]) -> None:
+        """Warn of a shipped model that is used on images that it knows nothing of.
+
+        Args:
+            fits: stages that are fitted, besides the reference model of the selector.
+        """
+        selector = self.plan.selector
+        fits = [*fits, *(["reference"] if self.data.needs_reference(selector) else [])]
+
+        def examine() -> list[str]:
+            encoder = self.factory.embed().checkpoint if Features.name in selector.needs else None
+            models = [self.factory.model(stage).origin for stage in fits]
+            return unsuited(self.data.pool.image, encoder, models)
+
+        notices = broadcast(examine)
+        if rank_zero():
+            self.runner.ledger.update(notices=notices)
+        for notice in notices:
+            self.runner.print(f"[yellow]![/] {escape(notice)}")
 
     def split(self) -> np.ndarray:
         """Draw the reference split; what an earlier round drew in this folder stays in it."""
