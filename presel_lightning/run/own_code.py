@@ -54,7 +54,7 @@ def is_absent(error: Exception, parts: list[str]) -> bool:
 def missing_name(owner: object, name: str) -> str:
     """Describe that a module or class has no such name, with the classes that it has."""
     file: str | None = getattr(owner, "__file__", None)
-    place = shown(file or getattr(owner, "__name__", ""))
+    place = shown(str(file or getattr(owner, "__name__", "")))
     classes = [
         n for n, value in vars(owner).items() if inspect.isclass(value) and is_public(value, owner)
     ]
