@@ -21,6 +21,7 @@ from presel_lightning.compare.jobs import Main
 from presel_lightning.console import console
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.models.hub import is_hub_error
 from presel_lightning.recipe.plan import Arm, Plan, RunKeys
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import user_cache, write_text
@@ -57,7 +58,7 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
             else:
                 getattr(recipe, command)(**options)
     except OSError as error:
-        if "huggingface.co" not in str(error):
+        if not is_hub_error(error):
             raise
         raise UserError(
             f"a model is neither a folder nor can the hub be reached ({error}); check --checkpoint, "
