@@ -10,6 +10,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from presel_lightning.cli.mistakes import explain
 from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
+from presel_lightning.ranges import Count
 
 
 def report(run: str | None = None, diff: list[str] | None = None, out: str | None = None) -> None:
@@ -45,7 +46,7 @@ def export(
     path: str,
     images: str | None = None,
     image_root: str | None = None,
-    shard_mb: int | None = None,
+    shard_mb: Count | None = None,
     language_model: str | None = None,
     vision_tower: str | None = None,
 ) -> None:

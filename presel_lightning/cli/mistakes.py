@@ -59,6 +59,10 @@ NESTED = re.compile(
 """Error: an argument that is a class itself: the inner message, its name and base class."""
 
 
+RANGE = re.compile(r"Not of type .*?: Expected (.+?)(?:\. Got value.*)?$", re.MULTILINE)
+"""Error: a number outside of its range, or no number."""
+
+
 def suggest(word: str, names: Sequence[str]) -> str:
     """Return "did you mean" with the nearest name; empty where none is near."""
     lower = {name.lower(): name for name in names}
@@ -207,9 +211,9 @@ def _wrong_class(key: str, name: str, base: type | None) -> str:
 
 def _wrong_type(key: str, message: str, base: type | None) -> str:
     """Return a message with the given value of a key and the allowed ones."""
-    allowed: list[str] = []
     choices: list[str] = []
-    expected = re.split(r"(?:Got|Given) value", message)[0]
+    expected = message.partition("\nGiven value")[0]
+    allowed = ranges_in(expected)
     for kind in re.findall(r"Expected an? (<class '.*?'>|typing.Literal\[.*?\])", expected):
         if kind == "<class 'bool'>":
             choices += ["true", "false"]
@@ -224,10 +228,15 @@ def _wrong_type(key: str, message: str, base: type | None) -> str:
     return f"{key}: {given!r} is invalid; give {wanted}{known}{suggest(given, choices)}"
 
 
+def ranges_in(message: str) -> list[str]:
+    """Return the ranges that an error message names."""
+    return [name.removesuffix(".") for name in RANGE.findall(message)]
+
+
 def given_in(message: str) -> str:
     """Return the value that jsonargparse rejects, shortened."""
     found = re.search(r"(?:Got|Given) value: (.*)", message)
-    return found[1][:80] if found else ""
+    return "null" if found and found[1] == "None" else found[1][:80] if found else ""
 
 
 def known_classes(base: type) -> list[str]:

@@ -16,6 +16,7 @@ from presel_lightning.cli.parts import error_message
 from presel_lightning.compare.cells import GridKeys
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
+from presel_lightning.ranges import Count, Seed, Workers
 from presel_lightning.recipe.plan import RunKeys
 from presel_lightning.selectors import Selector
 
@@ -50,15 +51,15 @@ class CommandKeys:
 
     out: str | None = None
     """run folder"""
-    threads: int | None = None
+    threads: Workers | None = None
     """CPU threads of torch per process"""
     checkpoint: str | None = None
     """`evaluate` only: checkpoint to score"""
     throughput: Throughput | None = None
     """`check` only: samples per second that GPU-hours are estimated from"""
-    check_records: int = 2000
+    check_records: Count = 2000
     """`check` only: records to tokenize"""
-    check_images: int | None = None
+    check_images: Count | None = None
     """`check` only: images whose headers are read; all by default"""
     probe: Literal["auto"] | bool = "auto"
     """`check` only: train some steps and measure them; auto: where there is a GPU"""
@@ -99,6 +100,12 @@ class RecipeCLI(LightningCLI):
             raise UserError(
                 error_message(error, parser, args if isinstance(args, list) else [])
             ) from error
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed."""
+        parser.add_argument(
+            "--seed_everything", type=Seed, default=0, help="seed of every random draw"
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the keys of the recipe to those of model, data and trainer."""

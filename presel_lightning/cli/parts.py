@@ -11,7 +11,6 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import Callback, Trainer
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     BasePredictionWriter,
     Checkpoint,
@@ -27,6 +26,14 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from presel_lightning.annotators import Annotator
 from presel_lightning.callbacks import Benchmark
 from presel_lightning.cli.mistakes import explain, origin
+from presel_lightning.cli.trainer import (
+    REFUSED,
+    TRAINER_ERRORS,
+    RecipeTrainer,
+    examine_options,
+    examine_processes,
+    refused_option,
+)
 from presel_lightning.console import show_bars
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
@@ -101,6 +108,8 @@ class ConfigStageFactory:
             merged: Namespace = self.parser.parse_object(changed, namespace=self.config.clone())
         except ArgumentError as error:
             raise UserError(f"stages.{stage}: {error_message(error, self.parser)}") from error
+        own = set(overrides.trainer or {}) & {*REFUSED, "max_epochs", "max_steps"}
+        examine_options(f"stages.{stage}.trainer" if own else "trainer", merged.trainer)
         return merged
 
     def examine_strategies(self) -> None:
@@ -121,6 +130,7 @@ class ConfigStageFactory:
         """Check that no stage starts processes that the other stages do not use."""
         for stage, merged in self.merged.items():
             examine_launcher(stage, merged.trainer)
+            examine_processes(merged.trainer)
 
     def build(self, stage: str, key: str, **overrides: Any) -> Any:  # noqa: ANN401
         """Instantiate one part of a stage's configuration."""
@@ -205,9 +215,9 @@ class ConfigStageFactory:
         options["enable_checkpointing"] = bool(callbacks)
         options["strategy"] = our_strategy(options["strategy"])
         try:
-            return Trainer(**options, callbacks=[*configured, *callbacks])
-        except (TypeError, ValueError, MisconfigurationException) as error:
-            raise UserError(f"trainer: {error}") from error
+            return RecipeTrainer(**options, callbacks=[*configured, *callbacks])
+        except TRAINER_ERRORS as error:
+            raise refused_option(error, options) from error
 
 
 def is_observer(part: Namespace | str) -> bool:

@@ -14,6 +14,7 @@ from presel_lightning.check import check
 from presel_lightning.cli.mistakes import suggest
 from presel_lightning.cli.options import RecipeCLI
 from presel_lightning.cli.parts import ConfigStageFactory, raised_error
+from presel_lightning.cli.trainer import RecipeTrainer
 from presel_lightning.compare.cells import Grid, GridKeys
 from presel_lightning.compare.command import compare
 from presel_lightning.compare.jobs import Main
@@ -63,12 +64,17 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
         leave()
 
 
-def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
-    """Parse a command line to a recipe, and the options of its method."""
+def parse(command: str, arguments: list[str]) -> RecipeCLI:
+    """Parse a command line; nothing is built from it.
+
+    Raises:
+        UserError: a key is unknown, or a value has the wrong type or is out of its range.
+    """
     program = f"presel_lightning {command}"
-    cli = RecipeCLI(
+    return RecipeCLI(
         FineTune,
         SelectionDataModule,
+        trainer_class=RecipeTrainer,
         run=False,
         args=arguments,
         seed_everything_default=0,
@@ -84,6 +90,11 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
             "model, data, selector, annotator and stages.",
         },
     )
+
+
+def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
+    """Parse a command line to a recipe, and the options of its method."""
+    cli = parse(command, arguments)
     parser, config = cli.parser, cli.config
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -94,11 +105,6 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     if unknown:
         raise UserError(
             f"selector needs {', '.join(unknown)}; known: {', '.join(sorted(Signal.known))}"
-        )
-    if config.trainer.accumulate_grad_batches != 1:
-        raise UserError(
-            "trainer.accumulate_grad_batches follows from data.batch_size (over all devices) and "
-            "data.micro_batch_size (a pass of one device); set those"
         )
     factory = ConfigStageFactory(parser, config)
     if command in ("fit", "select", "compare"):

@@ -26,6 +26,7 @@ from presel_lightning.models.parts import (
 from presel_lightning.models.quantization import Quantization, is_quantised
 from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vocabulary import KEY, limit_vocabulary, own_vocabulary
+from presel_lightning.ranges import Count, ProperFraction
 from presel_lightning.run.ranks import rank_zero
 
 __all__ = ["PROJECTOR", "LoRA", "load_model", "save_model"]
@@ -40,11 +41,11 @@ class LoRA:
     The defaults are those of LLaVA-1.5.
     """
 
-    r: int = 128
+    r: Count = 128
     """Rank of the update."""
-    alpha: int = 256
+    alpha: Count = 256
     """Scale of the update: alpha / r."""
-    dropout: float = 0.05
+    dropout: ProperFraction = 0.05
     """Dropout before the adapter."""
     target: str | None = None
     """Pattern that a module's whole name must match; by default every linear layer inside the
