@@ -73,7 +73,7 @@ def limit(most: int = LARGEST) -> type:
         found = _as_int(value)
         if found is None or not (found == -1 or 1 <= found <= most):
             upper = f" to {most}" if (found or 0) > most else ""
-            raise ValueError(f"Expected a whole number from 1{upper} or -1. Got value: {value}")
+            raise ValueError(f"Expected a whole number from 1{upper} (or -1). Got value: {value}")
         return found
 
     return _registered("int >= 1 or -1", read)

@@ -212,7 +212,7 @@ def _wrong_class(key: str, name: str, base: type | None) -> str:
 def _wrong_type(key: str, message: str, base: type | None) -> str:
     """Return a message with the given value of a key and the allowed ones."""
     choices: list[str] = []
-    expected = message.partition("\nGiven value")[0]
+    expected = re.split(r"\n\s*Given value", message)[0]
     allowed = ranges_in(expected)
     for kind in re.findall(r"Expected an? (<class '.*?'>|typing.Literal\[.*?\])", expected):
         if kind == "<class 'bool'>":

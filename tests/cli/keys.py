@@ -98,7 +98,7 @@ def required(found: type) -> list[str]:
 
 def concrete(base: type) -> list[type]:
     """The package's own classes of a kind, sorted by name."""
-    found = {base}
+    found: set[type] = {base}
     while new := {child for each in found for child in each.__subclasses__()} - found:
         found |= new
     own = (c for c in found if c.__module__.startswith("presel_lightning"))

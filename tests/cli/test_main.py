@@ -35,10 +35,13 @@ MISTAKES = {
     "wrong value": (["--data.num_workers", "many"], "data.num_workers: 'many' is invalid; give a"),
     "wrong value of several": (["--seeds", "a"], "seeds: 'a' is invalid; give a whole number"),
     "wrong choice": (["--model.tune", "lorra"], "give lora, full or none; did you mean lora?"),
-    "wrong value or null": (["--trainer.max_epochs", "x"], "give a whole number or null"),
+    "wrong value or null": (
+        ["--trainer.max_epochs", "x"],
+        "give a whole number from 1 (or -1) or null",
+    ),
     "wrong value in a class": (
         ["--selector.init_args.weighting.init_args.temperature", "x"],
-        "selector.init_args.weighting.init_args.temperature: 'x' is invalid; give a number or null",
+        "selector.init_args.weighting.init_args.temperature: 'x' is invalid; give a number above 0 or null",
     ),
     "wrong part of a section": (["--model.quantization", "{bits: 8}"], "model.quantization.bits: "),
     "value for a section": (["--model", "llava"], "--model.KEY VALUE"),
