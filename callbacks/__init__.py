@@ -6,5 +6,6 @@ if __name__ != "presel_lightning.callbacks":
 from presel_lightning.callbacks.benchmark import Benchmark
 from presel_lightning.callbacks.save_model import SaveModel
 from presel_lightning.callbacks.step_checkpoint import StepCheckpoint
+from presel_lightning.callbacks.step_timer import StepTimer
 
-__all__ = ["Benchmark", "SaveModel", "StepCheckpoint"]
+__all__ = ["Benchmark", "SaveModel", "StepCheckpoint", "StepTimer"]

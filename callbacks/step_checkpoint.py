@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule, Trainer
@@ -26,3 +27,12 @@ class StepCheckpoint(ModelCheckpoint):
         """Save after the last micro-batch of a step."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+            if trainer.should_stop and self.dirpath is not None:  # its time is up: it may go on
+                self._keep(trainer, Path(self.dirpath))
+
+    def _keep(self, trainer: Trainer, folder: Path) -> None:
+        """Save the step that the fit stops at, in place of that of an earlier stop."""
+        earlier = list(folder.glob("stop-*.ckpt"))
+        trainer.save_checkpoint(folder / f"stop-{trainer.global_step}.ckpt")
+        for path in earlier:
+            trainer.strategy.remove_checkpoint(path)

@@ -187,11 +187,17 @@ class ConfigStageFactory:
         """Return the Trainer options of a stage that define the result of a fit."""
         trainer = self.merged[stage].trainer
         settings: dict[str, Any] = {name: str(trainer[name]) for name in DEFINING}
+        settings["max_time"] = "None"  # a fit that it ends is continued, and is no other fit
         for name in ("callbacks", "plugins"):
             given = trainer[name] if isinstance(trainer[name], list) else [trainer[name]]
             if changing := [str(part) for part in given if part and not is_observer(part)]:
                 settings[name] = [re.sub(r" at 0x\w+", "", part) for part in changing]
         return settings
+
+    def time_limit(self, stage: str) -> str | dict[str, int] | None:
+        """Return `trainer.max_time` of a stage."""
+        found: str | dict[str, int] | None = self.merged[stage].trainer.max_time
+        return found
 
     def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
         """Build the Trainer of a stage; logs go to `folder` unless a logger is configured."""
@@ -206,6 +212,7 @@ class ConfigStageFactory:
         options["enable_progress_bar"] = bars
         if options["logger"] in (None, True):
             options["logger"] = CSVLogger(folder.parent, name=folder.name, version="")
+        options["max_time"] = None  # see `time_limit`
         options["default_root_dir"] = options["default_root_dir"] or folder
         options["log_every_n_steps"] = options["log_every_n_steps"] or 1
         if stage in ("losses", "features") and is_cutting(options["strategy"]):

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from errno import ENAMETOOLONG
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from presel_lightning.check import check
 from presel_lightning.cli.mistakes import suggest
 from presel_lightning.cli.options import RecipeCLI
 from presel_lightning.cli.parts import ConfigStageFactory, raised_error
-from presel_lightning.cli.trainer import RecipeTrainer
+from presel_lightning.cli.trainer import RecipeTrainer, refused_option
 from presel_lightning.compare.cells import Grid, GridKeys
 from presel_lightning.compare.command import compare
 from presel_lightning.compare.jobs import Main
@@ -53,7 +55,11 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
             check(recipe.plan, recipe.factory, console, **options)
         else:
             getattr(recipe, command)(**options)
+    except MisconfigurationException as error:
+        raise refused_option(error, parse(command, arguments).config.trainer) from error
     except OSError as error:
+        if error.errno == ENAMETOOLONG:
+            raise too_long(error, parse(command, arguments).config) from error
         if "huggingface.co" not in str(error):
             raise
         raise UserError(
@@ -90,6 +96,18 @@ def parse(command: str, arguments: list[str]) -> RecipeCLI:
             "model, data, selector, annotator and stages.",
         },
     )
+
+
+def too_long(error: OSError, config: Namespace) -> UserError:
+    """Return the error of a name that no file system takes, with the key that holds it."""
+    name = str(error.filename)
+    texts = (
+        (key, text)
+        for key, value in config.items()
+        for text in (value if isinstance(value, list) else [value])
+    )
+    keys = [key for key, text in texts if isinstance(text, str) and len(text) > 99 and text in name]
+    return UserError(f"{keys[0] if keys else 'a path'}: {name[:40]}... is too long for a path")
 
 
 def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:

@@ -29,6 +29,9 @@ class StageFactory(Protocol):
     def trainer_settings(self, stage: str) -> dict[str, Any]:
         """Those options of a stage's Trainer that define what a fit results in."""
 
+    def time_limit(self, stage: str) -> str | dict[str, int] | None:
+        """The longest time that a fit of a stage may take in all."""
+
     def model(self, stage: str, **overrides: str | None) -> FineTune:
         """The module of a stage, before any weight is loaded."""
 

@@ -99,7 +99,9 @@ def required(found: type) -> list[str]:
 def concrete(base: type) -> list[type]:
     """The package's own classes of a kind, sorted by name."""
     found: set[type] = {base}
-    while new := {child for each in found for child in each.__subclasses__()} - found:
+    new: set[type] = {base}
+    while new:
+        new = {child for each in new for child in each.__subclasses__()} - found
         found |= new
     own = (c for c in found if c.__module__.startswith("presel_lightning"))
     return sorted((c for c in own if not inspect.isabstract(c)), key=lambda c: c.__name__)
