@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning import Trainer
 
 from presel_lightning.annotators import Annotator
+from presel_lightning.cli.parts import error_message
 from presel_lightning.cli.training import parse
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.models import Components, LoRA, Quantization
@@ -86,7 +88,11 @@ def class_keys(key: str, base: type, options: list[str]) -> Iterator[tuple[str, 
 def arguments_of(found: type) -> Iterator[tuple[str, str]]:
     """Each argument of a class, and all that it needs as the inside of a YAML mapping."""
     for name in inspect.signature(found).parameters:
-        needed = [f"{other}: x, " for other in required(found) if other != name]
+        needed = [
+            f"{other}: [x], " if other == "tasks" else f"{other}: x, "
+            for other in required(found)
+            if other != name
+        ]
         yield name, "".join(needed) + f"{name}: VALUE"
 
 
@@ -105,6 +111,20 @@ def concrete(base: type) -> list[type]:
         found |= new
     own = (c for c in found if c.__module__.startswith("presel_lightning"))
     return sorted((c for c in own if not inspect.isabstract(c)), key=lambda c: c.__name__)
+
+
+def refusal(parser: ArgumentParser, words: list[str]) -> str | None:
+    """The line that the parser refuses a command line with; None where it accepts it."""
+    try:
+        parser.parse_args(words)
+    except ArgumentError as error:
+        return error_message(error, parser, words)
+    return None
+
+
+def names_key(key: str, line: str) -> bool:
+    """Whether a message is one line that names a key, in whole or as the part of a section."""
+    return line.count("\n") == 0 and key.rpartition(".")[2] in line
 
 
 def given(options: list[str], value: str) -> list[str]:
