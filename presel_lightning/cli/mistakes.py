@@ -64,7 +64,7 @@ IN_SECTION = re.compile(
 )
 """Error: a value of one key in a mapping that is given for its section."""
 
-RANGE = re.compile(r"Not of type .*?: Expected (.+?)(?:\. Got value.*)?$", re.MULTILINE)
+RANGE = re.compile(r"Not of type .*?: Expected (.+?)(?:\. |\.?$)", re.MULTILINE)
 """Error: a number outside of its range, or no number."""
 
 
@@ -234,7 +234,8 @@ def _wrong_class(key: str, name: str, base: type | None) -> str:
 def _wrong_type(key: str, message: str, base: type | None) -> str:
     """Return a message with the given value of a key and the allowed ones."""
     choices: list[str] = []
-    expected = re.split(r"\n\s*Given value", message)[0]
+    end = r"\n\s*Given value" if "Union subtypes" in message else r"(?:Got|Given) value"
+    expected = re.split(end, message)[0]
     allowed = ranges_in(expected)
     for kind in re.findall(r"Expected an? (<class '.*?'>|typing.Literal\[.*?\])", expected):
         if kind == "<class 'bool'>":

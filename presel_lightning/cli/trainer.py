@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from traceback import walk_tb
 from typing import Any, Literal
 
 import torch
@@ -150,6 +151,12 @@ def refused_option(error: Exception, options: Mapping[str, Any]) -> UserError:
     line = str(error).strip().split("\n")[0].rstrip(".")
     named = [name for name in sorted(options, key=len, reverse=True) if name in line]
     return UserError(f"trainer{'.' + named[0] if named else ''}: {line}")
+
+
+def of_lightning(error: Exception) -> bool:
+    """Return whether Lightning itself has raised an error, and none of what it calls."""
+    raised = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return bool(raised) and raised[-1].startswith("lightning.")
 
 
 TRAINER_ERRORS = (TypeError, ValueError, MisconfigurationException)

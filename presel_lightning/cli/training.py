@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 import yaml
 from jsonargparse import ArgumentParser, Namespace
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from presel_lightning.check import check
 from presel_lightning.cli.mistakes import suggest
 from presel_lightning.cli.options import RecipeCLI
 from presel_lightning.cli.parts import ConfigStageFactory, raised_error
-from presel_lightning.cli.trainer import RecipeTrainer, refused_option
+from presel_lightning.cli.trainer import TRAINER_ERRORS, RecipeTrainer, of_lightning, refused_option
 from presel_lightning.compare.cells import Grid, GridKeys
 from presel_lightning.compare.command import compare
 from presel_lightning.compare.jobs import Main
 from presel_lightning.console import console
-from presel_lightning.errors import UserError
+from presel_lightning.errors import PreselError, UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.recipe.plan import Arm, Plan, RunKeys
 from presel_lightning.recipe.recipe import Recipe
@@ -55,7 +54,11 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
             check(recipe.plan, recipe.factory, console, **options)
         else:
             getattr(recipe, command)(**options)
-    except MisconfigurationException as error:
+    except PreselError:
+        raise
+    except TRAINER_ERRORS as error:
+        if not of_lightning(error):
+            raise
         raise refused_option(error, parse(command, arguments).config.trainer) from error
     except OSError as error:
         if error.errno == ENAMETOOLONG:

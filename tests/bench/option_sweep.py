@@ -33,7 +33,7 @@ from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.main import main
 from presel_lightning.compare.cells import GridKeys
 from presel_lightning.quickstart.world import generate
-from tests.cli.keys import VALUES, every_key, given, names_key, refusal
+from tests.cli.keys import VALUES, every_key, names_key, refusal, set_to
 
 ANNOTATION_FILE = "presel_lightning.eval.benchmarks.annotation_file.AnnotationFile"
 SECONDS = 60
@@ -120,7 +120,7 @@ def pairs(only: str) -> Iterator[tuple[str, list[str]]]:
     """Every key with the options that set it to each value."""
     for key, options in every_key():
         if key.startswith(only):
-            yield from ((key, given(options, value)) for value in VALUES)
+            yield from ((key, set_to(options, value)) for value in VALUES)
 
 
 def sweep(only: str) -> Counter[str]:

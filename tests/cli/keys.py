@@ -127,6 +127,6 @@ def names_key(key: str, line: str) -> bool:
     return line.count("\n") == 0 and key.rpartition(".")[2] in line
 
 
-def given(options: list[str], value: str) -> list[str]:
+def set_to(options: list[str], value: str) -> list[str]:
     """The options with a value in its place."""
     return [option.replace("VALUE", value) for option in options]

@@ -98,6 +98,56 @@ MISTAKES = {
         ["--selector.init_args.priors.shape", "2"],
         "selector.init_args.priors is now selector.init_args.weighting.init_args.priors",
     ),
+    "batch of nothing": (
+        ["--data.batch_size", "0"],
+        "data.batch_size: '0' is invalid; give a whole",
+    ),
+    "processes below none": (["--data.num_workers", "-1"], "give a whole number from 0 to 1024"),
+    "processes by the million": (["--data.num_workers", "1000000"], "from 0 to 1024"),
+    "adapter of no rank": (["--model.lora.r", "0"], "model.lora.r: '0' is invalid; give a whole"),
+    "range in a section": (
+        ["--model.lora", "{r: 0}"],
+        "model.lora.r: '0' is invalid; give a whole",
+    ),
+    "range in a class": (
+        ["--selector.init_args.within.init_args.images_per_cluster", "0"],
+        "init_args.images_per_cluster: '0' is invalid; give a whole number from 1\n",
+    ),
+    "rate that is no number": (
+        ["--model.lr", "nan"],
+        "model.lr: 'nan' is invalid; give a number from",
+    ),
+    "rate without end": (
+        ["--model.lr", "1e400"],
+        "model.lr: '1e400' is invalid; give a number from 0",
+    ),
+    "number in a list": (["--model.betas", "[0.9, 1]"], "give a number from 0 to below 1"),
+    "seed below none": (
+        ["--seed_everything", "-1"],
+        "seed_everything: '-1' is invalid; give a whole",
+    ),
+    "no seed": (["--seed_everything", "null"], "seed_everything: 'null' is invalid; give a whole"),
+    "no epoch": (["--trainer.max_epochs", "0"], "trainer.max_epochs: '0' is invalid; give a whole"),
+    "epochs without end": (["--trainer.max_epochs", "null"], "trainer.max_steps is -1"),
+    "no step": (["--trainer.max_steps", "0"], "trainer.max_steps: '0' is invalid; give a whole"),
+    "no end of a stage": (
+        ["--stages.final.trainer", "{max_epochs: -1}"],
+        "stages.final.trainer.max_epochs is -1",
+    ),
+    "trial run": (["--trainer.fast_dev_run", "true"], "trainer.max_steps shortens the fits"),
+    "part of a signal": (["--trainer.limit_predict_batches", "1"], "a signal needs every sample"),
+    "time of another form": (["--trainer.max_time", "10m"], "give a time above 0 as DD:HH:MM:SS"),
+    "passes of a stage": (
+        ["--stages.final.trainer", "{accumulate_grad_batches: 2}"],
+        "stages.final.trainer.accumulate_grad_batches follows from data.batch_size",
+    ),
+    "more processes than cores": (
+        ["--trainer.devices", "100000"],
+        "trainer.devices is 100000; give",
+    ),
+    "machines that nothing names": (["--trainer.num_nodes", "2"], "trainer.num_nodes is 2"),
+    "what Lightning refuses": (["--trainer.precision", "16-true"], "trainer.precision: "),
+    "name without end": (["--data.annotations", "x" * 5000], "is too long for a path"),
     "missing checkpoint": (["--model.checkpoint", "/nowhere/model"], "model.checkpoint"),
 }
 
@@ -121,6 +171,8 @@ def test_cli_invalid_option_exits_with_2_and_one_line(
     [
         ("data: {bugdet: 0.1}", "data.bugdet is not a known key; did you mean data.budget?"),
         ("model: {tune: lorra}", "model.tune: 'lorra' is invalid"),
+        ("budget: 0.1", "budget is not a known key; did you mean data.budget?"),
+        ("stages: {final: {max_epochs: 3}}", "did you mean stages.final.trainer.max_epochs?"),
         ("selector: {class_path: PreSel, init_args: {weigting: size}}", "weighting"),
         ("data:\n  budget: [1,\nmodel:\n", "line 4"),
         ("", "is empty"),
