@@ -173,6 +173,8 @@ if TYPE_CHECKING:
     Workers = int
     Seed = int
     Quality = int
+    Rank = int
+    Tokens = int
     Positive = float
     NonNegative = float
     Fraction = float
@@ -196,6 +198,10 @@ else:
     """Seed of numpy's generators."""
     Quality = whole(1, 100)
     """Quality of a JPEG."""
+    Rank = whole(1, 65536)
+    """Rank of an adapter."""
+    Tokens = whole(1, 65536)
+    """Tokens of an answer."""
     Positive = real(0, above=True)
     """Finite and above 0."""
     NonNegative = real(0)

@@ -13,7 +13,7 @@ from presel_lightning.data.uid import canonical
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
 from presel_lightning.eval.benchmarks.exact_match import ExactMatch, normalise
-from presel_lightning.ranges import Count
+from presel_lightning.ranges import Count, Tokens
 from presel_lightning.run.fingerprint import digest_file, digest_lines, fingerprint
 
 QUICKSTART = "quickstart"
@@ -42,7 +42,7 @@ class AnnotationFile(BenchmarkTask):
         image_root: str | None = None,
         name: str | None = None,
         task_key: str = "task",
-        max_new_tokens: Count = 32,
+        max_new_tokens: Tokens = 32,
         limit: Count | None = None,
     ) -> None:
         if limit is not None and limit < 1:

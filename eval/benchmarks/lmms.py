@@ -26,7 +26,7 @@ from presel_lightning.eval.benchmarks.model_benchmark import (
     environment,
     share,
 )
-from presel_lightning.ranges import Count, Positive
+from presel_lightning.ranges import Count, Positive, Tokens
 from presel_lightning.run.fingerprint import digest_folder
 from presel_lightning.run.ranks import broadcast, rank_zero
 
@@ -98,7 +98,7 @@ class LMMSEval(ModelBenchmark):
         scale: Positive = 100.0,
         limit: Count | None = None,
         batch_size: Count | None = None,
-        max_new_tokens: Count = 1024,
+        max_new_tokens: Tokens = 1024,
         one_image_only: bool = False,
     ) -> None:
         if not tasks or len(set(tasks)) < len(tasks):

@@ -60,7 +60,8 @@ NESTED = re.compile(
 
 
 IN_SECTION = re.compile(
-    r"Parser key \"([\w.]+)\":\s*(?!Unable)(?:Not of|Expected|Does not).*", re.DOTALL
+    r"Unable to load config .*?Parser key \"([\w.]+)\":\s*((?:Not of|Expected|Does not).*)",
+    re.DOTALL,
 )
 """Error: a value of one key in a mapping that is given for its section."""
 
@@ -202,7 +203,7 @@ def _wrong_value(key: str, message: str, base: type | None) -> str:
     if found := NO_CLASS.search(message):
         return _wrong_class(key, found[1] or found[2] or found[3] or given_in(message), base)
     if found := IN_SECTION.search(message):
-        return _wrong_type(found[1], found[0], None)
+        return _wrong_type(found[1], found[2], None)
     if "Unable to load config" in message:
         return f"{key} takes a file of its keys, or single ones, as --{key}.KEY VALUE"
     inner = message[message.rindex('Parser key "') :]
@@ -248,7 +249,8 @@ def _wrong_type(key: str, message: str, base: type | None) -> str:
     wanted = f"{', '.join(others)} or {last}" if others else last
     known = f"; known: {', '.join(known_classes(base))}" if base else ""
     given = given_in(message)
-    return f"{key}: {given!r} is invalid; give {wanted}{known}{suggest(given, choices)}"
+    near = "" if given == "null" else suggest(given, choices)
+    return f"{key}: {given!r} is invalid; give {wanted}{known}{near}"
 
 
 def ranges_in(message: str) -> list[str]:

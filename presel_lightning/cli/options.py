@@ -12,6 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import presel_lightning.eval.benchmarks.offline  # noqa: F401 - a config may name its classes
 from presel_lightning.annotators import Annotator
 from presel_lightning.check import Throughput
+from presel_lightning.cli.nulls import refuse_nulls
 from presel_lightning.cli.parts import error_message
 from presel_lightning.compare.cells import GridKeys
 from presel_lightning.errors import UserError
@@ -96,6 +97,7 @@ class RecipeCLI(LightningCLI):
         """
         try:
             super().parse_arguments(parser, args)
+            refuse_nulls(parser, self.config, args if isinstance(args, list) else [])
         except ArgumentError as error:
             raise UserError(
                 error_message(error, parser, args if isinstance(args, list) else [])

@@ -106,6 +106,14 @@ class ConfigStageFactory:
             changed["model"] = dict(overrides.model or {})
         try:
             merged: Namespace = self.parser.parse_object(changed, namespace=self.config.clone())
+            nulls = [
+                f"--{part}.{key}=null"
+                for part in changed
+                for key, value in changed[part].items()
+                if value is None
+            ]
+            if nulls:  # the parser takes any null of a mapping, but not of an option
+                self.parser.parse_args(nulls)
         except ArgumentError as error:
             raise UserError(f"stages.{stage}: {error_message(error, self.parser)}") from error
         own = set(overrides.trainer or {}) & {*REFUSED, "max_epochs", "max_steps"}

@@ -52,6 +52,7 @@ class RecipeTrainer(Trainer):
         limit_val_batches: passes of a validation, a fraction or a count.
         limit_test_batches: passes of a test, a fraction or a count.
         overfit_batches: train on so few passes again and again, a fraction or a count.
+        val_check_interval: passes or time between validations.
         check_val_every_n_epoch: epochs between validations.
         log_every_n_steps: steps between entries of the log.
         gradient_clip_val: largest norm or value of a gradient; null for no limit.
@@ -73,6 +74,7 @@ class RecipeTrainer(Trainer):
         limit_val_batches: PartOrNone | None = None,
         limit_test_batches: PartOrNone | None = None,
         overfit_batches: PartOrNone = 0.0,
+        val_check_interval: Part | Duration | None = None,
         check_val_every_n_epoch: Count | None = 1,
         log_every_n_steps: NaturalNumber | None = None,
         gradient_clip_val: NonNegative | None = None,
@@ -91,6 +93,7 @@ class RecipeTrainer(Trainer):
             limit_val_batches=limit_val_batches,
             limit_test_batches=limit_test_batches,
             overfit_batches=overfit_batches,
+            val_check_interval=val_check_interval,
             check_val_every_n_epoch=check_val_every_n_epoch,
             log_every_n_steps=log_every_n_steps,
             gradient_clip_val=gradient_clip_val,
@@ -149,8 +152,9 @@ def examine_processes(options: Mapping[str, Any]) -> None:
 def refused_option(error: Exception, options: Mapping[str, Any]) -> UserError:
     """Return an error of Lightning as one line that names the option it is about."""
     line = str(error).strip().split("\n")[0].rstrip(".")
-    named = [name for name in sorted(options, key=len, reverse=True) if name in line]
-    return UserError(f"trainer{'.' + named[0] if named else ''}: {line}")
+    named = [name for name in options if name in line]
+    first = min(named, key=lambda name: (line.index(name), -len(name)), default="")
+    return UserError(f"trainer.{first}: {line}" if first else f"trainer: {line}")
 
 
 def of_lightning(error: Exception) -> bool:

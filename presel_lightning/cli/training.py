@@ -12,7 +12,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from presel_lightning.check import check
-from presel_lightning.cli.mistakes import suggest
+from presel_lightning.cli.mistakes import known_classes, suggest
 from presel_lightning.cli.options import RecipeCLI
 from presel_lightning.cli.parts import ConfigStageFactory, raised_error
 from presel_lightning.cli.trainer import TRAINER_ERRORS, RecipeTrainer, of_lightning, refused_option
@@ -27,6 +27,7 @@ from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import write_text
 from presel_lightning.run.lock import leave, occupy
 from presel_lightning.run.ranks import join, rank_zero
+from presel_lightning.selectors import Selector
 from presel_lightning.signals import Signal
 from presel_lightning.tasks import FineTune
 
@@ -59,7 +60,7 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
     except TRAINER_ERRORS as error:
         if not of_lightning(error):
             raise
-        raise refused_option(error, parse(command, arguments).config.trainer) from error
+        raise refused_option(error, vars(parse(command, arguments).config.trainer)) from error
     except OSError as error:
         if error.errno == ENAMETOOLONG:
             raise too_long(error, parse(command, arguments).config) from error
@@ -119,6 +120,8 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     parser, config = cli.parser, cli.config
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.get("selector") is None:
+        raise UserError(f"selector is null; known: {', '.join(known_classes(Selector))}")
     plan = plan_from(parser, config, Path(config.out or f"runs/{folder_of(command, config, name)}"))
     refuse_other(command, plan.out)
     refuse_inside(plan.out, plan.data.annotations)
@@ -212,7 +215,7 @@ def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[
 
 def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
     """Build the part of the configuration that all stages share."""
-    baselines = [arm for arm in config.baselines if arm != "[]"]
+    baselines = [arm for arm in config.baselines or [] if arm != "[]"]
     unknown = set(baselines) - set(get_args(Arm))
     if unknown:
         known = get_args(Arm)

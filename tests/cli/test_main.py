@@ -146,7 +146,7 @@ MISTAKES = {
         "trainer.devices is 100000; give",
     ),
     "machines that nothing names": (["--trainer.num_nodes", "2"], "trainer.num_nodes is 2"),
-    "what Lightning refuses": (["--trainer.precision", "16-true"], "trainer.precision: "),
+    "what Lightning refuses": (["--trainer.profiler", "word"], "trainer.profiler: "),
     "name without end": (["--data.annotations", "x" * 5000], "is too long for a path"),
     "missing checkpoint": (["--model.checkpoint", "/nowhere/model"], "model.checkpoint"),
 }
@@ -318,3 +318,34 @@ def test_select_out_inside_the_image_folder_exits_with_2(
         assert main(["select", "--config", "photos.yaml", *arguments]) == 2
         assert "--out" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cats"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            "data: {batch_size: null}",
+            "data.batch_size: 'null' is invalid; give a whole number from 1",
+        ),
+        ("model: {lora: {alpha: null}}", "model.lora.alpha: 'null' is invalid"),
+        ("model: {quantization: {kind: null}}", "model.quantization.kind is null"),
+        (
+            "selector.init_args: {within: {class_path: NeighborCentrality, init_args: {neighbors: }}}",
+            "selector.init_args.within.init_args.neighbors is null",
+        ),
+        ("selector: null\nout: x", "selector is null; known: "),
+        (
+            "stages: {final: {trainer: {num_nodes: null}}}",
+            "stages.final: trainer.num_nodes: 'null'",
+        ),
+    ],
+)
+def test_cli_null_of_a_config_that_may_not_be_is_named(
+    text: str, names: str, pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A parser takes any null of a file, as if nothing had been given."""
+    faulty = tmp_path / "faulty.yaml"
+    faulty.write_text(text)
+    assert main(fit_arguments(pool_folder, tmp_path, "--config", str(faulty))) == 2
+    error = capfd.readouterr().err
+    assert names in error and error.count("\n") == 1

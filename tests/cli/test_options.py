@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
 from presel_lightning.cli.configs import find_configs
+from presel_lightning.cli.main import main
 from presel_lightning.cli.training import parse
 from tests.cli.keys import VALUES, every_key, names_key, refusal, set_to
 
@@ -23,7 +26,7 @@ def parser() -> ArgumentParser:
     return parse("check", find_configs(BASE)[0]).parser
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(key=st.sampled_from(KEYS), value=ANY)
 def test_parser_any_value_is_taken_or_refused_by_key(
     parser: ArgumentParser, key: tuple[str, list[str]], value: str
@@ -31,3 +34,24 @@ def test_parser_any_value_is_taken_or_refused_by_key(
     name, options = key
     line = refusal(parser, [*find_configs(BASE)[0], *set_to(options, value)])
     assert line is None or names_key(name, line), line
+
+
+@settings(max_examples=25)
+@given(key=st.sampled_from(KEYS), value=ANY)
+def test_check_any_value_is_examined_without_a_traceback(
+    parser: ArgumentParser,
+    pool_folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    key: tuple[str, list[str]],
+    value: str,
+) -> None:
+    """What the parser takes is built and examined; a value that others depend on is refused here."""
+    name, options = key
+    own = set_to(options, value)
+    outside = ("out", "annotator", "model.checkpoint", "stages.features.model.checkpoint")
+    if name.startswith(outside) or refusal(parser, [*find_configs(BASE)[0], *own]) is not None:
+        return
+    out = tmp_path_factory.mktemp("examined")
+    annotations = ["--data.annotations", str(pool_folder / "train.json")]
+    words = [*BASE, *annotations, "--out", str(out / "run"), *own]
+    assert main(["check", *words]) in (0, 2)

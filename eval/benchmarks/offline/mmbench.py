@@ -21,7 +21,7 @@ from presel_lightning.eval.benchmarks.offline.base import (
     Question,
     mean_credit,
 )
-from presel_lightning.ranges import Count
+from presel_lightning.ranges import Tokens
 from presel_lightning.run.files import replacing, scratch, user_cache
 
 SHIFT = 1_000_000
@@ -65,7 +65,7 @@ class MMBench(OfflineBenchmark):
         questions: str,
         language: Literal["en", "cn"] = "en",
         name: str | None = None,
-        max_new_tokens: Count = 32,
+        max_new_tokens: Tokens = 32,
     ) -> None:
         super().__init__(questions, None, name or f"MMB-{language}", max_new_tokens)
         self.language = language
