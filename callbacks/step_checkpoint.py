@@ -82,7 +82,8 @@ class StepCheckpoint(Checkpoint):
         step, every = trainer.global_step, self.every_n_train_steps
         due = every > 0 and step > 0 and step % every == 0
         stop = asked_to_stop()
-        if (due or stop) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        ends = stop or trainer.should_stop  # by a time limit, for one; the fit may go on later
+        if (due or ends) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.save(trainer)
         if stop:
             for logger in trainer.loggers:

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from presel_lightning.cli.mistakes import explain
 from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
+from presel_lightning.run.ranges import Count
 from presel_lightning.run.storage import storing_anywhere
 
 
@@ -47,7 +48,7 @@ def export(
     path: str,
     images: str | None = None,
     image_root: str | None = None,
-    shard_mb: int | None = None,
+    shard_mb: Count | None = None,
     language_model: str | None = None,
     vision_tower: str | None = None,
 ) -> None:

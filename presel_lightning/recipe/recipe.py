@@ -167,10 +167,15 @@ class Recipe:
         records = counts["samples"] + counts["text_only"] + counts["problems"]
         if counts["problems"] > self.data.max_problem_fraction * records:
             kinds = ", ".join(f"{n} {kind}" for kind, n in counts["by_problem"].items())
+            named = (
+                f"data.task_key is {self.data.task_key!r}: name the field of a record's task, or "
+            )
+            cure = named if "unknown_task" in counts["by_problem"] else ""
             raise UserError(
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                f"listed with file and record in {self.out / 'problems.csv'}: fix them or raise the limit"
+                f"listed with file and record in {self.out / 'problems.csv'}: {cure}fix them or raise "
+                "the limit"
             )
         if counts["samples"] == 0:
             raise UserError(
