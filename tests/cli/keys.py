@@ -104,10 +104,11 @@ def required(found: type) -> list[str]:
 
 def concrete(base: type) -> list[type]:
     """The package's own classes of a kind, sorted by name."""
-    found, new = set[type](), [base]
+    found: set[type] = set()
+    new: list[type] = [base]
     while new:
         found.update(new)
-        new = [child for each in new for child in each.__subclasses__()]
+        new = [child for each in new for child in type.__subclasses__(each)]
     own = (c for c in found if c.__module__.startswith("presel_lightning"))
     return sorted((c for c in own if not inspect.isabstract(c)), key=lambda c: c.__name__)
 
