@@ -106,9 +106,9 @@ def concrete(base: type) -> list[type]:
     """The package's own classes of a kind, sorted by name."""
     found: set[type] = set()
     new: list[type] = [base]
-    while new:
-        found.update(new)
-        new = [child for each in new for child in type.__subclasses__(each)]
+    for each in new:
+        found.add(each)
+        new.extend(type.__subclasses__(each))
     own = (c for c in found if c.__module__.startswith("presel_lightning"))
     return sorted((c for c in own if not inspect.isabstract(c)), key=lambda c: c.__name__)
 
