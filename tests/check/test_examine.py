@@ -16,6 +16,7 @@ from presel_lightning.check import Throughput, examine
 from presel_lightning.cli.main import main
 from tests.check.running import figure, recipe_of, records_of, refused, rewrite, run_check
 from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments
+from tests.run.disk import Disk
 
 
 def checkpoint_without(folder: Path, *names: str) -> Path:
@@ -117,9 +118,13 @@ def test_check_absent_task_key_is_named(pool_folder: Path, tmp_path: Path) -> No
 
 
 def test_check_insufficient_disk_space_is_reported(pool_folder: Path, tmp_path: Path) -> None:
-    """Adapters of that rank would take terabytes; on the meta device they take nothing."""
-    error = refused(recipe_of(pool_folder, tmp_path, "--model.lora.r", "100000000"))
-    assert "disk" in error and "TB" in error and str(tmp_path) in error
+    """Adapters of that rank take gigabytes; on the meta device they take nothing."""
+    disk = Disk(tmp_path, "8m")
+    try:
+        error = refused(recipe_of(pool_folder, tmp_path, "--model.lora.r", "65536"))
+    finally:
+        disk.unmount()
+    assert "disk" in error and "GB" in error and str(tmp_path) in error
 
 
 def test_check_image_root_without_images_is_named(pool_folder: Path, tmp_path: Path) -> None:

@@ -266,8 +266,7 @@ def test_features_continued_on_another_device_are_of_one_precision(
     with monkeypatch.context() as patch:
         on_a_gpu(patch)
         patch.setattr(BlockWriter, "write_on_batch_end", dies)
-        with pytest.raises(RuntimeError, match="killed"):
-            select(pool_folder, without_features, *embedding("auto"))
+        assert select(pool_folder, without_features, *embedding("auto")) == 1  # killed
     begun = list((without_features / "work").glob("features-*/block-*.npz"))
     assert begun
     assert select(pool_folder, without_features, *embedding("auto")) == 0
