@@ -230,7 +230,10 @@ class Asking:
     def _wait(self, attempt: Attempt, number: int) -> bool:
         """Wait before the next attempt; return False if there is none."""
         if attempt.wait > self.limits.patience:
-            self._pace.stop(f"the server asks to wait {attempt.wait:.0f} s")
+            self._pace.stop(
+                f"the server asks to wait {attempt.wait:.0f} s, more than "
+                "annotator.init_args.patience"
+            )
             return False
         if attempt.wait:
             self._pace.hold(attempt.wait)
@@ -255,7 +258,10 @@ class Asking:
         if most is None:
             spent = f"{self.ledger.spent:.4f} of max_cost {self.ledger.cap}"
             next_ = self.service.most(request, self.ledger.longest)
-            self._pace.stop(f"{spent} is spent and the next image can cost up to {next_:.4f}")
+            self._pace.stop(
+                f"{spent} is spent and the next image can cost up to {next_:.4f}; raise "
+                "annotator.init_args.max_cost"
+            )
             return None
         try:
             if not self._pace.wait_turn():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,9 @@ from rich.markup import escape
 
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.data.cures import cures_of
+from presel_lightning.data.foreign import nothing_usable
+from presel_lightning.data.pool import Pool
 from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
@@ -164,13 +167,12 @@ class Recipe:
             raise UserError(
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                f"listed with file and record in {self.out / 'problems.csv'}: fix them or raise the limit"
+                f"listed with file and record in {self.out / 'problems.csv'}: raise that limit, or "
+                f"fix them: {cures_of(counts['by_problem'])}"
             )
         if counts["samples"] == 0:
-            raise UserError(
-                f"data.annotations {self.data.annotations} holds no image record; give a JSON list "
-                "(or JSON lines) of LLaVA records, or a folder of folders of images"
-            )
+            others, text_only = counts.get("passed_over", {}), counts["text_only"]
+            raise UserError(nothing_usable(self.data.annotations, others, text_only))
 
     def examine_models(self, fits: Collection[str]) -> None:
         """Warn of a shipped model that is used on images that it knows nothing of.
@@ -237,9 +239,8 @@ class Recipe:
             best_first = np.argsort(selection.rank[pool.rows(selection.uids)], kind="stable")
             self.context.rounds.add(method, budget, selection.uids[best_first].tolist())
             kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}
-            warned = (
-                {"warnings": selection.meta["warnings"]} if "warnings" in selection.meta else {}
-            )
+            warnings = [*selection.meta.get("warnings", []), *empty_tasks(pool, selection.uids)]
+            warned = {"warnings": warnings} if warnings else {}
             return {"samples": len(selection.uids), "pool": len(pool), **kept, **warned}
 
         self.runner.stage("selection", key, files, work)
@@ -303,3 +304,18 @@ class Recipe:
             "selected": added,
             "trained_on": reference + added,
         }
+
+
+def empty_tasks(pool: Pool, uids: Iterable[str]) -> list[str]:
+    """Describe the tasks of which nothing is selected, in one line or none.
+
+    Args:
+        pool: every sample, with its reference split.
+        uids: what is selected beside it.
+    """
+    filled = set(pool.task[pool.rows(uids)]) | set(pool.task[pool.reference])
+    empty = [task for task in pool.tasks if task not in filled]
+    if not empty:
+        return []
+    what = f"no sample of {len(empty)} of {len(pool.tasks)} tasks is selected"
+    return [f"{what}, such as {', '.join(empty[:3])}; raise data.budget where they matter"]

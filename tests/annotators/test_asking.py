@@ -182,7 +182,9 @@ def test_rate_limit_with_long_retry_after_stops_the_run(make: Make, tmp_path: Pa
     with serving(lambda name, n: (429, {}, {"Retry-After": "3600"})) as server:
         answers = annotator(server, concurrency=1).annotate(requests, tmp_path / "out", names)
     assert sum(server.asked.values()) == 1
-    assert answers.notes == ["stopped: the server asks to wait 3600 s; 6 images are left"]
+    (note,) = answers.notes
+    assert note.startswith("stopped: the server asks to wait 3600 s")
+    assert "annotator.init_args.patience" in note and note.endswith("6 images are left")
 
 
 def test_requests_per_minute_limits_the_request_rate(make: Make, tmp_path: Path) -> None:
