@@ -28,7 +28,10 @@ CURES = {
     "image_without_token": "put <image> into the first question",
     "several_images": "write one record an image",
     "image_not_a_path": "give a path, or leave `image` out",
-    "no_image": "give the path of an image as `image`, or a conversation",
+    "no_image": (
+        "write a list of records, not an object around them, each with the path of its image as "
+        "`image`, or a conversation"
+    ),
     "unknown_task": (
         "set data.task_key to the field that names the task, or data.task_rules or data.task_files; "
         "move a stray image into the folder of its task"

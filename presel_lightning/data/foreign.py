@@ -27,6 +27,12 @@ KINDS = (
     (8, b"WEBP", "an image", IMAGE),
     (0, b"%PDF", "a PDF", f"save its pages as images, and {OTHER}"),
     (4, b"ftyp", "a video or an image that is not read", f"convert it to JPEG, and {OTHER}"),
+    (0, b"\xff\xfe", "text in UTF-16", "save it in UTF-8"),
+    (0, b"\xfe\xff", "text in UTF-16", "save it in UTF-8"),
+    (0, b"version https://", "a pointer of Git LFS", "fetch the file with `git lfs pull`"),
+    (0, b"<!DOCTYPE", "a web page", "download the file again"),
+    (0, b"<html", "a web page", "download the file again"),
+    (0, bytes(8), "a file of zeros", "copy or download it again"),
     (0, b"SQLite format 3", "a database", f"write its rows as JSON lines, and {OTHER}"),
 )
 """First bytes by their offset, what they are of, and the cure."""
@@ -40,7 +46,7 @@ def refuse_foreign(key: str, path: Path) -> None:
         path: file or folder.
 
     Raises:
-        UserError: it is an archive, an image or a document.
+        UserError: it is an archive, an image, a document or no text in UTF-8.
     """
     if not path.is_file():
         return
