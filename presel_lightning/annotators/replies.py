@@ -186,7 +186,8 @@ def _conversation(value: object) -> Conversation:
 def _turn(entry: object, number: int) -> Turn:
     if not isinstance(entry, dict):
         raise InvalidRecordError("bad_turn", f"turn {number} is no object")
-    return Turn(*(_value(entry.get(key), f"{key} {number}") for key in ("question", "answer")))
+    question = _value(entry.get("question"), f"question {number}")
+    return Turn(question, _value(entry.get("answer"), f"answer {number}"))
 
 
 def _value(value: object, name: str) -> str:
