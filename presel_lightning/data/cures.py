@@ -36,12 +36,18 @@ CURES = {
         "set data.task_key to the field that names the task, or data.task_rules or data.task_files; "
         "move a stray image into the folder of its task"
     ),
+    "bad_task": "write the task as a text, or set data.task_key to another field",
+    "bad_value": "give a text or a number",
+    "list_value": "set data.answer_lists to first or most_common, or write one text",
     "repeated_record": "remove it, the other one is kept",
     "missing": (
         "fetch the file (a URL is not downloaded), or set data.image_root to the folder that image "
         "paths start from"
     ),
-    "outside_root": "make the path relative, or set data.image_root to a folder above",
+    "outside_root": (
+        "make the path relative, set data.image_root to a folder above, or set data.follow_links "
+        "to true where links lead out of it"
+    ),
     "empty": "fetch the file again",
     "not_an_image": "convert it to JPEG or PNG, or remove it from the folder",
     "truncated": "fetch the file again",

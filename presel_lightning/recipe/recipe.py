@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
 from presel_lightning.data.cures import cures_of
 from presel_lightning.data.foreign import nothing_usable
-from presel_lightning.data.pool import Pool
 from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
@@ -27,7 +26,7 @@ from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.scoring import Scoring
-from presel_lightning.recipe.suitability import unsuited
+from presel_lightning.recipe.suitability import empty_tasks, unsuited
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
@@ -304,18 +303,3 @@ class Recipe:
             "selected": added,
             "trained_on": reference + added,
         }
-
-
-def empty_tasks(pool: Pool, uids: Iterable[str]) -> list[str]:
-    """Describe the tasks of which nothing is selected, in one line or none.
-
-    Args:
-        pool: every sample, with its reference split.
-        uids: what is selected beside it.
-    """
-    filled = set(pool.task[pool.rows(uids)]) | set(pool.task[pool.reference])
-    empty = [task for task in pool.tasks if task not in filled]
-    if not empty:
-        return []
-    what = f"no sample of {len(empty)} of {len(pool.tasks)} tasks is selected"
-    return [f"{what}, such as {', '.join(empty[:3])}; raise data.budget where they matter"]
