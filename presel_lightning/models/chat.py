@@ -79,10 +79,7 @@ def load_chat_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one cl
         return load_chat_processor(base_of(place))
     config = AutoConfig.from_pretrained(place)
     if type(config) not in PROCESSOR_MAPPING:
-        raise UserError(
-            f"model.checkpoint {place}: transformers has no processor for model type "
-            f"{config.model_type!r}; give an image-text model"
-        )
+        raise UserError(f"model.checkpoint: no processor for model type {config.model_type!r}")
     settings, _ = ProcessorMixin.get_processor_dict(place)
     tokenizer = load_tokenizer(place)
     tokenizer.padding_side = "right"
