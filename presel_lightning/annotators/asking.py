@@ -17,15 +17,15 @@ from presel_lightning.annotators.ledger import ANSWERED, MALFORMED, REFUSED, Cos
 from presel_lightning.annotators.pace import Pace, backoff, retry_after
 from presel_lightning.annotators.progress import progress
 from presel_lightning.annotators.refusals import Refusals
+from presel_lightning.annotators.replies import Malformed, Refused, conversation_of
+from presel_lightning.annotators.unreadable import Unreadable
 from presel_lightning.annotators.wire import (
     FORM,
-    Malformed,
-    Refused,
     Usage,
-    conversation_of,
     image_url,
     messages,
     usage_of,
+    with_reason,
 )
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import fingerprint
@@ -118,12 +118,14 @@ class Attempt:
     Attributes:
         status: status in the ledger.
         detail: description for the user.
+        reason: description for the model, in the next request.
         again: whether to retry.
         wait: seconds of the server's `Retry-After`.
     """
 
     status: str
     detail: str = ""
+    reason: str = ""
     again: bool = False
     wait: float = 0.0
 
@@ -138,6 +140,7 @@ class Asking:
         journal: stores the answers.
         ledger: records the requests and their cost.
         refusals: stores the refusals.
+        unreadable: stores the replies that cannot be read, and limits them.
     """
 
     def __init__(
@@ -148,9 +151,11 @@ class Asking:
         journal: Journal,
         ledger: CostLedger,
         refusals: Refusals,
+        unreadable: Unreadable,
     ) -> None:
         self.service, self.limits = service, limits
-        self.journal, self.ledger, self.refusals = journal, ledger, refusals
+        self.journal, self.ledger = journal, ledger
+        self.refusals, self.unreadable = refusals, unreadable
         self._key = key
         self._pace = Pace(limits.requests_per_minute)
         self._failed = 0
@@ -176,10 +181,13 @@ class Asking:
             except BaseException:
                 self._pace.stop("interrupted")
                 raise
+        if not self.unreadable.stop:
+            self.refusals.confirm()
         problems.sort(key=lambda problem: problem.uid)
         failed = {problem.uid for problem in problems}
         left = sum(r.uid not in self.journal and r.uid not in failed for r in requests)
-        notes = [f"stopped: {self._pace.reason}; {left} images are left"] if left else []
+        stopped = self._pace.reason and (left or self.unreadable.stop)
+        notes = [f"stopped: {self._pace.reason}; {left} images are left"] if stopped else []
         return Report(problems, notes, self.ledger.spent if priced else None, self._mistake)
 
     def _settle(self, client: httpx.Client, request: Request) -> AnswerProblem | None:
@@ -192,28 +200,40 @@ class Asking:
             return _problem(request, "unreadable", str(error.strerror or type(error).__name__))
         except UserError as error:
             return _problem(request, "oversized", str(error))
-        body = {**self.service.body, "messages": messages(request.prompt, url)}
-        number = 1
-        while (attempt := self._try(client, request, body, number)) is not None:
+        number, prompt = 1, request.prompt
+        while True:
+            body = {**self.service.body, "messages": messages(prompt, url)}
+            attempt = self._try(client, request, body, number)
+            if attempt is None:
+                return None
             if attempt.status == ANSWERED:
                 self._failed = 0
                 return None
             if not attempt.again or number > self.limits.max_retries:
-                self._count_failure(attempt)
-                detail = f"attempt {number}: {attempt.detail}"
-                problem = _problem(request, attempt.status, detail)
-                if attempt.status in (REFUSED, MALFORMED):
-                    self.refusals.add(self.service.question(request), problem)
-                return problem
+                return self._give_up(request, attempt, number)
             if not self._wait(attempt, number):
                 return None
             number += 1
-        return None
+            prompt = with_reason(request.prompt, attempt.reason)
+
+    def _give_up(self, request: Request, attempt: Attempt, number: int) -> AnswerProblem:
+        """List a request as a problem; see `Refusals` on which are not sent again."""
+        self._count_failure(attempt)
+        problem = _problem(request, attempt.status, f"attempt {number}: {attempt.detail}")
+        question = self.service.question(request)
+        if attempt.status == REFUSED:
+            self.refusals.add(question, problem)
+        if attempt.status == MALFORMED:
+            self.refusals.suspect(question, problem)
+        return problem
 
     def _wait(self, attempt: Attempt, number: int) -> bool:
         """Wait before the next attempt; return False if there is none."""
         if attempt.wait > self.limits.patience:
-            self._pace.stop(f"the server asks to wait {attempt.wait:.0f} s")
+            self._pace.stop(
+                f"the server asks to wait {attempt.wait:.0f} s, more than "
+                "annotator.init_args.patience"
+            )
             return False
         if attempt.wait:
             self._pace.hold(attempt.wait)
@@ -238,7 +258,10 @@ class Asking:
         if most is None:
             spent = f"{self.ledger.spent:.4f} of max_cost {self.ledger.cap}"
             next_ = self.service.most(request, self.ledger.longest)
-            self._pace.stop(f"{spent} is spent and the next image can cost up to {next_:.4f}")
+            self._pace.stop(
+                f"{spent} is spent and the next image can cost up to {next_:.4f}; raise "
+                "annotator.init_args.max_cost"
+            )
             return None
         try:
             if not self._pace.wait_turn():
@@ -266,6 +289,8 @@ class Asking:
                 usage = usage_of(reply)
                 cost = self.service.cost(reply, usage, most)
                 attempt = self._take(request, reply, usage, cost)
+                if attempt.status == MALFORMED:
+                    self._keep(request, number, attempt, response.text)
             else:
                 attempt = self._failure(response, reply)
         took = round(time.perf_counter() - start, 3)
@@ -278,7 +303,8 @@ class Asking:
         try:
             conversation = conversation_of(reply, request.image)
         except Malformed as error:
-            return Attempt(MALFORMED, self._clean(str(error)), again=True)
+            detail, reason = self._clean(str(error)), self._clean(error.reason)
+            return Attempt(MALFORMED, detail, reason, again=True)
         except Refused as error:
             return Attempt(REFUSED, self._clean(str(error)))
         counts = {
@@ -294,7 +320,14 @@ class Asking:
             usage={name: count for name, count in counts.items() if count is not None} or None,
             cost=cost,
         )
+        self.unreadable.readable()
+        self.refusals.confirm()
         return Attempt(ANSWERED)
+
+    def _keep(self, request: Request, number: int, attempt: Attempt, reply: str) -> None:
+        """Store a reply that cannot be read; stop where too many follow each other."""
+        if self.unreadable.add(request, number, attempt.detail, self._masked(reply)):
+            self._pace.stop(self.unreadable.stop)
 
     def _failure(self, response: httpx.Response, reply: object) -> Attempt:
         """Classify an unsuccessful reply."""
@@ -313,7 +346,7 @@ class Asking:
             return Attempt("rate_limited", message, again=True, wait=wait)
         again = status >= 500 or status in RETRYABLE
         wait = retry_after(response.headers.get("retry-after")) if again else 0.0
-        return Attempt(f"http_{status}", message, again, wait)
+        return Attempt(f"http_{status}", message, again=again, wait=wait)
 
     def _message(self, reply: object) -> str:
         error = reply.get("error", reply) if isinstance(reply, dict) else None
@@ -322,8 +355,11 @@ class Asking:
 
     def _clean(self, text: str) -> str:
         """Shorten a text to one line, with the API key masked."""
-        text = text.replace(self._key, "***") if self._key else text
-        return " ".join(text.encode("utf-8", "replace").decode("utf-8").split())[:200]
+        text = self._masked(text).encode("utf-8", "replace").decode("utf-8")
+        return " ".join(text.split())[:200]
+
+    def _masked(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
 
 
 def _problem(request: Request, problem: str, detail: str) -> AnswerProblem:
@@ -333,7 +369,7 @@ def _problem(request: Request, problem: str, detail: str) -> AnswerProblem:
 def _decoded(response: httpx.Response) -> object:
     try:
         reply: object = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return reply
 

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from presel_lightning.annotators.asking import OWNER, Asking, Limits, Service
 from presel_lightning.annotators.base import Annotator, AnswerProblem, Names, Report, Request
 from presel_lightning.annotators.journal import Journal
-from presel_lightning.annotators.ledger import CostLedger
+from presel_lightning.annotators.ledger import MALFORMED, CostLedger
 from presel_lightning.annotators.refusals import Refusals
+from presel_lightning.annotators.unreadable import FILE, Unreadable
 from presel_lightning.annotators.wire import RESPONSE_FORMATS
 from presel_lightning.errors import UserError
 from presel_lightning.run.ranges import (
@@ -23,6 +24,9 @@ from presel_lightning.run.ranges import (
     Quality,
     Workers,
 )
+
+AT = "annotator.init_args"
+"""Key of the options in a config."""
 
 
 class OpenAICompatible(Annotator):
@@ -42,11 +46,13 @@ class OpenAICompatible(Annotator):
         concurrency: maximum number of concurrent requests.
         requests_per_minute: rate limit of the requests.
         max_retries: attempts per image after the first, in one start.
+        max_unreadable: consecutive replies that cannot be read after which the run stops; once a
+            reply could be read, they have to be of as many images.
         backoff: seconds before the second attempt, doubled for each further one, with jitter.
         patience: maximum `Retry-After` in seconds; the run stops at a longer one.
         timeout: seconds without a response after which a request counts as failed.
-        retry_refused: repeat requests that were refused at an earlier start, or never answered in
-            the requested format.
+        retry_refused: repeat requests that were refused at an earlier start, or whose replies
+            could not be read.
         max_cost: spending cap over all starts, in the currency of the prices.
         price_per_million_input_tokens: price of a million prompt tokens.
         price_per_million_output_tokens: price of a million completion tokens.
@@ -68,6 +74,7 @@ class OpenAICompatible(Annotator):
         concurrency: Workers = 8,
         requests_per_minute: Positive | None = None,
         max_retries: NaturalNumber = 4,
+        max_unreadable: Count = 5,
         backoff: NonNegative = 1.0,
         patience: NonNegative = 300.0,
         timeout: Positive = 120.0,
@@ -84,13 +91,19 @@ class OpenAICompatible(Annotator):
         extra_body: dict[str, Any] | None = None,
     ) -> None:
         prices = (price_per_million_input_tokens, price_per_million_output_tokens)
-        counts = {"concurrency": (concurrency, 1), "max_retries": (max_retries, 0)}
+        counts = {
+            "concurrency": (concurrency, 1),
+            "max_retries": (max_retries, 0),
+            "max_unreadable": (max_unreadable, 1),
+        }
         _check(base_url, prices, max_cost, counts)
         self.templates: Mapping[str, str] = templates or {}
         self.api_key_env = api_key_env
         self.max_cost = max_cost
         self.retry_refused = retry_refused
-        self._refused = 0
+        self.max_unreadable = max_unreadable
+        self._refused = self._malformed = 0
+        self._stop = ""
         self.limits = Limits(
             concurrency, requests_per_minute, max_retries, backoff, patience, timeout
         )
@@ -115,30 +128,42 @@ class OpenAICompatible(Annotator):
         """
         ledger = CostLedger(ledger_path(journal.folder), self.max_cost)
         refusals = Refusals(journal.folder)
+        unreadable = Unreadable(journal.folder, self.max_unreadable)
         try:
             ledger.catch_up(journal, OWNER)
             left, earlier = self._left(requests, refusals)
             report = Report(cost=None if self.service.prices is None else ledger.spent)
             if left:
-                asking = Asking(self.service, self.limits, self._key(), journal, ledger, refusals)
-                report = asking.ask_all(left)
+                stores = journal, ledger, refusals, unreadable
+                report = Asking(self.service, self.limits, self._key(), *stores).ask_all(left)
             missing = (request for request in requests if request.uid not in journal)
-            self._refused = sum(self.service.question(r) in refusals.known for r in missing)
+            known = [refusals.known.get(self.service.question(r)) for r in missing]
+            kinds = [problem.problem for problem in known if problem is not None]
+            self._malformed = kinds.count(MALFORMED)
+            self._refused = len(kinds) - self._malformed
+            self._stop = unreadable.stop
             return replace(report, problems=[*earlier, *report.problems])
         finally:
             ledger.close()
             refusals.close()
+            unreadable.close()
 
     @property
     def cure(self) -> str:
-        """What the user does about refusals, which the next start does not request again."""
-        if not self._refused:
+        """What the user does about a stop, and about what the next start does not request again."""
+        if self._stop:
+            return (
+                f"{self._stop}; all are in annotations/{FILE}: change {AT}.response_format, "
+                f"{AT}.max_tokens or {AT}.model, or the server's reasoning parser"
+            )
+        what = {"were refused": self._refused, "got no readable reply": self._malformed}
+        listed = " and ".join(f"{count} of them {how}" for how, count in what.items() if count)
+        if not listed:
             return super().cure
         return (
-            f"{self._refused} of them were refused, for the reasons in annotations/problems.csv, "
+            f"{listed}, for the reasons in annotations/problems.csv, "
             "and are not requested again: have these answered by hand or by another annotator, with "
-            "--annotator FromFile --annotator.init_args.path ANSWERS, or set "
-            "--annotator.init_args.retry_refused true"
+            f"--annotator FromFile --{AT}.path ANSWERS, or set --{AT}.retry_refused true"
         )
 
     def _left(
@@ -193,15 +218,14 @@ def _check(
     cap: float | None,
     counts: dict[str, tuple[int, int]],
 ) -> None:
-    at = "annotator.init_args"
     if not base_url.startswith(("http://", "https://")):
-        raise UserError(f"{at}.base_url {base_url!r}: give it with http:// or https://")
+        raise UserError(f"{AT}.base_url {base_url!r}: give it with http:// or https://")
     if "@" in base_url.split("/")[2]:
-        raise UserError(f"{at}.base_url holds a password; set {at}.api_key_env instead")
+        raise UserError(f"{AT}.base_url holds a password; set {AT}.api_key_env instead")
     if (prices[0] is None) != (prices[1] is None):
-        raise UserError(f"{at}: give both prices, price_per_million_input_tokens and …_output_…")
+        raise UserError(f"{AT}: give both prices, price_per_million_input_tokens and …_output_…")
     if cap is not None and prices[0] is None:
-        raise UserError(f"{at}.max_cost needs {at}.price_per_million_input_tokens and …_output_…")
+        raise UserError(f"{AT}.max_cost needs {AT}.price_per_million_input_tokens and …_output_…")
     for name, (count, least) in counts.items():
         if count < least:
-            raise UserError(f"{at}.{name} {count}: at least {least}")
+            raise UserError(f"{AT}.{name} {count}: at least {least}")

@@ -12,7 +12,7 @@ from presel_lightning.errors import UserError
 
 
 class Refusals:
-    """`refused.jsonl`: requests that were refused, or never answered in the requested format.
+    """`refused.jsonl`: requests that were refused, or never got a readable reply.
 
     Args:
         folder: `OUT/annotations`.
@@ -26,6 +26,7 @@ class Refusals:
 
     def __init__(self, folder: Path) -> None:
         self.known: dict[str, AnswerProblem] = {}
+        self._suspected: list[tuple[str, AnswerProblem]] = []
         self._file = LineFile(folder / "refused.jsonl")
         for number, line in enumerate(self._file.lines, start=1):
             try:
@@ -41,6 +42,19 @@ class Refusals:
         """Store a refusal durably. Thread-safe."""
         self._file.append(json.dumps({**asdict(problem), "question": question}))
         self.known[question] = problem
+
+    def suspect(self, question: str, problem: AnswerProblem) -> None:
+        """Remember a request without a readable reply, until `confirm` stores it."""
+        self._suspected.append((question, problem))
+
+    def confirm(self) -> None:
+        """Store the suspected requests: the fault is not the service's. Thread-safe."""
+        while self._suspected:
+            try:
+                suspected = self._suspected.pop()
+            except IndexError:  # another thread was faster
+                return
+            self.add(*suspected)
 
     def close(self) -> None:
         """Close the file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,6 +40,7 @@ from presel_lightning.check.sizes import examine_sizes
 from presel_lightning.check.survey import Survey, report_survey, survey
 from presel_lightning.check.tokens import Lengths, report_tokens
 from presel_lightning.console import size, track
+from presel_lightning.data.cures import cures_of
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
@@ -194,7 +196,10 @@ def is_probing(asked: bool | None, devices: Devices, stated: Throughput | None) 
 def examine_root(data: SelectionDataModule) -> None:
     """Check that `data.image_root` exists."""
     if data.image_root and not Path(data.image_root).expanduser().is_dir():
-        raise UserError(f"data.image_root {data.image_root}: no such folder")
+        raise UserError(
+            f"data.image_root {data.image_root}: no such folder; set it to the folder that image "
+            "paths start from"
+        )
 
 
 def examine_images(
@@ -210,12 +215,23 @@ def examine_images(
         1 - lost_share(found.images, decoded, broken)
     )
     left_out = round((1 - kept) * found.n_samples)
-    examine_problems(plan, found, left_out, report)
+    kinds = Counter(kind for kind, _ in (*faults.values(), *broken.values()))
+    examine_problems(plan, found, left_out, kinds, report)
     return left_out
 
 
-def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -> None:
-    """Compare the number of records left out with the limit at which the run stops."""
+def examine_problems(
+    plan: Plan, found: Survey, left_out: int, kinds: Counter[str], report: Report
+) -> None:
+    """Compare the number of records left out with the limit at which the run stops.
+
+    Args:
+        plan: of the run.
+        found: the records.
+        left_out: records that are expected to lose their image.
+        kinds: invalid images by kind of problem, of those that were checked.
+        report: collects the lines.
+    """
     problems = left_out + found.invalid.total() + found.untasked
     limit_of_problems = plan.data.max_problem_fraction
     report.add("images", "records left out in all", share(problems, found.n_records))
@@ -223,7 +239,8 @@ def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -
         if problems > limit_of_problems * found.n_records:
             raise UserError(
                 f"{problems} of {found.n_records} records would be left out, more than "
-                f"data.max_problem_fraction {limit_of_problems} allows: fix them or raise it"
+                f"data.max_problem_fraction {limit_of_problems} allows: raise it, or fix them: "
+                f"{cures_of(kinds + found.invalid + Counter(unknown_task=found.untasked))}"
             )
 
 

@@ -64,7 +64,10 @@ def measure(module: FineTune, config: Any) -> Network:  # noqa: ANN401 - one cla
     except ValueError as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"model.checkpoint {name_of(origin_of(module))}: {brief(error)}") from error
+        raise UserError(
+            f"model.checkpoint {name_of(origin_of(module))}: {brief(error)}; give an image-text model "
+            "in transformers format"
+        ) from error
     trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in tuned.parameters() if not p.requires_grad)
     bits = FOUR_BITS[four_bit.double_quant] if four_bit is not None else 0

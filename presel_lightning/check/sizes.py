@@ -22,6 +22,11 @@ def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> W
         split = reference_split(plan, n, budget, len(found.tasks))
         counts = f"{n:,} samples, {len(found.tasks)} tasks: reference {split:,}, budget {budget:,}"
         report.add("selection", type(plan.selector).__name__, counts)
+        if budget < len(found.tasks):
+            report.notes.append(
+                f"data.budget is {data.budget} ({budget} samples) for {len(found.tasks)} tasks, so "
+                "some get none; raise it where they matter"
+            )
         return Work(
             reference=split,
             images=len(found.images) if Features.name in needs else 0,

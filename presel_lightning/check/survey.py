@@ -10,6 +10,7 @@ from presel_lightning.check.report import Report, share
 from presel_lightning.console import size
 from presel_lightning.data.conversation import InvalidRecordError, is_text_only, parse
 from presel_lightning.data.entries import Entry, Record
+from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.images import Track
 from presel_lightning.data.source import PoolSource, first_question
 from presel_lightning.errors import UserError
@@ -187,11 +188,12 @@ def failures(found: Survey, source: PoolSource) -> list[str]:
         examples = "; ".join(found.untasked_examples)
         messages.append(f"{found.untasked} records have no task, such as {examples}: {cure}")
     if not found.n_samples and not messages:
+        named = ", ".join(str(path) for _, path in source.files)
         kinds = "; ".join(f"{problem}: {detail}" for problem, detail in found.details.items())
         messages.append(
             f"no record of data.annotations can be used ({kinds}); expected a JSON list or JSON "
             "lines of {id, image, conversations: [{from, value}]}"
             if kinds
-            else "data.annotations holds no image record"
+            else nothing_usable(named, found.passed_over, found.text_only)
         )
     return messages

@@ -249,13 +249,19 @@ def _wrong_type(key: str, message: str, base: type | None) -> str:
     wanted = f"{', '.join(others)} or {last}" if others else last
     known = f"; known: {', '.join(known_classes(base))}" if base else ""
     given = given_in(message)
-    near = "" if given == "null" else suggest(given, choices)
+    near = "" if given == "null" else fraction_of(given) or suggest(given, choices)
     return f"{key}: {given!r} is invalid; give {wanted}{known}{near}"
 
 
 def ranges_in(message: str) -> list[str]:
     """Return the ranges that an error message names."""
     return [name.removesuffix(".") for name in RANGE.findall(message)]
+
+
+def fraction_of(given: str) -> str:
+    """Return a hint where a share is given in percent."""
+    percent = re.fullmatch(r"(\d+(?:\.\d+)?) ?%", given)
+    return f", such as {float(percent[1]) / 100:g}" if percent else ""
 
 
 def given_in(message: str) -> str:

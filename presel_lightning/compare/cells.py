@@ -85,7 +85,7 @@ class Grid(GridKeys):
     def cells(self) -> list[Cell]:
         """Return every cell, those of full data last."""
         if len(set(self.seeds)) < len(self.seeds) or len(set(self.budgets)) < len(self.budgets):
-            raise UserError("seeds and budgets must not repeat a value")
+            raise UserError("seeds and budgets must not repeat a value; give each once")
         cells = [
             Cell(entry, budget, seed)
             for seed in self.seeds
@@ -112,7 +112,10 @@ def entry_of(selector: str | Json) -> Entry:
         raise UserError(f"selectors: label {label!r} will not do; use letters, digits and _ . +")
     unknown = set(spec) - {"class_path", "init_args"}
     if unknown:
-        raise UserError(f"selectors: {', '.join(sorted(unknown))} of {label} is unknown")
+        raise UserError(
+            f"selectors: {', '.join(sorted(unknown))} of {label} is unknown; known: label, "
+            "class_path, init_args"
+        )
     return Entry(label, spec)
 
 

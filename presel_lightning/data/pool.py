@@ -153,7 +153,11 @@ class Pool:
         places[places == len(self)] = 0
         wrong = self.uid[places] != wanted if len(self) else np.ones(len(wanted), dtype=bool)
         if wrong.any():
-            raise UserError(f"uid {wanted[wrong][0]} is not in the pool ({wrong.sum()} unknown)")
+            raise UserError(
+                f"uid {wanted[wrong][0]} is not in the pool ({wrong.sum()} unknown); a uid names task, "
+                "image path and id, so give the data.annotations, data.image_root and data.task_key "
+                "that it was made with"
+            )
         return places
 
     def record(self, row: int) -> dict[str, Any]:

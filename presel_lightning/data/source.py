@@ -12,6 +12,7 @@ from presel_lightning.data.annotations import judged, read_entries
 from presel_lightning.data.csv_records import check_task, is_csv
 from presel_lightning.data.entries import Entry, Record
 from presel_lightning.data.folders import folder_entries, folder_records
+from presel_lightning.data.foreign import refuse_foreign
 from presel_lightning.data.images import MAX_PIXELS, Track, Verify
 from presel_lightning.data.packages import Package, packed_files
 from presel_lightning.data.pixels import Pixels
@@ -185,7 +186,10 @@ def source(
     files = listed(annotations, task_files)
     key = "data.task_files" if task_files else "data.annotations"
     if missing := [str(path) for _, path in files if not path.exists()]:
-        raise UserError(f"{key} {', '.join(missing)}: no such file or folder")
+        raise UserError(
+            f"{key} {', '.join(missing)}: no such file or folder; correct the path, which starts from "
+            f"{Path.cwd()} where it is relative"
+        )
     needs_task = not task_files and not task_rules
     if packages := _packages(files, task_key, needs_task):
         if image_root is not None:
@@ -197,6 +201,7 @@ def source(
         place = unpack(packages, unpacked, track)
         files, image_root = [(None, place / RECORDS)], str(place / IMAGES)
     for _, path in files:
+        refuse_foreign(key, path)
         if needs_task and is_csv(path):
             check_task(path, task_key)
     first = files[0][1]
@@ -204,7 +209,9 @@ def source(
         Path(image_root).expanduser() if image_root else (first if first.is_dir() else first.parent)
     )
     if not root.is_dir():
-        raise UserError(f"data.image_root {root}: no such folder")
+        raise UserError(
+            f"data.image_root {root}: no such folder; set it to the folder that image paths start from"
+        )
     rules = () if task_files else tuple(task_rules or ())
     look = verify, max_pixels, pixels, workers
     return PoolSource(tuple(files), root, task_key, rules, *look, text_only)

@@ -36,7 +36,9 @@ class TaskRule:
             try:
                 re.compile(pattern or "")
             except re.error as error:
-                raise UserError(f"data.task_rules: bad pattern {pattern!r}: {error}") from error
+                raise UserError(
+                    f"data.task_rules: bad pattern {pattern!r}: {error}; correct this regular expression"
+                ) from error
 
     def matches(self, image: str, question: str, n_turns: int = 0) -> bool:
         """Whether every condition holds; one that is not given always does."""

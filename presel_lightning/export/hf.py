@@ -48,7 +48,7 @@ def merged(place: str, config: Any) -> Any:  # noqa: ANN401
     if getattr(config, "quantization_config", None) is not None:
         raise UserError(
             f"{place} was tuned from a checkpoint stored in few bits, which an adapter cannot be "
-            "merged into without loss; export the adapter instead"
+            "merged into without loss; export the adapter instead, with --to adapter"
         )
     model: Any = load_model(place, dtype="float32")
     precision = precision_of(config)

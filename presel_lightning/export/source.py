@@ -37,5 +37,7 @@ def adapter_folder(checkpoint: str) -> Path:
     """
     place = resolve_checkpoint(checkpoint)
     if not is_adapter(place):
-        raise UserError(f"{checkpoint} holds no adapter_config.json; export it as merged instead")
+        raise UserError(
+            f"{checkpoint} holds no adapter_config.json; export it with --to hf instead"
+        )
     return Path(place)

@@ -174,7 +174,10 @@ def _part(key: str, name: str, load: Callable[[str], Any]) -> Any:  # noqa: ANN4
         return load(str(Path(name).expanduser()) if name.startswith("~") else name)
     except (OSError, ValueError, KeyError, SafetensorError, UnpicklingError) as error:
         line = str(error).strip().split("\n")[0]
-        raise UserError(f"model.components.{key}: {name!r} cannot be used: {line}") from error
+        raise UserError(
+            f"model.components.{key}: {name!r} cannot be used: {line}; give a folder or hub id in "
+            "transformers format"
+        ) from error
 
 
 def _tokenizer(language_model: str) -> Any:  # noqa: ANN401 - transformers has one class a model

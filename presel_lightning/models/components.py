@@ -63,7 +63,10 @@ def _describe_model(key: str, name: str) -> str:
     place = Path(name).expanduser()
     if place.is_dir() or looks_like_hub_id(name):
         return describe_model(str(place))
-    raise UserError(f"model.components.{key}: no such folder {name!r}, and it is no hub id either")
+    raise UserError(
+        f"model.components.{key}: no such folder {name!r}, and it is no hub id either; give a folder "
+        "in transformers format, or owner/name"
+    )
 
 
 def looks_like_hub_id(name: str) -> bool:
@@ -88,7 +91,10 @@ def projector_file(name: str) -> Path:
         try:
             return Path(str(cached_file(name, PROJECTOR_FILES[0])))
         except (OSError, ValueError) as error:
-            raise UserError(f"model.components.projector: {_line(error)}") from error
+            raise UserError(
+                f"model.components.projector: {_line(error)}; give the {PROJECTOR_FILES[0]} itself, "
+                "or a folder that holds it"
+            ) from error
     raise UserError(
         f"model.components.projector: no such file {name!r}; give the {PROJECTOR_FILES[0]} that "
         "LLaVA was published with, or a folder that holds it"

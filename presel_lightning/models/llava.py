@@ -111,7 +111,7 @@ def _with_adapter(model: Any, folder: str, tune: Tune) -> Any:  # noqa: ANN401
     if tune != "none":
         raise UserError(
             f"model.checkpoint {folder} is an adapter, which is not merged into four-bit weights; "
-            "export it as a merged checkpoint first and give that"
+            "export it with --to hf first and give that"
         )
     return adapted
 

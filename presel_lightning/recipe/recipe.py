@@ -11,6 +11,8 @@ from rich.markup import escape
 
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.data.cures import cures_of
+from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
@@ -26,7 +28,7 @@ from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.scoring import Scoring
-from presel_lightning.recipe.suitability import unsuited
+from presel_lightning.recipe.suitability import empty_tasks, unsuited
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
@@ -167,21 +169,15 @@ class Recipe:
         records = counts["samples"] + counts["text_only"] + counts["problems"]
         if counts["problems"] > self.data.max_problem_fraction * records:
             kinds = ", ".join(f"{n} {kind}" for kind, n in counts["by_problem"].items())
-            named = (
-                f"data.task_key is {self.data.task_key!r}: name the field of a record's task, or "
-            )
-            cure = named if "unknown_task" in counts["by_problem"] else ""
             raise UserError(
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                f"listed with file and record in {self.out / 'problems.csv'}: {cure}fix them or raise "
-                "the limit"
+                f"listed with file and record in {self.out / 'problems.csv'}: raise that limit, or "
+                f"fix them: {cures_of(counts['by_problem'])}"
             )
         if counts["samples"] == 0:
-            raise UserError(
-                f"data.annotations {self.data.annotations} holds no image record; give a JSON list "
-                "(or JSON lines) of LLaVA records, or a folder of folders of images"
-            )
+            others, text_only = counts.get("passed_over", {}), counts["text_only"]
+            raise UserError(nothing_usable(self.data.annotations, others, text_only))
 
     def models_of(
         self, needs: Collection[str], fits: Collection[str]
@@ -256,9 +252,8 @@ class Recipe:
             best_first = np.argsort(selection.rank[pool.rows(selection.uids)], kind="stable")
             self.context.rounds.add(method, budget, selection.uids[best_first].tolist())
             kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}
-            warned = (
-                {"warnings": selection.meta["warnings"]} if "warnings" in selection.meta else {}
-            )
+            warnings = [*selection.meta.get("warnings", []), *empty_tasks(pool, selection.uids)]
+            warned = {"warnings": warnings} if warnings else {}
             return {"samples": len(selection.uids), "pool": len(pool), **kept, **warned}
 
         self.runner.stage("selection", key, files, work)

@@ -132,7 +132,10 @@ class Scoring:
         """
         names = [benchmark.name for benchmark in self.plan.benchmarks]
         if len(set(names)) < len(names) or "relative" in names:
-            raise UserError(f"benchmarks need names of their own, not {', '.join(names)}")
+            raise UserError(
+                f"benchmarks: {', '.join(names)} need names of their own, and none may be "
+                "`relative`; set `name` in the init_args of one"
+            )
         for benchmark in self.plan.benchmarks:
             benchmark.examine()
         if not self.plan.full_scores:

@@ -1,9 +1,10 @@
-"""Shipped models on images that they know nothing of."""
+"""What a run does that is likely not meant: unsuited models, tasks without a sample."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from presel_lightning.data.pool import Pool
 from presel_lightning.models.checkpoint import Checkpoint, shipped_name
 from presel_lightning.quickstart.world import is_drawn
 
@@ -36,3 +37,18 @@ def unsuited(images: Iterable[str], encoder: str | None, models: Iterable[Checkp
         *([ENCODER] if encoded is not None else []),
         *([MODEL] if used else []),
     ]
+
+
+def empty_tasks(pool: Pool, uids: Iterable[str]) -> list[str]:
+    """Describe the tasks of which nothing is selected, in one line or none.
+
+    Args:
+        pool: every sample, with its reference split.
+        uids: what is selected beside it.
+    """
+    filled = set(pool.task[pool.rows(uids)]) | set(pool.task[pool.reference])
+    empty = [task for task in pool.tasks if task not in filled]
+    if not empty:
+        return []
+    what = f"no sample of {len(empty)} of {len(pool.tasks)} tasks is selected"
+    return [f"{what}, such as {', '.join(empty[:3])}; raise data.budget where they matter"]

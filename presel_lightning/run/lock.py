@@ -31,7 +31,9 @@ def enter(out: Path) -> None:
             f"--out {out}: another process works there; wait, or give another"
         ) from None
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
+        raise UserError(
+            f"--out {out}: cannot be written ({error.strerror}); give another folder"
+        ) from error
     LOCKS.append(lock)
     for folder in [out, *out.glob("*/")]:
         clear_parts(folder)

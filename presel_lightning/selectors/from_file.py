@@ -63,6 +63,8 @@ class FromFile(Selector):
         return replace(selection, weights=np.array(weights)[first])
 
 
+FORMS = "one uid a line, CSV with the column `uid`, or LLaVA JSON such as a selected.json"
+
 Name = str | tuple[str, str]
 """A uid, or id and image of a record."""
 
@@ -74,14 +76,18 @@ def read_list(path: Path) -> tuple[list[Name], list[float]]:
         UserError: there is no such file, or a weight is not a number.
     """
     if not path.is_file():
-        raise UserError(f"selector.init_args.path {path}: no such file")
-    text = path.read_text(encoding="utf-8-sig")
-    entries = list(read_records(text) if text.lstrip().startswith("[") else read_table(text))
+        raise UserError(f"selector.init_args.path {path}: no such file; give {FORMS}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        entries = list(read_records(text) if text.lstrip().startswith("[") else read_table(text))
+    except (ValueError, AttributeError, csv.Error) as error:
+        raise UserError(f"selector.init_args.path {path}: {error}; give {FORMS}") from error
     try:
         return [name for name, _ in entries], [float(weight) for _, weight in entries]
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"selector.init_args.path {path}: a weight is not a number: {error}"
+            f"selector.init_args.path {path}: a weight is not a number: {error}; write a "
+            "number of 0 or more, or leave it empty"
         ) from None
 
 

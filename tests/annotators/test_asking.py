@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +36,8 @@ def test_failed_replies_are_retried_then_listed_as_problems(make: Make, tmp_path
 
     out = tmp_path / "out"
     with serving(behave) as server:
-        answers = annotator(server, max_retries=2).annotate(requests, out, names)
+        patient = annotator(server, max_retries=2, max_unreadable=20)
+        answers = patient.annotate(requests, out, names)
     assert problems(answers) == {
         "3.png": "malformed",
         "4.png": "malformed",
@@ -53,6 +56,93 @@ def test_failed_replies_are_retried_then_listed_as_problems(make: Make, tmp_path
     assert spent(out) == pytest.approx((5 + 1 + 3 + 3 + 1 + 3 + 1) * COST)
     listed = list(csv.DictReader((out / "problems.csv").open()))
     assert [row["uid"] for row in listed] == [problem.uid for problem in answers.problems]
+
+
+GOOD = json.dumps({"turns": [{"question": "What?", "answer": "That."}]})
+
+
+def kept(out: Path) -> list[dict[str, Any]]:
+    lines = (out / "unreadable.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_thinking_prose_and_parts_are_answers_of_one_request(make: Make, tmp_path: Path) -> None:
+    message = {"content": None, "reasoning_content": f"So: {GOOD}"}
+    replies: list[Reply] = [
+        completion(f"One object {{so}}.\n</think>\n\n{GOOD}"),
+        completion(f"Sure:\n```json\n{GOOD}\n```\nDone!"),
+        (200, {"choices": [{"message": {"content": [{"type": "text", "text": GOOD}]}}]}, {}),
+        (200, {"choices": [{"message": message, "finish_reason": "stop"}]}, {}),
+    ]
+    requests, names = make(len(replies))
+    with serving(lambda name, n: replies[int(name.removeprefix("image-"))]) as server:
+        answers = annotator(server).annotate(requests, tmp_path / "out", names)
+    assert not answers.missing and set(server.asked.values()) == {1}
+    assert {c[1]["value"] for c in answers.conversations.values()} == {"That."}
+    assert not kept(tmp_path / "out")
+
+
+def test_unreadable_reply_is_kept_and_its_reason_is_in_the_next_request(
+    make: Make, tmp_path: Path
+) -> None:
+    requests, names = make(1)
+    deep = "[" * 30_000  # no decoder reads it
+    bad = [completion(f"a {KEY}\ud800 b"), (200, deep, {}), (200, {"choices": []}, {})]
+    bad.append(completion({"turns": [{"question": "What?", "answer": ""}]}))
+    with serving(lambda name, n: bad[n - 1] if n <= 4 else None) as server:
+        answers = annotator(server).annotate(requests, tmp_path / "out", names)
+        assert not annotator(server).annotate(requests, tmp_path / "out", names).missing
+    assert not answers.missing and len(server.bodies) == 5
+    prompts = [body["messages"][1]["content"][1]["text"] for body in server.bodies]
+    assert prompts[0] == requests[0].prompt
+    for prompt, reason in zip(
+        prompts[1:],
+        ["no JSON", "not a chat completion", "not a chat completion", "answer 1 is empty"],
+        strict=True,
+    ):
+        assert prompt.startswith(requests[0].prompt) and reason in prompt
+    lines = kept(tmp_path / "out")
+    assert [line["attempt"] for line in lines] == [1, 2, 3, 4]
+    assert lines[1]["reply"] == deep and "a *** b" in lines[0]["reply"].replace("\\ud800", "")
+    rows = ledger(tmp_path / "out")
+    assert [row["status"] for row in rows] == ["malformed"] * 4 + ["answered"]
+    assert spent(tmp_path / "out") == pytest.approx(3 * COST + rows_without_usage(rows))
+    assert KEY not in json.dumps(lines) + prompts[1]
+
+
+def rows_without_usage(rows: list[dict[str, str]]) -> float:
+    """Completions that do not report their tokens are charged the upper bound."""
+    return sum(float(row["cost"] or 0) for row in rows if not row["prompt_tokens"])
+
+
+def test_five_unreadable_replies_in_a_row_stop_the_run(make: Make, tmp_path: Path) -> None:
+    requests, names = make(8)
+    out = tmp_path / "out"
+    with serving(lambda name, n: completion(f"I see {name}.")) as server:
+        one = annotator(server, concurrency=1, max_retries=2)
+        answers = one.annotate(requests, out, names)
+        assert sum(server.asked.values()) == len(ledger(out)) == len(kept(out)) == 5
+        assert spent(out) == pytest.approx(5 * COST)
+        (note,) = answers.notes
+        assert "5 replies in a row could not be read" in note and "I see image-1" in note
+        assert "unreadable.jsonl" in one.cure and "response_format" in one.cure
+        # the fault is not the images': the next start sends all of them again
+        server.behaviour = lambda name, n: None
+        assert not annotator(server).annotate(requests, out, names).missing
+    assert sum(server.asked.values()) == 5 + 8
+
+
+def test_difficult_images_do_not_stop_a_service_that_can_answer(make: Make, tmp_path: Path) -> None:
+    requests, names = make(6)
+
+    def behave(name: str, number: int) -> Reply | None:
+        return None if name in ("image-0", "image-5") else completion("Hm.")
+
+    with serving(behave) as server:
+        answers = annotator(server, concurrency=1, max_retries=1).annotate(
+            requests, tmp_path / "out", names
+        )
+    assert not answers.notes and len(answers.problems) == 4 and len(answers.conversations) == 2
 
 
 def test_slow_reply_times_out_and_is_requested_again(make: Make, tmp_path: Path) -> None:
@@ -92,7 +182,9 @@ def test_rate_limit_with_long_retry_after_stops_the_run(make: Make, tmp_path: Pa
     with serving(lambda name, n: (429, {}, {"Retry-After": "3600"})) as server:
         answers = annotator(server, concurrency=1).annotate(requests, tmp_path / "out", names)
     assert sum(server.asked.values()) == 1
-    assert answers.notes == ["stopped: the server asks to wait 3600 s; 6 images are left"]
+    (note,) = answers.notes
+    assert note.startswith("stopped: the server asks to wait 3600 s")
+    assert "annotator.init_args.patience" in note and note.endswith("6 images are left")
 
 
 def test_requests_per_minute_limits_the_request_rate(make: Make, tmp_path: Path) -> None:
@@ -185,7 +277,8 @@ def test_refused_images_are_retried_only_with_retry_refused(
     with serving(behave) as server:
         first = annotator(server, max_retries=1)
         told = first.annotate(requests, out, names).problems
-        assert "2 of them" in first.cure and "retry_refused" in first.cure
+        assert "1 of them were refused and 1 of them got no readable reply" in first.cure
+        assert "retry_refused" in first.cure
         with monkeypatch.context() as patch:  # nothing is sent, so that no key is needed
             patch.delenv("OPENAI_API_KEY")
             again = annotator(server, max_retries=1)

@@ -107,6 +107,7 @@ def test_rejected_key_or_model_raises_without_leaking_the_key(
         ({"max_cost": 1.0, **dict.fromkeys(PRICES)}, "max_cost needs"),
         ({"concurrency": 0}, "concurrency 0"),
         ({"max_retries": -1}, "max_retries -1"),
+        ({"max_unreadable": 0}, "max_unreadable 0"),
     ],
 )
 def test_invalid_settings_raise_user_error_without_the_secret(

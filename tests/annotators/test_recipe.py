@@ -119,3 +119,34 @@ def test_refused_images_are_charged_once_and_filled_from_file(
     by_hand = ["--annotator", "FromFile", "--annotator.init_args.path", str(tmp_path / "a.csv")]
     first, last = command.index("--annotator"), command.index("--out")
     assert main([*command[:first], *by_hand, *command[last:]]) == 0
+
+
+def test_select_with_unreadable_replies_ends_with_one_of_them_and_the_cure(
+    folders: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    out = tmp_path / "run"
+    with serving(lambda name, n: completion("One object, so one turn.")) as server:
+        command = ["select", *arguments(folders, out, server)[1:]]
+        command += ["--selector", "SizeBalanced", "--data.budget", "4", "--data.reference", "2"]
+        command += ["--annotator.init_args.concurrency", "1"]
+        command += [
+            "--annotator.init_args.backoff",
+            "0.01",
+            "--annotator.init_args.max_retries",
+            "2",
+        ]
+        assert main(command) == 3
+        last = capfd.readouterr().err.splitlines()[-1]
+        assert sum(server.asked.values()) == 5
+        assert "5 replies in a row could not be read" in last and "One object" in last
+        assert "unreadable.jsonl" in last and "annotator.init_args.max_tokens" in last
+        server.behaviour = lambda name, n: None
+        assert main(command) == 0
+        assert sum(server.asked.values()) == 5 + 4
+    with (out / "annotations" / "ledger.csv").open() as handle:
+        statuses = [row["status"] for row in csv.DictReader(handle)]
+    assert statuses == ["malformed"] * 5 + ["answered"] * 4

@@ -41,7 +41,7 @@ def test_entry_of_accepts_a_name_or_a_class_with_arguments() -> None:
         ([{"init_args": {}}], "names no class"),
         ([{"class_path": "Random", "label": "a/b"}], "label 'a/b' will not do"),
         ([{"class_path": "Random", "label": "full"}], "label 'full' will not do"),
-        ([{"class_path": "Random", "labl": "x"}], "labl of Random is unknown"),
+        ([{"class_path": "Random", "labl": "x"}], "labl of Random is unknown; known: label"),
     ],
 )
 def test_grid_invalid_selectors_raise_user_error(selectors: list[Any], message: str) -> None:
