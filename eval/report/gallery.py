@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from presel_lightning.data.images import FORMATS, OutsideRoot, Resolver, check_image
+from presel_lightning.data.formats import open_image
+from presel_lightning.data.images import check_image
 from presel_lightning.data.pixels import rgb_of
+from presel_lightning.data.resolver import OutsideRoot, Resolver
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, Samples, image_names
 
@@ -94,7 +96,7 @@ def small(resolver: Resolver, image: str) -> Image.Image | None:
     if check_image(path, verify="header") is not None:
         return None
     try:
-        with Image.open(path, formats=FORMATS) as opened:
+        with open_image(path) as opened:
             opened.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
             picture = rgb_of(opened)  # people look at it, whatever data.pixels is
         picture.thumbnail((SIDE, SIDE))  # no side becomes 0, however long the other

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from presel_lightning.data.images import Resolver
+from presel_lightning.data.resolver import Resolver
 from presel_lightning.eval.report.cluster_map import SIDE as MAP_SIDE
 from presel_lightning.eval.report.gallery import SIDE, small
 from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, REFERENCE

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from presel_lightning.data.conversation import InvalidRecordError, image_of, is_text_only
 from presel_lightning.data.entries import Entry
 from presel_lightning.data.image_memory import ABSENT, Fact, Found, Scan, fact_of
-from presel_lightning.data.images import DIGEST, OutsideRoot, Resolver, Track, scan_images
+from presel_lightning.data.images import DIGEST, Track, scan_images
 from presel_lightning.data.record_file import (
     BATCH,
     RecordReader,
@@ -29,6 +29,7 @@ from presel_lightning.data.record_file import (
     texts_path,
     writing,
 )
+from presel_lightning.data.resolver import OutsideRoot, Resolver
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
 from presel_lightning.records import Problem

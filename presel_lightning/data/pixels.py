@@ -22,7 +22,17 @@ TURNS = {
 }
 """What undoes each EXIF orientation."""
 
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations that swap width and height."""
+
 WHITE = (255, 255, 255, 255)
+
+ORIENTATION, TRANSPARENCY, DEPTH = "orientation", "transparency", "depth"
+CHANGED = (ORIENTATION, TRANSPARENCY, DEPTH)
+"""Kinds of images that `as_shown` reads otherwise than `published`."""
+FRAMES = "frames"
+KINDS = (*CHANGED, FRAMES)
+"""Those, and images of several frames, of which both read the first."""
 
 # tags of a TIFF
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
@@ -49,6 +59,51 @@ def rgb_of(image: Image.Image, pixels: Pixels = "as_shown") -> Image.Image:
     rgb = image.convert("RGB") if pixels == "published" else _as_shown(image)
     rgb.info.pop("transparency", None)
     return rgb
+
+
+def shown_size(image: Image.Image, pixels: Pixels = "as_shown") -> tuple[int, int]:
+    """Width and height of the picture that `rgb_of` makes of an opened image; nothing is decoded."""
+    width, height = image.size
+    lies = image.format != "TIFF" and _orientation(image) in SIDEWAYS  # a TIFF gives them turned
+    return (height, width) if lies and pixels == "as_shown" else (width, height)
+
+
+def kinds_of(image: Image.Image, *, decode: bool = True) -> str:
+    """What of an image a plain conversion does not show: kinds of `KINDS`, separated by commas.
+
+    Args:
+        image: opened, not decoded yet: a TIFF forgets its orientation when it is.
+        decode: whether to decode it, so that a transparent kind counts only if a pixel is so.
+    """
+    turned = _orientation(image) in TURNS
+    if decode:
+        image.load()
+    found = {
+        ORIENTATION: turned,
+        TRANSPARENCY: _is_transparent(image, decode),
+        DEPTH: image.mode.startswith(("I", "F")),
+        FRAMES: _has_frames(image),
+    }
+    return ",".join(kind for kind in KINDS if found[kind])
+
+
+def _is_transparent(image: Image.Image, decoded: bool) -> bool:
+    """Whether a pixel of an image is transparent; where it is not decoded, whether one may be."""
+    if not decoded or not image.has_transparency_data or image.mode.startswith(("I", "F")):
+        return bool(image.has_transparency_data)
+    image = image.convert("LA") if image.mode == "La" else image
+    least, _ = image.convert("RGBA").getchannel("A").getextrema()
+    return bool(least < 255)
+
+
+def _has_frames(image: Image.Image) -> bool:
+    """Whether an image has pictures behind its first one; those of a camera's MPO are previews."""
+    if image.format == "MPO":
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # noqa: BLE001 - a broken second picture is no fault of the first
+        return False
 
 
 def _as_shown(image: Image.Image) -> Image.Image:

@@ -266,7 +266,7 @@ class SelectionDataModule(LightningDataModule):
 
     def encoder(self, processor: Any) -> Any:  # noqa: ANN401 - see `encoder_of`
         """Conversations to batches, for one model."""
-        return encoder_of(self.template, processor, self.max_length)
+        return encoder_of(self.template, processor, self.max_length, self.pixels)
 
     def passes(self, world: int) -> int:
         """Forward passes of a training step, on each of `world` devices."""

@@ -17,8 +17,10 @@ import pytest
 from PIL import Image
 
 from presel_lightning.data import images
-from presel_lightning.data.images import OutsideRoot, Resolver, check_image, check_images, open_rgb
+from presel_lightning.data.image_memory import Scan
+from presel_lightning.data.images import check_image, check_images, open_rgb, scan_image
 from presel_lightning.data.pixels import Pixels
+from presel_lightning.data.resolver import OutsideRoot, Resolver
 from presel_lightning.errors import UserError
 
 T = TypeVar("T")
@@ -231,13 +233,11 @@ def test_check_images_cache_is_valid_until_a_file_changes(
     }
     looked: list[str] = []
 
-    def counted_check(
-        path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels
-    ) -> tuple[str, str] | None:
+    def counted_check(path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels) -> Scan:
         looked.append(path.name)
-        return check_image(path, max_pixels, verify, pixels)
+        return scan_image(path, max_pixels, verify, pixels)
 
-    monkeypatch.setattr(images, "check_image", counted_check)
+    monkeypatch.setattr(images, "scan_image", counted_check)
     assert check_images(tmp_path, names, cache=cache) == first
     assert looked == ["none.jpg"]  # a missing file may come any time
     save(tmp_path / "cut.jpg")
@@ -256,15 +256,13 @@ def test_check_images_interrupted_keeps_cached_results(
     monkeypatch.setattr(images, "BLOCK", 2)
     looked: list[str] = []
 
-    def dies(
-        path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels
-    ) -> tuple[str, str] | None:
+    def dies(path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels) -> Scan:
         looked.append(path.name)
         if len(looked) == 4:
             raise KeyboardInterrupt
-        return check_image(path, max_pixels, verify, pixels)
+        return scan_image(path, max_pixels, verify, pixels)
 
-    monkeypatch.setattr(images, "check_image", dies)
+    monkeypatch.setattr(images, "scan_image", dies)
     with pytest.raises(KeyboardInterrupt):
         check_images(tmp_path, names, cache=cache)
     assert check_images(tmp_path, names, cache=cache) == {}

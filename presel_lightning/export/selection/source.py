@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 from presel_lightning.data.annotations import read_records
 from presel_lightning.data.conversation import parse
 from presel_lightning.data.image_memory import Found
-from presel_lightning.data.images import OutsideRoot, Resolver, check_image
+from presel_lightning.data.images import check_image
+from presel_lightning.data.resolver import OutsideRoot, Resolver
 from presel_lightning.errors import UserError
 from presel_lightning.records import Sample
 
