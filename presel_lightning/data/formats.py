@@ -34,7 +34,7 @@ def formats() -> tuple[str, ...]:
 
     AVIF needs Pillow 11.3, HEIF (HEIC) the package pillow-heif, the extra `heif`.
     """
-    found = PLAIN
+    found: tuple[str, ...] = PLAIN
     if find_spec("PIL.AvifImagePlugin"):
         found += ("AVIF",)
     if find_spec("pillow_heif"):

@@ -25,7 +25,7 @@ from presel_lightning.data.image_memory import (
     open_memory,
 )
 from presel_lightning.data.pixels import Pixels, kinds_of, rgb_of
-from presel_lightning.data.resolver import OutsideRoot, Resolver
+from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_bytes
 from presel_lightning.run.interruption import blocked
@@ -234,7 +234,7 @@ def scan_images(
         track: shows how far it is.
         named: whether images that can be used are named by their content; see `name_image`.
     """
-    resolver = root if isinstance(root, Resolver) else Resolver(root)
+    resolver = resolver_of(root)
     look = partial(
         name_image if named else scan_image, max_pixels=max_pixels, verify=verify, pixels=pixels
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -87,13 +88,36 @@ def kinds_of(image: Image.Image, *, decode: bool = True) -> str:
     return ",".join(kind for kind in KINDS if found[kind])
 
 
+def counted(kinds: str) -> list[str]:
+    """What an image with these kinds counts as: each of them, and `changed` once."""
+    found = kinds.split(",") if kinds else []
+    return [*found, "changed"] if set(found) & set(CHANGED) else found
+
+
+def summary(counts: Mapping[str, int], pixels: Pixels) -> list[str]:
+    """Lines on the images that a plain conversion does not show as viewers do.
+
+    Args:
+        counts: of `counted`, over the pool.
+        pixels: which rule reads them.
+    """
+    lines = []
+    if n := counts.get("changed"):
+        kinds = ", ".join(f"{counts[kind]} {kind}" for kind in CHANGED if counts.get(kind))
+        how = "shown as viewers do" if pixels == "as_shown" else "not shown as viewers do"
+        lines.append(f"{n} images ({kinds}) {how}: data.pixels {pixels}")
+    if n := counts.get(FRAMES):
+        lines.append(f"{n} images of several frames: the first is read")
+    return lines
+
+
 def _is_transparent(image: Image.Image, decoded: bool) -> bool:
     """Whether a pixel of an image is transparent; where it is not decoded, whether one may be."""
     if not decoded or not image.has_transparency_data or image.mode.startswith(("I", "F")):
         return bool(image.has_transparency_data)
     image = image.convert("LA") if image.mode == "La" else image
-    least, _ = image.convert("RGBA").getchannel("A").getextrema()
-    return bool(least < 255)
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))  # (H, W)
+    return bool((alpha < 255).any())
 
 
 def _has_frames(image: Image.Image) -> bool:

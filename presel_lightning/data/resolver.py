@@ -43,7 +43,7 @@ class Resolver:
             real = os.path.join(self._folder(folder), name)
             real = os.path.realpath(real) if os.path.islink(real) else real
         if os.path.commonpath([self.root, real]) != self.root:
-            self._refuse_outside(relative, real)
+            self._refuse_outside(relative)
         return Path(real)
 
     def _folder(self, folder: str) -> str:
@@ -51,15 +51,20 @@ class Resolver:
             self._folders[folder] = os.path.realpath(os.path.join(self.root, folder))
         return self._folders[folder]
 
-    def _refuse_outside(self, relative: str, real: str) -> None:
+    def _refuse_outside(self, relative: str) -> None:
         """Refuse a path that leads out of the root, unless by links that are followed."""
         if os.path.normpath(relative).split(os.sep)[0] == os.pardir:
-            raise OutsideRoot(f"image path {relative!r} leaves the image root {self.root}")
+            raise OutsideRoot(f"image path {relative!r} leaves the image root")
         if not self.follow_links:
             raise OutsideRoot(
-                f"image path {relative!r} leads by a link to {real}, out of the image root "
-                f"{self.root}; data.follow_links true follows it"
+                f"image path {relative!r} leads by a link out of the image root; data.follow_links "
+                "true follows it"
             )
+
+
+def resolver_of(root: Path | Resolver) -> Resolver:
+    """What finds images below a root; one that follows no links where only the folder is given."""
+    return root if isinstance(root, Resolver) else Resolver(root)
 
 
 def tidy(relative: str) -> str:

@@ -7,9 +7,24 @@ from pathlib import Path
 import yaml
 
 from presel_lightning import quickstart
+from presel_lightning.data.resolver import Resolver
 from presel_lightning.data.source import listed, source
 from presel_lightning.data.unpack import unpacked_before
 from presel_lightning.errors import UserError
+
+
+def image_resolver(run: Path, given: str | Path | None = None) -> Resolver:
+    """What finds a run's images: below the folder given, else that of its config.yaml.
+
+    Links are followed where `data.follow_links` of its config.yaml says so.
+
+    Raises:
+        UserError: see `image_root`.
+    """
+    root = image_root(run, None if given is None else str(given))
+    config = run / "config.yaml"
+    settings = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    return Resolver(root, bool(settings.get("data", {}).get("follow_links", False)))
 
 
 def image_root(run: Path, given: str | None) -> Path:

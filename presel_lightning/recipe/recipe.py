@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.data.pixels import summary
 from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
@@ -32,6 +33,10 @@ from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
 from presel_lightning.signals import Features, PairedLoss
 from presel_lightning.signals.base import require_samples
+
+
+CURES = {"outside_root": "data.follow_links true follows links that lead out of the image root"}
+"""What mends many problems of a kind at once."""
 
 
 class Recipe:
@@ -127,7 +132,7 @@ class Recipe:
         """Read the annotations, check every image, leave out what is broken."""
         source = self.data.source(self.out)
         manifest = self.out / "pool.parquet"
-        if rank_zero() and manifest.exists() and images_changed(self.out, source.image_root):
+        if rank_zero() and manifest.exists() and images_changed(self.out, source.resolver):
             self.runner.ledger.record("pool", status="stale")  # an image was mended or lost
 
         def work() -> Facts:
@@ -138,6 +143,7 @@ class Recipe:
                 "problems": counts.problems,
                 "by_problem": counts.by_problem,
                 "passed_over": counts.passed_over,
+                "shown": counts.shown,
             }
 
         files = [manifest, self.out / "problems.csv"]
@@ -147,6 +153,10 @@ class Recipe:
         if others := counts.get("passed_over"):
             kinds = ", ".join(f"{n} {kind}" for kind, n in others.items())
             self.runner.print(f"  passed over, no pictures: {kinds}")
+        for line in summary(counts.get("shown", {}), self.data.pixels):
+            self.runner.print(f"  {line}")
+        if source.follow_links:
+            self.runner.print(f"  image root {source.resolver.root}: links out of it are followed")
         self.refuse_problems(counts)
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
@@ -165,6 +175,7 @@ class Recipe:
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
                 f"listed with file and record in {self.out / 'problems.csv'}: fix them or raise the limit"
+                + "".join(f"; {CURES[kind]}" for kind in counts["by_problem"] if kind in CURES)
             )
         if counts["samples"] == 0:
             raise UserError(
