@@ -51,14 +51,15 @@ def rgb_of(image: Image.Image, pixels: Pixels = "as_shown") -> Image.Image:
     `published`: `convert("RGB")` and nothing else, as LLaVA does: no orientation, transparent
     places in whatever color they have, gray of more than 8 bits cut off at 255.
 
-    Neither leaves a transparent color noted, by which an image processor would paint over pixels.
+    Neither leaves a note on the picture, of a transparent color, an orientation or a color profile,
+    by which an image processor or a viewer would change its pixels again.
 
     Args:
         image: of any mode; only its first frame is read.
         pixels: which rule.
     """
     rgb = image.convert("RGB") if pixels == "published" else _as_shown(image)
-    rgb.info.pop("transparency", None)
+    rgb.info = {}
     return rgb
 
 

@@ -34,7 +34,6 @@ from presel_lightning.selectors import Random
 from presel_lightning.signals import Features, PairedLoss
 from presel_lightning.signals.base import require_samples
 
-
 CURES = {"outside_root": "data.follow_links true follows links that lead out of the image root"}
 """What mends many problems of a kind at once."""
 
