@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from presel_lightning.data.entries import Entry, Record
 from presel_lightning.data.folders import folder_entries, folder_records
 from presel_lightning.data.formats import formats
 from presel_lightning.data.images import MAX_PIXELS, Track, Verify
-from presel_lightning.data.packages import Package, packed_files
+from presel_lightning.data.packages import Package, beside, packed_files
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.resolver import Resolver, tidy
 from presel_lightning.data.task_rules import TaskRule, first_match
@@ -38,6 +38,7 @@ class PoolSource:
         workers: processes that look.
         text_only: whether records without an image are kept, beside the pool.
         follow_links: whether links below the image root may lead out of it.
+        beside: files beside packed images that are no part of them, by kind.
     """
 
     files: tuple[tuple[str | None, Path], ...]
@@ -50,6 +51,7 @@ class PoolSource:
     workers: int = 0
     text_only: bool = False
     follow_links: bool = False
+    beside: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def resolver(self) -> Resolver:
@@ -65,6 +67,8 @@ class PoolSource:
         Raises:
             UserError: a file holds something else than records, or those of another tool.
         """
+        if passed_over is not None:
+            passed_over.update(self.beside)
         names = self._names()
         for (task, path), name in zip(self.files, names, strict=True):
             for entry in judged(self._stream(path, passed_over), path):
@@ -203,6 +207,7 @@ def source(
     if missing := [str(path) for _, path in files if not path.exists()]:
         raise UserError(f"{key} {', '.join(missing)}: no such file or folder")
     needs_task = not task_files and not task_rules
+    others = Counter[str]()
     if packages := _packages(files, task_key, needs_task):
         if image_root is not None:
             raise UserError(
@@ -210,6 +215,7 @@ def source(
             )
         if unpacked is None:
             raise UserError(f"{key} {files[0][1]} is to be unpacked; say where: unpacked=FOLDER")
+        others = sum(map(beside, packages), others)
         place = unpack(packages, unpacked, track)
         files, image_root = [(None, place / RECORDS)], str(place / IMAGES)
     for _, path in files:
@@ -223,4 +229,4 @@ def source(
         raise UserError(f"data.image_root {root}: no such folder")
     rules = () if task_files else tuple(task_rules or ())
     look = verify, max_pixels, pixels, workers
-    return PoolSource(tuple(files), root, task_key, rules, *look, text_only, follow_links)
+    return PoolSource(tuple(files), root, task_key, rules, *look, text_only, follow_links, others)

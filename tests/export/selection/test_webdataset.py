@@ -53,4 +53,4 @@ def test_webdataset_export_holds_unannotated_images(unlabelled: Path, tmp_path: 
 
 def test_webdataset_image_without_suffix_gets_one_by_content(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "photo", format="JPEG")
-    assert ending(tmp_path / "photo") == ".jpeg"
+    assert ending(tmp_path / "photo") == ".jpg"
