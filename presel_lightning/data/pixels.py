@@ -105,8 +105,8 @@ def summary(counts: Mapping[str, int], pixels: Pixels) -> list[str]:
     lines = []
     if n := counts.get("changed"):
         kinds = ", ".join(f"{counts[kind]} {kind}" for kind in CHANGED if counts.get(kind))
-        how = "shown as viewers do" if pixels == "as_shown" else "not shown as viewers do"
-        lines.append(f"{n} images ({kinds}) {how}: data.pixels {pixels}")
+        how = "as viewers show them" if pixels == "as_shown" else "not as viewers show them"
+        lines.append(f"{n} images ({kinds}) are read {how}: data.pixels {pixels}")
     if n := counts.get(FRAMES):
         lines.append(f"{n} images of several frames: the first is read")
     return lines

@@ -114,6 +114,10 @@ def test_select_with_linked_folders_names_a_cure_that_works(
     assert main([*command, "--data.budget", "4", "--data.follow_links", "true"]) == 3
     assert str(photos.resolve()) in "".join(capsys.readouterr().out.split())
     assert len(pq.read_table(tmp_path / "run" / "pool.parquet")) == 6
+    out = tmp_path / "out"
+    export = ["export", "--run", str(tmp_path / "run"), "--to", "webdataset", "--path", str(out)]
+    assert main(export) == 0
+    assert not (out / "left_out.csv").exists()
 
 
 def test_folder_with_a_name_that_is_no_utf8_is_a_problem(tmp_path: Path) -> None:

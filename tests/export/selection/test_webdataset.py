@@ -10,7 +10,8 @@ import webdataset
 from PIL import Image
 
 from presel_lightning.cli.main import main
-from presel_lightning.export.selection.webdataset import WebDataset, ending
+from presel_lightning.export.selection.pictures import ending
+from presel_lightning.export.selection.webdataset import WebDataset
 
 
 def export(run: Path, path: Path) -> list[Path]:
