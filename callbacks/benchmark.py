@@ -202,7 +202,7 @@ class Benchmark(Callback):
 
     def encoder(self, processor: Any) -> Any:  # noqa: ANN401 - see `encoder_of`
         """Build the encoder of conversations, without truncation."""
-        return encoder_of(self.template, processor, UNCUT)
+        return encoder_of(self.template, processor, UNCUT, self.pixels)
 
     def folder(self) -> AbstractContextManager[Path]:
         """Return the output folder of benchmarks: beside the scores, or a temporary one."""

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from presel_lightning.data.images import FORMATS, OutsideRoot, Resolver, check_image
+from presel_lightning.data.formats import open_image
+from presel_lightning.data.images import check_image
 from presel_lightning.data.pixels import rgb_of
+from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, Samples, image_names
 
@@ -57,26 +59,31 @@ def by_score(samples: Samples, rows: np.ndarray) -> np.ndarray:
     return rows[np.lexsort((samples.uid[rows], -score))]
 
 
-def find_root(run: Path) -> Path | None:
-    """Return the image folder of a run's config.yaml; None where it does not exist now."""
-    from presel_lightning.data.run_images import image_root
+def find_root(run: Path, given: Path | None = None) -> Resolver | None:
+    """Return what finds a run's images; None where their folder does not exist now.
+
+    Args:
+        run: the run folder.
+        given: folder of the images; by default that of config.yaml.
+    """
+    from presel_lightning.data.run_images import image_resolver
 
     try:
-        return image_root(run, None)
+        return image_resolver(run, given)
     except (UserError, OSError, KeyError):
         return None
 
 
-def thumbnails(root: Path | None, images: Iterable[str | None]) -> dict[str, str]:
+def thumbnails(root: Path | Resolver | None, images: Iterable[str | None]) -> dict[str, str]:
     """Make thumbnails as data URLs, by path; images that cannot be opened are skipped.
 
     Args:
-        root: image root; None gives no thumbnails.
+        root: image root, or what finds the images below it; None gives no thumbnails.
         images: paths relative to it.
     """
     if root is None:
         return {}
-    resolver = Resolver(root)
+    resolver = resolver_of(root)
     found = {}
     for image in dict.fromkeys(name for name in images if name is not None):
         picture = small(resolver, image)
@@ -94,7 +101,7 @@ def small(resolver: Resolver, image: str) -> Image.Image | None:
     if check_image(path, verify="header") is not None:
         return None
     try:
-        with Image.open(path, formats=FORMATS) as opened:
+        with open_image(path) as opened:
             opened.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
             picture = rgb_of(opened)  # people look at it, whatever data.pixels is
         picture.thumbnail((SIDE, SIDE))  # no side becomes 0, however long the other

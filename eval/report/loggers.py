@@ -10,6 +10,7 @@ import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from PIL import Image
 
+from presel_lightning.eval.report.gallery import find_root
 from presel_lightning.eval.report.pictures import contact_sheets, map_pictures
 from presel_lightning.run.files import read_json
 
@@ -32,9 +33,10 @@ def log_report(loggers: Iterable[Logger], out: Path, image_root: Path) -> None:
     if not supported:
         return
     report = read_json(out / "report" / "report.json")
+    root = find_root(out, image_root) or image_root
     pictures = {
         **{f"report/map/{task}": picture for task, picture in map_pictures(report)},
-        **{f"report/images/{task}": sheet for task, sheet in contact_sheets(report, image_root)},
+        **{f"report/images/{task}": sheet for task, sheet in contact_sheets(report, root)},
     }
     for logger in supported:
         logger.log_metrics(scalars(report))

@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from presel_lightning.data.images import Resolver
+from presel_lightning.data.resolver import Resolver, resolver_of
 from presel_lightning.eval.report.cluster_map import SIDE as MAP_SIDE
 from presel_lightning.eval.report.gallery import SIDE, small
 from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, REFERENCE
@@ -20,9 +20,9 @@ EDGE = 20
 COLORS = {LEFT_OUT: "#aab3c0", CHOSEN: "#2f6fde", REFERENCE: "#d9822b"}
 
 
-def contact_sheets(report: Json, root: Path) -> Iterator[tuple[str, Image.Image]]:
+def contact_sheets(report: Json, root: Path | Resolver) -> Iterator[tuple[str, Image.Image]]:
     """Yield one picture per task: selected images in the first row, left-out ones in the second."""
-    resolver = Resolver(root)
+    resolver = resolver_of(root)
     items = report["gallery"]["items"] if report["gallery"] else []
     for task in dict.fromkeys(item["task"] for item in items):
         sheet = Image.new("RGB", (IN_ROW * SIDE, 2 * SIDE), "white")

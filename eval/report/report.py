@@ -40,7 +40,7 @@ def write_report(out: Path, image_root: Path | None = None) -> Path:
     report = build_report(out)
     write_json(out / "report" / "report.json", report)
     shown = report["gallery"]["items"] if report["gallery"] else []
-    root = image_root or (find_root(out) if shown else None)
+    root = find_root(out, image_root) if shown else None
     place = out / "report" / "index.html"
     write_text(place, render(report, thumbnails(root, (item["image"] for item in shown))))
     return place

@@ -11,6 +11,7 @@ from typing import Any
 from presel_lightning.annotators.base import AnswerProblem, Names, Request
 from presel_lightning.annotators.journal import Conversation, Journal
 from presel_lightning.data.conversation import IMAGE, InvalidRecordError, parse, without_image_token
+from presel_lightning.data.resolver import tidy
 from presel_lightning.records import Turn
 
 
@@ -108,7 +109,7 @@ class Matcher:
         image = given.get("image")
         if image in (None, ""):
             raise InvalidRecordError("no_name", "it has neither `uid` nor `image`")
-        rows = self._rows.get(str(image), [])
+        rows = self._rows.get(tidy(str(image)), [])
         for key in ("id", "task"):
             same = [row for row in rows if getattr(self._names, key)[row] == str(given.get(key))]
             rows = same if len(rows) > 1 and same else rows

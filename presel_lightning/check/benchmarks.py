@@ -60,7 +60,7 @@ class Reader:
             if isinstance(self.processor, Processor):
                 return self.processor.n_image_tokens + QUESTION
             return self.data.max_length
-        encoder = encoder_of(self.data.template, self.processor, UNCUT)
+        encoder = encoder_of(self.data.template, self.processor, UNCUT, self.data.pixels)
         longest = sorted(items, key=lambda item: -len(text_of(item)))[:COUNTED]
         lengths: list[int] = [
             encoder.prompt_length([*item.history, Turn(item.question, "a")], item.image)

@@ -43,7 +43,7 @@ def inspect_images(
     if limit is not None and limit < len(sample):
         sample = sorted(random.Random(seed).sample(sample, limit))
     faults = check_images(
-        source.image_root,
+        source.resolver,
         sample,
         max_pixels=source.max_pixels,
         pixels=source.pixels,
@@ -71,6 +71,9 @@ def report_images(
     by_problem = report_faults(sizes, faults, report)
     gone = by_problem["missing"] + by_problem["outside_root"]
     lost = [folder for folder, n in gone.items() if n > MOSTLY * sizes[folder]]
+    cure = "set data.image_root to the folder that image paths start from"
+    if by_problem["outside_root"]:
+        cure += ", or data.follow_links to true where links lead out of it"
     with report.collecting():
         if lost:
             first = min(image for image in faults if top_folder(image) in lost)
@@ -79,7 +82,7 @@ def report_images(
                 f"data.image_root {source.image_root} does not hold {held}: "
                 f"{sum(gone[folder] for folder in lost)} of the "
                 f"{sum(sizes[folder] for folder in lost)} images checked are missing, such as "
-                f"{first}; set data.image_root to the folder that image paths start from"
+                f"{first}; {cure}"
             )
 
 

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from presel_lightning.data.conversation import InvalidRecordError, image_of, is_text_only
 from presel_lightning.data.entries import Entry
 from presel_lightning.data.image_memory import ABSENT, Fact, Found, Scan, fact_of
-from presel_lightning.data.images import DIGEST, OutsideRoot, Resolver, Track, scan_images
+from presel_lightning.data.images import DIGEST, Track, scan_images
+from presel_lightning.data.pixels import counted
 from presel_lightning.data.record_file import (
     BATCH,
     RecordReader,
@@ -29,6 +30,7 @@ from presel_lightning.data.record_file import (
     texts_path,
     writing,
 )
+from presel_lightning.data.resolver import OutsideRoot, Resolver
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
 from presel_lightning.records import Problem
@@ -69,6 +71,7 @@ class PoolCounts:
         problems: records that were left out.
         by_problem: those by kind.
         passed_over: files of folders that are no pictures, by kind.
+        shown: images that a plain conversion does not show as viewers do, all and by kind.
     """
 
     pool: int
@@ -76,6 +79,7 @@ class PoolCounts:
     problems: int
     by_problem: dict[str, int]
     passed_over: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, int] = field(default_factory=dict)
 
 
 def manifest_path(out: Path) -> Path:
@@ -109,12 +113,15 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
     facts = read_facts(records_path(out), FACTS)
     occurrence, repeats = _number_all(facts["key"], records_path(out))
     uids = _uids(facts, occurrence)
-    kept = _keep(source, out, facts, uids, repeats, problems, track)
+    shown: Counter[str] = Counter()
+    kept = _keep(source, out, facts, uids, repeats, problems, shown, track)
     _write_pool(out, facts, uids, kept)
     _write_problems(out, problems)
     kinds = Counter(problem.problem for problem in problems)
     counts = len(kept), text_only, len(problems)
-    return PoolCounts(*counts, dict(kinds.most_common()), dict(passed_over.most_common()))
+    return PoolCounts(
+        *counts, dict(kinds.most_common()), dict(passed_over.most_common()), dict(shown)
+    )
 
 
 def _write_records(
@@ -201,12 +208,13 @@ def _keep(
     uids: np.ndarray,
     repeats: np.ndarray,
     problems: list[Problem],
+    shown: Counter[str],
     track: Track | None,
 ) -> np.ndarray:
     """Rows without a problem, in the order of their uids."""
     images = sorted(facts["image"].unique().to_pylist())
     scans = scan_images(
-        source.image_root,
+        source.resolver,
         images,
         max_pixels=source.max_pixels,
         pixels=source.pixels,
@@ -215,7 +223,7 @@ def _keep(
         cache=out / "work" / "images.sqlite",
         track=track,
     )
-    found = _write_seen(out, images, scans)
+    found = _write_seen(out, images, scans, shown)
     bad = repeats.copy()
     bad[_rows_in(facts["image"], pa.array(list(found), pa.string()))] = True
     with RecordReader(records_path(out)) as records:
@@ -230,7 +238,7 @@ def _keep(
 
 
 def _write_seen(
-    out: Path, images: list[str], scans: Iterable[tuple[str, Fact, Scan]]
+    out: Path, images: list[str], scans: Iterable[tuple[str, Fact, Scan]], shown: Counter[str]
 ) -> dict[str, Found]:
     """Write down what names and dates each image; returns what is wrong with some of them."""
     facts = np.empty((len(images), 3), dtype=np.int64)
@@ -242,6 +250,7 @@ def _write_seen(
             faults[image] = look.fault
         else:
             digests[row] = np.void(look.digest)
+            shown.update(counted(look.shown))
     columns = [pa.array(images, pa.string()), *map(pa.array, facts.T.copy()), packed16(digests)]
     with replacing(seen_path(out)) as path:
         pq.write_table(pa.Table.from_arrays(columns, schema=SEEN), path)
@@ -254,11 +263,11 @@ def packed16(digests: np.ndarray) -> pa.Array:
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(digests), [None, data])
 
 
-def images_changed(out: Path, root: Path) -> bool:
+def images_changed(out: Path, inside: Resolver) -> bool:
     """Whether an image of the last look was mended, replaced or lost since."""
     if not seen_path(out).exists() or not pq.read_schema(seen_path(out)).equals(SEEN):
         return True
-    table, inside = pq.read_table(seen_path(out)), Resolver(root)
+    table = pq.read_table(seen_path(out))
     columns = (table[name].to_pylist() for name in SEEN.names[:4])
     return any(
         _fact_of(inside, image) != tuple(fact) for image, *fact in zip(*columns, strict=True)

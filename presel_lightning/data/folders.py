@@ -25,18 +25,21 @@ SIGNS = (
 SYSTEM = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
-def folder_records(root: Path, passed_over: Counter[str] | None = None) -> Iterator[Record]:
+def folder_records(
+    root: Path, passed_over: Counter[str] | None = None, follow_links: bool = False
+) -> Iterator[Record]:
     """List a folder of folders of images as records without instruction, sorted by path.
 
     The first folder level is the task; without any, all is one task, called as the folder. A file
     without the ending of a picture that does not begin as one is passed over, as hidden files and
-    folders are. Links to folders are not followed: they become records, and then problems.
+    folders are. Links to folders that are not followed become records, and then problems.
 
     Args:
         root: the folder.
         passed_over: counts the files that are passed over, by kind.
+        follow_links: whether links to folders are followed; never one into a folder around it.
     """
-    files = folder_files(root, passed_over)
+    files = folder_files(root, passed_over, follow_links)
     flat = not any("/" in relative for relative in files)
     for relative in files:
         task, _, rest = relative.partition("/")
@@ -48,18 +51,25 @@ def folder_records(root: Path, passed_over: Counter[str] | None = None) -> Itera
             yield {"id": Path(relative).stem, "image": relative}
 
 
-def folder_entries(root: Path, passed_over: Counter[str]) -> Iterator[Entry]:
+def folder_entries(
+    root: Path, passed_over: Counter[str], follow_links: bool = False
+) -> Iterator[Entry]:
     """The same as entries; an image is found by its path, so that they bear no number."""
-    for record in folder_records(root, passed_over):
+    for record in folder_records(root, passed_over, follow_links):
         yield Entry(record, "")
 
 
-def folder_files(root: Path, passed_over: Counter[str] | None = None) -> list[str]:
+def folder_files(
+    root: Path, passed_over: Counter[str] | None = None, follow_links: bool = False
+) -> list[str]:
     """Paths of all files below a folder that may be pictures, relative to it, sorted."""
     found: list[str] = []
     others = Counter[str]() if passed_over is None else passed_over
-    for folder, folders, files in os.walk(root):
+    around: dict[str, tuple[str, ...]] = {str(root): (os.path.realpath(root),)}
+    for folder, folders, files in os.walk(root, followlinks=follow_links):
         links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
+        if follow_links:
+            links = _note_places(folder, folders, around)
         folders[:] = [name for name in folders if not name.startswith(".") and name not in links]
         for name in files:
             if kind := other_kind(folder, name):
@@ -69,6 +79,24 @@ def folder_files(root: Path, passed_over: Counter[str] | None = None) -> list[st
         visible = [name for name in links if not name.startswith(".")]
         found += [Path(folder, name).relative_to(root).as_posix() for name in visible]
     return sorted(found)
+
+
+def _note_places(folder: str, names: list[str], around: dict[str, tuple[str, ...]]) -> list[str]:
+    """Note the real folders around each folder in this one; returns the links that lead into one.
+
+    Args:
+        folder: that is walked through.
+        names: folders in it.
+        around: real places of a folder and of all that it was reached through; gains `names`.
+    """
+    back = []
+    for name in names:
+        path = os.path.join(folder, name)
+        real = os.path.realpath(path)
+        if real in around[folder]:
+            back.append(name)
+        around[path] = (*around[folder], real)
+    return back
 
 
 def other_kind(folder: str, name: str) -> str | None:

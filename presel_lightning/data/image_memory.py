@@ -32,6 +32,8 @@ class Scan(NamedTuple):
     """Why it cannot be used."""
     digest: bytes = b""
     """16 bytes that name its content, where it can be used and a name was asked for."""
+    shown: str = ""
+    """What a plain conversion would not show of it; see `pixels.kinds_of`."""
 
 
 def fact_of(path: Path) -> Fact:
@@ -67,13 +69,21 @@ class Memory:
             row = self.connection.execute(query, (os.fsencode(path), *fact, self.how)).fetchone()
             if row is not None:
                 problem, detail, digest = row
-                known[path] = Scan(None if problem is None else (problem, detail), digest)
+                known[path] = (
+                    Scan(None, digest, detail) if problem is None else Scan((problem, detail))
+                )
         return known
 
     def keep(self, facts: Mapping[Path, Fact], found: Mapping[Path, Scan]) -> None:
         """Remember some files, all or none; a missing one may come any time and is not kept."""
         rows = [
-            (os.fsencode(path), *facts[path], self.how, *(look.fault or (None, None)), look.digest)
+            (
+                os.fsencode(path),
+                *facts[path],
+                self.how,
+                *(look.fault or (None, look.shown)),
+                look.digest,
+            )
             for path, look in found.items()
             if facts[path] != ABSENT
         ]

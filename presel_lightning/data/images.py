@@ -1,8 +1,7 @@
-"""Images: found inside their root, checked once, opened as RGB."""
+"""Images: checked once, opened as RGB."""
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from PIL import Image, UnidentifiedImageError
 
 from presel_lightning.console import ignore_image_warnings
+from presel_lightning.data.formats import formats, open_image, why_unread
 from presel_lightning.data.image_memory import (
     ABSENT,
     Fact,
@@ -24,7 +24,8 @@ from presel_lightning.data.image_memory import (
     fact_of,
     open_memory,
 )
-from presel_lightning.data.pixels import Pixels, rgb_of
+from presel_lightning.data.pixels import Pixels, kinds_of, rgb_of
+from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_bytes
 from presel_lightning.run.interruption import blocked
@@ -44,10 +45,6 @@ MAX_PROPORTION = 200
 SQUARE = 4
 """Times the limit on pixels that the square around an image may have."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""What is read at all: plain pictures, and nothing that runs another program (EPS) to decode."""
-
-
 BLOCK = 2048
 """Images between two writes of what was found: what a killed pass may lose."""
 
@@ -57,8 +54,6 @@ FEW = 2000
 DIGEST = 16
 """Bytes of the name of an image's content."""
 
-OUTSIDE: Found = ("outside_root", "the path is absolute or leaves the image root")
-
 T = TypeVar("T")
 
 
@@ -67,45 +62,6 @@ class Track(Protocol):
 
     def __call__(self, items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
         """Yield the items."""
-
-
-class OutsideRoot(UserError):
-    """An image path that leaves the image root."""
-
-
-class Resolver:
-    """Finds files below one root; remembers its folders, so that a file costs one call.
-
-    Args:
-        root: folder that no path may leave, also not through links or `..`.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = os.path.realpath(root)
-        self._folders: dict[str, str] = {}
-
-    def __call__(self, relative: str) -> Path:
-        """Real path of an image, whether it exists or not.
-
-        Raises:
-            OutsideRoot: it leaves the root.
-        """
-        if os.path.isabs(relative) or "\0" in relative:
-            raise OutsideRoot(f"image path {relative!r} is not relative to the image root")
-        folder, name = os.path.split(relative)
-        if name in ("", ".", ".."):
-            real = os.path.realpath(os.path.join(self.root, relative))
-        else:
-            real = os.path.join(self._folder(folder), name)
-            real = os.path.realpath(real) if os.path.islink(real) else real
-        if os.path.commonpath([self.root, real]) != self.root:
-            raise OutsideRoot(f"image path {relative!r} leaves the image root {self.root}")
-        return Path(real)
-
-    def _folder(self, folder: str) -> str:
-        if folder not in self._folders:
-            self._folders[folder] = os.path.realpath(os.path.join(self.root, folder))
-        return self._folders[folder]
 
 
 def check_image(
@@ -120,24 +76,29 @@ def check_image(
     `missing`, `empty` (0 bytes), `not_an_image`, `truncated`, `oversized` (pixels), `elongated`,
     and `unreadable` for the rest.
     """
+    return scan_image(path, max_pixels, verify, pixels).fault
+
+
+def scan_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Scan:
+    """What is wrong with an image, and what of it a plain conversion would not show."""
     if (problem := _check_file(path)) is not None:
-        return problem
+        return Scan(problem)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             if (problem := _check_size(*image.size, max_pixels)) is not None:
-                return problem
-            if verify == "full":
-                image.load()
-                if image.mode != "RGB":
-                    rgb_of(image, pixels)
+                return Scan(problem)
+            kinds = kinds_of(image, decode=verify == "full")
+            if verify == "full" and image.mode != "RGB":
+                rgb_of(image, pixels)
+            return Scan(None, shown=kinds)
     except UnidentifiedImageError:
-        return "not_an_image", f"none of {', '.join(FORMATS)}"
+        return Scan(("not_an_image", why_unread(path)))
     except Image.DecompressionBombError as error:
-        return "oversized", str(error)
+        return Scan(("oversized", str(error)))
     except Exception as error:  # noqa: BLE001 - decoders raise whatever they like on broken data
         kind = "truncated" if "truncated" in str(error).lower() else "unreadable"
-        return kind, f"{type(error).__name__}: {error}".replace(str(path), path.name)[:200]
-    return None
+        detail = f"{type(error).__name__}: {error}".replace(str(path), path.name)[:200]
+        return Scan((kind, detail))
 
 
 def _check_file(path: Path) -> Found | None:
@@ -185,7 +146,7 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS, pixels: Pixels = "as_show
         UserError: the image is over the limit.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open_image(path) as image:
             problem = _check_pixels(*image.size, max_pixels)
             if problem is None:
                 return rgb_of(image, pixels)
@@ -201,21 +162,17 @@ def name_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> S
 
     Nothing is read twice from the disk: what was decoded just now lies in the system's cache.
     """
-    fault = check_image(path, max_pixels, verify, pixels)
-    if fault is None:
+    found = scan_image(path, max_pixels, verify, pixels)
+    if found.fault is None:
         try:
-            return Scan(None, digest_bytes(path, DIGEST))
+            return found._replace(digest=digest_bytes(path, DIGEST))
         except OSError as error:  # gone meanwhile
-            fault = ("unreadable", str(error.strerror))
-    return Scan(fault)
-
-
-def _only_check(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Scan:
-    return Scan(check_image(path, max_pixels, verify, pixels))
+            return Scan(("unreadable", str(error.strerror)))
+    return found
 
 
 def check_images(
-    root: Path,
+    root: Path | Resolver,
     relatives: Sequence[str],
     *,
     max_pixels: int = MAX_PIXELS,
@@ -228,7 +185,7 @@ def check_images(
     """Check every image; return those that cannot be used, with problem and detail.
 
     Args:
-        root: folder that no image may lie outside of.
+        root: folder that no image may lie outside of, or what finds the images below it.
         relatives: (U,) distinct paths, relative to it.
         max_pixels: images with more cannot be used.
         verify: see `check_image`.
@@ -252,7 +209,7 @@ def check_images(
 
 
 def scan_images(
-    root: Path,
+    root: Path | Resolver,
     relatives: Sequence[str],
     *,
     max_pixels: int = MAX_PIXELS,
@@ -266,7 +223,7 @@ def scan_images(
     """Check every image; yield each with size and times of its file, and what was found.
 
     Args:
-        root: folder that no image may lie outside of.
+        root: folder that no image may lie outside of, or what finds the images below it.
         relatives: (U,) distinct paths, relative to it.
         max_pixels: images with more cannot be used.
         verify: see `check_image`.
@@ -277,11 +234,12 @@ def scan_images(
         track: shows how far it is.
         named: whether images that can be used are named by their content; see `name_image`.
     """
-    resolver = Resolver(root)
+    resolver = resolver_of(root)
     look = partial(
-        name_image if named else _only_check, max_pixels=max_pixels, verify=verify, pixels=pixels
+        name_image if named else scan_image, max_pixels=max_pixels, verify=verify, pixels=pixels
     )
-    how = f"{verify} {pixels} {max_pixels} {MAX_PROPORTION}{' named' if named else ''}"
+    read = f"{verify} {pixels} {max_pixels} {MAX_PROPORTION} {' '.join(formats())}"
+    how = f"{read} shown{' named' if named else ''}"
     with open_memory(cache, how) as memory, _mapper(workers, relatives) as run:
         found = _scan(relatives, resolver, memory, lambda paths: run(look, paths))
         yield from track(found, "images", len(relatives)) if track else found
@@ -299,24 +257,26 @@ def _scan(
     checked again by the next start.
     """
     for start in range(0, len(relatives), BLOCK):
-        paths = {image: _inside(resolver, image) for image in relatives[start : start + BLOCK]}
-        facts = {path: fact_of(path) for path in paths.values() if path is not None}
+        places = {image: _inside(resolver, image) for image in relatives[start : start + BLOCK]}
+        facts = {path: fact_of(path) for path in places.values() if isinstance(path, Path)}
         known = memory.recall(facts)
         new = [path for path in facts if path not in known]
         found = dict(zip(new, look(new), strict=True))
         memory.keep(facts, found)
         known |= found
-        for image, path in paths.items():
-            yield (image, ABSENT, Scan(OUTSIDE)) if path is None else (
-                image, facts[path], known[path]
-            )  # fmt: skip
+        for image, path in places.items():
+            if isinstance(path, Path):
+                yield image, facts[path], known[path]
+            else:
+                yield image, ABSENT, Scan(path)
 
 
-def _inside(resolver: Resolver, relative: str) -> Path | None:
+def _inside(resolver: Resolver, relative: str) -> Path | Found:
+    """File of an image, or why none may be read."""
     try:
         return resolver(relative)
-    except OutsideRoot:
-        return None
+    except OutsideRoot as error:
+        return "outside_root", str(error)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,8 @@ def packed_files(path: Path) -> tuple[Path, ...]:
     """Files of a package, sorted by name; none where a path is no package.
 
     A package is a .tar or .parquet file, or a folder with .tar, .parquet or .arrow files and
-    without folders; one with folders in it is a folder of folders of images.
+    without folders; one with folders in it is a folder of folders of images. A .parquet file beside
+    a .tar file of its name is a downloader's table about it (img2dataset), and is passed over.
 
     Raises:
         UserError: a folder holds several splits or several of these forms.
@@ -70,7 +72,12 @@ def packed_files(path: Path) -> tuple[Path, ...]:
             f"{', '.join(splits)}"
         )
     entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith(".")]
-    files = tuple(entry for entry in entries if entry.suffix in SUFFIXES)
+    tars = {entry.stem for entry in entries if entry.suffix == ".tar"}
+    files = tuple(
+        entry
+        for entry in entries
+        if entry.suffix in SUFFIXES and not (entry.suffix == ".parquet" and entry.stem in tars)
+    )
     if not files or any(entry.is_dir() for entry in entries):
         return ()
     forms = sorted({file.suffix for file in files})
@@ -80,6 +87,14 @@ def packed_files(path: Path) -> tuple[Path, ...]:
         )
     _refuse_splits(path, files)
     return files
+
+
+def beside(package: Package) -> Counter[str]:
+    """Files in a package's folder that are no part of it, by kind."""
+    if package.path.is_file():
+        return Counter()
+    others = (entry for entry in package.path.iterdir() if entry not in package.files)
+    return Counter("hidden" if o.name.startswith(".") else o.suffix or o.name for o in others)
 
 
 def _refuse_splits(path: Path, files: tuple[Path, ...]) -> None:

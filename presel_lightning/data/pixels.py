@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -22,7 +23,17 @@ TURNS = {
 }
 """What undoes each EXIF orientation."""
 
+SIDEWAYS = (5, 6, 7, 8)
+"""Orientations that swap width and height."""
+
 WHITE = (255, 255, 255, 255)
+
+ORIENTATION, TRANSPARENCY, DEPTH = "orientation", "transparency", "depth"
+CHANGED = (ORIENTATION, TRANSPARENCY, DEPTH)
+"""Kinds of images that `as_shown` reads otherwise than `published`."""
+FRAMES = "frames"
+KINDS = (*CHANGED, FRAMES)
+"""Those, and images of several frames, of which both read the first."""
 
 # tags of a TIFF
 BITS, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
@@ -40,15 +51,84 @@ def rgb_of(image: Image.Image, pixels: Pixels = "as_shown") -> Image.Image:
     `published`: `convert("RGB")` and nothing else, as LLaVA does: no orientation, transparent
     places in whatever color they have, gray of more than 8 bits cut off at 255.
 
-    Neither leaves a transparent color noted, by which an image processor would paint over pixels.
+    Neither leaves a note on the picture, of a transparent color, an orientation or a color profile,
+    by which an image processor or a viewer would change its pixels again.
 
     Args:
         image: of any mode; only its first frame is read.
         pixels: which rule.
     """
     rgb = image.convert("RGB") if pixels == "published" else _as_shown(image)
-    rgb.info.pop("transparency", None)
+    rgb.info = {}
     return rgb
+
+
+def shown_size(image: Image.Image, pixels: Pixels = "as_shown") -> tuple[int, int]:
+    """Width and height of the picture that `rgb_of` makes of an opened image; nothing is decoded."""
+    width, height = image.size
+    lies = image.format != "TIFF" and _orientation(image) in SIDEWAYS  # a TIFF gives them turned
+    return (height, width) if lies and pixels == "as_shown" else (width, height)
+
+
+def kinds_of(image: Image.Image, *, decode: bool = True) -> str:
+    """What of an image a plain conversion does not show: kinds of `KINDS`, separated by commas.
+
+    Args:
+        image: opened, not decoded yet: a TIFF forgets its orientation when it is.
+        decode: whether to decode it, so that a transparent kind counts only if a pixel is so.
+    """
+    turned = _orientation(image) in TURNS
+    if decode:
+        image.load()
+    found = {
+        ORIENTATION: turned,
+        TRANSPARENCY: _is_transparent(image, decode),
+        DEPTH: image.mode.startswith(("I", "F")),
+        FRAMES: _has_frames(image),
+    }
+    return ",".join(kind for kind in KINDS if found[kind])
+
+
+def counted(kinds: str) -> list[str]:
+    """What an image with these kinds counts as: each of them, and `changed` once."""
+    found = kinds.split(",") if kinds else []
+    return [*found, "changed"] if set(found) & set(CHANGED) else found
+
+
+def summary(counts: Mapping[str, int], pixels: Pixels) -> list[str]:
+    """Lines on the images that a plain conversion does not show as viewers do.
+
+    Args:
+        counts: of `counted`, over the pool.
+        pixels: which rule reads them.
+    """
+    lines = []
+    if n := counts.get("changed"):
+        kinds = ", ".join(f"{counts[kind]} {kind}" for kind in CHANGED if counts.get(kind))
+        how = "as viewers show them" if pixels == "as_shown" else "not as viewers show them"
+        lines.append(f"{n} images ({kinds}) are read {how}: data.pixels {pixels}")
+    if n := counts.get(FRAMES):
+        lines.append(f"{n} images of several frames: the first is read")
+    return lines
+
+
+def _is_transparent(image: Image.Image, decoded: bool) -> bool:
+    """Whether a pixel of an image is transparent; where it is not decoded, whether one may be."""
+    if not decoded or not image.has_transparency_data or image.mode.startswith(("I", "F")):
+        return bool(image.has_transparency_data)
+    image = image.convert("LA") if image.mode == "La" else image
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))  # (H, W)
+    return bool((alpha < 255).any())
+
+
+def _has_frames(image: Image.Image) -> bool:
+    """Whether an image has pictures behind its first one; those of a camera's MPO are previews."""
+    if image.format == "MPO":
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # noqa: BLE001 - a broken second picture is no fault of the first
+        return False
 
 
 def _as_shown(image: Image.Image) -> Image.Image:

@@ -21,6 +21,7 @@ from presel_lightning.data.record_file import (
     read_facts,
     records_path,
 )
+from presel_lightning.data.resolver import as_on_disk
 from presel_lightning.errors import UserError
 from presel_lightning.records import Sample
 
@@ -181,7 +182,11 @@ class Pool:
 
     def image_path(self, row: int) -> Path:
         """File of a row's image."""
-        return self.image_root / str(self.image[row])
+        return self.file(str(self.image[row]))
+
+    def file(self, image: str) -> Path:
+        """File of an image of the pool."""
+        return self.image_root / as_on_disk(str(self.image_root), image)
 
 
 def _strings(column: pa.ChunkedArray) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from presel_lightning.data.csv_records import check_task, is_csv
 from presel_lightning.data.entries import Entry, Record
 from presel_lightning.data.folders import folder_entries, folder_records
 from presel_lightning.data.foreign import refuse_foreign
+from presel_lightning.data.formats import formats
 from presel_lightning.data.images import MAX_PIXELS, Track, Verify
-from presel_lightning.data.packages import Package, packed_files
+from presel_lightning.data.packages import Package, beside, packed_files
 from presel_lightning.data.pixels import Pixels
+from presel_lightning.data.resolver import Resolver, tidy
 from presel_lightning.data.task_rules import TaskRule, first_match
 from presel_lightning.data.unpack import IMAGES, RECORDS, unpack, unpacked_entries
 from presel_lightning.errors import UserError
@@ -36,6 +38,8 @@ class PoolSource:
         pixels: how an image is read; see `rgb_of`.
         workers: processes that look.
         text_only: whether records without an image are kept, beside the pool.
+        follow_links: whether links below the image root may lead out of it.
+        beside: files beside packed images that are no part of them, by kind.
     """
 
     files: tuple[tuple[str | None, Path], ...]
@@ -47,6 +51,13 @@ class PoolSource:
     pixels: Pixels = "as_shown"
     workers: int = 0
     text_only: bool = False
+    follow_links: bool = False
+    beside: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def resolver(self) -> Resolver:
+        """What finds the images below the root."""
+        return Resolver(self.image_root, self.follow_links)
 
     def entries(self, passed_over: Counter[str] | None = None) -> Iterator[Entry]:
         """Every record with its place, its task if that can be told, and its fault if it has one.
@@ -57,16 +68,21 @@ class PoolSource:
         Raises:
             UserError: a file holds something else than records, or those of another tool.
         """
+        if passed_over is not None:
+            passed_over.update(self.beside)
         names = self._names()
         for (task, path), name in zip(self.files, names, strict=True):
             for entry in judged(self._stream(path, passed_over), path):
                 entry.file = entry.file or name
+                if isinstance(image := entry.record.get("image"), str):
+                    entry.record["image"] = tidy(image)
                 entry.task = task or self._task(entry.record)
                 yield entry
 
     def _stream(self, path: Path, passed_over: Counter[str] | None) -> Iterator[Entry]:
         if path.is_dir():
-            return folder_entries(path, Counter() if passed_over is None else passed_over)
+            others = Counter[str]() if passed_over is None else passed_over
+            return folder_entries(path, others, self.follow_links)
         return unpacked_entries(path) or read_entries(path, self.task_key)
 
     def _names(self) -> list[str]:
@@ -87,20 +103,22 @@ class PoolSource:
     def fingerprint(self) -> dict[str, Any]:
         """What defines the pool: the content of its files, not their places."""
         return {
-            "files": [[task, _digest(path)] for task, path in self.files],
+            "files": [[task, _digest(path, self.follow_links)] for task, path in self.files],
             "task_key": self.task_key,
             "task_rules": [asdict(rule) for rule in self.task_rules],
             "verify": self.verify,
             "max_pixels": self.max_pixels,
             "pixels": self.pixels,
+            "formats": formats(),
             **({"text_only": True} if self.text_only else {}),
+            **({"follow_links": True} if self.follow_links else {}),
         }
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, follow_links: bool) -> str:
     if path.is_file():
         return digest_file(path)
-    files = (path / record["image"] for record in folder_records(path))
+    files = (path / record["image"] for record in folder_records(path, None, follow_links))
     return digest_lines(f"{file.relative_to(path)} {_size(file)}" for file in files)
 
 
@@ -159,6 +177,7 @@ def source(
     pixels: Pixels = "as_shown",
     workers: int = 0,
     text_only: bool = False,
+    follow_links: bool = False,
     unpacked: Path | None = None,
     track: Track | None = None,
 ) -> PoolSource:
@@ -177,6 +196,7 @@ def source(
         pixels: see `PoolSource`.
         workers: see `PoolSource`.
         text_only: see `PoolSource`.
+        follow_links: see `PoolSource`.
         unpacked: folder for packed images; see `unpack`.
         track: shows the progress of unpacking.
 
@@ -191,6 +211,7 @@ def source(
             f"{Path.cwd()} where it is relative"
         )
     needs_task = not task_files and not task_rules
+    others = Counter[str]()
     if packages := _packages(files, task_key, needs_task):
         if image_root is not None:
             raise UserError(
@@ -198,6 +219,7 @@ def source(
             )
         if unpacked is None:
             raise UserError(f"{key} {files[0][1]} is to be unpacked; say where: unpacked=FOLDER")
+        others = sum(map(beside, packages), others)
         place = unpack(packages, unpacked, track)
         files, image_root = [(None, place / RECORDS)], str(place / IMAGES)
     for _, path in files:
@@ -214,4 +236,4 @@ def source(
         )
     rules = () if task_files else tuple(task_rules or ())
     look = verify, max_pixels, pixels, workers
-    return PoolSource(tuple(files), root, task_key, rules, *look, text_only)
+    return PoolSource(tuple(files), root, task_key, rules, *look, text_only, follow_links, others)

@@ -13,7 +13,9 @@ from presel_lightning.data.entries import Fault, Record
 from presel_lightning.data.fields import MAX_IMAGE, Packed, conversation
 from presel_lightning.data.json_records import Decoder, decoded
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm")
+IMAGES = (
+    "jpg jpeg jpe jfif png webp gif bmp tif tiff ppm pgm pbm avif heic heif".split()  # noqa: SIM905
+)
 TEXTS = ("json", "cls", "txt")
 MAX_TEXT = 1 << 24
 """Bytes of a member that holds fields."""

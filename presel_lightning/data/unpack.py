@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from presel_lightning.data.entries import Entry, Fault
 from presel_lightning.data.fields import Packed
+from presel_lightning.data.formats import AVIF, HEIC
 from presel_lightning.data.images import Track
 from presel_lightning.data.json_records import json_entries
 from presel_lightning.data.packages import Package
@@ -125,6 +126,8 @@ def ending(content: bytes) -> str:
     """Ending of an image file by its first bytes; `.bin` for what the pool does not read."""
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return ".webp"
+    if content[4:8] == b"ftyp" and content[8:12] in (*AVIF, *HEIC):
+        return ".avif" if content[8:12] in AVIF else ".heic"
     if re.match(rb"P[1-6]\s", content):
         return ".ppm"
     return next((suffix for sign, suffix in SIGNS if content.startswith(sign)), ".bin")

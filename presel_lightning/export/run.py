@@ -54,9 +54,9 @@ def export_run(run: str, to: str, path: str, **options: Any) -> str:  # noqa: AN
         export_model(run, to, path, **given)
         return f"written: {path}"
     root = given.pop("image_root", None)
-    count, left_out = export_selection(Path(run), make_target(to, given), Path(path), root)
+    count, left_out, images = export_selection(Path(run), make_target(to, given), Path(path), root)
     note = f"; {summary(left_out)}: {Path(path) / LEFT_OUT}" if left_out else ""
-    return f"written: {path}, {count} samples{note}"
+    return f"written: {path}, {count} samples{note}" + (f"; {images}" if images else "")
 
 
 def export_model(run: str, to: str, path: str, **parts: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image
 
 from presel_lightning.data.conversation import without_image_token
-from presel_lightning.data.images import FORMATS
+from presel_lightning.data.formats import open_image
+from presel_lightning.data.pixels import Pixels, shown_size
 from presel_lightning.errors import UserError
 from presel_lightning.loading.encoder import BLACK, DUMMY, SIDES, Batch, Part
 from presel_lightning.loading.tokens import Encoded
@@ -32,10 +33,12 @@ class ChatEncoder:
     Attributes:
         processor: the model's own.
         max_length: tokens of a sample, image included; what is longer is cut at the end.
+        pixels: how images are read, for their size.
     """
 
     processor: ChatProcessor
     max_length: int
+    pixels: Pixels = "as_shown"
 
     def __call__(self, turns: Sequence[Turn], *, with_question: bool = True) -> Encoded:
         """Encode one conversation without its image, or its answers alone."""
@@ -70,7 +73,7 @@ class ChatEncoder:
 
     def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
         """Both inputs whole."""
-        places = places_of(self.processor, size_of(image))
+        places = places_of(self.processor, size_of(image, self.pixels))
         texts = [n_tokens(self.processor, turns, side == SIDES[0]) for side in SIDES]
         return sum(min(text + places, self.max_length) for text in texts)
 
@@ -83,7 +86,9 @@ class ChatEncoder:
 
     def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
         """The places of an image of this size, and the text with an empty answer."""
-        return places_of(self.processor, size_of(image)) + n_tokens(self.processor, turns, True)
+        return places_of(self.processor, size_of(image, self.pixels)) + n_tokens(
+            self.processor, turns, True
+        )
 
     def stop_ids(self) -> list[int]:
         """None but the model's own."""
@@ -118,11 +123,10 @@ def not_by_token(batch: Batch) -> Batch:
     return {name: value for name, value in batch.items() if value.shape != shape}
 
 
-def size_of(path: Path) -> tuple[int, int]:
-    """Width and height of an image, from its header."""
-    with Image.open(path, formats=FORMATS) as image:
-        size: tuple[int, int] = image.size
-    return size
+def size_of(path: Path, pixels: Pixels = "as_shown") -> tuple[int, int]:
+    """Width and height of an image as it is read, from its header."""
+    with open_image(path) as image:
+        return shown_size(image, pixels)
 
 
 @lru_cache(maxsize=4096)

@@ -101,6 +101,8 @@ class SelectionDataModule(LightningDataModule):
         max_pixels: images with more are left out; Pillow opens up to 178,956,970.
         pixels: `as_shown` reads an image as viewers show it (orientation, transparency, depth),
             `published` as LLaVA does: Pillow's plain conversion, for parity with published results.
+        follow_links: whether links below `image_root` may lead out of it, to another disk; paths
+            that are absolute or climb (`..`) are refused all the same.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -128,6 +130,7 @@ class SelectionDataModule(LightningDataModule):
         verify: Literal["full", "header"] = "full",
         max_pixels: Count = MAX_PIXELS,
         pixels: Pixels = "as_shown",
+        follow_links: bool = False,
         max_problem_fraction: Fraction = 0.05,
     ) -> None:
         super().__init__()
@@ -145,7 +148,7 @@ class SelectionDataModule(LightningDataModule):
         self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
-        self.max_problem_fraction = max_problem_fraction
+        self.follow_links, self.max_problem_fraction = follow_links, max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
         self._train: Callable[..., ResumableLoader]
@@ -193,6 +196,7 @@ class SelectionDataModule(LightningDataModule):
             pixels=self.pixels,
             workers=self.num_workers,
             text_only=self.text_only,
+            follow_links=self.follow_links,
             unpacked=out / "work" / "unpacked",
             track=track,
         )
@@ -265,7 +269,7 @@ class SelectionDataModule(LightningDataModule):
 
     def encoder(self, processor: Any) -> Any:  # noqa: ANN401 - see `encoder_of`
         """Conversations to batches, for one model."""
-        return encoder_of(self.template, processor, self.max_length)
+        return encoder_of(self.template, processor, self.max_length, self.pixels)
 
     def passes(self, world: int) -> int:
         """Forward passes of a training step, on each of `world` devices."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.errors import UserError
 from presel_lightning.loading.chat_encoder import ChatEncoder
 from presel_lightning.loading.llava_encoder import Encoder
@@ -14,7 +15,12 @@ from presel_lightning.models.chat import (
 from presel_lightning.models.llava_processor import Processor
 
 
-def encoder_of(template: str, processor: Processor | ChatProcessor, max_length: int) -> Any:  # noqa: ANN401
+def encoder_of(
+    template: str,
+    processor: Processor | ChatProcessor,
+    max_length: int,
+    pixels: Pixels = "as_shown",
+) -> Any:  # noqa: ANN401
     """The encoder of a model (a `SampleEncoder`).
 
     Raises:
@@ -27,4 +33,4 @@ def encoder_of(template: str, processor: Processor | ChatProcessor, max_length: 
             f"data.template {template} is LLaVA-1.5's, and the model of {processor.checkpoint} "
             f"writes conversations by a chat template of its own; set data.template to {AUTO}"
         )
-    return ChatEncoder(processor, max_length)
+    return ChatEncoder(processor, max_length, pixels)

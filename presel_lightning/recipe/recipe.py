@@ -13,6 +13,7 @@ from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
 from presel_lightning.data.cures import cures_of
 from presel_lightning.data.foreign import nothing_usable
+from presel_lightning.data.pixels import summary
 from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
@@ -135,7 +136,7 @@ class Recipe:
         """Read the annotations, check every image, leave out what is broken."""
         source = self.data.source(self.out)
         manifest = self.out / "pool.parquet"
-        if rank_zero() and manifest.exists() and images_changed(self.out, source.image_root):
+        if rank_zero() and manifest.exists() and images_changed(self.out, source.resolver):
             self.runner.ledger.record("pool", status="stale")  # an image was mended or lost
 
         def work() -> Facts:
@@ -146,6 +147,7 @@ class Recipe:
                 "problems": counts.problems,
                 "by_problem": counts.by_problem,
                 "passed_over": counts.passed_over,
+                "shown": counts.shown,
             }
 
         files = [manifest, self.out / "problems.csv"]
@@ -155,6 +157,10 @@ class Recipe:
         if others := counts.get("passed_over"):
             kinds = ", ".join(f"{n} {kind}" for kind, n in others.items())
             self.runner.print(f"  passed over, no pictures: {kinds}")
+        for line in summary(counts.get("shown", {}), self.data.pixels):
+            self.runner.print(f"  {line}")
+        if source.follow_links:
+            self.runner.print(f"  image root {source.resolver.root}: links out of it are followed")
         self.refuse_problems(counts)
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None

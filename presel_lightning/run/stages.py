@@ -31,6 +31,7 @@ SILENT = (
     "fit_seconds",
     "by_problem",
     "passed_over",
+    "shown",
     "loss_last",
     "warnings",
     "status",

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -75,3 +77,53 @@ def test_select_prints_what_was_passed_over(
     assert main(command) == 3
     assert "passed over, no pictures: 40 .json" in capsys.readouterr().out
     assert (tmp_path / "run" / "problems.csv").read_text().count("\n") == 1
+
+
+def linked_tasks(tmp_path: Path) -> Path:
+    """Two tasks on another disk, linked into a folder; one links back to what lies around it."""
+    for task in ("coco", "gqa"):
+        (tmp_path / "disk" / task).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(
+                tmp_path / "disk" / task / f"{number}.png"
+            )
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for task in ("coco", "gqa"):
+        (photos / task).symlink_to(tmp_path / "disk" / task)
+    (tmp_path / "disk" / "gqa" / "back").symlink_to(photos)
+    return photos
+
+
+def test_folder_files_follow_links_on_request_and_end(tmp_path: Path) -> None:
+    photos = linked_tasks(tmp_path)
+    assert folder_files(photos) == ["coco", "gqa"]
+    images = [f"{task}/{number}.png" for task in ("coco", "gqa") for number in range(3)]
+    assert folder_files(photos, follow_links=True) == sorted([*images, "gqa/back"])
+
+
+def test_select_with_linked_folders_names_a_cure_that_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = linked_tasks(tmp_path)
+    (tmp_path / "disk" / "gqa" / "back").unlink()
+    command = ["select", "--config", "photos.yaml", "--selector", "SizeBalanced"]
+    command += ["--data.annotations", str(photos), "--out", str(tmp_path / "run")]
+    assert main(command) == 2
+    assert "data.follow_links true" in capsys.readouterr().err
+    assert main([*command, "--data.budget", "4", "--data.follow_links", "true"]) == 3
+    assert str(photos.resolve()) in "".join(capsys.readouterr().out.split())
+    assert len(pq.read_table(tmp_path / "run" / "pool.parquet")) == 6
+    out = tmp_path / "out"
+    export = ["export", "--run", str(tmp_path / "run"), "--to", "webdataset", "--path", str(out)]
+    assert main(export) == 0
+    assert not (out / "left_out.csv").exists()
+
+
+def test_folder_with_a_name_that_is_no_utf8_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name in ("größe.jpg".encode("latin-1"), b"plain.jpg"):
+        with open(os.fsencode(tmp_path / "photos") + b"/" + name, "wb") as handle:
+            Image.new("RGB", (4, 4)).save(handle, "JPEG")
+    counts = build_pool(source(str(tmp_path / "photos")), tmp_path / "out")
+    assert (counts.pool, counts.by_problem) == (1, {"not_unicode": 1})

@@ -4,21 +4,25 @@ import os
 import struct
 import subprocess
 import sys
+import unicodedata
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Barrier
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from presel_lightning.data import images
-from presel_lightning.data.images import OutsideRoot, Resolver, check_image, check_images, open_rgb
+from presel_lightning.data.image_memory import Scan
+from presel_lightning.data.images import check_image, check_images, open_rgb, scan_image
 from presel_lightning.data.pixels import Pixels
+from presel_lightning.data.resolver import OutsideRoot, Resolver, tidy
 from presel_lightning.errors import UserError
 
 T = TypeVar("T")
@@ -67,6 +71,53 @@ def test_resolve_accepts_links_inside_the_root(tmp_path: Path) -> None:
     (tmp_path / "alias").symlink_to(tmp_path / "root")
     for relative in ("a/x.jpg", "b/x.jpg", "a/../b/./x.jpg"):
         assert Resolver(tmp_path / "alias")(relative) == real.resolve()
+
+
+def test_resolve_follows_links_out_of_the_root_on_request(tmp_path: Path) -> None:
+    outside = save(tmp_path / "disk" / "x.jpg")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "coco").symlink_to(outside.parent)
+    (tmp_path / "root" / "y.jpg").symlink_to(outside)
+    follow = Resolver(tmp_path / "root", follow_links=True)
+    assert follow("coco/x.jpg") == follow("y.jpg") == outside.resolve()
+    for relative in ("../disk/x.jpg", "a/../../disk/x.jpg", str(outside)):
+        with pytest.raises(OutsideRoot):
+            follow(relative)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_resolve_matches_composed_and_decomposed_names(
+    tmp_path: Path, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+) -> None:
+    asked, on_disk = (unicodedata.normalize(form, "über/café.jpg") for form in forms)
+    real = save(tmp_path / on_disk)
+    assert Resolver(tmp_path)(asked) == real.resolve()
+    same = save(tmp_path / asked)
+    assert Resolver(tmp_path)(asked) == same.resolve()
+
+
+@pytest.mark.parametrize(
+    ("given", "tidied"),
+    [
+        ("./a.jpg", "a.jpg"),
+        ("a//./b.jpg", "a/b.jpg"),
+        ("a/../b.jpg", "a/../b.jpg"),
+        ("/a.jpg", "/a.jpg"),
+        (".hidden/a.jpg", ".hidden/a.jpg"),
+        ("./", "./"),
+    ],
+)
+def test_tidy_removes_parts_that_say_nothing(given: str, tidied: str) -> None:
+    assert tidy(given) == tidied
+
+
+def test_check_image_of_heic_is_read_or_names_the_extra(tmp_path: Path) -> None:
+    path = tmp_path / "a.heic"
+    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    problem = check_image(path)
+    assert problem is not None
+    if find_spec("pillow_heif") is None:
+        assert problem[0] == "not_an_image" and "presel-lightning[heif]" in problem[1]
 
 
 def test_check_image_reports_each_kind_of_problem(tmp_path: Path) -> None:
@@ -231,13 +282,11 @@ def test_check_images_cache_is_valid_until_a_file_changes(
     }
     looked: list[str] = []
 
-    def counted_check(
-        path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels
-    ) -> tuple[str, str] | None:
+    def counted_check(path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels) -> Scan:
         looked.append(path.name)
-        return check_image(path, max_pixels, verify, pixels)
+        return scan_image(path, max_pixels, verify, pixels)
 
-    monkeypatch.setattr(images, "check_image", counted_check)
+    monkeypatch.setattr(images, "scan_image", counted_check)
     assert check_images(tmp_path, names, cache=cache) == first
     assert looked == ["none.jpg"]  # a missing file may come any time
     save(tmp_path / "cut.jpg")
@@ -256,15 +305,13 @@ def test_check_images_interrupted_keeps_cached_results(
     monkeypatch.setattr(images, "BLOCK", 2)
     looked: list[str] = []
 
-    def dies(
-        path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels
-    ) -> tuple[str, str] | None:
+    def dies(path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels) -> Scan:
         looked.append(path.name)
         if len(looked) == 4:
             raise KeyboardInterrupt
-        return check_image(path, max_pixels, verify, pixels)
+        return scan_image(path, max_pixels, verify, pixels)
 
-    monkeypatch.setattr(images, "check_image", dies)
+    monkeypatch.setattr(images, "scan_image", dies)
     with pytest.raises(KeyboardInterrupt):
         check_images(tmp_path, names, cache=cache)
     assert check_images(tmp_path, names, cache=cache) == {}

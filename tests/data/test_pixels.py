@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
@@ -21,6 +22,7 @@ Array = np.ndarray
 
 TAGS = {"bits": 258, "photometric": 262, "sample_format": 339}
 ORIENTATION = 274
+EXAMPLES = int(os.environ.get("PIXEL_EXAMPLES", "150"))
 
 UPRIGHT = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 14
 """(H, W, 3): six pixels, all different."""
@@ -252,3 +254,80 @@ def test_rgb_of_opaque_image_of_any_mode_is_the_plain_conversion(mode: str, seed
     assert np.array_equal(np.asarray(rgb_of(image, "as_shown")), plain)
     if mode != "La":
         assert np.array_equal(np.asarray(rgb_of(image, "published")), plain)
+
+
+def written(path: Path, mode: str, seed: int, orientation: int | None) -> Image.Image | None:
+    """A picture of noise that Pillow writes in some mode and form; None where it cannot."""
+    rng = np.random.default_rng(seed)
+    noise = Image.fromarray(rng.integers(0, 256, (5, 7, 4), dtype=np.uint8))
+    if mode.startswith(("I", "F")):
+        kinds = {"I": np.int32, "F": np.float32}
+        image = Image.fromarray(rng.integers(0, 1 << 16, (5, 7)).astype(kinds.get(mode, np.uint16)))
+    else:
+        plain = noise if mode in ("RGBA", "LA") else noise.convert("RGB")
+        image = plain.convert(mode)
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ORIENTATION] = orientation
+    try:
+        image.save(path, exif=exif, lossless=True, exact=True, quality=100)
+    except (OSError, ValueError, TypeError, SystemError):
+        return None
+    return image
+
+
+def by_hand(stored: Image.Image) -> Array:
+    """What a viewer shows of decoded pixels that lie upright; only a TIFF holds 32 bits."""
+    if stored.mode.startswith(("I", "F")):
+        values = np.asarray(stored).astype(np.float64)
+        signed = stored.mode == "I" and stored.format == "TIFF"
+        low, high = (-(2**31), 2**31 - 1) if signed else (0, 65535)
+        if stored.mode == "F":
+            low, high = values.min(), values.max()
+        return three(np.rint((values - low) / (high - low) * 255).astype(np.uint8))
+    rgba = np.asarray(stored.convert("RGBA")).astype(np.float64)
+    alpha = rgba[..., 3:] / 255
+    return np.asarray(rgba[..., :3] * alpha + 255 * (1 - alpha))
+
+
+@settings(deadline=None, max_examples=EXAMPLES)
+@given(
+    mode=st.sampled_from(
+        ["1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16", "F"]
+    ),
+    ending=st.sampled_from(
+        ["png", "jpg", "tiff", "webp", "gif", "bmp", "ppm", "pgm", "pbm", "pfm", "avif", "mpo"]
+    ),
+    orientation=st.sampled_from([None, *range(1, 9)]),
+    seed=st.integers(0, 9),
+)
+def test_image_of_any_mode_form_and_orientation_is_as_shown_or_a_problem(
+    tmp_path_factory: pytest.TempPathFactory,
+    mode: str,
+    ending: str,
+    orientation: int | None,
+    seed: int,
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any.{ending}"
+    path.unlink(missing_ok=True)
+    if written(path, mode, seed, orientation) is None or check_image(path) is not None:
+        return  # a problem of the pool, by its name
+    upright = tmp_path_factory.getbasetemp() / f"upright.{ending}"
+    assert written(upright, mode, seed, None) is not None
+    with Image.open(upright) as stored:
+        stored.load()
+        seen = by_hand(stored)
+    with Image.open(path) as opened:  # formats without EXIF write none
+        kept = opened.getexif().get(ORIENTATION, 1)
+    shown = as_array(path).astype(np.float64)
+    assert shown.shape == turned(seen, kept).shape
+    assert np.abs(shown - turned(seen, kept)).max() <= 1
+
+
+def turned(array: Array, orientation: int) -> Array:
+    """Stored pixels (H, W, 3) as an EXIF orientation has them shown."""
+    if orientation >= 5:
+        array = array.transpose(1, 0, 2)
+    mirrored = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
+    rows, columns = mirrored.get(orientation, (1, 1))
+    return array[::rows, ::columns]

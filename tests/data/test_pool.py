@@ -21,6 +21,7 @@ from PIL import Image
 from presel_lightning.data import TaskRule, build_pool, images_changed, load_pool, source
 from presel_lightning.data.images import Verify
 from presel_lightning.data.record_file import digest_turns
+from presel_lightning.data.resolver import Resolver
 from presel_lightning.errors import UserError
 
 Record = dict[str, Any]
@@ -302,11 +303,11 @@ def test_images_changed_detects_repaired_and_deleted_images(
     path = str(write(root, [make(each) for each in ("a", "b", "cut", "gone", "link")]))
     counts = build_pool(source(path), tmp_path / "out")
     assert counts.by_problem == {"truncated": 1, "missing": 1, "outside_root": 1}
-    assert not images_changed(tmp_path / "out", root)
+    assert not images_changed(tmp_path / "out", Resolver(root))
     (root / f"{name}.jpg").unlink(missing_ok=True)
     if name != "a":
         save(root / f"{name}.jpg")
-    assert images_changed(tmp_path / "out", root)
+    assert images_changed(tmp_path / "out", Resolver(root))
 
 
 @pytest.mark.parametrize(

@@ -510,3 +510,18 @@ def test_unpack_tar_broken_member_ends_no_other_sample(tmp_path: Path, part: str
     assert odd == {"not_json" if part == "json" else "not_unpacked": 1}
     (listed,) = problems(tmp_path / "out")
     assert (listed["id"], listed["file"], listed["record"]) == ("2", "a.tar", "3 2")
+
+
+def test_tables_of_a_downloader_beside_its_tars_are_passed_over(tmp_path: Path) -> None:
+    """As img2dataset leaves a shard: tar, table, figures."""
+    for shard in ("00000", "00001"):
+        members: list[tuple[str | tarfile.TarInfo, bytes]] = [
+            (f"{shard}{n}.jpg", picture(n, "JPEG")) for n in range(3)
+        ]
+        tar(tmp_path / "web" / f"{shard}.tar", members)
+        pq.write_table(pa.table({"url": ["a"]}), tmp_path / "web" / f"{shard}.parquet")
+        (tmp_path / "web" / f"{shard}_stats.json").write_text("{}")
+    where = source(str(tmp_path / "web"), unpacked=tmp_path / "unpacked")
+    counts = build_pool(where, tmp_path / "out")
+    assert (counts.pool, counts.problems) == (6, 0)
+    assert counts.passed_over == {".parquet": 2, ".json": 2}

@@ -14,7 +14,8 @@ import pyarrow as pa
 import torch
 from torchmetrics import MeanMetric
 
-from presel_lightning.data.images import Resolver, check_images
+from presel_lightning.data.images import check_images
+from presel_lightning.data.resolver import Resolver
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.annotation_file import NAMED
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score

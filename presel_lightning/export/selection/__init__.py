@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from presel_lightning.console import track
-from presel_lightning.data.run_images import image_root
+from presel_lightning.data.run_images import image_resolver, pixels_of
 from presel_lightning.errors import UserError
 from presel_lightning.export.folder import new_folder
 from presel_lightning.export.selection.llama_factory import LlamaFactory
@@ -40,7 +40,7 @@ LEFT_OUT = "left_out.csv"
 
 def export_selection(
     run: Path, target: Target, path: Path, root: str | None = None
-) -> tuple[int, list[LeftOut]]:
+) -> tuple[int, list[LeftOut], str]:
     """Write reference and selected samples of a run for another tool.
 
     Args:
@@ -50,14 +50,19 @@ def export_selection(
         root: folder that image paths are relative to; by default that of the run.
 
     Returns:
-        The number of samples written, and the samples left out.
+        The number of samples written, the samples left out, and a note on the images that other
+        tools would read otherwise than the run; empty without any.
 
     Raises:
         UserError: there is no selection, none of it can be exported, or `path` exists.
     """
     total = len(selection_table(run))
     samples = SelectedSamples(
-        run, image_root(run, root), target.needs_instruction, target.needs_image
+        run,
+        image_resolver(run, root),
+        pixels_of(run),
+        target.needs_instruction,
+        target.needs_image,
     )
     with new_folder(path) as folder:
         target.write(track(samples, "exporting", total), folder, path.resolve())
@@ -65,7 +70,19 @@ def export_selection(
             write_left_out(folder / LEFT_OUT, samples.left_out)
         if len(samples.left_out) == total:
             raise UserError(f"--run {run}: nothing to export: {summary(samples.left_out)}")
-    return total - len(samples.left_out), samples.left_out
+    return total - len(samples.left_out), samples.left_out, note(samples, target.rewrites)
+
+
+def note(samples: SelectedSamples, rewritten: bool) -> str:
+    """Say what became of the images that other tools would read otherwise than the run."""
+    if not samples.unlike:
+        return ""
+    if rewritten:
+        return f"{samples.unlike} images written as PNG with the pixels of the run"
+    return (
+        f"{samples.unlike} images are read otherwise by tools that ignore EXIF orientation, "
+        "transparency or depth; --images copy writes them with the pixels of the run"
+    )
 
 
 def write_left_out(path: Path, left_out: list[LeftOut]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +15,11 @@ import pyarrow.parquet as pq
 from presel_lightning.data.annotations import read_records
 from presel_lightning.data.conversation import parse
 from presel_lightning.data.image_memory import Found
-from presel_lightning.data.images import OutsideRoot, Resolver, check_image
+from presel_lightning.data.images import check_image
+from presel_lightning.data.pixels import Pixels
+from presel_lightning.data.resolver import OutsideRoot, Resolver
 from presel_lightning.errors import UserError
+from presel_lightning.export.selection.pictures import is_plain
 from presel_lightning.records import Sample
 
 NO_LIMIT = 1 << 62
@@ -29,9 +33,10 @@ class SelectedSample:
     Attributes:
         sample: its record is that of the annotation file, with `uid` and `task`.
         file: image file, absolute, with links resolved.
-        inside: path of `file` relative to the image root.
+        inside: path of the image below the image root, without `..`.
         facts: cluster, score, rank, weight and reason of `selection.parquet`.
         weighted: whether any sample of the selection has a weight other than 1.
+        pixels: how the run reads images.
     """
 
     sample: Sample
@@ -39,6 +44,7 @@ class SelectedSample:
     inside: str
     facts: dict[str, Any]
     weighted: bool = False
+    pixels: Pixels = "as_shown"
 
     @property
     def weight(self) -> float:
@@ -64,38 +70,44 @@ class SelectedSamples:
 
     Attributes:
         run: folder that `fit` or `select` wrote.
-        image_root: folder that image paths are relative to.
+        resolver: finds the images.
+        pixels: how the run reads images.
         needs_instruction: leave out samples without an instruction.
         needs_image: leave out samples without a readable image.
         left_out: samples left out; filled during iteration.
+        unlike: number of images that other tools read otherwise than the run; counted during
+            iteration.
     """
 
     run: Path
-    image_root: Path
+    resolver: Resolver
+    pixels: Pixels = "as_shown"
     needs_instruction: bool = True
     needs_image: bool = True
     left_out: list[LeftOut] = field(default_factory=list)
+    unlike: int = 0
 
     def __iter__(self) -> Iterator[SelectedSample]:
         """Yield every selected sample that has what is needed."""
         facts = {row["uid"]: row for row in selection_table(self.run).to_pylist()}
         weighted = any(row["weight"] != 1 for row in facts.values())
-        resolver = Resolver(self.image_root)
         self.left_out.clear()
+        self.unlike = 0
         for record in read_records(self.run / "selection" / "selected.json"):
             uid, image = record["uid"], record["image"]
             sample = Sample(
                 uid, str(record.get("id", "")), image, record["task"], parse(record), record
             )
             try:
-                file = resolver(image)
+                file = self.resolver(image)
             except OutsideRoot as error:
                 fault: Found | None = ("outside_root", str(error))
             else:
                 fault = self.fault_of(sample, file)
             if fault is None:
-                inside = file.relative_to(resolver.root).as_posix()
-                yield SelectedSample(sample, file, inside, facts[uid], weighted)
+                self.unlike += self.needs_image and not is_plain(file)
+                inside = os.path.normpath(image)
+                yield SelectedSample(sample, file, inside, facts[uid], weighted, self.pixels)
             else:
                 self.left_out.append(LeftOut(uid, sample.id, image, sample.task, *fault))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, TextIO
 
 from presel_lightning.data.conversation import IMAGE
 from presel_lightning.errors import UserError
+from presel_lightning.export.selection import pictures
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.records import Turn, image_place
 
@@ -33,6 +33,11 @@ class Target(ABC):
     options: ClassVar[tuple[str, ...]] = ()
     needs_instruction: ClassVar[bool] = True
     needs_image: ClassVar[bool] = True
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether images are written anew where other tools would read them otherwise."""
+        return True
 
     @abstractmethod
     def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
@@ -64,16 +69,24 @@ class ListTarget(Target):
         if self.images not in WAYS:
             raise UserError(f"--images {self.images}: unknown; choose from {', '.join(WAYS)}")
 
+    @property
+    def rewrites(self) -> bool:
+        """Not where the images stay in place."""
+        return self.images != "none"
+
     def place(self, selected: SelectedSample, folder: Path) -> str:
-        """Copy or link an image if requested; return its absolute path, or that in the export."""
+        """Copy or link an image if requested; return its absolute path, or that in the export.
+
+        One that other tools would read otherwise than the run is written, never linked.
+        """
         if self.images == "none":
             return str(selected.file)
-        name = f"{IMAGES}/{selected.inside}"
+        name = f"{IMAGES}/{pictures.name(selected.file, selected.inside)}"
         place = folder / name
         if not os.path.lexists(place):
             place.parent.mkdir(parents=True, exist_ok=True)
-            if self.images == "copy":
-                shutil.copyfile(selected.file, place)
+            if self.images == "copy" or not pictures.is_plain(selected.file):
+                place.write_bytes(pictures.content(selected.file, selected.pixels))
             else:
                 place.symlink_to(selected.file)
         return name

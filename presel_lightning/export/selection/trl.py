@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from presel_lightning.export.selection.pictures import content, name
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ShardTarget
 from presel_lightning.records import Turn, image_place
@@ -79,11 +80,12 @@ def groups(samples: Iterable[SelectedSample]) -> Iterator[list[dict[str, Any]]]:
 
 
 def row_of(selected: SelectedSample) -> dict[str, Any]:
-    """Build one row; the image file is not decoded."""
-    sample = selected.sample
+    """Build one row."""
+    sample, file = selected.sample, selected.file
+    image = content(file, selected.pixels)
     place = image_place(sample.turns)
     return {
-        "images": [{"bytes": selected.file.read_bytes(), "path": selected.file.name}],
+        "images": [{"bytes": image, "path": name(file, file.name)}],
         "messages": [
             message
             for number, turn in enumerate(sample.turns)

@@ -8,8 +8,7 @@ from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
-
+from presel_lightning.export.selection.pictures import content, ending
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ShardTarget
 
@@ -36,17 +35,12 @@ class WebDataset(ShardTarget):
 
 
 def add(shard: tarfile.TarFile, selected: SelectedSample) -> None:
-    """Append image and record; the image keeps its file extension."""
-    key, kind = selected.sample.uid, selected.file.suffix.lower() or ending(selected.file)
+    """Append image and record; the image has the ending of its content."""
+    key, kind = selected.sample.uid, ending(selected.file)
     facts = {name: selected.facts[name] for name in FACTS}
     record = json.dumps({**selected.sample.record, **facts}, ensure_ascii=False).encode()
-    for name, content in ((key + kind, selected.file.read_bytes()), (f"{key}.json", record)):
+    image = content(selected.file, selected.pixels)
+    for name, data in ((key + kind, image), (f"{key}.json", record)):
         member = tarfile.TarInfo(name)
-        member.size = len(content)
-        shard.addfile(member, BytesIO(content))
-
-
-def ending(file: Path) -> str:
-    """Return the file extension of an image by its content."""
-    with Image.open(file) as image:
-        return f".{str(image.format).lower()}"
+        member.size = len(data)
+        shard.addfile(member, BytesIO(data))

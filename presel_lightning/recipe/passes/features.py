@@ -60,7 +60,7 @@ class FeaturesPass(Pass):
             # what is known may change between two starts, and the blocks with it
             blocks = f"{context.data.block_size}-{digest_lines(table.images[new])}"
             folder = context.out / "work" / f"features-{images_key}-{blocks}"
-            paths = [pool.image_root / image for image in table.images[new]]
+            paths = [pool.file(str(image)) for image in table.images[new]]
             shown = context.data.show(paths, load_image_processor(module.checkpoint))
             writer = BlockWriter(folder, shown)
             writer.fill(trainer, module, context.data)

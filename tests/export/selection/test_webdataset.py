@@ -10,7 +10,8 @@ import webdataset
 from PIL import Image
 
 from presel_lightning.cli.main import main
-from presel_lightning.export.selection.webdataset import WebDataset, ending
+from presel_lightning.export.selection.pictures import ending
+from presel_lightning.export.selection.webdataset import WebDataset
 
 
 def export(run: Path, path: Path) -> list[Path]:
@@ -53,4 +54,4 @@ def test_webdataset_export_holds_unannotated_images(unlabelled: Path, tmp_path: 
 
 def test_webdataset_image_without_suffix_gets_one_by_content(tmp_path: Path) -> None:
     Image.new("RGB", (2, 2)).save(tmp_path / "photo", format="JPEG")
-    assert ending(tmp_path / "photo") == ".jpeg"
+    assert ending(tmp_path / "photo") == ".jpg"
