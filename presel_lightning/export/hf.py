@@ -9,7 +9,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.export.folder import new_folder
 from presel_lightning.export.source import base_config, precision_of
 from presel_lightning.models import load_model, load_processor, resolve_checkpoint
-from presel_lightning.models.chat import load_chat_processor
+from presel_lightning.models.own_processor import load_chat_processor
 from presel_lightning.models.vicuna import save_llava_processor
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from presel_lightning.data.conversation import without_image_token
 from presel_lightning.data.images import FORMATS
 from presel_lightning.errors import UserError
+from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.loading.encoder import BLACK, DUMMY, SIDES, Batch, Part
 from presel_lightning.loading.tokens import Encoded
 from presel_lightning.models.chat import (
@@ -86,8 +87,11 @@ class ChatEncoder:
         return places_of(self.processor, size_of(image)) + n_tokens(self.processor, turns, True)
 
     def stop_ids(self) -> list[int]:
-        """None but the model's own."""
-        return []
+        """What the template ends an answer with, where that is one token, beside the model's own."""
+        labels = self(DUMMY).labels
+        said = [label for label in labels if label != IGNORE]
+        special = self.processor.tokenizer.added_tokens_decoder
+        return said[-1:] if said and said[-1] in special else []
 
     def _side(self, parts: list[Part], *, with_question: bool) -> Batch:
         chats = [part["chat"] for part in parts]

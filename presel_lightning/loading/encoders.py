@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from presel_lightning.errors import UserError
 from presel_lightning.loading.chat_encoder import ChatEncoder
 from presel_lightning.loading.llava_encoder import Encoder
-from presel_lightning.loading.templates import AUTO
-from presel_lightning.models.chat import (
-    ChatProcessor,
-)
+from presel_lightning.loading.templates import AUTO, TEMPLATES
+from presel_lightning.models.chat import ChatProcessor, chat_processor
+from presel_lightning.models.components import FILE
 from presel_lightning.models.llava_processor import Processor
+
+OWN = "own"
+"""The model's own chat template."""
 
 
 def encoder_of(template: str, processor: Processor | ChatProcessor, max_length: int) -> Any:  # noqa: ANN401
@@ -21,10 +24,37 @@ def encoder_of(template: str, processor: Processor | ChatProcessor, max_length: 
         UserError: a template of LLaVA's for a model that has one of its own.
     """
     if isinstance(processor, Processor):
-        return Encoder("vicuna_v1" if template == AUTO else template, processor, max_length)
+        if template == AUTO:
+            template = auto_template(processor)
+        if template == OWN:
+            own = chat_processor(processor.checkpoint, processor.image_processor)
+            return ChatEncoder(own, max_length)
+        return Encoder(template, processor, max_length)
     if template != AUTO:
         raise UserError(
             f"data.template {template} is LLaVA-1.5's, and the model of {processor.checkpoint} "
             f"writes conversations by a chat template of its own; set data.template to {AUTO}"
         )
     return ChatEncoder(processor, max_length)
+
+
+def auto_template(processor: Processor) -> str:
+    """What a LLaVA writes conversations by, told by the tokens that it has.
+
+    `vicuna_v1` where `</s>` is a token, as in LLaVA-1.5; else the checkpoint's own chat template; without
+    one, `llama_3` where the tokens of its turns are there.
+    """
+    tokenizer = processor.tokenizer
+
+    def has(*marks: str) -> bool:
+        ids = (tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in marks)
+        return all(len(found) == 1 for found in ids)
+
+    if has(TEMPLATES["vicuna_v1"].stop):
+        return "vicuna_v1"
+    # a model put together of its parts has LLaVA-1.5's own prompt as its chat template
+    assembled = not processor.checkpoint or (Path(processor.checkpoint) / FILE).is_file()
+    if tokenizer.chat_template and not assembled:
+        return OWN
+    llama_3 = has("<|start_header_id|>", "<|end_header_id|>", TEMPLATES["llama_3"].stop)
+    return "llama_3" if llama_3 else "vicuna_v1"

@@ -18,7 +18,10 @@ from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vicuna import IMAGE_TOKEN
 
 LLAVA = "llava"
-"""Model type of LLaVA-1.5, whose images all take the same number of tokens."""
+"""Model type of LLaVA-1.5, and of others in its envelope (Pixtral)."""
+
+TOWERS = ("clip", "siglip", "dinov2")
+"""What the type of a LLaVA-1.5's vision tower begins with: these give each image the same number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +30,13 @@ class Processor:
 
     Attributes:
         n_image_tokens: how many places one image takes in the input.
+        checkpoint: whole model that it was loaded from; empty for parts.
     """
 
     tokenizer: Any
     image_processor: Any
     n_image_tokens: int
+    checkpoint: str = ""
 
     def pixels(self, image: Image) -> Tensor:
         """Resize and normalise one RGB image to (3, H, W)."""
@@ -47,6 +52,14 @@ class Processor:
         """Write tokenizer and image processor beside the weights."""
         self.tokenizer.save_pretrained(folder)
         self.image_processor.save_pretrained(folder)
+
+
+def is_llava15(config: Any) -> bool:  # noqa: ANN401 - transformers has one class a model
+    """Whether a model is built as LLaVA-1.5 is: by its parts, as others have its model type too."""
+    if config.model_type != LLAVA:
+        return False
+    tower: str = config.vision_config.model_type
+    return tower.startswith(TOWERS) and tower != "siglip2_vision_model"
 
 
 def load_image_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one class a model
@@ -68,9 +81,13 @@ def load_processor(checkpoint: Checkpoint) -> Processor:
         own = (Path(place) / "preprocessor_config.json").is_file()
         return replace(base, image_processor=load_image_processor(place)) if own else base
     config = AutoConfig.from_pretrained(place)
-    if config.model_type != LLAVA:
+    if not is_llava15(config):
+        tower = getattr(getattr(config, "vision_config", None), "model_type", "no")
+        kind = f"{config.model_type!r}" + (
+            f" with a {tower} vision tower" if config.model_type == LLAVA else ""
+        )
         raise UserError(
-            f"model.checkpoint {checkpoint!r} is of type {config.model_type!r}, which gives an "
+            f"model.checkpoint {checkpoint!r} is of type {kind}, which gives an "
             "image a varying number of tokens; give a LLaVA-1.5 checkpoint"
         )
     tokenizer = load_tokenizer(place)
@@ -80,4 +97,4 @@ def load_processor(checkpoint: Checkpoint) -> Processor:
             f"the tokenizer of model.checkpoint {checkpoint!r} has no {IMAGE_TOKEN} token; "
             "give a LLaVA checkpoint in transformers format"
         )
-    return Processor(tokenizer, load_image_processor(place), config.image_seq_length)
+    return Processor(tokenizer, load_image_processor(place), config.image_seq_length, place)
