@@ -32,6 +32,10 @@ PIECES = (
 """A chat template for text that is written out already: answers are separated from the rest."""
 
 
+FIRST_PART = re.compile(r"content'?\]?\[0\]")
+"""In a chat template that reads the first part of a message, which must then have one."""
+
+
 @dataclass(frozen=True)
 class ChatProcessor:
     """A model's own processor.
@@ -100,6 +104,8 @@ def chat_batch(
     written = [
         messages(escape_turns(turns, letters), image, with_question) for turns, image in chats
     ]
+    if FIRST_PART.search(processor.chat_template):
+        written = [[_with_part(message) for message in chat] for chat in written]
     processor = _reader(processor, written)
     marks = re.search(r"{%-?\s*generation\b", processor.chat_template) is not None
     if not marks:
@@ -167,6 +173,11 @@ def cut(batch: Batch, max_length: int, image_token: int) -> Batch:
         name: value[:, :max_length] if value.shape == ids.shape else value
         for name, value in batch.items()
     }
+
+
+def _with_part(message: Message) -> Message:
+    """A message that has a part: an empty text where it had none."""
+    return message if message["content"] else {**message, "content": [{"type": "text", "text": ""}]}
 
 
 def _reader(processor: Any, written: Sequence[list[Message]]) -> Any:  # noqa: ANN401

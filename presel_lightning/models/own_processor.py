@@ -70,13 +70,13 @@ def _class_of(config: Any) -> Any:  # noqa: ANN401 - transformers has one class 
         raise UserError(f"model.checkpoint: no processor for model type {config.model_type!r}")
     try:
         own = PROCESSOR_MAPPING[type(config)] if name is None else getattr(transformers, name)
-        _parameters(own)
+        own.get_attributes()
     except (ImportError, AttributeError) as error:
-        line = next(filter(None, map(str.strip, str(error).splitlines())), type(error).__name__)
+        line = " ".join(str(error).split()).split(". ")[0] or type(error).__name__
         what = f"{config.model_type!r}" + (f" with a {kind} vision tower" if name else "")
         raise UserError(
             f"model.checkpoint: a model of type {what} cannot be tuned here, as its processor cannot be "
-            f"loaded ({line[:120]}); docs/models.md lists the models that can"
+            f"loaded ({line}); docs/models.md lists the models that can"
         ) from error
     return own
 
@@ -108,8 +108,13 @@ def _made(own: Any, place: str, images: Any, tokenizer: Any, options: dict[str, 
     kept = {name: options[name] for name in options if name in names and name not in parts}
     given = {"image_processor": images, "tokenizer": tokenizer}
     absent: dict[str, Any] = {name: None for name in parts - set(PARTS) if name in names}
+    own_ways: dict[str, Any] = {"get_attributes": classmethod(lambda _: list(PARTS))}
+    if (
+        "video_processor" in parts
+    ):  # some ask it how many frames to take, also where there is no video
+        own_ways["apply_chat_template"] = ProcessorMixin.apply_chat_template
     # two parts, as its base class counts them
-    kind = type(own.__name__, (own,), {"get_attributes": classmethod(lambda _: list(PARTS))})
+    kind = type(own.__name__, (own,), own_ways)
     try:
         made = kind(**given, **absent, **kept)
         made.chat_template = options["chat_template"]
