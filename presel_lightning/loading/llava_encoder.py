@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.loading.encoder import BLACK, SIDES, Batch, Part
 from presel_lightning.loading.padding import labelled_text, text_batch
 from presel_lightning.loading.templates import TEMPLATES
-from presel_lightning.loading.tokens import Encoded, encode, image_token_id
+from presel_lightning.loading.tokens import UNCUT, Encoded, encode, image_token_id
 from presel_lightning.models.chat import (
     Asked,
 )
@@ -90,6 +90,18 @@ class Encoder:
         """What is shared once, and both continuations."""
         first, second, shared = self._both(turns)
         return len(first.input_ids) + len(second.input_ids) - shared
+
+    def cut(self, turns: Sequence[Turn], image: Path | None) -> tuple[int, int] | None:
+        """Only a text with more bytes than tokens are left is encoded: none takes more of them."""
+        shown = image is not None
+        text = TEMPLATES[self.template].render(turns, with_question=True, image=shown).text
+        extra = self.processor.n_image_tokens * shown + 2 * len(turns) + 8  # marks, leading spaces
+        if len(text.encode(errors="surrogatepass")) + extra <= self.max_length:
+            return None
+        whole = replace(self, max_length=UNCUT)(turns, image=shown)
+        if len(whole.input_ids) <= self.max_length:
+            return None
+        return self(turns, image=shown).n_labels, whole.n_labels
 
     def prompts(self, asked: Sequence[Asked]) -> Batch:
         """Left-padded prompts (B, L) with their images."""

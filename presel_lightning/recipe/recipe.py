@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,17 @@ from rich.markup import escape
 
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.data.images import open_rgb
 from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
 from presel_lightning.loading.datamodule import count_of
+from presel_lightning.loading.truncation import items_of
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.context import Context
+from presel_lightning.recipe.examination import LIMIT, examine_samples, few_references
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.passes import Pass
@@ -50,6 +54,7 @@ class Recipe:
         self.scoring = Scoring(self.context)
         self.instructions = Instructions(self.context)
         self.fits = Fits(self.context, self.scoring)
+        self.notices: list[str] = []
         self.passes = {name: kind(self.context, self.fits) for name, kind in Pass.known.items()}
 
     def begin(self) -> None:
@@ -173,7 +178,9 @@ class Recipe:
             )
 
     def examine_models(self, fits: Collection[str]) -> None:
-        """Warn of a shipped model that is used on images that it knows nothing of.
+        """Examine what the fitted models make of the samples, before any of them is fitted.
+
+        Warns of a shipped model that is used on images that it knows nothing of, too.
 
         Args:
             fits: stages that are fitted, besides the reference model of the selector.
@@ -184,11 +191,27 @@ class Recipe:
         def examine() -> list[str]:
             encoder = self.factory.embed().checkpoint if Features.name in selector.needs else None
             models = [self.factory.model(stage).origin for stage in fits]
-            return unsuited(self.data.pool.image, encoder, models)
+            warnings = unsuited(self.data.pool.image, encoder, models)
+            return warnings + (self.examine_samples(fits[0]) if fits else [])
 
-        notices = broadcast(examine)
+        self.notices = broadcast(examine)
+        self.note(self.notices)
+
+    def examine_samples(self, stage: str) -> list[str]:
+        """Encode a random sample of the instructions as a stage's model will; return warnings."""
+        data, pool = self.data, self.data.pool
+        rows = np.flatnonzero(pool.has_instruction)
+        if len(rows) > LIMIT:
+            rows = np.random.default_rng(self.plan.seed).choice(rows, LIMIT, replace=False)
+        items = list(items_of(pool, rows))
+        encoder = data.encoder(self.factory.model(stage).processor)
+        read = partial(open_rgb, max_pixels=data.max_pixels, pixels=data.pixels)
+        return examine_samples(encoder, items, read)
+
+    def note(self, notices: list[str]) -> None:
+        """Print warnings; the run folder keeps all there are."""
         if rank_zero():
-            self.runner.ledger.update(notices=notices)
+            self.runner.ledger.update(notices=self.notices)
         for notice in notices:
             self.runner.print(f"[yellow]![/] {escape(notice)}")
 
@@ -205,6 +228,11 @@ class Recipe:
             uids = data.split_reference(seed, earlier)
         data.pool = pool.with_reference(uids)
         self.instructions.write_reference(uids)
+        if len(uids):
+            own = pool.task[pool.rows(uids)]
+            few = few_references({task: int((own == task).sum()) for task in pool.tasks})
+            self.notices += few
+            self.note(few)
         return uids
 
     def selection(self, reference: np.ndarray) -> None:
