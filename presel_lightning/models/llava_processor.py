@@ -20,8 +20,8 @@ from presel_lightning.models.vicuna import IMAGE_TOKEN
 LLAVA = "llava"
 """Model type of LLaVA-1.5, and of others in its envelope (Pixtral)."""
 
-TOWERS = ("clip", "siglip", "dinov2")
-"""What the type of a LLaVA-1.5's vision tower begins with: these give each image the same number of tokens."""
+TOWERS = frozenset({"clip_vision_model", "siglip_vision_model", "dinov2"})
+"""Types of a LLaVA-1.5's vision tower: these give each image the same number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,7 @@ class Processor:
 
 def is_llava15(config: Any) -> bool:  # noqa: ANN401 - transformers has one class a model
     """Whether a model is built as LLaVA-1.5 is: by its parts, as others have its model type too."""
-    if config.model_type != LLAVA:
-        return False
-    tower: str = config.vision_config.model_type
-    return tower.startswith(TOWERS) and tower != "siglip2_vision_model"
+    return config.model_type == LLAVA and config.vision_config.model_type in TOWERS
 
 
 def load_image_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one class a model

@@ -15,6 +15,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
 from presel_lightning.models.llava_processor import load_image_processor
 from presel_lightning.models.tokenizer import load_tokenizer
+from presel_lightning.models.vicuna import has_class_token
 
 PARTS = ("image_processor", "tokenizer")
 """What a processor is made of here; its part for videos needs torchvision."""
@@ -93,7 +94,7 @@ def _of_config(config: Any) -> dict[str, Any]:  # noqa: ANN401
     return {
         "patch_size": config.vision_config.patch_size,
         "vision_feature_select_strategy": config.vision_feature_select_strategy,
-        "num_additional_image_tokens": int(config.vision_config.model_type == "clip_vision_model"),
+        "num_additional_image_tokens": int(has_class_token(config.vision_config)),
     }
 
 

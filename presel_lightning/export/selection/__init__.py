@@ -57,7 +57,11 @@ def export_selection(
     """
     total = len(selection_table(run))
     samples = SelectedSamples(
-        run, image_root(run, root), target.needs_instruction, target.needs_image
+        run,
+        image_root(run, root),
+        target.needs_instruction,
+        target.needs_image,
+        target.placeholders,
     )
     with new_folder(path) as folder:
         target.write(track(samples, "exporting", total), folder, path.resolve())
