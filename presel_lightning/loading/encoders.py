@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from presel_lightning.errors import UserError
@@ -10,7 +9,6 @@ from presel_lightning.loading.chat_encoder import ChatEncoder
 from presel_lightning.loading.llava_encoder import Encoder
 from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.models.chat import ChatProcessor, chat_processor
-from presel_lightning.models.components import FILE
 from presel_lightning.models.llava_processor import Processor
 
 OWN = "own"
@@ -44,17 +42,9 @@ def auto_template(processor: Processor) -> str:
     `vicuna_v1` where `</s>` is a token, as in LLaVA-1.5; else the checkpoint's own chat template; without
     one, `llama_3` where the tokens of its turns are there.
     """
-    tokenizer = processor.tokenizer
-
-    def has(*marks: str) -> bool:
-        ids = (tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in marks)
-        return all(len(found) == 1 for found in ids)
-
-    if has(TEMPLATES["vicuna_v1"].stop):
-        return "vicuna_v1"
-    # a model put together of its parts has LLaVA-1.5's own prompt as its chat template
-    assembled = not processor.checkpoint or (Path(processor.checkpoint) / FILE).is_file()
-    if tokenizer.chat_template and not assembled:
+    if processor.has_own_template:
         return OWN
-    llama_3 = has("<|start_header_id|>", "<|end_header_id|>", TEMPLATES["llama_3"].stop)
-    return "llama_3" if llama_3 else "vicuna_v1"
+    if processor.has_tokens(TEMPLATES["vicuna_v1"].stop):
+        return "vicuna_v1"
+    turns = ("<|start_header_id|>", "<|end_header_id|>", TEMPLATES["llama_3"].stop)
+    return "llama_3" if processor.has_tokens(*turns) else "vicuna_v1"

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoImageProcessor
 from presel_lightning.errors import UserError
 from presel_lightning.models.aspect import Aspect, with_aspect
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
+from presel_lightning.models.components import FILE
 from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vicuna import IMAGE_TOKEN
 
@@ -22,6 +23,10 @@ LLAVA = "llava"
 
 TOWERS = frozenset({"clip_vision_model", "siglip_vision_model", "dinov2"})
 """Types of a LLaVA-1.5's vision tower: these give each image the same number of tokens."""
+
+
+END_OF_ANSWER = "</s>"
+"""What ends an answer of LLaVA-1.5."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,22 @@ class Processor:
         """The same, but for how an image becomes square."""
         side = int(self.image_processor.crop_size["height"])
         return replace(self, image_processor=with_aspect(self.image_processor, side, aspect))
+
+    def has_tokens(self, *marks: str) -> bool:
+        """Whether each of these is one token."""
+        found = (self.tokenizer(mark, add_special_tokens=False)["input_ids"] for mark in marks)
+        return all(len(ids) == 1 for ids in found)
+
+    @property
+    def has_own_template(self) -> bool:
+        """Whether the checkpoint's chat template is another model's than LLaVA-1.5's, whose answers end in `</s>`.
+
+        A model put together of its parts has LLaVA-1.5's prompt as its chat template.
+        """
+        assembled = not self.checkpoint or (Path(self.checkpoint) / FILE).is_file()
+        return bool(
+            self.tokenizer.chat_template and not assembled and not self.has_tokens(END_OF_ANSWER)
+        )
 
     def save(self, folder: Path) -> None:
         """Write tokenizer and image processor beside the weights."""
