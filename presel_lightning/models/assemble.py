@@ -59,7 +59,7 @@ PROJECTOR_KEYS = {
 
 VOCABULARY_MULTIPLE = 64
 
-VISION = {
+VISION: dict[str, Any] = {
     "clip": CLIPVisionModel,
     "clip_vision_model": CLIPVisionModel,
     "siglip": SiglipVisionModel,

@@ -47,8 +47,9 @@ def load_chat_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one cl
             "chat_template.jinja beside it"
         )
     own = _class_of(config)
-    if issubclass(own, processing_smolvlm.SmolVLMProcessor) and not processing_smolvlm.num2words:
-        processing_smolvlm.num2words = str  # it counts the frames of videos in words
+    smol: Any = processing_smolvlm
+    if issubclass(own, smol.SmolVLMProcessor) and not smol.num2words:
+        smol.num2words = str  # it counts the frames of videos in words
     options = {**_of_config(config), **settings, "chat_template": template}
     made = _made(own, place, load_image_processor(place), tokenizer, options)
     if getattr(made, "image_token_id", None) is None:
@@ -69,6 +70,7 @@ def _class_of(config: Any) -> Any:  # noqa: ANN401 - transformers has one class 
     name = OF_TOWER.get(kind) if config.model_type == "llava" else None
     if name is None and type(config) not in PROCESSOR_MAPPING:
         raise UserError(f"model.checkpoint: no processor for model type {config.model_type!r}")
+    own: Any
     try:
         own = PROCESSOR_MAPPING[type(config)] if name is None else getattr(transformers, name)
         own.get_attributes()

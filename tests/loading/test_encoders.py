@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from presel_lightning.loading.chat_encoder import ChatEncoder
 from presel_lightning.loading.encoders import encoder_of
@@ -40,7 +41,7 @@ def test_auto_is_vicuna_where_its_end_is_a_token() -> None:
 
 
 def test_auto_is_the_own_template_of_a_llava_with_another_end(tmp_path: Path) -> None:
-    processor = processor_of(llava(tmp_path / "model", OWN), aspect="square")
+    processor: Any = processor_of(llava(tmp_path / "model", OWN), aspect="square")
     encoder = encoder_of("auto", processor, 512)
     assert isinstance(encoder, ChatEncoder)
     assert encoder.processor.own.image_processor is processor.image_processor

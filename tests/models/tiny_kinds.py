@@ -119,12 +119,13 @@ def smolvlm() -> Made:
     marks += ["<global-img>", "<|im_start|>"]
     marks += [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
     names = ["end_of_utterance_token", "image_token", "fake_image_token", "global_image_token"]
+    plain: dict[str, Any] = {"pad_token_id": 0}
     config = SmolVLMConfig(
         text_config={**TEXT, "model_type": "llama", "pad_token_id": 0},
         vision_config={**EYES, "image_size": 16, "patch_size": 4},
         scale_factor=2,
         image_token_id=3,
-        pad_token_id=0,
+        **plain,
     )
     images = SmolVLMImageProcessorPil(
         size={"longest_edge": 32}, max_image_size={"longest_edge": 16}, do_image_splitting=True
