@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import torch
+
 from presel_lightning.check.report import Report
 from presel_lightning.check.survey import Survey
 from presel_lightning.errors import UserError
+from presel_lightning.functional import proportional_split
 from presel_lightning.loading.datamodule import SelectionDataModule, count_of
+from presel_lightning.recipe.examination import few_references
 from presel_lightning.recipe.passes.base import Work
 from presel_lightning.recipe.plan import Plan
 from presel_lightning.signals import Features
@@ -20,6 +24,9 @@ def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> W
     with report.collecting():
         budget = count_of(data.budget, n, "data.budget")
         split = reference_split(plan, n, budget, len(found.tasks))
+        if split:
+            sizes = proportional_split(torch.tensor(list(found.tasks.values())), split).tolist()
+            report.notes += few_references(dict(zip(found.tasks, sizes, strict=True)))
         counts = f"{n:,} samples, {len(found.tasks)} tasks: reference {split:,}, budget {budget:,}"
         report.add("selection", type(plan.selector).__name__, counts)
         if budget < len(found.tasks):

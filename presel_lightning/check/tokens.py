@@ -59,7 +59,7 @@ def report_tokens(
     report.add("tokens", f"of {len(lengths):,} {what}", f"{middle}, longest {lengths.max():,}")
     cut, empty = int((lengths > encoder.max_length).sum()), int((answers == 0).sum())
     report.add("tokens", f"longer than {encoder.max_length:,}{of}: cut", share(cut, len(lengths)))
-    if empty:
+    if empty and not image:  # of samples the shared examination says more
         report.notes.append(
             f"data.max_length {encoder.max_length} leaves {share(empty, len(lengths))} of the "
             f"{what} without an answer to learn from; raise it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from presel_lightning.data.images import FORMATS
+from presel_lightning.data.formats import formats
 from presel_lightning.errors import UserError
 
 ARCHIVE = "unpack it and give the file or folder that it holds"
@@ -70,6 +70,6 @@ def nothing_usable(annotations: object, passed_over: Mapping[str, int], text_onl
     others += f"; {text_only} records are text-only" if text_only else ""
     return (
         f"data.annotations {annotations} holds no image record{others}; give a folder with a folder "
-        f"of images ({', '.join(FORMATS)}) for each task, or a JSON list, JSON lines or a table with "
+        f"of images ({', '.join(formats())}) for each task, or a JSON list, JSON lines or a table with "
         "`image`"
     )

@@ -9,7 +9,8 @@ from presel_lightning.errors import UserError
 from presel_lightning.export.folder import new_folder
 from presel_lightning.export.source import base_config, precision_of
 from presel_lightning.models import load_model, load_processor, resolve_checkpoint
-from presel_lightning.models.chat import load_chat_processor
+from presel_lightning.models.llava_processor import is_llava15
+from presel_lightning.models.own_processor import load_chat_processor
 from presel_lightning.models.vicuna import save_llava_processor
 
 
@@ -31,8 +32,8 @@ def export_hf_merged(checkpoint: str, path: str | Path) -> Path:
     model = merged(place, config)
     with new_folder(path) as folder:
         model.save_pretrained(folder)
-        if config.model_type == "llava":
-            processor = load_processor(place)
+        processor = load_processor(place) if is_llava15(config) else None
+        if processor is not None and not processor.has_own_template:
             save_llava_processor(folder, processor.tokenizer, processor.image_processor, config)
         else:
             load_chat_processor(place).save_pretrained(folder)

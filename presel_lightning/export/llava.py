@@ -151,9 +151,11 @@ def vocabulary(place: str, config: Any) -> int:  # noqa: ANN401
     Raises:
         UserError: the model is not a LLaVA-1.5 on Llama, or `<image>` is inside its vocabulary.
     """
-    if config.model_type != "llava" or config.text_config.model_type != "llama":
+    tower = getattr(getattr(config, "vision_config", None), "model_type", "")
+    kind = config.model_type, getattr(config.get_text_config(), "model_type", ""), tower
+    if kind != ("llava", "llama", "clip_vision_model"):
         raise UserError(
-            f"{place} is a {config.model_type}, which LLaVA's own code does not read; export it as "
+            f"{place} is a {' of '.join(filter(None, kind))}, which LLaVA's own code does not read; export it as "
             "a merged transformers checkpoint"
         )
     tokenizer = load_processor(place).tokenizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from presel_lightning.data.conversation import without_image_token
 from presel_lightning.data.formats import open_image
 from presel_lightning.data.pixels import Pixels, shown_size
 from presel_lightning.errors import UserError
+from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.loading.encoder import BLACK, DUMMY, SIDES, Batch, Part
-from presel_lightning.loading.tokens import Encoded
+from presel_lightning.loading.tokens import UNCUT, Encoded
 from presel_lightning.models.chat import (
     Asked,
     Chat,
@@ -77,6 +78,17 @@ class ChatEncoder:
         texts = [n_tokens(self.processor, turns, side == SIDES[0]) for side in SIDES]
         return sum(min(text + places, self.max_length) for text in texts)
 
+    def cut(self, turns: Sequence[Turn], image: Path | None) -> tuple[int, int] | None:
+        """Only what is too long is encoded with an image, a blank one of the same size."""
+        size = None if image is None else size_of(image)
+        whole = replace(self, max_length=UNCUT)(turns)
+        places = 0 if size is None else places_of(self.processor, size)
+        if len(whole.input_ids) + places <= self.max_length:
+            return None
+        shown = None if size is None else Image.new("RGB", size)
+        labels = self._side([{"chat": (turns, shown)}], with_question=True)["labels"]
+        return int((labels != IGNORE).sum()), whole.n_labels
+
     def prompts(self, asked: Sequence[Asked]) -> Batch:
         """Left-padded, with all that the model asks for."""
         plain = [
@@ -91,8 +103,11 @@ class ChatEncoder:
         )
 
     def stop_ids(self) -> list[int]:
-        """None but the model's own."""
-        return []
+        """What the template ends an answer with, where that is one token, beside the model's own."""
+        labels = self(DUMMY).labels
+        said = [label for label in labels if label != IGNORE]
+        special = self.processor.tokenizer.added_tokens_decoder
+        return said[-1:] if said and said[-1] in special else []
 
     def _side(self, parts: list[Part], *, with_question: bool) -> Batch:
         chats = [part["chat"] for part in parts]

@@ -33,6 +33,7 @@ from presel_lightning.loading.samplers import (
     token_blocks,
 )
 from presel_lightning.loading.templates import AUTO, TEMPLATES
+from presel_lightning.loading.truncation import without_answer
 from presel_lightning.records import Selection
 from presel_lightning.run.process_watch import obey_parent
 from presel_lightning.run.ranges import Count, Fraction, Processes, Size
@@ -151,6 +152,7 @@ class SelectionDataModule(LightningDataModule):
         self.follow_links, self.max_problem_fraction = follow_links, max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
+        self.n_without_answer = 0
         self._train: Callable[..., ResumableLoader]
         self._predict: Callable[[int, int], DataLoader[Any]]
         self._shown: PairSet | ImageSet
@@ -286,6 +288,8 @@ class SelectionDataModule(LightningDataModule):
     ) -> None:
         """Serve these samples to the next fit, and text-only records beside them.
 
+        A sample that `max_length` leaves no answer of is left out (`n_without_answer`).
+
         Args:
             uids: the samples.
             processor: of the model that is trained.
@@ -293,9 +297,10 @@ class SelectionDataModule(LightningDataModule):
             texts: text-only records.
             weights: training weights other than 1, by uid.
         """
-        rows = np.sort(self.pool.rows(uids))
+        rows, encoder = np.sort(self.pool.rows(uids)), self.encoder(processor)
+        empty = without_answer(encoder, self.pool, rows)
+        rows, self.n_without_answer = rows[~empty], int(empty.sum())
         in_loss, chances = self._weigh(rows, weights or {})
-        encoder = self.encoder(processor)
         read = self.max_pixels, self.pixels
         dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, *read)
         lengths, n_texts = self.pool.n_words[rows], 0

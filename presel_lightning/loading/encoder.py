@@ -55,6 +55,12 @@ class SampleEncoder(Protocol):
     def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
         """Tokens that a pair takes; the image is not decoded."""
 
+    def cut(self, turns: Sequence[Turn], image: Path | None) -> tuple[int, int] | None:
+        """Answer tokens kept and written of a sample that is too long; None of any other.
+
+        An image is not decoded.
+        """
+
     def prompts(self, asked: Sequence[Asked]) -> Batch:
         """Inputs to be continued with an answer; left padding."""
 

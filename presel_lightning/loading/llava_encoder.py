@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 
+from presel_lightning.data.conversation import IMAGE, without_image_token
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.loading.encoder import BLACK, SIDES, Batch, Part
 from presel_lightning.loading.padding import labelled_text, text_batch
 from presel_lightning.loading.templates import TEMPLATES
-from presel_lightning.loading.tokens import Encoded, encode, image_token_id
+from presel_lightning.loading.tokens import UNCUT, Encoded, encode, image_token_id
 from presel_lightning.models.chat import (
     Asked,
 )
+from presel_lightning.models.literal import control_marks, escape, escape_turns
 from presel_lightning.models.llava_processor import Processor
 from presel_lightning.records import Turn, image_first, image_place
 
@@ -41,7 +43,8 @@ class Encoder:
     ) -> Encoded:
         """Encode one conversation, or its answers alone."""
         template, p = TEMPLATES[self.template], self.processor
-        rendered = template.render(turns, with_question=with_question, image=image)
+        written = escape_turns(turns, self._marks)
+        rendered = template.render(written, with_question=with_question, image=image)
         try:
             return encode(rendered, p.tokenizer, p.n_image_tokens, self.max_length)
         except UserError:
@@ -88,10 +91,22 @@ class Encoder:
         first, second, shared = self._both(turns)
         return len(first.input_ids) + len(second.input_ids) - shared
 
+    def cut(self, turns: Sequence[Turn], image: Path | None) -> tuple[int, int] | None:
+        """Only a text with more bytes than tokens are left is encoded: none takes more of them."""
+        shown = image is not None
+        text = TEMPLATES[self.template].render(turns, with_question=True, image=shown).text
+        extra = self.processor.n_image_tokens * shown + 2 * len(turns) + 8  # marks, leading spaces
+        if len(text.encode(errors="surrogatepass")) + extra <= self.max_length:
+            return None
+        whole = replace(self, max_length=UNCUT)(turns, image=shown)
+        if len(whole.input_ids) <= self.max_length:
+            return None
+        return self(turns, image=shown).n_labels, whole.n_labels
+
     def prompts(self, asked: Sequence[Asked]) -> Batch:
         """Left-padded prompts (B, L) with their images."""
-        template, p = TEMPLATES[self.template], self.processor
-        texts = [template.prompt(history, question) for history, question, _ in asked]
+        p = self.processor
+        texts = [self._prompt(history, question) for history, question, _ in asked]
         ids = [encode(text, p.tokenizer, p.n_image_tokens).input_ids for text in texts]
         return {
             **text_batch(ids, self._pad_id, left=True),
@@ -100,8 +115,8 @@ class Encoder:
 
     def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
         """An image takes as many places whatever its size."""
-        template, p = TEMPLATES[self.template], self.processor
-        text = template.prompt(turns[:-1], turns[-1].question)
+        p = self.processor
+        text = self._prompt(turns[:-1], turns[-1].question)
         return len(encode(text, p.tokenizer, p.n_image_tokens).input_ids)
 
     def stop_ids(self) -> list[int]:
@@ -114,6 +129,14 @@ class Encoder:
     def _pad_id(self) -> int:
         pad_id: int = self.processor.tokenizer.pad_token_id
         return pad_id
+
+    @property
+    def _marks(self) -> tuple[str, ...]:
+        return control_marks(self.processor.tokenizer, [IMAGE])
+
+    def _prompt(self, history: Sequence[Turn], question: str) -> str:
+        asked = escape(without_image_token(question), self._marks)
+        return TEMPLATES[self.template].prompt(escape_turns(history, self._marks), asked)
 
     def _both(self, turns: Sequence[Turn]) -> tuple[Encoded, Encoded, int]:
         first, second = self(turns), self(turns, with_question=False)

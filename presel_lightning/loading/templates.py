@@ -70,7 +70,7 @@ class Template:
 
 
 AUTO = "auto"
-"""`vicuna_v1` for LLaVA-1.5; any other model's own chat template."""
+"""`vicuna_v1` for LLaVA-1.5; any other model's own chat template; see `auto_template`."""
 
 
 def _header(role: str) -> str:

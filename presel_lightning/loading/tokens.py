@@ -10,6 +10,7 @@ from presel_lightning.data.conversation import IMAGE
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.loading.templates import Rendered
+from presel_lightning.models.literal import ESCAPE, reading
 from presel_lightning.models.tokenizer import SPACE
 
 UNCUT = 1 << 30
@@ -97,13 +98,13 @@ def _pieces(text: str, tokenizer: Any, n_image_tokens: int) -> list[Piece]:  # n
 
 
 def _tokenise(chunk: str, tokenizer: Any) -> list[Piece]:  # noqa: ANN401
-    """Tokenise one piece of text alone, with its characters.
+    """Tokenise one piece of text alone, with its characters; escaped ones as the letters they are.
 
     Sentencepiece puts a space before every text, also before one that begins with a space. Where
     a tokenizer leaves it out there (not one of `load_tokenizer`), it is written out.
     """
     added = SPACE if chunk.startswith((" ", SPACE)) and swallows_space(tokenizer) else ""
-    encoding = tokenizer(
+    encoding = (reading(tokenizer) if ESCAPE in chunk else tokenizer)(
         added + chunk, add_special_tokens=False, return_offsets_mapping=True, verbose=False
     )
     shift = len(added)

@@ -2,7 +2,8 @@ r"""LLaVA put together from the parts it was published in.
 
 .. math:: \mathrm{embed}(image) = W_2\,\mathrm{gelu}(W_1\,h_{-2}[1:] + b_1) + b_2
 
-with :math:`h_{-2}` the output of the vision tower's last layer but one, without [CLS].
+with :math:`h_{-2}` the output of the vision tower's last layer but one, without [CLS]; a SigLIP has none, and
+all of its patches are taken.
 
 Source: LLaVA-1.5's published fine-tuning script and its model code.
 """
@@ -25,8 +26,10 @@ from transformers import (
     AutoImageProcessor,
     AutoModelForCausalLM,
     CLIPVisionModel,
+    Dinov2Model,
     LlavaConfig,
     LlavaForConditionalGeneration,
+    SiglipVisionModel,
 )
 
 from presel_lightning.console import console
@@ -41,7 +44,7 @@ from presel_lightning.models.components import (
     projector_file,
 )
 from presel_lightning.models.tokenizer import load_tokenizer
-from presel_lightning.models.vicuna import IMAGE_TOKEN, save_llava_processor
+from presel_lightning.models.vicuna import IMAGE_TOKEN, has_class_token, save_llava_processor
 from presel_lightning.models.vocabulary import limit_vocabulary
 from presel_lightning.run.files import read_json, replacing_folder, write_json
 from presel_lightning.run.fingerprint import fingerprint
@@ -55,6 +58,15 @@ PROJECTOR_KEYS = {
 """LLaVA's names of the projector's tensors, and those of transformers."""
 
 VOCABULARY_MULTIPLE = 64
+
+VISION: dict[str, Any] = {
+    "clip": CLIPVisionModel,
+    "clip_vision_model": CLIPVisionModel,
+    "siglip": SiglipVisionModel,
+    "siglip_vision_model": SiglipVisionModel,
+    "dinov2": Dinov2Model,
+}
+"""Class of a vision tower by model type, of the tower alone or of a model with a text part beside it."""
 
 
 def build_llava(
@@ -73,7 +85,7 @@ def build_llava(
 
     Args:
         language_model: folder or hub id of a causal language model with its tokenizer.
-        vision_tower: folder or hub id of a CLIP with its image processor.
+        vision_tower: folder or hub id of a CLIP, SigLIP or DINOv2 with its image processor.
         projector: `mm_projector.bin` or `.safetensors`, or a folder or hub id with one.
         out: where to write it; by default the user's cache, by content of the parts.
         aspect: see `Components`.
@@ -123,7 +135,7 @@ def _key(folder: Path) -> str | None:
 
 def _assemble(parts: Components, folder: Path, aspect: Aspect) -> None:
     language = _loaded("language_model", parts.language_model, AutoModelForCausalLM)
-    vision = _loaded("vision_tower", parts.vision_tower, CLIPVisionModel, "clip")
+    vision = _loaded("vision_tower", parts.vision_tower)
     tokenizer = _tokenizer(parts.language_model)
     config = _config(language, vision, tokenizer)
     weights = read_projector(
@@ -147,14 +159,14 @@ def _assemble(parts: Components, folder: Path, aspect: Aspect) -> None:
     save_llava_processor(folder, tokenizer, images, config)
 
 
-def _loaded(key: str, name: str, kind: Any, family: str = "") -> Any:  # noqa: ANN401
-    """Load one part in its own precision; every weight must be there."""
+def _loaded(key: str, name: str, kind: Any = None) -> Any:  # noqa: ANN401
+    """Load one part in its own precision; every weight must be there. Without a class, a vision tower."""
 
     def load(name: str) -> tuple[Any, dict[str, Any]]:
         found = AutoConfig.from_pretrained(name).model_type
-        if not found.startswith(family):
-            raise ValueError(f"it is a {found}, not a {family}")
-        loaded: tuple[Any, dict[str, Any]] = kind.from_pretrained(
+        if kind is None and found not in VISION:
+            raise ValueError(f"it is a {found}, not a clip, siglip or dinov2")
+        loaded: tuple[Any, dict[str, Any]] = (kind or VISION[found]).from_pretrained(
             name, dtype="auto", output_loading_info=True
         )
         return loaded
@@ -198,7 +210,7 @@ def _config(language: Any, vision: Any, tokenizer: Any) -> Any:  # noqa: ANN401
         image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
         image_seq_length=places,
         vision_feature_layer=-2,
-        vision_feature_select_strategy="default",
+        vision_feature_select_strategy="default" if has_class_token(vision.config) else "full",
         projector_hidden_act="gelu",
         tie_word_embeddings=language.config.tie_word_embeddings,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +11,12 @@ from typing import Any
 
 import torch
 from PIL.Image import Image
-from transformers import AutoConfig
-from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
-from transformers.processing_utils import ProcessorMixin
 
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
-from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
-from presel_lightning.models.llava_processor import load_image_processor
-from presel_lightning.models.tokenizer import load_tokenizer
+from presel_lightning.models.checkpoint import Checkpoint
+from presel_lightning.models.literal import ESCAPE, escape_turns, processor_marks, reading
+from presel_lightning.models.own_processor import load_chat_processor
 from presel_lightning.records import Turn, image_place
 
 Message = dict[str, Any]
@@ -34,6 +32,10 @@ PIECES = (
 """A chat template for text that is written out already: answers are separated from the rest."""
 
 
+FIRST_PART = re.compile(r"content'?\]?\[0\]")
+"""In a chat template that reads the first part of a message, which must then have one."""
+
+
 @dataclass(frozen=True)
 class ChatProcessor:
     """A model's own processor.
@@ -41,14 +43,16 @@ class ChatProcessor:
     Attributes:
         own: of `load_chat_processor`.
         checkpoint: where it was loaded from.
+        images: image processor in the place of its own, if any.
     """
 
     own: Any
     checkpoint: Checkpoint
+    images: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process loads it itself: its class is made when it is loaded."""
-        return chat_processor, (self.checkpoint,)
+        return chat_processor, (self.checkpoint, self.images)
 
     @property
     def tokenizer(self) -> Any:  # noqa: ANN401
@@ -60,52 +64,17 @@ class ChatProcessor:
         self.own.save_pretrained(folder)
 
 
-def chat_processor(checkpoint: Checkpoint) -> ChatProcessor:
-    """Load a model's own processor; see `load_chat_processor`."""
-    return ChatProcessor(load_chat_processor(checkpoint), checkpoint)
+def chat_processor(checkpoint: Checkpoint, images: Any = None) -> ChatProcessor:  # noqa: ANN401
+    """Load a model's own processor; see `load_chat_processor`.
 
-
-def load_chat_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one class a model
-    """Load a model's own processor, for text and still images.
-
-    Its part for videos, which needs torchvision, is left out.
-
-    Raises:
-        UserError: transformers knows no processor for this model type, or it has no chat template
-            or no token that an image's places are written with.
+    Args:
+        checkpoint: of the model.
+        images: image processor to use instead of the checkpoint's.
     """
-    place = resolve_checkpoint(checkpoint)
-    if is_adapter(place):
-        return load_chat_processor(base_of(place))
-    config = AutoConfig.from_pretrained(place)
-    if type(config) not in PROCESSOR_MAPPING:
-        raise UserError(f"model.checkpoint: no processor for model type {config.model_type!r}")
-    settings, _ = ProcessorMixin.get_processor_dict(place)
-    tokenizer = load_tokenizer(place)
-    tokenizer.padding_side = "right"
-    template = settings.get("chat_template") or tokenizer.chat_template
-    if not template:
-        raise UserError(
-            f"model.checkpoint {place} has no chat template; give the instruction-tuned model's "
-            "chat_template.jinja beside it"
-        )
-    own: Any = PROCESSOR_MAPPING[type(config)]
-    kept = {name: settings[name] for name in settings if name not in own.get_attributes()}
-    kept.pop("processor_class", None)
-    kept["chat_template"] = template
-    made = _without_videos(own)(load_image_processor(place), tokenizer, None, **kept)
-    if getattr(made, "image_token_id", None) is None:
-        raise UserError(
-            f"model.checkpoint: the processor of model type {config.model_type!r} does not tell its "
-            "image token; use a LLaVA, LLaVA-OneVision or Qwen2.5-VL"
-        )
-    return made
-
-
-def _without_videos(own: Any) -> Any:  # noqa: ANN401
-    """The same processor with two parts, as its base class counts them."""
-    parts = ["image_processor", "tokenizer"]
-    return type(own.__name__, (own,), {"get_attributes": classmethod(lambda _: parts)})
+    own = load_chat_processor(checkpoint)
+    if images is not None:
+        own.image_processor = images
+    return ChatProcessor(own, checkpoint, images)
 
 
 def chat_batch(
@@ -131,7 +100,13 @@ def chat_batch(
     Raises:
         UserError: the template cannot tell answers from questions.
     """
-    written = [messages(turns, image, with_question) for turns, image in chats]
+    letters = processor_marks(processor)
+    written = [
+        messages(escape_turns(turns, letters), image, with_question) for turns, image in chats
+    ]
+    if FIRST_PART.search(processor.chat_template):
+        written = [[_with_part(message) for message in chat] for chat in written]
+    processor = _reader(processor, written)
     marks = re.search(r"{%-?\s*generation\b", processor.chat_template) is not None
     if not marks:
         written = [pieces(processor, chat) for chat in written]
@@ -158,10 +133,12 @@ def prompt_batch(processor: Any, asked: Sequence[Asked]) -> Batch:  # noqa: ANN4
         processor: of `load_chat_processor`.
         asked: earlier turns, the question and the image of each item.
     """
+    letters = processor_marks(processor)
     written = [
-        messages((*history, Turn(question, "")), image, True)[:-1]
+        messages(escape_turns((*history, Turn(question, "")), letters), image, True)[:-1]
         for history, question, image in asked
     ]
+    processor = _reader(processor, written)
     batch = processor.apply_chat_template(
         written,
         add_generation_prompt=True,
@@ -196,6 +173,23 @@ def cut(batch: Batch, max_length: int, image_token: int) -> Batch:
         name: value[:, :max_length] if value.shape == ids.shape else value
         for name, value in batch.items()
     }
+
+
+def _with_part(message: Message) -> Message:
+    """A message that has a part: an empty text where it had none."""
+    return message if message["content"] else {**message, "content": [{"type": "text", "text": ""}]}
+
+
+def _reader(processor: Any, written: Sequence[list[Message]]) -> Any:  # noqa: ANN401
+    """The same processor, able to read escaped text where there is some."""
+    texts = (
+        part.get("text", "") for chat in written for message in chat for part in message["content"]
+    )
+    if not any(ESCAPE in text for text in texts):
+        return processor
+    made = copy.copy(processor)
+    made.tokenizer = reading(processor.tokenizer)
+    return made
 
 
 def _padded(images: Sequence[Image | None], side: str) -> dict[str, Any]:

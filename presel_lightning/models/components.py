@@ -29,7 +29,8 @@ class Components:
     language_model: str
     """Folder or hub id of a causal language model with its tokenizer (vicuna-7b-v1.5)."""
     vision_tower: str
-    """Folder or hub id of a CLIP with its image processor (clip-vit-large-patch14-336)."""
+    """Folder or hub id of a CLIP (clip-vit-large-patch14-336), SigLIP or DINOv2 with its image
+    processor."""
     projector: str
     """`mm_projector.bin` or `.safetensors`, or a folder or hub id that holds one."""
     aspect: Aspect = "pad"

@@ -43,6 +43,11 @@ def chat_template(tokenizer: Any) -> str:  # noqa: ANN401 - transformers has one
     return CHAT_TEMPLATE.replace("| trim", f"| trim | replace('{IMAGE_TOKEN}', '{IMAGE_TOKEN} ')")
 
 
+def has_class_token(vision: Any) -> bool:  # noqa: ANN401 - transformers has one class a model
+    """Whether the first of a vision tower's features stands for no patch, by its configuration."""
+    return not vision.model_type.startswith("siglip")
+
+
 def save_llava_processor(folder: Path, tokenizer: Any, images: Any, config: Any) -> None:  # noqa: ANN401
     """Write what AutoProcessor, AutoTokenizer and AutoImageProcessor each look for.
 
@@ -57,7 +62,7 @@ def save_llava_processor(folder: Path, tokenizer: Any, images: Any, config: Any)
         tokenizer=tokenizer,
         patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
-        num_additional_image_tokens=1,  # [CLS]
+        num_additional_image_tokens=int(has_class_token(config.vision_config)),
         chat_template=chat_template(tokenizer),
     )
     processor.save_pretrained(folder)

@@ -71,6 +71,11 @@ class Fits:
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
             data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
+            if left_out := data.n_without_answer:
+                self.context.runner.print(
+                    f"[yellow]![/] {name:<12} {left_out} of {len(uids)} samples are not trained on: "
+                    f"data.max_length {data.max_length} leaves them no answer token; raise it"
+                )
             callbacks: list[Callback] = [
                 FiniteFit(name),
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
@@ -101,6 +106,7 @@ class Fits:
                 "instructions": len(uids),
                 **({"text_only": len(texts)} if texts else {}),
                 **({"weights": data.weights} if weights else {}),
+                **({"without_answer": left_out} if left_out else {}),
                 **devices,
                 "steps": trainer.global_step,
                 **({} if loss is None else {"loss_last": round(float(loss), 4)}),
@@ -152,7 +158,7 @@ class Fits:
         module = self.context.factory.model(stage)
         return fingerprint(
             {
-                "fit": 2,
+                "fit": 3,
                 "model": module.fingerprint(),
                 **self.division(module, rank_and_world()[1]),
                 "trainer": self.context.factory.trainer_settings(stage),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
 from presel_lightning.data.cures import cures_of
 from presel_lightning.data.foreign import nothing_usable
+from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pixels import summary
 from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.texts import Texts
@@ -20,10 +22,12 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
 from presel_lightning.loading.datamodule import count_of
+from presel_lightning.loading.truncation import items_of
 from presel_lightning.models import hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.context import Context
+from presel_lightning.recipe.examination import LIMIT, examine_samples, few_references
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.passes import Pass
@@ -55,6 +59,7 @@ class Recipe:
         self.scoring = Scoring(self.context)
         self.instructions = Instructions(self.context)
         self.fits = Fits(self.context, self.scoring)
+        self.notices: list[str] = []
         self.passes = {name: kind(self.context, self.fits) for name, kind in Pass.known.items()}
 
     def begin(self) -> None:
@@ -89,7 +94,7 @@ class Recipe:
         self.reach_hub(encoder, models)
         self.begin()
         self.pool()
-        self.examine_models(encoder, models)
+        self.examine_models(encoder, models, self.stages_of(self.plan.selector.needs, fits))
         reference = self.split()
         self.make_signals(self.plan.selector.needs, reference)
         self.selection(reference)
@@ -185,6 +190,12 @@ class Recipe:
             others, text_only = counts.get("passed_over", {}), counts["text_only"]
             raise UserError(nothing_usable(self.data.annotations, others, text_only))
 
+    @staticmethod
+    def stages_of(needs: Collection[str], fits: Collection[str]) -> list[str]:
+        """Return the stages that are fitted, with that of the reference model where signals need it."""
+        on_reference = any(Signal.known[need].on_reference for need in needs)
+        return [*fits, *(["reference"] if on_reference else [])]
+
     def models_of(
         self, needs: Collection[str], fits: Collection[str]
     ) -> tuple[str | None, list[Checkpoint]]:
@@ -194,8 +205,7 @@ class Recipe:
             needs: signals that are made.
             fits: stages that are fitted, besides the reference model of the signals.
         """
-        on_reference = any(Signal.known[need].on_reference for need in needs)
-        stages = [*fits, *(["reference"] if on_reference else [])]
+        stages = self.stages_of(needs, fits)
         encoder = self.factory.embed().checkpoint if Features.name in needs else None
         return encoder, [self.factory.model(stage).origin for stage in stages]
 
@@ -205,11 +215,41 @@ class Recipe:
             hub.use_cache_alone()
             self.runner.print(f"[yellow]![/] {hub.obstacle()}: its cache is used")
 
-    def examine_models(self, encoder: str | None, models: list[Checkpoint]) -> None:
-        """Warn of a shipped model that is used on images that it knows nothing of."""
-        notices = broadcast(lambda: unsuited(self.data.pool.image, encoder, models))
+    def examine_models(
+        self, encoder: str | None, models: list[Checkpoint], stages: Sequence[str]
+    ) -> None:
+        """Examine what the fitted models make of the samples, before any of them is fitted.
+
+        Warns of a shipped model that is used on images that it knows nothing of, too.
+
+        Args:
+            encoder: checkpoint of the image encoder, if any.
+            models: checkpoints of the models.
+            stages: stages that are fitted.
+        """
+
+        def examine() -> list[str]:
+            warnings = unsuited(self.data.pool.image, encoder, models)
+            return warnings + (self.examine_samples(stages[0]) if stages else [])
+
+        self.notices = broadcast(examine)
+        self.note(self.notices)
+
+    def examine_samples(self, stage: str) -> list[str]:
+        """Encode a random sample of the instructions as a stage's model will; return warnings."""
+        data, pool = self.data, self.data.pool
+        rows = np.flatnonzero(pool.has_instruction)
+        if len(rows) > LIMIT:
+            rows = np.random.default_rng(self.plan.seed).choice(rows, LIMIT, replace=False)
+        items = list(items_of(pool, rows))
+        encoder = data.encoder(self.factory.model(stage).processor)
+        read = partial(open_rgb, max_pixels=data.max_pixels, pixels=data.pixels)
+        return examine_samples(encoder, items, read)
+
+    def note(self, notices: list[str]) -> None:
+        """Print warnings; the run folder keeps all there are."""
         if rank_zero():
-            self.runner.ledger.update(notices=notices)
+            self.runner.ledger.update(notices=self.notices)
         for notice in notices:
             self.runner.print(f"[yellow]![/] {escape(notice)}")
 
@@ -226,6 +266,11 @@ class Recipe:
             uids = data.split_reference(seed, earlier)
         data.pool = pool.with_reference(uids)
         self.instructions.write_reference(uids)
+        if len(uids):
+            own = pool.task[pool.rows(uids)]
+            few = few_references({task: int((own == task).sum()) for task in pool.tasks})
+            self.notices += few
+            self.note(few)
         return uids
 
     def selection(self, reference: np.ndarray) -> None:

@@ -66,4 +66,4 @@ def test_find_configs_moves_files_before_options() -> None:
 
 def test_find_configs_unknown_name_lists_the_shipped_ones() -> None:
     with pytest.raises(UserError, match=r"quickstart\.yaml"):
-        find_configs(["--config", "nowhere.yaml"])
+        find_configs(["--config", "nowhere_in_this_place.yaml"])

@@ -8,17 +8,30 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import AutoProcessor, CLIPVisionModel, LlamaForCausalLM
+from transformers import (
+    AutoProcessor,
+    BitImageProcessorPil,
+    CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
+    LlamaForCausalLM,
+    SiglipImageProcessorPil,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 from presel_lightning.errors import UserError
 from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.loading.tokens import encode
 from presel_lightning.models import (
     Components,
+    LoRA,
+    Processor,
     build_llava,
     describe_checkpoint,
     load_model,
     load_processor,
+    processor_of,
 )
 from presel_lightning.records import Turn
 from tests.models import tiny
@@ -55,6 +68,41 @@ def test_assembled_model_logits_match_llava(parts: Components) -> None:
     torch.testing.assert_close(found[:, :vocabulary], expected, rtol=0, atol=1e-5)
     added = expected.mean(1, keepdim=True).expand(-1, found.shape[1] - vocabulary)
     torch.testing.assert_close(found[:, vocabulary:], added, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["siglip", "dinov2"])
+def test_assembled_model_on_another_tower_matches_llava(
+    parts: Components, kind: str, tmp_path: Path
+) -> None:
+    sizes: dict[str, Any] = {"hidden_size": tiny.VISION, "num_hidden_layers": 3}
+    sizes |= {"num_attention_heads": 4, "image_size": tiny.SIDE, "patch_size": tiny.PATCH}
+    side = {"height": tiny.SIDE, "width": tiny.SIDE}
+    torch.manual_seed(0)
+    vision: Any
+    if kind == "siglip":
+        vision = SiglipVisionModel(SiglipVisionConfig(intermediate_size=48, **sizes))
+        SiglipImageProcessorPil(size=side).save_pretrained(tmp_path)
+    else:
+        vision = Dinov2Model(Dinov2Config(mlp_ratio=2, **sizes))
+        BitImageProcessorPil(size={"shortest_edge": tiny.SIDE}, crop_size=side).save_pretrained(
+            tmp_path
+        )
+    vision.eval().save_pretrained(tmp_path)
+    folder = build(parts, vision_tower=str(tmp_path))
+    model: Any = load_model(str(folder), "lora", LoRA(r=4))
+    processor = processor_of(str(folder))
+    assert isinstance(processor, Processor) and processor.n_image_tokens == tiny.PLACES
+    pixels = processor.pixels(tiny.picture())
+    language = LlamaForCausalLM.from_pretrained(parts.language_model)
+    projector = torch.load(parts.projector, weights_only=True)
+    first = 0 if kind == "siglip" else 1
+    expected = tiny.literal_logits(language, vision, projector, tiny.IDS, pixels, first)
+    image = processor.tokenizer.convert_tokens_to_ids("<image>")
+    found = tiny.our_logits(model.eval(), tiny.IDS, pixels, image)
+    torch.testing.assert_close(found[:, : expected.shape[1]], expected, rtol=0, atol=1e-5)
+    own: Any = AutoProcessor.from_pretrained(folder, backend="pil")
+    written = own(text="<image>", images=tiny.picture())["input_ids"][0]
+    assert written.count(image) == tiny.PLACES
 
 
 def test_assembled_vocabulary_and_padding_match_training(parts: Components) -> None:

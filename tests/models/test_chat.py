@@ -18,11 +18,11 @@ from presel_lightning.models.chat import (
     chat_batch,
     chat_processor,
     cut,
-    load_chat_processor,
     prompt_batch,
 )
 from presel_lightning.models.forward import answer_losses
 from presel_lightning.models.llava import save_model, trained_state, unwrapped
+from presel_lightning.models.own_processor import load_chat_processor
 from presel_lightning.models.parts import parts_of
 from presel_lightning.records import Turn
 from tests.models.tiny import picture

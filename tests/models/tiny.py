@@ -108,10 +108,14 @@ def literal_logits(
     projector: dict[str, torch.Tensor],
     ids: list[int],
     pixels: torch.Tensor,
+    first: int = 1,
 ) -> torch.Tensor:
-    """LLaVA's forward, written out: one sequence with -200 where the image stands; (L', V)."""
+    """LLaVA's forward, written out: one sequence with -200 where the image stands; (L', V).
+
+    `first` is the place of the vision tower's first patch.
+    """
     states = vision(pixel_values=pixels[None], output_hidden_states=True).hidden_states
-    features = states[-2][:, 1:]  # (1, 16, D_v)
+    features = states[-2][:, first:]  # (1, 16, D_v)
     w = {name.removeprefix("model.mm_projector."): tensor for name, tensor in projector.items()}
     hidden = gelu(linear(features, w["0.weight"], w["0.bias"]))
     image = linear(hidden, w["2.weight"], w["2.bias"])[0]  # (16, D)

@@ -63,6 +63,7 @@ def export_selection(
         pixels_of(run),
         target.needs_instruction,
         target.needs_image,
+        target.placeholders,
     )
     with new_folder(path) as folder:
         target.write(track(samples, "exporting", total), folder, path.resolve())

@@ -32,8 +32,11 @@ DESCRIPTION = {
 class LlamaFactory(ListTarget):
     """A folder for `dataset_dir`, with one dataset, `presel`.
 
-    LLaMA-Factory requires as many `<image>` as images, so each conversation holds exactly one.
+    LLaMA-Factory requires as many `<image>`, `<video>` and `<audio>` as there are files of each, so each
+    conversation holds exactly one `<image>`.
     """
+
+    placeholders = ("<image>", "<video>", "<audio>")
 
     def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
         """Write conversations and description; relative image paths are those of `media_dir`."""

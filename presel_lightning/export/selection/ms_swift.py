@@ -17,6 +17,8 @@ from presel_lightning.export.selection.target import ListTarget, questions
 class MsSwift(ListTarget):
     """`train.jsonl`, for `swift sft --dataset`; image paths are absolute, as ms-swift advises."""
 
+    placeholders = ("<image>", "<video>", "<audio>", "<bbox>", "<ref-object>")
+
     def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
         """Write one conversation per line."""
         with (folder / "train.jsonl").open("w", encoding="utf-8") as handle:

@@ -74,6 +74,7 @@ class SelectedSamples:
         pixels: how the run reads images.
         needs_instruction: leave out samples without an instruction.
         needs_image: leave out samples without a readable image.
+        placeholders: leave out samples with one of these in their text.
         left_out: samples left out; filled during iteration.
         unlike: number of images that other tools read otherwise than the run; counted during
             iteration.
@@ -84,6 +85,7 @@ class SelectedSamples:
     pixels: Pixels = "as_shown"
     needs_instruction: bool = True
     needs_image: bool = True
+    placeholders: tuple[str, ...] = ()
     left_out: list[LeftOut] = field(default_factory=list)
     unlike: int = 0
 
@@ -115,6 +117,13 @@ class SelectedSamples:
         """Return why a sample cannot be exported, (problem, detail); None where it can."""
         if self.needs_instruction and not sample.has_instruction:
             return "no_instruction", "its instruction has not been written yet"
+        for turn in sample.turns:
+            for mark in self.placeholders:
+                if mark in turn.question or mark in turn.answer:
+                    return (
+                        "placeholder_in_text",
+                        f"{mark} in its text would count as a place of its own",
+                    )
         if self.needs_image:
             return check_image(file, max_pixels=NO_LIMIT, verify="header")
         return None

@@ -28,11 +28,14 @@ class Target(ABC):
         options: fields that the command line may set.
         needs_instruction: samples without an instruction are left out.
         needs_image: samples without a readable image are left out.
+        placeholders: what the format's readers count in a text as places of images and the like; samples
+            with one of them among their words are left out.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
     needs_instruction: ClassVar[bool] = True
     needs_image: ClassVar[bool] = True
+    placeholders: ClassVar[tuple[str, ...]] = ()
 
     @property
     def rewrites(self) -> bool:

@@ -117,3 +117,21 @@ def test_questions_place_the_image_token_once() -> None:
     assert questions([Turn("q", "a")]) == [("<image>\nq", "a")]
     later = [Turn("q", "a"), Turn("b?", "c", image_here=True)]
     assert questions(later) == [("q", "a"), ("<image>\nb?", "c")]
+
+
+@pytest.mark.parametrize(("to", "word"), [("llama-factory", "<video>"), ("ms-swift", "<bbox>")])
+def test_words_that_a_tool_counts_as_places_are_left_out(
+    finished: Path, selected: Records, pool_folder: Path, tmp_path: Path, to: str, word: str
+) -> None:
+    run = tmp_path / "run"
+    for part in ("config.yaml", "run.json", "selection"):
+        copy = shutil.copytree if (finished / part).is_dir() else shutil.copyfile
+        run.mkdir(exist_ok=True)
+        copy(finished / part, run / part)
+    records = json.loads((run / "selection/selected.json").read_text())
+    records[3]["conversations"][1]["value"] = f"The {word} element."
+    (run / "selection/selected.json").write_text(json.dumps(records))
+    out = export(run, to, tmp_path / "out", "--image_root", str(pool_folder))
+    assert word not in (out / FILES[to]).read_text()
+    listed = (out / "left_out.csv").read_text()
+    assert "placeholder_in_text" in listed and listed.count("\n") == 2 and word in listed
