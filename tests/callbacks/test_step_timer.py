@@ -58,7 +58,7 @@ def test_fit_cut_by_max_time_is_marked_and_continues_to_the_same_weights(
 
 
 def test_comparison_names_the_cells_that_were_cut_short() -> None:
-    cells = [
+    cells: list[dict[str, Any]] = [
         {"name": "Random-0.1-0", "cut_short": None},
         {"name": "PreSel-0.1-0", "cut_short": "x"},
     ]

@@ -107,7 +107,8 @@ def concrete(base: type) -> list[type]:
     found: set[type] = {base}
     new: set[type] = {base}
     while new:
-        new = {child for each in new for child in each.__subclasses__()} - found
+        children: list[list[type]] = [each.__subclasses__() for each in new]
+        new = {child for several in children for child in several} - found
         found |= new
     own = (c for c in found if c.__module__.startswith("presel_lightning"))
     return sorted((c for c in own if not inspect.isabstract(c)), key=lambda c: c.__name__)
