@@ -28,6 +28,7 @@ from presel_lightning.callbacks import Benchmark
 from presel_lightning.cli.classes import examine_classes
 from presel_lightning.cli.mistakes import explain, origin
 from presel_lightning.cli.trainer import (
+    EXAMINED,
     REFUSED,
     TRAINER_ERRORS,
     RecipeTrainer,
@@ -118,7 +119,7 @@ class ConfigStageFactory:
                 self.parser.parse_args(nulls)
         except ArgumentError as error:
             raise UserError(f"stages.{stage}: {error_message(error, self.parser)}") from error
-        own = set(overrides.trainer or {}) & {*REFUSED, "max_epochs", "max_steps"}
+        own = set(overrides.trainer or {}) & {*REFUSED, *EXAMINED}
         examine_options(f"stages.{stage}.trainer" if own else "trainer", merged.trainer)
         return merged
 

@@ -31,6 +31,9 @@ REFUSED = {
 }
 """Options that do not go with a recipe, and why."""
 
+EXAMINED = ("accumulate_grad_batches", "max_epochs", "max_steps")
+"""Options that depend on the recipe or on each other."""
+
 JOINED = ("MASTER_ADDR", "WORLD_SIZE", "SLURM_NTASKS", "LSB_JOBID", "PMI_SIZE", "KUBERNETES_PORT")
 """Variables of which one is set where a run has several machines."""
 
@@ -114,7 +117,7 @@ def examine_options(section: str, options: Mapping[str, Any]) -> None:
         UserError: an option does not go with a recipe, or a fit would not end.
     """
     for name, reason in REFUSED.items():
-        if options[name] not in (None, False, 1.0):
+        if not is_unset(options[name]):
             raise UserError(f"{section}.{name} is {options[name]}, but {reason}; leave it unset")
     if options["accumulate_grad_batches"] != 1:
         raise UserError(
@@ -126,6 +129,14 @@ def examine_options(section: str, options: Mapping[str, Any]) -> None:
             f"{section}.max_epochs is {options['max_epochs'] or 'null'} and {section}.max_steps is "
             "-1: the learning rate falls over a known number of steps; set one of them to 1 or more"
         )
+
+
+def is_unset(value: object) -> bool:
+    """Return whether an option changes nothing: null, false, or the whole, 1.0.
+
+    True is equal to 1.0, and means something else.
+    """
+    return value is None or value is False or (isinstance(value, float) and value == 1.0)
 
 
 def examine_processes(options: Mapping[str, Any]) -> None:

@@ -135,7 +135,11 @@ MISTAKES = {
         "stages.final.trainer.max_epochs is -1",
     ),
     "trial run": (["--trainer.fast_dev_run", "true"], "trainer.max_steps shortens the fits"),
-    "part of a signal": (["--trainer.limit_predict_batches", "1"], "a signal needs every sample"),
+    "trial run of one step": (
+        ["--trainer.fast_dev_run", "1"],
+        "trainer.max_steps shortens the fits",
+    ),
+    "part of a signal": (["--trainer.limit_predict_batches", "2"], "a signal needs every sample"),
     "time of another form": (["--trainer.max_time", "10m"], "give a time above 0 as DD:HH:MM:SS"),
     "passes of a stage": (
         ["--stages.final.trainer", "{accumulate_grad_batches: 2}"],
