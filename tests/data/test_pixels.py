@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
+from presel_lightning.data.formats import open_image
 from presel_lightning.data.images import check_image, open_rgb
-from presel_lightning.data.pixels import rgb_of
+from presel_lightning.data.pixels import kinds_of, rgb_of, summary
 from presel_lightning.loading.datasets import ImageSet
 from presel_lightning.models import load_processor
 from presel_lightning.models.aspect import with_aspect
@@ -331,3 +332,34 @@ def turned(array: Array, orientation: int) -> Array:
     mirrored = {2: (1, -1), 3: (-1, -1), 4: (-1, 1), 6: (1, -1), 7: (-1, -1), 8: (-1, 1)}
     rows, columns = mirrored.get(orientation, (1, 1))
     return array[::rows, ::columns]
+
+
+def test_kinds_of_images_by_what_a_plain_conversion_does_not_show(tmp_path: Path) -> None:
+    """Opaque pixels that might be transparent, and the previews in a camera's MPO, are nothing."""
+    frames = [Image.fromarray(three(gray() // (n + 1))) for n in range(2)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])
+    pages = [frame.copy() for frame in frames]  # Pillow keeps settings of the last save
+    pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
+    opaque = np.dstack([three(gray()), np.full((16, 16), 255, np.uint8)])
+    Image.fromarray(opaque).save(tmp_path / "opaque.png")
+    chart("RGBA")[0].save(tmp_path / "chart.png")
+    frames[0].convert("CMYK").save(tmp_path / "print.jpg")
+    found = {}
+    for path in tmp_path.iterdir():
+        with open_image(path) as image:
+            found[path.name] = kinds_of(image)
+        assert np.asarray(open_rgb(path)).std() > 0
+    assert found == {
+        "a.gif": "frames",
+        "a.jpg": "",
+        "pages.tiff": "frames",
+        "opaque.png": "",
+        "chart.png": "transparency",
+        "print.jpg": "",
+    }
+    assert np.array_equal(as_array(tmp_path / "pages.tiff"), np.asarray(frames[0]))
+    assert summary({"changed": 1, "transparency": 1, "frames": 2}, "as_shown") == [
+        "1 images (1 transparency) are read as viewers show them: data.pixels as_shown",
+        "2 images of several frames: the first is read",
+    ]
