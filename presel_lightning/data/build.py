@@ -69,6 +69,7 @@ class PoolCounts:
         problems: records that were left out.
         by_problem: those by kind.
         passed_over: files of folders that are no pictures, by kind.
+        notices: lines that say how something was read.
     """
 
     pool: int
@@ -76,6 +77,7 @@ class PoolCounts:
     problems: int
     by_problem: dict[str, int]
     passed_over: dict[str, int] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 def manifest_path(out: Path) -> Path:
@@ -103,7 +105,8 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
     """
     problems: list[Problem] = []
     passed_over: Counter[str] = Counter()
-    stream = source.entries(passed_over)
+    notices: list[str] = []
+    stream = source.entries(passed_over, notices)
     tracked = track(stream, "reading records", None) if track else stream
     text_only = _write_records(tracked, out, problems, keep_texts=source.text_only)
     facts = read_facts(records_path(out), FACTS)
@@ -114,7 +117,8 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
     _write_problems(out, problems)
     kinds = Counter(problem.problem for problem in problems)
     counts = len(kept), text_only, len(problems)
-    return PoolCounts(*counts, dict(kinds.most_common()), dict(passed_over.most_common()))
+    left_out = dict(kinds.most_common()), dict(passed_over.most_common())
+    return PoolCounts(*counts, *left_out, tuple(notices))
 
 
 def _write_records(

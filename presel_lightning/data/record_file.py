@@ -15,7 +15,7 @@ from presel_lightning.data.conversation import IMAGE, InvalidRecordError, parse
 from presel_lightning.data.entries import MAX_RECORD, Entry, Record
 from presel_lightning.data.json_records import TOO_LARGE
 from presel_lightning.data.uid import canonical
-from presel_lightning.records import Turn
+from presel_lightning.records import Turn, system_prompt
 from presel_lightning.run.files import replacing
 
 RECORDS = pa.schema(
@@ -118,8 +118,10 @@ def digest_of(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
 
 
 def digest_turns(turns: Sequence[Turn]) -> bytes:
-    """Name a conversation: 16 bytes of blake2b over its questions and answers."""
-    return digest_of([[t.question, t.answer, *[IMAGE] * t.image_here] for t in turns])
+    """Name a conversation: 16 bytes of blake2b over its system prompt, questions and answers."""
+    said: list[Any] = [[t.question, t.answer, *[IMAGE] * t.image_here] for t in turns]
+    system = system_prompt(turns)
+    return digest_of([system, *said] if system else said)
 
 
 def read_facts(path: Path, names: Sequence[str]) -> pa.Table:

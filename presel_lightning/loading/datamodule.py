@@ -19,6 +19,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
 from presel_lightning.data.texts import Texts
+from presel_lightning.data.values import AnswerLists, check_lists
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
 from presel_lightning.loading.datasets import ImageSet, PairSet, TrainSet
@@ -102,6 +103,8 @@ class SelectionDataModule(LightningDataModule):
         max_pixels: images with more are left out; Pillow opens up to 178,956,970.
         pixels: `as_shown` reads an image as viewers show it (orientation, transparency, depth),
             `published` as LLaVA does: Pillow's plain conversion, for parity with published results.
+        answer_lists: what becomes of an answer that is a list: `refuse` lists its record as a
+            problem, `first` takes the first answer, `most_common` the one that occurs most often.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -129,6 +132,7 @@ class SelectionDataModule(LightningDataModule):
         verify: Literal["full", "header"] = "full",
         max_pixels: int = MAX_PIXELS,
         pixels: Pixels = "as_shown",
+        answer_lists: AnswerLists = "refuse",
         max_problem_fraction: float = 0.05,
     ) -> None:
         super().__init__()
@@ -146,6 +150,7 @@ class SelectionDataModule(LightningDataModule):
         self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
+        self.answer_lists = answer_lists
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
@@ -167,6 +172,7 @@ class SelectionDataModule(LightningDataModule):
                 f"data.max_pixels is {max_pixels}, and Pillow opens images of up to {LIMIT} pixels; "
                 "give no more, and shrink larger images"
             )
+        check_lists(answer_lists)
         if template not in (known := [AUTO, *TEMPLATES]):
             raise UserError(f"data.template {template!r} is unknown; choose from {known}")
 
@@ -194,6 +200,7 @@ class SelectionDataModule(LightningDataModule):
             pixels=self.pixels,
             workers=self.num_workers,
             text_only=self.text_only,
+            answer_lists=self.answer_lists,
             unpacked=out / "work" / "unpacked",
             track=track,
         )

@@ -33,6 +33,12 @@ from presel_lightning.selectors import Random
 from presel_lightning.signals import Features, PairedLoss
 from presel_lightning.signals.base import require_samples
 
+CURES = {
+    "list_value": "data.answer_lists: first or most_common takes one answer of a list",
+    "unknown_task": "data.task_key, data.task_rules or data.task_files tell the task",
+}
+"""What mends many problems of a kind at once."""
+
 
 class Recipe:
     """PreSel's pipeline, or any other selector's, in one run folder.
@@ -138,15 +144,18 @@ class Recipe:
                 "problems": counts.problems,
                 "by_problem": counts.by_problem,
                 "passed_over": counts.passed_over,
+                "notices": list(counts.notices),
             }
 
         files = [manifest, self.out / "problems.csv"]
         files += [texts_path(self.out)] if source.text_only else []
-        self.runner.stage("pool", fingerprint({"pool": 4, **source.fingerprint()}), files, work)
+        self.runner.stage("pool", fingerprint({"pool": 5, **source.fingerprint()}), files, work)
         counts = self.runner.ledger.stage("pool")
         if others := counts.get("passed_over"):
             kinds = ", ".join(f"{n} {kind}" for kind, n in others.items())
             self.runner.print(f"  passed over, no pictures: {kinds}")
+        for notice in counts.get("notices", ()):
+            self.runner.print(f"[yellow]![/] {escape(notice)}")
         self.refuse_problems(counts)
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
@@ -165,6 +174,7 @@ class Recipe:
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
                 f"listed with file and record in {self.out / 'problems.csv'}: fix them or raise the limit"
+                + "".join(f"; {CURES[kind]}" for kind in counts["by_problem"] if kind in CURES)
             )
         if counts["samples"] == 0:
             raise UserError(

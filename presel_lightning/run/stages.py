@@ -31,6 +31,8 @@ SILENT = (
     "fit_seconds",
     "by_problem",
     "passed_over",
+    "notices",
+    "copies",
     "loss_last",
     "warnings",
 )

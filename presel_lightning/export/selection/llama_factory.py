@@ -46,7 +46,7 @@ class LlamaFactory(ListTarget):
         return {
             "conversations": list(entries(selected)),
             "images": [self.place(selected, folder)],
-            "uid": selected.sample.uid,
+            "uid": selected.uid,
             **({"weight": selected.weight} if selected.weighted else {}),
         }
 

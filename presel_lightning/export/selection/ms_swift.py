@@ -24,7 +24,7 @@ class MsSwift(ListTarget):
                 line = {
                     "messages": list(messages(each)),
                     "images": [str(final / self.place(each, folder))],
-                    "uid": each.sample.uid,
+                    "uid": each.uid,
                 }
                 handle.write(json.dumps(line, ensure_ascii=False) + "\n")
 

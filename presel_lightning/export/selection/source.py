@@ -16,7 +16,7 @@ from presel_lightning.data.conversation import parse
 from presel_lightning.data.image_memory import Found
 from presel_lightning.data.images import OutsideRoot, Resolver, check_image
 from presel_lightning.errors import UserError
-from presel_lightning.records import Sample
+from presel_lightning.records import Sample, own_fields
 
 NO_LIMIT = 1 << 62
 """Pixels; the run has applied its own limit."""
@@ -27,7 +27,8 @@ class SelectedSample:
     """One sample of a selection, with its image file checked.
 
     Attributes:
-        sample: its record is that of the annotation file, with `uid` and `task`.
+        sample: its record is that of the annotation file, with our fields under `presel`.
+        uid: name of the sample in the export.
         file: image file, absolute, with links resolved.
         inside: path of `file` relative to the image root.
         facts: cluster, score, rank, weight and reason of `selection.parquet`.
@@ -39,6 +40,7 @@ class SelectedSample:
     inside: str
     facts: dict[str, Any]
     weighted: bool = False
+    uid: str = ""
 
     @property
     def weight(self) -> float:
@@ -67,6 +69,7 @@ class SelectedSamples:
         image_root: folder that image paths are relative to.
         needs_instruction: leave out samples without an instruction.
         needs_image: leave out samples without a readable image.
+        own_uids: name samples by the `uid` of their records, where these bring one.
         left_out: samples left out; filled during iteration.
     """
 
@@ -74,6 +77,7 @@ class SelectedSamples:
     image_root: Path
     needs_instruction: bool = True
     needs_image: bool = True
+    own_uids: bool = False
     left_out: list[LeftOut] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[SelectedSample]:
@@ -83,10 +87,9 @@ class SelectedSamples:
         resolver = Resolver(self.image_root)
         self.left_out.clear()
         for record in read_records(self.run / "selection" / "selected.json"):
-            uid, image = record["uid"], record["image"]
-            sample = Sample(
-                uid, str(record.get("id", "")), image, record["task"], parse(record), record
-            )
+            ours = {**record, **own_fields(record)}  # an earlier version wrote them beside
+            uid, image, task = ours["uid"], record["image"], ours["task"]
+            sample = Sample(uid, str(record.get("id", "")), image, task, parse(record), record)
             try:
                 file = resolver(image)
             except OutsideRoot as error:
@@ -95,7 +98,8 @@ class SelectedSamples:
                 fault = self.fault_of(sample, file)
             if fault is None:
                 inside = file.relative_to(resolver.root).as_posix()
-                yield SelectedSample(sample, file, inside, facts[uid], weighted)
+                name = str(record.get("uid", uid)) if self.own_uids else uid
+                yield SelectedSample(sample, file, inside, facts[uid], weighted, name)
             else:
                 self.left_out.append(LeftOut(uid, sample.id, image, sample.task, *fault))
 

@@ -89,7 +89,7 @@ def row_of(selected: SelectedSample) -> dict[str, Any]:
             for number, turn in enumerate(sample.turns)
             for message in messages(turn, image=number == place)
         ],
-        "uid": sample.uid,
+        "uid": selected.uid,
         "task": sample.task,
         "weight": selected.weight,
     }

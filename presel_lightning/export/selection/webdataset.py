@@ -12,6 +12,7 @@ from PIL import Image
 
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ShardTarget
+from presel_lightning.records import with_own
 
 FACTS = ("score", "cluster", "rank", "weight", "reason")
 """Columns of `selection.parquet` in a record."""
@@ -38,8 +39,9 @@ class WebDataset(ShardTarget):
 def add(shard: tarfile.TarFile, selected: SelectedSample) -> None:
     """Append image and record; the image keeps its file extension."""
     key, kind = selected.sample.uid, selected.file.suffix.lower() or ending(selected.file)
-    facts = {name: selected.facts[name] for name in FACTS}
-    record = json.dumps({**selected.sample.record, **facts}, ensure_ascii=False).encode()
+    ours = {"uid": selected.sample.uid, "task": selected.sample.task}
+    ours |= {name: selected.facts[name] for name in FACTS}
+    record = json.dumps(with_own(selected.sample.record, ours), ensure_ascii=False).encode()
     for name, content in ((key + kind, selected.file.read_bytes()), (f"{key}.json", record)):
         member = tarfile.TarInfo(name)
         member.size = len(content)
