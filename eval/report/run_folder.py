@@ -91,6 +91,7 @@ def read_run(out: Path) -> Json:
         "curves": read_curves(out / "logs"),
         "stages": timeline(stages, spent),
         "problems": read_problems(out / "problems.csv"),
+        "copies": stages.get("pool", {}).get("copies"),
         "config": _text(out / "config.yaml"),
     }
 

@@ -51,6 +51,7 @@ SEEN = pa.schema(
         ("mtime_ns", pa.int64()),
         ("ctime_ns", pa.int64()),
         ("digest", pa.binary(16)),
+        ("look", pa.uint64()),
     ]
 )
 FACTS = ("id", "image", "task", "n_turns", "key")
@@ -91,7 +92,7 @@ def order_path(out: Path) -> Path:
 
 
 def seen_path(out: Path) -> Path:
-    """Size, times and content digest of every image that was checked."""
+    """Size, times, content digest and perceptual hash of every image that was checked."""
     return out / "work" / "images.parquet"
 
 
@@ -239,14 +240,16 @@ def _write_seen(
     """Write down what names and dates each image; returns what is wrong with some of them."""
     facts = np.empty((len(images), 3), dtype=np.int64)
     digests = np.zeros(len(images), f"V{DIGEST}")
+    looks = np.zeros(len(images), dtype=np.uint64)
     faults: dict[str, Found] = {}
-    for row, (image, fact, look) in enumerate(scans):
+    for row, (image, fact, scan) in enumerate(scans):
         facts[row] = fact
-        if look.fault is not None:
-            faults[image] = look.fault
+        if scan.fault is not None:
+            faults[image] = scan.fault
         else:
-            digests[row] = np.void(look.digest)
-    columns = [pa.array(images, pa.string()), *map(pa.array, facts.T.copy()), packed16(digests)]
+            digests[row], looks[row] = np.void(scan.digest), scan.look
+    columns = [pa.array(images, pa.string()), *map(pa.array, facts.T.copy())]
+    columns += [packed16(digests), pa.array(looks)]
     with replacing(seen_path(out)) as path:
         pq.write_table(pa.Table.from_arrays(columns, schema=SEEN), path)
     return faults

@@ -24,6 +24,7 @@ from presel_lightning.data.image_memory import (
     fact_of,
     open_memory,
 )
+from presel_lightning.data.perceptual import perceptual_hash
 from presel_lightning.data.pixels import Pixels, rgb_of
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_bytes
@@ -120,24 +121,41 @@ def check_image(
     `missing`, `empty` (0 bytes), `not_an_image`, `truncated`, `oversized` (pixels), `elongated`,
     and `unreadable` for the rest.
     """
+    return examine_image(path, max_pixels, verify, pixels).fault
+
+
+def examine_image(
+    path: Path, max_pixels: int, verify: Verify, pixels: Pixels, *, named: bool = False
+) -> Scan:
+    """Check whether an image can be used, and what it looks like; see `check_image`.
+
+    Args:
+        path: image file.
+        max_pixels: see `check_image`.
+        verify: see `check_image`.
+        pixels: see `check_image`.
+        named: whether the perceptual hash of a decoded image is made.
+    """
+    found: Found
     if (problem := _check_file(path)) is not None:
-        return problem
+        return Scan(problem)
     try:
         with Image.open(path, formats=FORMATS) as image:
             if (problem := _check_size(*image.size, max_pixels)) is not None:
-                return problem
-            if verify == "full":
-                image.load()
-                if image.mode != "RGB":
-                    rgb_of(image, pixels)
+                return Scan(problem)
+            if verify == "header":
+                return Scan(None)
+            image.load()
+            shown = image if image.mode == "RGB" else rgb_of(image, pixels)
+            return Scan(None, look=perceptual_hash(shown) if named else 0)
     except UnidentifiedImageError:
-        return "not_an_image", f"none of {', '.join(FORMATS)}"
+        found = "not_an_image", f"none of {', '.join(FORMATS)}"
     except Image.DecompressionBombError as error:
-        return "oversized", str(error)
+        found = "oversized", str(error)
     except Exception as error:  # noqa: BLE001 - decoders raise whatever they like on broken data
         kind = "truncated" if "truncated" in str(error).lower() else "unreadable"
-        return kind, f"{type(error).__name__}: {error}".replace(str(path), path.name)[:200]
-    return None
+        found = kind, f"{type(error).__name__}: {error}".replace(str(path), path.name)[:200]
+    return Scan(found)
 
 
 def _check_file(path: Path) -> Found | None:
@@ -201,13 +219,13 @@ def name_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> S
 
     Nothing is read twice from the disk: what was decoded just now lies in the system's cache.
     """
-    fault = check_image(path, max_pixels, verify, pixels)
-    if fault is None:
+    scan = examine_image(path, max_pixels, verify, pixels, named=True)
+    if scan.fault is None:
         try:
-            return Scan(None, digest_bytes(path, DIGEST))
+            return scan._replace(digest=digest_bytes(path, DIGEST))
         except OSError as error:  # gone meanwhile
-            fault = ("unreadable", str(error.strerror))
-    return Scan(fault)
+            return Scan(("unreadable", str(error.strerror)))
+    return scan
 
 
 def _only_check(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Scan:

@@ -37,7 +37,7 @@ from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.records import Selection
 from presel_lightning.run.process_watch import obey_parent
 from presel_lightning.selectors.base import Selector, extended
-from presel_lightning.selectors.checks import check_selection
+from presel_lightning.selectors.copies import Copies, check_copies, later_copies, select_once
 from presel_lightning.signals import Signal, Signals
 
 Size = int | float
@@ -103,6 +103,8 @@ class SelectionDataModule(LightningDataModule):
         max_pixels: images with more are left out; Pillow opens up to 178,956,970.
         pixels: `as_shown` reads an image as viewers show it (orientation, transparency, depth),
             `published` as LLaVA does: Pillow's plain conversion, for parity with published results.
+        copies: `once` selects a picture that lies under several names in a task once, `keep` under
+            each; see `later_copies`.
         answer_lists: what becomes of an answer that is a list: `refuse` lists its record as a
             problem, `first` takes the first answer, `most_common` the one that occurs most often.
         max_problem_fraction: stop before any training if more of the records have problems.
@@ -132,6 +134,7 @@ class SelectionDataModule(LightningDataModule):
         verify: Literal["full", "header"] = "full",
         max_pixels: int = MAX_PIXELS,
         pixels: Pixels = "as_shown",
+        copies: Copies = "once",
         answer_lists: AnswerLists = "refuse",
         max_problem_fraction: float = 0.05,
     ) -> None:
@@ -150,7 +153,7 @@ class SelectionDataModule(LightningDataModule):
         self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
-        self.answer_lists = answer_lists
+        self.copies, self.answer_lists = copies, answer_lists
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
@@ -173,6 +176,7 @@ class SelectionDataModule(LightningDataModule):
                 "give no more, and shrink larger images"
             )
         check_lists(answer_lists)
+        check_copies(copies)
         if template not in (known := [AUTO, *TEMPLATES]):
             raise UserError(f"data.template {template!r} is unknown; choose from {known}")
 
@@ -229,11 +233,13 @@ class SelectionDataModule(LightningDataModule):
                 f"data.reference is {self.reference} ({total} samples) for {len(tasks)} tasks; "
                 f"every task needs one: set it to {len(tasks)} or more"
             )
-        rows = [self.pool.task_rows(task) for task in tasks]
-        sizes = proportional_split(torch.tensor([len(r) for r in rows]), total).tolist()
-        rng = np.random.default_rng(seed)
         known = np.zeros(len(self.pool), dtype=bool)
         known[self.pool.rows(earlier)] = True
+        later = self.left_out_copies(known)
+        rows = [own[~later[own]] for own in map(self.pool.task_rows, tasks)]
+        counts = torch.tensor([len(own) for own in rows])
+        sizes = proportional_split(counts, min(total, int(counts.sum()))).tolist()
+        rng = np.random.default_rng(seed)
         drawn = []
         for own, n in zip(rows, sizes, strict=True):
             order = rng.permutation(own)
@@ -260,9 +266,20 @@ class SelectionDataModule(LightningDataModule):
         """
         budget = count_of(self.budget, len(self.pool), "data.budget")
         added = budget - int(self.pool.reference.sum())
-        selection = selector.select(self.pool, signals, added, seed=seed)
-        check_selection(selection, self.pool, added, type(selector).__name__)
+        selection = select_once(
+            selector, self.pool, signals, added, seed=seed, earlier=earlier, copies=self.copies
+        )
         return extended(selection, self.pool, earlier) if len(earlier) else selection
+
+    def left_out_copies(self, first: np.ndarray | None = None) -> np.ndarray:
+        """Mark the samples that are not drawn as they show what another one shows, (N,) bool.
+
+        Args:
+            first: (N,) samples that precede their copies.
+        """
+        if self.copies == "keep":
+            return np.zeros(len(self.pool), dtype=bool)
+        return later_copies(self.pool, first)
 
     @staticmethod
     def needs_reference(selector: Selector) -> bool:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.data.copies import line_of, read_copies
 from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
@@ -30,6 +31,7 @@ from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
 from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
+from presel_lightning.selectors.copies import select_once
 from presel_lightning.signals import Features, PairedLoss
 from presel_lightning.signals.base import require_samples
 
@@ -145,6 +147,7 @@ class Recipe:
                 "by_problem": counts.by_problem,
                 "passed_over": counts.passed_over,
                 "notices": list(counts.notices),
+                "copies": read_copies(self.out),
             }
 
         files = [manifest, self.out / "problems.csv"]
@@ -154,7 +157,10 @@ class Recipe:
         if others := counts.get("passed_over"):
             kinds = ", ".join(f"{n} {kind}" for kind, n in others.items())
             self.runner.print(f"  passed over, no pictures: {kinds}")
-        for notice in counts.get("notices", ()):
+        notices = list(counts.get("notices", ()))
+        if "copies" in counts and (line := line_of(counts["copies"], self.data.copies)):
+            notices.append(line)
+        for notice in notices:
             self.runner.print(f"[yellow]![/] {escape(notice)}")
         self.refuse_problems(counts)
         self.data.pool = load_pool(self.out, source.image_root)
@@ -236,6 +242,7 @@ class Recipe:
                 "reference": digest_lines(reference),
                 "earlier": digest_lines(earlier),
                 "budget": budget,
+                **self.copies_key(),
             }
         )
         files = [self.out / "selection" / name for name in ("selection.parquet", "tasks.csv")]
@@ -256,6 +263,11 @@ class Recipe:
         for warning in self.runner.ledger.stage("selection").get("warnings", []):
             self.runner.print(f"[yellow]![/] {escape(warning)}")
 
+    def copies_key(self) -> Facts:
+        """What the copies of the pool add to the key of a selection; nothing where there are none."""
+        later = self.data.left_out_copies()
+        return {"copies": digest_lines(self.data.pool.uid[later])} if later.any() else {}
+
     def known_signals(self, reference: np.ndarray) -> dict[str, str]:
         """Keys of the signals that lie there and that this run has made, or would make the same."""
         keys = {name: each.made(reference) for name, each in self.passes.items()}
@@ -265,8 +277,13 @@ class Recipe:
         """Train the arms that stand beside the final one, as far as their instructions exist."""
         pool, plan = self.data.pool, self.plan
         budget = count_of(self.data.budget, len(pool), "data.budget")
-        draw = Random().select(
-            pool.with_reference([]), self.context.signals, budget, seed=plan.seed
+        draw = select_once(
+            Random(),
+            pool.with_reference([]),
+            self.context.signals,
+            budget,
+            seed=plan.seed,
+            copies=self.data.copies,
         )
         candidates = {"random": draw.uids, "full": pool.uid}
         arms: dict[str, Path | None] = {}

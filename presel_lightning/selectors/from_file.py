@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class FromFile(Selector):
             records are matched by `presel.uid`, else by a `uid` that the pool knows, else by id and
             image, and `presel.weight` is the weight.
     """
+
+    takes_copies: ClassVar[bool] = True
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
