@@ -207,10 +207,24 @@ def test_list_as_task_is_a_problem(tmp_path: Path) -> None:
     assert load_pool(tmp_path / "out", tmp_path).tasks == ("7", "a")
 
 
-KEYS = (
-    "id image images task conversations messages texts question answer system system_prompt video "
-    "audio uid presel score"
-).split()
+KEYS = [
+    "id",
+    "image",
+    "images",
+    "task",
+    "conversations",
+    "messages",
+    "texts",
+    "question",
+    "answer",
+    "system",
+    "system_prompt",
+    "video",
+    "audio",
+    "uid",
+    "presel",
+    "score",
+]
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: (
