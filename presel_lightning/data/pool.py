@@ -46,6 +46,7 @@ COLUMNS = (
     "n_words",
     "turns_digest",
     "image_digest",
+    "has_system",
     "has_instruction",
     "in_file",
     "reference",
@@ -70,6 +71,7 @@ class Pool:
         n_words: (N,) words of the conversation.
         turns_digest: (N,) 16 bytes that name the conversation.
         image_digest: (N,) 16 bytes that name the content of the image file.
+        has_system: (N,) whether its record brings a system prompt.
         has_instruction: (N,) whether somebody has written it.
         in_file: (N,) whether the annotation file holds it, to be seen by everyone.
         reference: (N,) whether it belongs to the reference split; nothing does at first.
@@ -94,7 +96,8 @@ class Pool:
         self.sizes = dict(Counter(self.task.tolist()))
         self._kept: np.ndarray | None = None
         self._order: np.ndarray = np.load(order_path(out))
-        facts = read_facts(records_path(out), ["n_words", "turns"])
+        facts = read_facts(records_path(out), ["n_words", "has_system", "turns"])
+        self.has_system: np.ndarray = facts["has_system"].to_numpy()[self._order]
         self.n_words: np.ndarray = facts["n_words"].to_numpy()[self._order]
         self.turns_digest: np.ndarray = bytes16(facts["turns"])[self._order]
         seen = pq.read_table(seen_path(out), columns=["image", "digest"])

@@ -128,6 +128,8 @@ def class_names(schema: pa.Schema, column: str, file: Path) -> list[str]:
     try:
         told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         feature = told.get("info", {}).get("features", {}).get(column, {})
+        if isinstance(feature, list):  # the features of what it is a list of
+            return []
         return list(feature.get("names", ())) if feature.get("_type") == "ClassLabel" else []
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{file}: its features cannot be read ({error}); save it again") from error

@@ -21,6 +21,7 @@ from presel_lightning.models.chat import (
     chat_batch,
     cut,
     prompt_batch,
+    takes_system,
 )
 from presel_lightning.records import Turn, image_first, image_place
 
@@ -36,6 +37,11 @@ class ChatEncoder:
 
     processor: ChatProcessor
     max_length: int
+
+    @property
+    def has_system(self) -> bool:
+        """Whether a conversation's own system prompt has a place."""
+        return takes_system(self.processor.own)
 
     def __call__(self, turns: Sequence[Turn], *, with_question: bool = True) -> Encoded:
         """Encode one conversation without its image, or its answers alone."""

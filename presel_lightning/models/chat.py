@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
 from presel_lightning.models.llava_processor import load_image_processor
 from presel_lightning.models.tokenizer import load_tokenizer
-from presel_lightning.records import Turn, image_place
+from presel_lightning.records import Turn, image_place, system_prompt
 
 Message = dict[str, Any]
 Batch = dict[str, Any]
@@ -32,6 +33,9 @@ PIECES = (
     "{% else %}{{ message.content }}{% endif %}{% endfor %}"
 )
 """A chat template for text that is written out already: answers are separated from the rest."""
+
+PROBE = "presel system prompt"
+"""A system prompt that tells whether a template writes one."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,8 @@ def chat_batch(
         UserError: the template cannot tell answers from questions.
     """
     written = [messages(turns, image, with_question) for turns, image in chats]
+    if not takes_system(processor):
+        written = [without_system(chat) for chat in written]
     marks = re.search(r"{%-?\s*generation\b", processor.chat_template) is not None
     if not marks:
         written = [pieces(processor, chat) for chat in written]
@@ -162,6 +168,8 @@ def prompt_batch(processor: Any, asked: Sequence[Asked]) -> Batch:  # noqa: ANN4
         messages((*history, Turn(question, "")), image, True)[:-1]
         for history, question, image in asked
     ]
+    if not takes_system(processor):
+        written = [without_system(chat) for chat in written]
     batch = processor.apply_chat_template(
         written,
         add_generation_prompt=True,
@@ -205,17 +213,39 @@ def _padded(images: Sequence[Image | None], side: str) -> dict[str, Any]:
 
 
 def messages(turns: Sequence[Turn], image: Image | None, with_question: bool) -> list[Message]:
-    """A conversation as chat templates want it."""
+    """A conversation as chat templates want it, with the system prompt that it brings."""
+    system = system_prompt(turns)
     if not with_question:
         turns = (Turn("", " ".join(turn.answer for turn in turns)),)
     shown: list[Message] = [] if image is None else [{"type": "image"}]
     found: list[Message] = []
+    if system:
+        found.append({"role": "system", "content": [{"type": "text", "text": system}]})
     place = image_place(turns)
     for number, turn in enumerate(turns):
         asked = [{"type": "text", "text": turn.question}] if turn.question else []
         found.append({"role": "user", "content": (shown if number == place else []) + asked})
         found.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
     return found
+
+
+def takes_system(processor: Any) -> bool:  # noqa: ANN401
+    """Whether a model's chat template writes a system prompt."""
+    return _takes_system(processor, processor.chat_template)
+
+
+@lru_cache(maxsize=8)
+def _takes_system(processor: Any, _: str) -> bool:  # noqa: ANN401
+    chat = messages((Turn("?", "!", system=PROBE),), None, True)
+    try:
+        return PROBE in processor.apply_chat_template(chat)
+    except Exception:  # noqa: BLE001 - a template raises what it likes at a role that it lacks
+        return False
+
+
+def without_system(chat: list[Message]) -> list[Message]:
+    """The messages without a system prompt."""
+    return [message for message in chat if message["role"] != "system"]
 
 
 def pieces(processor: Any, chat: list[Message]) -> list[Message]:  # noqa: ANN401
@@ -229,7 +259,8 @@ def pieces(processor: Any, chat: list[Message]) -> list[Message]:  # noqa: ANN40
     """
     cut: list[Message] = []
     done = ""
-    for end in range(2, len(chat) + 1, 2):
+    first = 1 if chat[0]["role"] == "system" else 0
+    for end in range(first + 2, len(chat) + 1, 2):
         asked = processor.apply_chat_template(chat[: end - 1], add_generation_prompt=True)
         answered = processor.apply_chat_template(chat[:end])
         if not (asked.startswith(done) and answered.startswith(asked)):

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from rich.markup import escape
 
 from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
@@ -68,6 +69,8 @@ class Fits:
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
             data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
+            for notice in data.notices_of(uids, module.processor):
+                self.context.runner.print(f"[yellow]![/] {escape(notice)}")
             callbacks: list[Callback] = [
                 FiniteFit(name),
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),

@@ -114,10 +114,11 @@ def select_once(
 def _shortage(budget: int, left: int) -> list[str]:
     if left >= budget:
         return []
-    return [
-        f"{budget} samples were to be added, and the pool has only {left} different pictures beside the "
-        "reference split: fewer are selected; data.copies: keep selects a picture under each name"
-    ]
+    line = (
+        f"{budget} samples were to be added, and the pool has only {left} different pictures beside "
+        "the reference split: fewer are selected; data.copies: keep selects a picture under each name"
+    )
+    return [line]
 
 
 def _completed(
