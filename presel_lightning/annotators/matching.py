@@ -77,11 +77,9 @@ def numbered(fields: Mapping[str, Any]) -> list[Turn]:
     for suffix in sorted(key.removeprefix("answer") for key in fields if key.startswith("answer")):
         if suffix == "" or suffix[1:].isdigit():
             number = int(suffix[1:] or 1)
-            texts = (
-                text_of(fields.get(f"{name}{suffix}"), name).strip()
-                for name in ("question", "answer")
-            )
-            turns.append((number, Turn(*texts)))
+            question = text_of(fields.get(f"question{suffix}"), "question").strip()
+            answer = text_of(fields[f"answer{suffix}"], "answer").strip()
+            turns.append((number, Turn(question, answer)))
     return [turn for _, turn in sorted(turns) if turn.question or turn.answer]
 
 

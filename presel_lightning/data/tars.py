@@ -166,7 +166,7 @@ def _endings(members: list[_Member]) -> str:
 
 def _fields(texts: dict[str, bytes], decoder: Decoder) -> tuple[Record, Fault | None]:
     """Record that the members beside an image make, and what is wrong with its JSON."""
-    plain = {
+    plain: Record = {
         name: texts[name].decode(errors="surrogateescape").strip()
         for name in ("cls", "txt")
         if name in texts

@@ -134,5 +134,4 @@ def _completed(
     meta = dict(selection.meta)
     if warnings:
         meta["warnings"] = [*meta.get("warnings", []), *warnings]
-    columns = {"score": score, "cluster": cluster, "rank": rank, "reason": reason}
-    return replace(selection, **columns, meta=meta)
+    return replace(selection, score=score, cluster=cluster, rank=rank, reason=reason, meta=meta)

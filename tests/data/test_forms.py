@@ -87,7 +87,7 @@ def chat(content: Any, answer: Any = "A") -> list[Record]:
     return [{"role": "user", "content": content}, {"role": "assistant", "content": answer}]
 
 
-PARTS = [{"type": "image", "text": None}, {"type": "text", "text": "Q?"}]
+PARTS: list[Record] = [{"type": "image", "text": None}, {"type": "text", "text": "Q?"}]
 FORMS: dict[str, tuple[Record, str]] = {
     "messages": ({"messages": chat("Q?")}, "Q?A"),
     "parts": ({"messages": chat(PARTS, [{"type": "text", "text": "A"}])}, "Q?A"),
