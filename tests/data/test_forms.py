@@ -138,7 +138,7 @@ def test_every_source_takes_one_answer_of_a_list_as_told(write: Write, tmp_path:
 def test_every_source_takes_a_null_image_as_text_only(write: Write, tmp_path: Path) -> None:
     turns = [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]
     shown = [{"from": "human", "value": "<image>\nQ?"}, {"from": "gpt", "value": "A"}]
-    records = [
+    records: list[Record] = [
         {"id": "0", "task": "t", "conversations": shown},
         {"id": "1", "task": "t", "conversations": turns, "image": None},
     ]
