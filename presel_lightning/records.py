@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,17 +18,34 @@ def own_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def with_own(
+    record: Mapping[str, Any], beside: Mapping[str, Any], others: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The record with our own fields under `presel`, in place of those of another run.
+
+    Args:
+        record: with fields of its own, which all stay as they are.
+        beside: our fields that stand beside them too, where it has none of that name.
+        others: our fields that do not.
+    """
+    new = {name: value for name, value in beside.items() if name not in record}
+    return {**record, **new, OWN: {**beside, **(others or {})}}
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One exchange of a conversation: what is asked and what is answered.
 
     Attributes:
         image_here: whether the image is shown with this question rather than the first.
+        system: system prompt of the conversation, with its first turn; empty where the record
+            brings none.
     """
 
     question: str
     answer: str
     image_here: bool = False
+    system: str = ""
 
 
 def image_place(turns: Sequence[Turn]) -> int:
@@ -38,7 +55,12 @@ def image_place(turns: Sequence[Turn]) -> int:
 
 def image_first(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     """The same turns with the image shown by the first."""
-    return tuple(Turn(turn.question, turn.answer) for turn in turns)
+    return tuple(replace(turn, image_here=False) for turn in turns)
+
+
+def system_prompt(turns: Sequence[Turn]) -> str:
+    """System prompt of a conversation; empty where it brings none."""
+    return turns[0].system if turns else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def read_run(out: Path) -> Json:
             )
         ],
         "published": published_rows(run.get("full_scores"), benchmarks),
-        "notices": run.get("notices", []),
+        "notices": [*run.get("notices", []), *stages.get("pool", {}).get("notices", [])],
         "warnings": stages.get("selection", {}).get("warnings", []),
         "cost": spent,
         "test_items": test_items(details),
@@ -91,6 +91,7 @@ def read_run(out: Path) -> Json:
         "curves": read_curves(out / "logs"),
         "stages": timeline(stages, spent),
         "problems": read_problems(out / "problems.csv"),
+        "copies": stages.get("pool", {}).get("copies"),
         "config": _text(out / "config.yaml"),
     }
 

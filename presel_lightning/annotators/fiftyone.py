@@ -9,7 +9,7 @@ from pathlib import Path
 from presel_lightning.annotators.base import Annotator, Names, Report, Request
 from presel_lightning.annotators.batches import write_batch
 from presel_lightning.annotators.journal import Journal
-from presel_lightning.annotators.matching import Given, from_turns, numbered, take
+from presel_lightning.annotators.matching import Given, given_of, take
 from presel_lightning.errors import UserError
 from presel_lightning.run.files import write_json
 
@@ -87,4 +87,4 @@ def read_export(path: Path) -> Iterator[Given]:
             "loaded from the batches; export with dataset_type=fiftyone.types.FiftyOneDataset"
         ) from error
     for number, (uid, sample) in enumerate(named, start=1):
-        yield Given(f"sample {number}", {"uid": uid}, from_turns(numbered(sample)))
+        yield given_of(f"sample {number}", {"uid": uid}, sample)

@@ -9,7 +9,8 @@ from pathlib import Path
 from presel_lightning.annotators.base import Annotator, Names, Report, Request
 from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.matching import Given, from_turns, take
-from presel_lightning.data.annotations import read_records
+from presel_lightning.data.annotations import NO_RECORDS, read_entries, refused
+from presel_lightning.data.conversation import InvalidRecordError
 from presel_lightning.errors import UserError
 from presel_lightning.records import Turn
 
@@ -60,8 +61,11 @@ def read_given(path: Path) -> Iterator[Given]:
 
 
 def _records(path: Path) -> Iterator[Given]:
-    for number, record in enumerate(read_records(path), start=1):
-        yield Given(f"record {number}", record, record.get("conversations"))
+    for number, entry in enumerate(read_entries(path), start=1):
+        if entry.fault and entry.fault.problem in NO_RECORDS:
+            raise refused(path, entry)
+        fault = InvalidRecordError(*entry.fault) if entry.fault else None
+        yield Given(f"record {number}", entry.record, entry.record.get("conversations"), fault)
 
 
 def _rows(path: Path) -> Iterator[Given]:

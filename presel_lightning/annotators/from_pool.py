@@ -11,8 +11,9 @@ from presel_lightning.annotators.journal import Journal, LineFile
 from presel_lightning.annotators.matching import Given, Matcher, take
 from presel_lightning.data.annotations import read_entries
 from presel_lightning.data.conversation import InvalidRecordError
+from presel_lightning.records import OWN
 
-NAMES = ("uid", "image", "id", "task")
+NAMES = ("uid", "image", "id", "task", OWN)
 """Fields that identify a record."""
 
 

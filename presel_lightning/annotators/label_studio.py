@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from presel_lightning.annotators.base import Annotator, Names, Report, Request
 from presel_lightning.annotators.batches import write_batch
 from presel_lightning.annotators.journal import Journal
-from presel_lightning.annotators.matching import Given, from_turns, numbered, take
+from presel_lightning.annotators.matching import Given, given_of, take
 from presel_lightning.data.annotations import read_records
 from presel_lightning.errors import UserError
 from presel_lightning.run.files import write_json, write_text
@@ -106,7 +106,7 @@ def read_export(path: Path) -> Iterator[Given]:
                 f"{path}, task {number}: not in Label Studio's format; export as JSON a "
                 "project whose tasks were imported from tasks.json"
             ) from error
-        yield Given(f"task {number}", {"uid": uid, "image": image}, from_turns(numbered(fields)))
+        yield given_of(f"task {number}", {"uid": uid, "image": image}, fields)
 
 
 def _newest(annotations: list[dict[str, Any]]) -> list[dict[str, Any]]:

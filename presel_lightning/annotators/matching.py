@@ -12,7 +12,8 @@ from presel_lightning.annotators.base import AnswerProblem, Names, Request
 from presel_lightning.annotators.journal import Conversation, Journal
 from presel_lightning.data.conversation import IMAGE, InvalidRecordError, parse, without_image_token
 from presel_lightning.data.resolver import tidy
-from presel_lightning.records import Turn
+from presel_lightning.data.values import text_of
+from presel_lightning.records import Turn, own_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +24,13 @@ class Given:
         place: its place in the file, for messages.
         names: any of `uid`, `image`, `id`, `task`.
         conversations: its instruction, not validated; None or [] where there is none yet.
+        fault: why its values are no instruction.
     """
 
     place: str
     names: Mapping[str, Any]
     conversations: Any
+    fault: InvalidRecordError | None = None
 
 
 def check(image: str, conversations: object, *, bare: bool = False) -> None:
@@ -75,15 +78,25 @@ def numbered(fields: Mapping[str, Any]) -> list[Turn]:
     for suffix in sorted(key.removeprefix("answer") for key in fields if key.startswith("answer")):
         if suffix == "" or suffix[1:].isdigit():
             number = int(suffix[1:] or 1)
-            question, answer = fields.get(f"question{suffix}"), fields[f"answer{suffix}"]
-            turns.append((number, Turn(str(question or "").strip(), str(answer or "").strip())))
+            question = text_of(fields.get(f"question{suffix}"), "question").strip()
+            answer = text_of(fields[f"answer{suffix}"], "answer").strip()
+            turns.append((number, Turn(question, answer)))
     return [turn for _, turn in sorted(turns) if turn.question or turn.answer]
+
+
+def given_of(place: str, names: Mapping[str, Any], fields: Mapping[str, Any]) -> Given:
+    """Read an answer whose turns are numbered fields; see `numbered`."""
+    try:
+        return Given(place, names, from_turns(numbered(fields)))
+    except InvalidRecordError as fault:
+        return Given(place, names, None, fault)
 
 
 class Matcher:
     """Resolves names to samples of the pool.
 
-    A name is a uid; or an image, with the record's id and task where several samples share it.
+    A name is a uid of the pool; where there is none, or one of another tool, it is an image, with
+    the record's id and task where several samples share it.
 
     Args:
         names: names of the whole pool.
@@ -102,14 +115,15 @@ class Matcher:
         Raises:
             InvalidRecordError: no sample of the pool matches, or several do.
         """
-        if (uid := given.get("uid")) not in (None, ""):
-            if str(uid) not in self._uids:
-                raise InvalidRecordError("unknown_uid", "no sample of the pool has it")
+        uid = own_fields(given).get("uid", given.get("uid"))
+        if str(uid) in self._uids:
             return str(uid)
         image = given.get("image")
+        rows = self._rows.get(tidy(str(image)), [])
+        if not rows and uid not in (None, ""):
+            raise InvalidRecordError("unknown_uid", "no sample of the pool has it, or its image")
         if image in (None, ""):
             raise InvalidRecordError("no_name", "it has neither `uid` nor `image`")
-        rows = self._rows.get(tidy(str(image)), [])
         for key in ("id", "task"):
             same = [row for row in rows if getattr(self._names, key)[row] == str(given.get(key))]
             rows = same if len(rows) > 1 and same else rows
@@ -151,13 +165,15 @@ def take(
     problems: list[AnswerProblem] = []
     seen: dict[str, Any] = {}
     for one in given:
-        if one.conversations in (None, []):
+        if one.conversations in (None, []) and one.fault is None:
             continue
         uid = str(one.names.get("uid") or "")
         try:
             uid = matcher.uid(one.names)
             if uid not in asked:
                 continue
+            if one.fault is not None:
+                raise one.fault
             if uid in seen:
                 if seen[uid] != one.conversations:
                     raise InvalidRecordError(

@@ -32,6 +32,7 @@ from presel_lightning.check.origin import origin_of, read_config, read_processor
 from presel_lightning.check.pictures import (
     inspect_images,
     lost_share,
+    report_copies,
     report_decoded,
     report_images,
 )
@@ -213,6 +214,7 @@ def examine_images(
     checked, faults = inspect_images(source, list(found.images), limit, plan.seed, track)
     report_images(source, checked, len(found.images), faults, report)
     sound = [image for image in checked if image not in faults]
+    report_copies(source, sound, plan.data.copies, report)
     decoded, broken = inspect_images(source, sound, DECODED, plan.seed, track, verify="full")
     report_decoded(decoded, len(sound), broken, report)
     kept = (1 - lost_share(found.images, checked, faults)) * (

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from presel_lightning.check.report import Report, share
+from presel_lightning.data.copies import line_of, same_files, summary
 from presel_lightning.data.image_memory import Found
 from presel_lightning.data.images import Track, Verify, check_images
 from presel_lightning.data.source import PoolSource
@@ -119,6 +120,23 @@ def report_decoded(
         report.notes.append(
             f"{len(faults):,} of {len(decoded):,} images that were decoded are broken: {named}{more}"
         )
+
+
+def report_copies(source: PoolSource, images: list[str], copies: str, report: Report) -> None:
+    """Report the images whose files are equal, with the largest groups.
+
+    Args:
+        source: source of the pool.
+        images: usable images that were checked.
+        copies: value of `data.copies`.
+        report: collects the results.
+    """
+    found = summary(same_files(source.image_root, images))
+    for group in found["largest"]:
+        named = ", ".join(group["images"])
+        report.add("copies", named, f"the same picture under {group['count']:,} names")
+    if line := line_of({"same": found}, copies):
+        report.notes.append(line)
 
 
 def lost_share(images: Counter[str], checked: list[str], faults: dict[str, Found]) -> float:

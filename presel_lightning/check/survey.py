@@ -40,6 +40,7 @@ class Survey:
         sample: conversations of a random sample of valid records.
         records: the records of `sample`.
         passed_over: files of folders that are no pictures, by kind.
+        notices: lines that say how something was read.
         texts: conversations of a random sample of the text-only records.
         keys: fields of the first formless record.
     """
@@ -59,6 +60,7 @@ class Survey:
     texts: list[tuple[Turn, ...]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
+    notices: list[str] = field(default_factory=list)
 
     @property
     def n_samples(self) -> int:
@@ -113,7 +115,7 @@ def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = N
     found = Survey()
     rng, other = random.Random(seed), random.Random(seed)
     seen = 0
-    stream = source.entries(found.passed_over)
+    stream = source.entries(found.passed_over, found.notices)
     for entry in track(stream, "reading records", None) if track else stream:
         turns, record = found.take(entry), entry.record
         if not turns:
@@ -143,6 +145,7 @@ def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
     if found.passed_over:
         kinds = ", ".join(f"{n:,} {kind}" for kind, n in found.passed_over.most_common())
         report.add("files", "passed over, no pictures", kinds)
+    report.notes += found.notices
     report.add("records", "all", f"{found.n_records:,}")
     report.add("records", "with image and task", f"{found.n_samples:,}")
     what = "trained on beside the pool" if source.text_only else "kept apart"

@@ -48,6 +48,7 @@ def export(
     path: str,
     images: str | None = None,
     image_root: str | None = None,
+    uids: str | None = None,
     shard_mb: Count | None = None,
     language_model: str | None = None,
     vision_tower: str | None = None,
@@ -65,6 +66,8 @@ def export(
         images: `llava-json`, `llama-factory`, `ms-swift`: `none` names images by their absolute
             paths (default), `copy` and `link` put them into the folder.
         image_root: selection only: folder of the images, if they were moved since the run.
+        uids: selection only: `presel` names samples by our uids (default), `own` by the `uid` of
+            their records, where these bring one.
         shard_mb: `trl`, `webdataset`: megabytes after which the next shard starts (500).
         language_model: `llava`, `llava-lora`: language model of the base, where it is not recorded.
         vision_tower: `llava`, `llava-lora`: vision tower of the base, where it is not recorded.
@@ -77,6 +80,7 @@ def export(
         path,
         images=images,
         image_root=image_root,
+        uids=uids,
         shard_mb=shard_mb,
         language_model=language_model,
         vision_tower=vision_tower,

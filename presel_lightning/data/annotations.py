@@ -8,14 +8,14 @@ from pathlib import Path
 
 from presel_lightning.data.csv_records import csv_entries, is_csv
 from presel_lightning.data.entries import Entry, Fault, Record
+from presel_lightning.data.forms import adopt
 from presel_lightning.data.json_records import FORM, json_entries
+from presel_lightning.data.values import AnswerLists
 from presel_lightning.errors import UserError
 
 OTHER_FORMS = (
-    ("messages",),
     ("conversation",),
     ("query", "response"),
-    ("question", "answer"),
     ("instruction", "output"),
     ("prompt", "response"),
     ("prompt", "completion"),
@@ -26,20 +26,24 @@ FIRST = 100
 NO_RECORDS = ("not_json", "not_a_record")
 
 
-def read_entries(path: Path, task_key: str = "task") -> Iterator[Entry]:
-    """Stream the records of an annotation file; a faulty one is an entry with a fault.
+def read_entries(
+    path: Path, task_key: str = "task", answer_lists: AnswerLists = "refuse"
+) -> Iterator[Entry]:
+    """Stream the records of an annotation file in LLaVA's form; a faulty one is an entry with a fault.
 
-    A file called .csv or .tsv is a table. Any other is LLaVA JSON or JSON lines, as its first
-    characters tell, never its name.
+    A file called .csv or .tsv is a table. Any other is JSON or JSON lines, as its first characters
+    tell, never its name; see `adopted` for the forms of its records.
 
     Args:
         path: of the file.
         task_key: column that names the task of a table's row.
+        answer_lists: what becomes of an answer that is a list.
 
     Raises:
         UserError: the file is missing, empty, or a list that breaks off.
     """
-    return csv_entries(path, task_key) if is_csv(path) else json_entries(path)
+    entries = csv_entries(path, task_key) if is_csv(path) else json_entries(path)
+    return (adopt(entry, answer_lists) for entry in entries)
 
 
 def read_records(paths: Path | Sequence[Path], task_key: str = "task") -> Iterator[Record]:
@@ -55,11 +59,12 @@ def read_records(paths: Path | Sequence[Path], task_key: str = "task") -> Iterat
     for path in [paths] if isinstance(paths, Path) else paths:
         for entry in read_entries(path, task_key):
             if entry.fault:
-                raise _refused(path, entry)
+                raise refused(path, entry)
             yield entry.record
 
 
-def _refused(path: Path, entry: Entry) -> UserError:
+def refused(path: Path, entry: Entry) -> UserError:
+    """The error that names a faulty record of a file that may hold none."""
     problem, detail = entry.fault or ("", "")
     place = f"{path}, {entry.unit} {entry.number}"
     return UserError(f"{place}: {detail[:120]} ({problem}); {FORM}")
@@ -78,7 +83,7 @@ def judged(entries: Iterable[Entry], path: Path) -> Iterator[Entry]:
     first = list(islice(stream, FIRST))
     none = [entry for entry in first if entry.fault and entry.fault.problem in NO_RECORDS]
     if 2 * len(none) > len(first):
-        raise _refused(path, none[0])
+        raise refused(path, none[0])
     foreign = [entry for entry in first if other_form(entry.record)]
     if 2 * len(foreign) > len(first):
         raise _other_tools(path, foreign[0].record, len(foreign), len(first))

@@ -53,6 +53,7 @@ SEEN = pa.schema(
         ("mtime_ns", pa.int64()),
         ("ctime_ns", pa.int64()),
         ("digest", pa.binary(16)),
+        ("look", pa.uint64()),
     ]
 )
 FACTS = ("id", "image", "task", "n_turns", "key")
@@ -72,6 +73,7 @@ class PoolCounts:
         by_problem: those by kind.
         passed_over: files of folders that are no pictures, by kind.
         shown: images that a plain conversion does not show as viewers do, all and by kind.
+        notices: lines that say how something was read.
     """
 
     pool: int
@@ -80,6 +82,7 @@ class PoolCounts:
     by_problem: dict[str, int]
     passed_over: dict[str, int] = field(default_factory=dict)
     shown: dict[str, int] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
 
 def manifest_path(out: Path) -> Path:
@@ -93,7 +96,7 @@ def order_path(out: Path) -> Path:
 
 
 def seen_path(out: Path) -> Path:
-    """Size, times and content digest of every image that was checked."""
+    """Size, times, content digest and perceptual hash of every image that was checked."""
     return out / "work" / "images.parquet"
 
 
@@ -107,7 +110,8 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
     """
     problems: list[Problem] = []
     passed_over: Counter[str] = Counter()
-    stream = source.entries(passed_over)
+    notices: list[str] = []
+    stream = source.entries(passed_over, notices)
     tracked = track(stream, "reading records", None) if track else stream
     text_only = _write_records(tracked, out, problems, keep_texts=source.text_only)
     facts = read_facts(records_path(out), FACTS)
@@ -119,9 +123,8 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
     _write_problems(out, problems)
     kinds = Counter(problem.problem for problem in problems)
     counts = len(kept), text_only, len(problems)
-    return PoolCounts(
-        *counts, dict(kinds.most_common()), dict(passed_over.most_common()), dict(shown)
-    )
+    left_out = dict(kinds.most_common()), dict(passed_over.most_common())
+    return PoolCounts(*counts, *left_out, dict(shown), tuple(notices))
 
 
 def _write_records(
@@ -243,15 +246,17 @@ def _write_seen(
     """Write down what names and dates each image; returns what is wrong with some of them."""
     facts = np.empty((len(images), 3), dtype=np.int64)
     digests = np.zeros(len(images), f"V{DIGEST}")
+    looks = np.zeros(len(images), dtype=np.uint64)
     faults: dict[str, Found] = {}
-    for row, (image, fact, look) in enumerate(scans):
+    for row, (image, fact, scan) in enumerate(scans):
         facts[row] = fact
-        if look.fault is not None:
-            faults[image] = look.fault
+        if scan.fault is not None:
+            faults[image] = scan.fault
         else:
-            digests[row] = np.void(look.digest)
-            shown.update(counted(look.shown))
-    columns = [pa.array(images, pa.string()), *map(pa.array, facts.T.copy()), packed16(digests)]
+            digests[row], looks[row] = np.void(scan.digest), scan.look
+            shown.update(counted(scan.shown))
+    columns = [pa.array(images, pa.string()), *map(pa.array, facts.T.copy())]
+    columns += [packed16(digests), pa.array(looks)]
     with replacing(seen_path(out)) as path:
         pq.write_table(pa.Table.from_arrays(columns, schema=SEEN), path)
     return faults

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from presel_lightning.records import Turn
 
 IMAGE = "<image>"
 ROLES = ("human", "gpt")
+SYSTEMS = ("system", "system_prompt")
+"""Fields of a system prompt, the first that is not empty."""
 
 
 class InvalidRecordError(Exception):
@@ -36,6 +39,12 @@ def image_of(record: dict[str, Any]) -> str | None:
             "several_images", f"`image` is a list of {len(image)}; give one path"
         )
     raise InvalidRecordError("image_not_a_path", f"`image` is {image!r:.80}")
+
+
+def system_of(record: Mapping[str, Any]) -> str:
+    """System prompt of a record; empty where it brings none."""
+    texts = (record.get(name) for name in SYSTEMS)
+    return next((text for text in texts if isinstance(text, str) and text.strip()), "")
 
 
 def is_text_only(record: dict[str, Any]) -> bool:
@@ -76,8 +85,14 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
         _check_image_tokens(image, questions)
     place = next((number for number, text in enumerate(questions) if IMAGE in text), 0)
     pairs = zip(questions, answers, strict=True)
+    system = system_of(record)
     return tuple(
-        Turn(without_image_token(question), answer, image_here=number == place > 0)
+        Turn(
+            without_image_token(question),
+            answer,
+            image_here=number == place > 0,
+            system="" if number else system,
+        )
         for number, (question, answer) in enumerate(pairs)
     )
 

@@ -21,6 +21,7 @@ class Packed:
         record: in LLaVA form, but for the image.
         image: the bytes of the image file.
         fault: why the sample cannot be used.
+        absent: why there is no image, where it may be a conversation about none.
         problem: kind of the fault, as `problems.csv` has it.
         file: name of the file that it comes from.
         number: of the sample in that file, from 1; of a tar with the key behind it.
@@ -30,24 +31,33 @@ class Packed:
     record: dict[str, Any] = field(default_factory=dict)
     image: bytes | None = None
     fault: str = ""
+    absent: str = ""
     problem: str = "not_unpacked"
     file: str = ""
     number: int | str = ""
 
 
-def conversation(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+def turns_of(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     """Questions and answers in LLaVA form; a pair of which neither is written is no turn.
 
-    The image is put at the front of the first question, unless a question shows it already. What
-    else is wrong, an empty answer say, is left as it is and becomes a problem of the pool.
+    What else is wrong, an empty answer say, is left as it is and becomes a problem of the pool.
     """
-    said = [(question.strip(), answer.strip()) for question, answer in pairs]
-    said = [pair for pair in said if any(pair)]
-    if said and not any(IMAGE in question for question, _ in said):
-        question, answer = said[0]
-        said[0] = f"{IMAGE}\n{question}", answer
     turns = []
-    for question, answer in said:
-        turns.append({"from": "human", "value": question})
-        turns.append({"from": "gpt", "value": answer})
+    for question, answer in ((question.strip(), answer.strip()) for question, answer in pairs):
+        if question or answer:
+            turns.append({"from": "human", "value": question})
+            turns.append({"from": "gpt", "value": answer})
     return turns
+
+
+def shown_first(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The turns with the image at the front of the first question, unless one shows it already."""
+    if not turns or any(IMAGE in turn["value"] for turn in turns if turn["from"] == "human"):
+        return turns
+    first, *rest = turns
+    return [{**first, "value": f"{IMAGE}\n{first['value']}"}, *rest]
+
+
+def conversation(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
+    """Questions and answers about an image in LLaVA form; see `turns_of` and `shown_first`."""
+    return shown_first(turns_of(pairs))

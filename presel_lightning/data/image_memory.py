@@ -34,6 +34,8 @@ class Scan(NamedTuple):
     """16 bytes that name its content, where it can be used and a name was asked for."""
     shown: str = ""
     """What a plain conversion would not show of it; see `pixels.kinds_of`."""
+    look: int = 0
+    """Perceptual hash, where it was decoded and a name was asked for."""
 
 
 def fact_of(path: Path) -> Fact:
@@ -57,20 +59,23 @@ class Memory:
         self.connection = connection
         self.how = how
         columns = "path BLOB PRIMARY KEY, size INT, mtime_ns INT, ctime_ns INT, how TEXT"
-        found = "problem TEXT, detail TEXT, digest BLOB"
-        connection.execute(f"CREATE TABLE IF NOT EXISTS looks ({columns}, {found})")
+        found = "problem TEXT, detail TEXT, digest BLOB, look BLOB"
+        connection.execute("DROP TABLE IF EXISTS looks")  # of an earlier version
+        connection.execute(f"CREATE TABLE IF NOT EXISTS scans ({columns}, {found})")
 
     def recall(self, facts: Mapping[Path, Fact]) -> dict[Path, Scan]:
         """What is known of these files."""
         known: dict[Path, Scan] = {}
         same = "path=? AND size=? AND mtime_ns=? AND ctime_ns=? AND how=?"
-        query = f"SELECT problem, detail, digest FROM looks WHERE {same}"
+        query = f"SELECT problem, detail, digest, look FROM scans WHERE {same}"
         for path, fact in facts.items():
             row = self.connection.execute(query, (os.fsencode(path), *fact, self.how)).fetchone()
             if row is not None:
-                problem, detail, digest = row
+                problem, detail, digest, look = row
                 known[path] = (
-                    Scan(None, digest, detail) if problem is None else Scan((problem, detail))
+                    Scan(None, digest, detail, int.from_bytes(look, "big"))
+                    if problem is None
+                    else Scan((problem, detail))
                 )
         return known
 
@@ -81,15 +86,16 @@ class Memory:
                 os.fsencode(path),
                 *facts[path],
                 self.how,
-                *(look.fault or (None, look.shown)),
-                look.digest,
+                *(scan.fault or (None, scan.shown)),
+                scan.digest,
+                scan.look.to_bytes(8, "big"),
             )
-            for path, look in found.items()
+            for path, scan in found.items()
             if facts[path] != ABSENT
         ]
         with self.connection:
-            marks = ", ".join("?" * 8)
-            self.connection.executemany(f"REPLACE INTO looks VALUES ({marks})", rows)
+            marks = ", ".join("?" * 9)
+            self.connection.executemany(f"REPLACE INTO scans VALUES ({marks})", rows)
 
 
 @contextmanager

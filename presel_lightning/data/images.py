@@ -24,6 +24,7 @@ from presel_lightning.data.image_memory import (
     fact_of,
     open_memory,
 )
+from presel_lightning.data.perceptual import perceptual_hash
 from presel_lightning.data.pixels import Pixels, kinds_of, rgb_of
 from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
 from presel_lightning.errors import UserError
@@ -79,8 +80,18 @@ def check_image(
     return scan_image(path, max_pixels, verify, pixels).fault
 
 
-def scan_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Scan:
-    """What is wrong with an image, and what of it a plain conversion would not show."""
+def scan_image(
+    path: Path, max_pixels: int, verify: Verify, pixels: Pixels, *, named: bool = False
+) -> Scan:
+    """What is wrong with an image, what a plain conversion would not show, and how it looks.
+
+    Args:
+        path: image file.
+        max_pixels: see `check_image`.
+        verify: see `check_image`.
+        pixels: see `check_image`.
+        named: whether the perceptual hash of a decoded image is made.
+    """
     if (problem := _check_file(path)) is not None:
         return Scan(problem)
     try:
@@ -88,9 +99,10 @@ def scan_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> S
             if (problem := _check_size(*image.size, max_pixels)) is not None:
                 return Scan(problem)
             kinds = kinds_of(image, decode=verify == "full")
-            if verify == "full" and image.mode != "RGB":
-                rgb_of(image, pixels)
-            return Scan(None, shown=kinds)
+            if verify == "header":
+                return Scan(None, shown=kinds)
+            shown = image if image.mode == "RGB" else rgb_of(image, pixels)
+            return Scan(None, shown=kinds, look=perceptual_hash(shown) if named else 0)
     except UnidentifiedImageError:
         return Scan(("not_an_image", why_unread(path)))
     except Image.DecompressionBombError as error:
@@ -162,7 +174,7 @@ def name_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> S
 
     Nothing is read twice from the disk: what was decoded just now lies in the system's cache.
     """
-    found = scan_image(path, max_pixels, verify, pixels)
+    found = scan_image(path, max_pixels, verify, pixels, named=True)
     if found.fault is None:
         try:
             return found._replace(digest=digest_bytes(path, DIGEST))

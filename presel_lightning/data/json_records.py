@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from presel_lightning.data.entries import MAX_DEPTH, MAX_RECORD, Entry, Fault, Record, is_deep
+from presel_lightning.data.values import Digits
 from presel_lightning.errors import UserError
 
 FORM = "expected a JSON list of records, or JSON lines with one record each"
@@ -78,7 +79,7 @@ class Decoder:
         return number
 
     def _float(self, text: str) -> float:
-        number = float(text)
+        number = Digits(text)
         if isinf(number):
             self._faults.append(Fault("bad_number", f"{text:.40} is out of the range of 64 bits"))
         return number

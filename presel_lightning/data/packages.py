@@ -11,6 +11,7 @@ from pathlib import Path
 from presel_lightning.data.fields import Packed
 from presel_lightning.data.tables import table_samples
 from presel_lightning.data.tars import tar_samples
+from presel_lightning.data.values import AnswerLists
 from presel_lightning.errors import UserError
 from presel_lightning.run.files import read_json
 
@@ -29,6 +30,7 @@ class Package:
         task_key: field that is to name the task.
         task: the task of all samples, where the configuration tells it.
         needs_task: whether nothing but `task_key` tells the task.
+        answer_lists: what becomes of an answer that is a list.
     """
 
     path: Path
@@ -36,6 +38,7 @@ class Package:
     task_key: str
     task: str | None = None
     needs_task: bool = True
+    answer_lists: AnswerLists = "refuse"
 
     def samples(self) -> Iterator[Packed]:
         """Every sample, one at a time."""
@@ -47,7 +50,8 @@ class Package:
 
     def facts(self) -> Iterator[str]:
         """What defines the samples: settings, and name, size and mtime of every file."""
-        yield f"{self.path.absolute().name} {self.task_key} {self.task} {self.needs_task}"
+        settings = f"{self.task_key} {self.task} {self.needs_task} {self.answer_lists}"
+        yield f"{self.path.absolute().name} {settings}"
         for file in self.files:
             stat = file.stat()
             yield f"{file.name} {stat.st_size} {stat.st_mtime_ns}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,22 @@ CHANGED = (
     "_answers",
 )
 """What may differ from the files that a pool was opened from."""
+COLUMNS = (
+    "uid",
+    "id",
+    "image",
+    "task",
+    "n_turns",
+    "n_words",
+    "turns_digest",
+    "image_digest",
+    "has_system",
+    "has_instruction",
+    "in_file",
+    "reference",
+    "_order",
+)
+"""What has an entry for each sample."""
 
 
 class Pool:
@@ -55,10 +72,12 @@ class Pool:
         n_words: (N,) words of the conversation.
         turns_digest: (N,) 16 bytes that name the conversation.
         image_digest: (N,) 16 bytes that name the content of the image file.
+        has_system: (N,) whether its record brings a system prompt.
         has_instruction: (N,) whether somebody has written it.
         in_file: (N,) whether the annotation file holds it, to be seen by everyone.
         reference: (N,) whether it belongs to the reference split; nothing does at first.
         tasks: names of the tasks, sorted.
+        sizes: samples of each task, those included that `without` leaves out.
     """
 
     def __init__(self, out: Path, image_root: Path) -> None:
@@ -75,8 +94,11 @@ class Pool:
         self._answers: Mapping[str, Conversation] = {}
         self.reference = np.zeros(len(table), dtype=bool)
         self.tasks: tuple[str, ...] = tuple(sorted(set(self.task)))
+        self.sizes = dict(Counter(self.task.tolist()))
+        self._kept: np.ndarray | None = None
         self._order: np.ndarray = np.load(order_path(out))
-        facts = read_facts(records_path(out), ["n_words", "turns"])
+        facts = read_facts(records_path(out), ["n_words", "has_system", "turns"])
+        self.has_system: np.ndarray = facts["has_system"].to_numpy()[self._order]
         self.n_words: np.ndarray = facts["n_words"].to_numpy()[self._order]
         self.turns_digest: np.ndarray = bytes16(facts["turns"])[self._order]
         seen = pq.read_table(seen_path(out), columns=["image", "digest"])
@@ -90,7 +112,7 @@ class Pool:
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the pool itself rather than have it sent."""
         state = {name: value for name, value in vars(self).items() if name in CHANGED}
-        return _reopen, (self.out, self.image_root, state)
+        return _reopen, (self.out, self.image_root, self._kept, state)
 
     @cached_property
     def _records(self) -> RecordReader:
@@ -101,6 +123,18 @@ class Pool:
         other = copy.copy(self)
         other.reference = np.zeros(len(self), dtype=bool)
         other.reference[self.rows(uids)] = True
+        return other
+
+    def without(self, left_out: np.ndarray) -> Pool:
+        """The same pool without some samples; `tasks` and `sizes` remain.
+
+        Args:
+            left_out: (N,) bool.
+        """
+        other, kept = copy.copy(self), np.flatnonzero(~left_out)
+        for name in COLUMNS:
+            setattr(other, name, getattr(self, name)[kept])
+        other._kept = kept if self._kept is None else self._kept[kept]
         return other
 
     def hidden(self) -> Pool:
@@ -206,8 +240,12 @@ def bytes16(column: pa.ChunkedArray) -> np.ndarray:
     return np.concatenate([np.empty(0, "V16"), *pieces])
 
 
-def _reopen(out: Path, image_root: Path, state: dict[str, Any]) -> Pool:
+def _reopen(out: Path, image_root: Path, kept: np.ndarray | None, state: dict[str, Any]) -> Pool:
     pool = Pool(out, image_root)
+    if kept is not None:
+        left_out = np.ones(len(pool), dtype=bool)
+        left_out[kept] = False
+        pool = pool.without(left_out)
     vars(pool).update(state)
     return pool
 

@@ -15,7 +15,7 @@ from presel_lightning.data.conversation import IMAGE, InvalidRecordError, parse
 from presel_lightning.data.entries import MAX_RECORD, Entry, Record
 from presel_lightning.data.json_records import TOO_LARGE
 from presel_lightning.data.uid import canonical
-from presel_lightning.records import Turn
+from presel_lightning.records import Turn, system_prompt
 from presel_lightning.run.files import replacing
 
 RECORDS = pa.schema(
@@ -25,6 +25,7 @@ RECORDS = pa.schema(
         ("task", pa.string()),
         ("n_turns", pa.int32()),
         ("n_words", pa.int32()),
+        ("has_system", pa.bool_()),
         ("key", pa.binary(16)),
         ("turns", pa.binary(16)),
         ("record", pa.large_string()),
@@ -80,6 +81,7 @@ def row_of(entry: Entry) -> Row:
         "id": str(record.get("id", "")),
         "n_turns": len(turns),
         "n_words": sum(len(t["value"].split()) for t in record.get("conversations") or []),
+        "has_system": bool(system_prompt(turns)),
         "turns": digest_turns(turns),
         "record": text,
         "file": entry.file,
@@ -118,8 +120,10 @@ def digest_of(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
 
 
 def digest_turns(turns: Sequence[Turn]) -> bytes:
-    """Name a conversation: 16 bytes of blake2b over its questions and answers."""
-    return digest_of([[t.question, t.answer, *[IMAGE] * t.image_here] for t in turns])
+    """Name a conversation: 16 bytes of blake2b over its system prompt, questions and answers."""
+    said: list[Any] = [[t.question, t.answer, *[IMAGE] * t.image_here] for t in turns]
+    system = system_prompt(turns)
+    return digest_of([system, *said] if system else said)
 
 
 def read_facts(path: Path, names: Sequence[str]) -> pa.Table:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from presel_lightning.data.annotations import judged, read_entries
+from presel_lightning.data.annotations import FIRST, judged, read_entries
 from presel_lightning.data.csv_records import check_task, is_csv
-from presel_lightning.data.entries import Entry, Record
+from presel_lightning.data.entries import Entry, Fault, Record
 from presel_lightning.data.folders import folder_entries, folder_records
 from presel_lightning.data.foreign import refuse_foreign
 from presel_lightning.data.formats import formats
@@ -20,8 +21,16 @@ from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.resolver import Resolver, tidy
 from presel_lightning.data.task_rules import TaskRule, first_match
 from presel_lightning.data.unpack import IMAGES, RECORDS, unpack, unpacked_entries
+from presel_lightning.data.values import AnswerLists
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_file, digest_lines
+
+TASK_KEY = "task"
+"""Field that names a record's task unless the configuration names another."""
+ONE_TASK = (
+    "the records of {path} have no field `{key}`: all are one task, {task!r}; data.task_key names "
+    "another field, and data.task_rules or data.task_files tell tasks without one"
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +49,12 @@ class PoolSource:
         text_only: whether records without an image are kept, beside the pool.
         follow_links: whether links below the image root may lead out of it.
         beside: files beside packed images that are no part of them, by kind.
+        answer_lists: what becomes of an answer that is a list; see `picked`.
     """
 
     files: tuple[tuple[str | None, Path], ...]
     image_root: Path
-    task_key: str = "task"
+    task_key: str = TASK_KEY
     task_rules: tuple[TaskRule, ...] = ()
     verify: Verify = "full"
     max_pixels: int = MAX_PIXELS
@@ -53,17 +63,21 @@ class PoolSource:
     text_only: bool = False
     follow_links: bool = False
     beside: Mapping[str, int] = field(default_factory=dict)
+    answer_lists: AnswerLists = "refuse"
 
     @property
     def resolver(self) -> Resolver:
         """What finds the images below the root."""
         return Resolver(self.image_root, self.follow_links)
 
-    def entries(self, passed_over: Counter[str] | None = None) -> Iterator[Entry]:
+    def entries(
+        self, passed_over: Counter[str] | None = None, notices: list[str] | None = None
+    ) -> Iterator[Entry]:
         """Every record with its place, its task if that can be told, and its fault if it has one.
 
         Args:
             passed_over: counts files of folders that are no pictures, by kind.
+            notices: takes lines that say how something was read.
 
         Raises:
             UserError: a file holds something else than records, or those of another tool.
@@ -72,18 +86,23 @@ class PoolSource:
             passed_over.update(self.beside)
         names = self._names()
         for (task, path), name in zip(self.files, names, strict=True):
-            for entry in judged(self._stream(path, passed_over), path):
+            stream = judged(self._stream(path, passed_over), path)
+            if task is None and not self.task_rules and is_plain_file(path):
+                task, stream = file_task(stream, path, self.task_key)
+                if task and notices is not None:
+                    notices.append(ONE_TASK.format(path=path, task=task, key=self.task_key))
+            for entry in stream:
                 entry.file = entry.file or name
                 if isinstance(image := entry.record.get("image"), str):
                     entry.record["image"] = tidy(image)
-                entry.task = task or self._task(entry.record)
+                entry.task = task or self._task(entry)
                 yield entry
 
     def _stream(self, path: Path, passed_over: Counter[str] | None) -> Iterator[Entry]:
         if path.is_dir():
             others = Counter[str]() if passed_over is None else passed_over
             return folder_entries(path, others, self.follow_links)
-        return unpacked_entries(path) or read_entries(path, self.task_key)
+        return unpacked_entries(path) or read_entries(path, self.task_key, self.answer_lists)
 
     def _names(self) -> list[str]:
         """Names of the files for `problems.csv`; where two are equal, as they were given."""
@@ -93,11 +112,16 @@ class PoolSource:
             for name, (_, path) in zip(names, self.files, strict=True)
         ]
 
-    def _task(self, record: Record) -> str | None:
+    def _task(self, entry: Entry) -> str | None:
+        record = entry.record
         if self.task_rules:
             image, question = str(record.get("image")), first_question(record)
             return first_match(self.task_rules, image, question, n_questions(record))
         task = record.get(self.task_key)
+        if isinstance(task, list | dict):
+            detail = f"`{self.task_key}` is {task!r:.60}; a task is one name"
+            entry.fault = entry.fault or Fault("bad_task", detail)
+            return None
         return None if task in (None, "") else str(task)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -112,7 +136,40 @@ class PoolSource:
             "formats": formats(),
             **({"text_only": True} if self.text_only else {}),
             **({"follow_links": True} if self.follow_links else {}),
+            **({"answer_lists": self.answer_lists} if self.answer_lists != "refuse" else {}),
         }
+
+
+def is_plain_file(path: Path) -> bool:
+    """Whether a path is an annotation file of JSON, and no table, package or folder."""
+    return path.is_file() and not is_csv(path) and path.name != RECORDS
+
+
+def file_task(
+    entries: Iterator[Entry], path: Path, task_key: str
+) -> tuple[str | None, Iterator[Entry]]:
+    """The file's name as the task of all its records, where none of the first names one.
+
+    Args:
+        entries: of the file.
+        path: of it.
+        task_key: field that names a record's task.
+
+    Raises:
+        UserError: the field is another than the default one, and none of the first has it.
+    """
+    first = list(islice(entries, FIRST))
+    stream = chain(first, entries)
+    records = [entry.record for entry in first if entry.record]
+    if not records or any(record.get(task_key) not in (None, "") for record in records):
+        return None, stream
+    if task_key == TASK_KEY:
+        return path.stem, stream
+    raise UserError(
+        f"data.task_key is {task_key!r}, and none of the first {len(records)} records of {path} has "
+        f"this field; their fields are {', '.join(sorted(records[0]))[:200]}: set data.task_key to one "
+        "of these, or set data.task_files or data.task_rules"
+    )
 
 
 def _digest(path: Path, follow_links: bool) -> str:
@@ -151,10 +208,14 @@ def listed(
 
 
 def _packages(
-    files: Sequence[tuple[str | None, Path]], task_key: str, needs_task: bool
+    files: Sequence[tuple[str | None, Path]],
+    task_key: str,
+    needs_task: bool,
+    answer_lists: AnswerLists,
 ) -> list[Package]:
     """The packages among these; either all are, or none."""
-    found = [Package(path, packed_files(path), task_key, task, needs_task) for task, path in files]
+    settings = needs_task, answer_lists
+    found = [Package(path, packed_files(path), task_key, task, *settings) for task, path in files]
     packages = [package for package in found if package.files]
     if packages and len(packages) < len(found):
         other = next(package.path for package in found if not package.files)
@@ -169,7 +230,7 @@ def source(
     annotations: str | Sequence[str],
     image_root: str | None = None,
     *,
-    task_key: str = "task",
+    task_key: str = TASK_KEY,
     task_files: dict[str, str] | None = None,
     task_rules: Sequence[TaskRule] | None = None,
     verify: Verify = "full",
@@ -178,6 +239,7 @@ def source(
     workers: int = 0,
     text_only: bool = False,
     follow_links: bool = False,
+    answer_lists: AnswerLists = "refuse",
     unpacked: Path | None = None,
     track: Track | None = None,
 ) -> PoolSource:
@@ -197,6 +259,7 @@ def source(
         workers: see `PoolSource`.
         text_only: see `PoolSource`.
         follow_links: see `PoolSource`.
+        answer_lists: see `PoolSource`.
         unpacked: folder for packed images; see `unpack`.
         track: shows the progress of unpacking.
 
@@ -212,7 +275,7 @@ def source(
         )
     needs_task = not task_files and not task_rules
     others = Counter[str]()
-    if packages := _packages(files, task_key, needs_task):
+    if packages := _packages(files, task_key, needs_task, answer_lists):
         if image_root is not None:
             raise UserError(
                 f"{key} {files[0][1]} holds its images itself; leave out data.image_root"
@@ -236,4 +299,6 @@ def source(
         )
     rules = () if task_files else tuple(task_rules or ())
     look = verify, max_pixels, pixels, workers
-    return PoolSource(tuple(files), root, task_key, rules, *look, text_only, follow_links, others)
+    return PoolSource(
+        tuple(files), root, task_key, rules, *look, text_only, follow_links, others, answer_lists
+    )

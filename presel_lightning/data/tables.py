@@ -12,26 +12,33 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from presel_lightning.data.fields import MAX_IMAGE, Packed, conversation
+from presel_lightning.data.fields import MAX_IMAGE, Packed
+from presel_lightning.data.forms import FORMS
+from presel_lightning.data.values import Digits
 from presel_lightning.errors import UserError
 
 BATCH = 16
 """Rows of a Parquet file that are taken at a time; its reader holds their row group."""
 MAX_GROUP = 1 << 20
 """Rows of a broken row group that are listed."""
+SHORT = (pa.float16(), pa.float32())
+"""Numbers that would gain digits as Python's."""
 FOLDER = 1000
 """Images that go into one folder."""
 BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 """What a file that is none, not whole, or of other columns makes its reader raise."""
-FIELDS = ("id", "conversations", "question", "answer")
+FIELDS = ("id", *FORMS)
 """Columns that are read beside the image and the task."""
+PICTURES = ("image", "images")
+"""What the column of images is called; another name only where there is none of these."""
 
 
 def table_samples(files: Sequence[Path], task_key: str, needs_task: bool) -> Iterator[Packed]:
     """Stream the rows of a dataset; a row is named by its number, however the files are cut.
 
-    Its image is the struct column of `bytes` and `path` that is called `image`, else the first such
-    column; its task the column `task_key`, a ClassLabel by its name.
+    Its image is the struct column of `bytes` and `path`, or the list of such, that is called `image`
+    or `images`, else the first such column; its task the column `task_key`, a ClassLabel by its
+    name. A row with a null in place of the image may be a conversation about none.
 
     Args:
         files: in their order, .arrow (the stream form) or .parquet.
@@ -48,7 +55,9 @@ def table_samples(files: Sequence[Path], task_key: str, needs_task: bool) -> Ite
             f"{files[0].parent} has no column {task_key!r} that tells the task; its columns are "
             f"{_shown(schema)}: set data.task_key, data.task_files or data.task_rules"
         )
-    wanted = [name for name in (*FIELDS, task_key) if name in schema.names and name != image]
+    own = [field.name for field in schema if _is_own(field.type)]
+    wanted = [name for name in dict.fromkeys((*FIELDS, task_key, *own)) if name in schema.names]
+    wanted = [name for name in wanted if name != image]
     classes = {name: class_names(schema, name, files[0]) for name in wanted}
     number = 0
     for file in files:
@@ -119,13 +128,18 @@ def class_names(schema: pa.Schema, column: str, file: Path) -> list[str]:
     try:
         told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
         feature = told.get("info", {}).get("features", {}).get(column, {})
+        if isinstance(feature, list):  # the features of what it is a list of
+            return []
         return list(feature.get("names", ())) if feature.get("_type") == "ClassLabel" else []
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(f"{file}: its features cannot be read ({error}); save it again") from error
 
 
-def _value(value: Any, names: list[str]) -> Any:  # noqa: ANN401 - any JSON value
+def _value(scalar: pa.Scalar, names: list[str]) -> Any:  # noqa: ANN401 - any JSON value
     """A value of a row; of a ClassLabel its name, None where it has none (-1)."""
+    if scalar.is_valid and scalar.type in SHORT:
+        return Digits(scalar.cast(pa.string()).as_py())
+    value = scalar.as_py()
     if not names or value is None:
         return value
     return names[value] if 0 <= value < len(names) else None
@@ -138,21 +152,26 @@ def _sample(
     if isinstance(row, str):
         return Packed(name, {"id": str(number)}, fault=row, problem="bad_row")
     try:
-        fields = {column: _value(row[column][0].as_py(), classes[column]) for column in classes}
-        return _packed(number, name, row[image][0].as_py() or {}, fields)
+        fields = {column: _value(row[column][0], classes[column]) for column in classes}
+        return _packed(number, name, row[image][0].as_py(), fields)
     except BROKEN as error:
         return Packed(name, {"id": str(number)}, fault=str(error), problem="bad_row")
 
 
-def _packed(number: int, name: str, image: dict[str, Any], fields: dict[str, Any]) -> Packed:
-    content, path = image.get("bytes"), image.get("path")
+def _packed(number: int, name: str, image: Any, fields: dict[str, Any]) -> Packed:  # noqa: ANN401
+    images = [one for one in (image if isinstance(image, list) else [image]) if one is not None]
+    if len(images) > 1:
+        record = {"id": str(number), **fields}
+        fault = f"row {number} holds {len(images)} images; give one to each record"
+        return Packed(name, record, fault=fault, problem="several_images")
+    held = images[0] if images else {}
+    content, path = held.get("bytes"), held.get("path")
     record = {"id": Path(path).name if path else str(number), **fields}
-    if record.get("conversations") is None and "answer" in record:
-        pair = str(record.get("question") or ""), str(record["answer"] or "")
-        record["conversations"] = conversation([pair])
+    if content is None and path:
+        fault = f"row {number} holds the path {path} alone: save the dataset with its images"
+        return Packed(name, record, fault=fault)
     if content is None:
-        there = f"the path {path} alone: save the dataset with its images" if path else "no image"
-        return Packed(name, record, fault=f"row {number} holds {there}")
+        return Packed(name, record, absent=f"row {number} holds no image")
     if len(content) > MAX_IMAGE:
         fault = f"row {number}: {len(content)} bytes, over {MAX_IMAGE}"
         return Packed(name, record, fault=fault)
@@ -178,10 +197,19 @@ def _image_column(schema: pa.Schema, file: Path) -> str:
             f"{file} has no image column, a struct of `bytes` and `path` as `datasets.Image` "
             f"makes it; its columns are {_shown(schema)}"
         )
-    return "image" if "image" in found else found[0]
+    return next((name for name in PICTURES if name in found), found[0])
+
+
+def _is_own(kind: pa.DataType) -> bool:
+    """Whether a column holds a field of one text or number, which is kept as it is."""
+    types = pa.types
+    tests = (types.is_integer, types.is_floating, types.is_boolean, types.is_string)
+    return any(test(kind) for test in (*tests, types.is_large_string))
 
 
 def _holds_images(kind: pa.DataType) -> bool:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
     if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         return False
     content = kind.field("bytes").type

@@ -10,7 +10,7 @@ from itertools import groupby, islice
 from pathlib import Path
 
 from presel_lightning.data.entries import Fault, Record
-from presel_lightning.data.fields import MAX_IMAGE, Packed, conversation
+from presel_lightning.data.fields import MAX_IMAGE, Packed
 from presel_lightning.data.json_records import Decoder, decoded
 
 IMAGES = (
@@ -27,6 +27,7 @@ BROKEN = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError)
 """What a tar that is none, or not whole, makes its reader raise."""
 BLOCK = 512
 CUT = "the tar breaks off"
+NO_IMAGE = "no image beside {}; a name ends at its first dot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +41,22 @@ class _Member:
 def tar_samples(path: Path, task_key: str) -> Iterator[Packed]:
     """Stream the samples of one tar.
 
-    A sample is an image member, and beside it `.json` (a LLaVA record, or any of its fields, or
-    `question` and `answer`), `.cls` (a class) and `.txt` (kept as the field `txt`). Its task is
-    `json[task_key]`, else the class, else the name of the folder that the tar lies in. What cannot
-    be read becomes a sample with a fault, and the members behind it are read.
+    A sample is an image member, and beside it `.json` (a record of any form that `adopted` knows, or
+    some of its fields), `.cls` (a class) and `.txt` (kept as the field `txt`); a `.json` alone may be
+    a conversation about no image. Its task is `json[task_key]`, else the class, else the name of
+    the folder that the tar lies in. What cannot be read becomes a sample with a fault, and the
+    members behind it are read.
     """
     decoder, folder = Decoder(), path.absolute().parent.name
     samples = groupby(_members(path), key=lambda member: member.key)
     for number, (key, members) in enumerate(samples, start=1):
         some = list(islice(members, MAX_MEMBERS))
         record, image, fault = _sample(some, task_key, folder, decoder)
+        absent = "" if fault or image is not None else NO_IMAGE.format(_endings(some))
         name = (key if key.startswith("/") else f"{path.stem}/{key}").rstrip("/")
         place = f"{number} {key}".rstrip()
-        problem, reason = fault or ("", "")
-        yield Packed(name, record, image, reason, problem, path.name, place)
+        problem, reason = fault or ("not_unpacked", "")
+        yield Packed(name, record, image, reason, absent, problem, path.name, place)
 
 
 def _members(path: Path) -> Iterator[_Member]:
@@ -148,15 +151,19 @@ def _sample(
     texts = {member.ending: member.content for member in members if member.ending in TEXTS}
     told, fault = _fields(texts, decoder)
     if len(images) > 1 or len(set(endings)) < len(endings):
-        faults.append(f"its members are {', '.join(endings)}; one image, and no ending twice")
-    if not images and not faults:
-        faults.append(f"no image beside {', '.join(endings)}; a name ends at its first dot")
+        faults.append(f"its members are {_endings(members)}; one image, and no ending twice")
+    if not images and not faults and set(endings) - set(TEXTS):
+        faults.append(NO_IMAGE.format(_endings(members)))
     record: Record = {"id": members[0].key, **told}
     if record.get(task_key) in (None, ""):
         record[task_key] = record.get("cls") or folder
     if faults:
         fault = Fault("not_unpacked", "; ".join(faults))
     return record, images[0].content if images and not fault else None, fault
+
+
+def _endings(members: list[_Member]) -> str:
+    return ", ".join(member.ending for member in members)
 
 
 def _fields(texts: dict[str, bytes], decoder: Decoder) -> tuple[Record, Fault | None]:
@@ -168,7 +175,4 @@ def _fields(texts: dict[str, bytes], decoder: Decoder) -> tuple[Record, Fault | 
     }
     own, fault = decoded(decoder, texts.get("json", b"{}").decode(errors="surrogateescape"))
     record |= own
-    question, answer = record.get("question"), record.get("answer")
-    if "conversations" not in record and (question or answer):
-        record["conversations"] = conversation([(str(question or ""), str(answer or ""))])
     return record, fault

@@ -12,9 +12,11 @@ from typing import TextIO
 
 from filelock import FileLock
 
-from presel_lightning.data.entries import Entry, Fault
+from presel_lightning.data.conversation import is_text_only
+from presel_lightning.data.entries import Entry, Fault, Record
 from presel_lightning.data.fields import Packed
 from presel_lightning.data.formats import AVIF, HEIC
+from presel_lightning.data.forms import adopt
 from presel_lightning.data.images import Track
 from presel_lightning.data.json_records import json_entries
 from presel_lightning.data.packages import Package
@@ -49,7 +51,7 @@ def unpack(packages: Sequence[Package], folder: Path, track: Track | None = None
         StorageError: there is no room to unpack it.
     """
     lines = [line for package in packages for line in package.facts()]
-    target = folder / digest_lines(["2", *lines])
+    target = folder / digest_lines(["3", *lines])
     if (temporary := scratch()) is not None:
         if target.exists():
             return target
@@ -138,19 +140,37 @@ def _write(
 ) -> None:
     records, places = files
     for sample in samples:
-        record = dict(sample.record)
-        if package.task is not None:
-            record[package.task_key] = package.task
-        record["image"], fault = _save(sample, images, name)
+        record, fault = _adopted(sample, package)
+        if fault is None and sample.absent and is_text_only(record):
+            record.pop("image", None)
+        else:
+            record["image"], unsaved = _save(sample, images, name)
+            fault = unsaved or fault
         try:
             line = json.dumps(record, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            plain = {key: str(record.get(key) or "") for key in ("id", package.task_key)}
-            line = json.dumps({**plain, "image": record["image"]})
+            plain = {key: _plain(record.get(key)) for key in ("id", package.task_key, "image")}
+            line = json.dumps(plain)
             problem = "bad_number" if isinstance(error, ValueError) else "bad_row"
             fault = fault or Fault(problem, f"its fields are no JSON: {error}")
         records.write(f"{line}\n")
         places.write(f"{json.dumps([sample.file, sample.number, fault])}\n")
+
+
+def _adopted(sample: Packed, package: Package) -> tuple[Record, Fault | None]:
+    """The record of a sample in LLaVA's form, and why it has none.
+
+    Its image is that of the sample, whatever path its fields give.
+    """
+    record = {**sample.record, "image": None if sample.absent else sample.name}
+    if package.task is not None:
+        record[package.task_key] = package.task
+    entry = adopt(Entry(record, sample.number), package.answer_lists)
+    return dict(entry.record), entry.fault
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def _save(sample: Packed, images: Path, name: str) -> tuple[str, Fault | None]:
@@ -159,7 +179,7 @@ def _save(sample: Packed, images: Path, name: str) -> tuple[str, Fault | None]:
     if safe is None:  # a path that the pool refuses as `outside_root`
         return f"/{sample.name.lstrip('/')}", None
     if sample.image is None or sample.fault:
-        return f"{name}/{sample.name}", Fault(sample.problem, sample.fault)
+        return f"{name}/{sample.name}", Fault(sample.problem, sample.fault or sample.absent)
     relative = f"{name}/{safe}{ending(sample.image)}"
     try:
         (images / relative).parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.export.selection import (
     LEFT_OUT,
     TARGETS,
+    UIDS,
     export_selection,
     make_target,
     summary,
@@ -47,14 +48,16 @@ def export_run(run: str, to: str, path: str, **options: Any) -> str:  # noqa: AN
             f"the final model: {', '.join(MODELS)}"
         )
     given = {name: value for name, value in options.items() if value is not None}
-    known = MODELS[to] if to in MODELS else ("image_root", *TARGETS[to].options)
+    known = MODELS[to] if to in MODELS else ("image_root", "uids", *TARGETS[to].options)
     if wrong := [f"--{name}" for name in given if name not in known]:
         raise UserError(f"{', '.join(wrong)}: not an option of --to {to}; leave it out")
     if to in MODELS:
         export_model(run, to, path, **given)
         return f"written: {path}"
     root = given.pop("image_root", None)
-    count, left_out, images = export_selection(Path(run), make_target(to, given), Path(path), root)
+    uids = given.pop("uids", UIDS[0])
+    target = make_target(to, given)
+    count, left_out, images = export_selection(Path(run), target, Path(path), root, uids)
     note = f"; {summary(left_out)}: {Path(path) / LEFT_OUT}" if left_out else ""
     return f"written: {path}, {count} samples{note}" + (f"; {images}" if images else "")
 

@@ -23,6 +23,7 @@ from presel_lightning.models.chat import (
     chat_batch,
     cut,
     prompt_batch,
+    takes_system,
 )
 from presel_lightning.records import Turn, image_first, image_place
 
@@ -40,6 +41,11 @@ class ChatEncoder:
     processor: ChatProcessor
     max_length: int
     pixels: Pixels = "as_shown"
+
+    @property
+    def has_system(self) -> bool:
+        """Whether a conversation's own system prompt has a place."""
+        return takes_system(self.processor.own)
 
     def __call__(self, turns: Sequence[Turn], *, with_question: bool = True) -> Encoded:
         """Encode one conversation without its image, or its answers alone."""

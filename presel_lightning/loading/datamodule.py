@@ -19,6 +19,7 @@ from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
 from presel_lightning.data.texts import Texts
+from presel_lightning.data.values import AnswerLists, check_lists
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
 from presel_lightning.loading.datasets import ImageSet, PairSet, TrainSet
@@ -38,7 +39,7 @@ from presel_lightning.records import Selection
 from presel_lightning.run.process_watch import obey_parent
 from presel_lightning.run.ranges import Count, Fraction, Processes, Size
 from presel_lightning.selectors.base import Selector, extended
-from presel_lightning.selectors.checks import check_selection
+from presel_lightning.selectors.copies import Copies, check_copies, later_copies, select_once
 from presel_lightning.signals import Signal, Signals
 
 
@@ -104,6 +105,10 @@ class SelectionDataModule(LightningDataModule):
             `published` as LLaVA does: Pillow's plain conversion, for parity with published results.
         follow_links: whether links below `image_root` may lead out of it, to another disk; paths
             that are absolute or climb (`..`) are refused all the same.
+        copies: `once` selects a picture that lies under several names in a task once, `keep` under
+            each; see `later_copies`.
+        answer_lists: what becomes of an answer that is a list: `refuse` lists its record as a
+            problem, `first` takes the first answer, `most_common` the one that occurs most often.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -132,6 +137,8 @@ class SelectionDataModule(LightningDataModule):
         max_pixels: Count = MAX_PIXELS,
         pixels: Pixels = "as_shown",
         follow_links: bool = False,
+        copies: Copies = "once",
+        answer_lists: AnswerLists = "refuse",
         max_problem_fraction: Fraction = 0.05,
     ) -> None:
         super().__init__()
@@ -149,7 +156,8 @@ class SelectionDataModule(LightningDataModule):
         self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
-        self.follow_links, self.max_problem_fraction = follow_links, max_problem_fraction
+        self.follow_links, self.copies, self.answer_lists = follow_links, copies, answer_lists
+        self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
         self.n_without_answer = 0
@@ -171,6 +179,8 @@ class SelectionDataModule(LightningDataModule):
                 f"data.max_pixels is {max_pixels}, and Pillow opens images of up to {LIMIT} pixels; "
                 "give no more, and shrink larger images"
             )
+        check_lists(answer_lists)
+        check_copies(copies)
         if template not in (known := [AUTO, *TEMPLATES]):
             raise UserError(f"data.template {template!r} is unknown; choose from {known}")
 
@@ -199,6 +209,7 @@ class SelectionDataModule(LightningDataModule):
             workers=self.num_workers,
             text_only=self.text_only,
             follow_links=self.follow_links,
+            answer_lists=self.answer_lists,
             unpacked=out / "work" / "unpacked",
             track=track,
         )
@@ -227,11 +238,13 @@ class SelectionDataModule(LightningDataModule):
                 f"data.reference is {self.reference} ({total} samples) for {len(tasks)} tasks; "
                 f"every task needs one: set it to {len(tasks)} or more"
             )
-        rows = [self.pool.task_rows(task) for task in tasks]
-        sizes = proportional_split(torch.tensor([len(r) for r in rows]), total).tolist()
-        rng = np.random.default_rng(seed)
         known = np.zeros(len(self.pool), dtype=bool)
         known[self.pool.rows(earlier)] = True
+        later = self.left_out_copies(known)
+        rows = [own[~later[own]] for own in map(self.pool.task_rows, tasks)]
+        counts = torch.tensor([len(own) for own in rows])
+        sizes = proportional_split(counts, min(total, int(counts.sum()))).tolist()
+        rng = np.random.default_rng(seed)
         drawn = []
         for own, n in zip(rows, sizes, strict=True):
             order = rng.permutation(own)
@@ -258,9 +271,20 @@ class SelectionDataModule(LightningDataModule):
         """
         budget = count_of(self.budget, len(self.pool), "data.budget")
         added = budget - int(self.pool.reference.sum())
-        selection = selector.select(self.pool, signals, added, seed=seed)
-        check_selection(selection, self.pool, added, type(selector).__name__)
+        selection = select_once(
+            selector, self.pool, signals, added, seed=seed, earlier=earlier, copies=self.copies
+        )
         return extended(selection, self.pool, earlier) if len(earlier) else selection
+
+    def left_out_copies(self, first: np.ndarray | None = None) -> np.ndarray:
+        """Mark the samples that are not drawn as they show what another one shows, (N,) bool.
+
+        Args:
+            first: (N,) samples that precede their copies.
+        """
+        if self.copies == "keep":
+            return np.zeros(len(self.pool), dtype=bool)
+        return later_copies(self.pool, first)
 
     @staticmethod
     def needs_reference(selector: Selector) -> bool:
@@ -317,6 +341,17 @@ class SelectionDataModule(LightningDataModule):
             return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 
         self._train = loader
+
+    def notices_of(self, uids: np.ndarray, processor: Any) -> list[str]:  # noqa: ANN401
+        """What a fit on these samples leaves out of their conversations, a line each."""
+        n = int(self.pool.has_system[self.pool.rows(uids)].sum())
+        if not n or self.encoder(processor).has_system:
+            return []
+        line = (
+            f"{n} samples bring a system prompt, and the template of this model ({self.template}) has "
+            "no place for one: it is left out; data.template names another"
+        )
+        return [line]
 
     def _weigh(
         self, rows: np.ndarray, weights: Mapping[str, float]

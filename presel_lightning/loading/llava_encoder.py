@@ -38,6 +38,11 @@ class Encoder:
     processor: Processor
     max_length: int
 
+    @property
+    def has_system(self) -> bool:
+        """Whether a conversation's own system prompt has a place."""
+        return TEMPLATES[self.template].has_system
+
     def __call__(
         self, turns: Sequence[Turn], *, with_question: bool = True, image: bool = True
     ) -> Encoded:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from presel_lightning.data.conversation import IMAGE, without_image_token
-from presel_lightning.records import Turn, image_place
+from presel_lightning.records import Turn, image_place, system_prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,9 @@ class Template:
     """Writes conversations out as the language model was tuned to read them.
 
     Attributes:
-        system: what stands before the first question.
+        system: system prompt of conversations that bring none.
+        frame: what stands before the first question, around the system prompt; empty where a
+            template has none.
         stop: what ends an answer.
         user: what stands before a question.
         assistant: what stands before an answer.
@@ -38,16 +40,24 @@ class Template:
     user: str = "USER:"
     assistant: str = "ASSISTANT:"
     joint: str = " "
+    frame: str = "{}"
+
+    @property
+    def has_system(self) -> bool:
+        """Whether a conversation's own system prompt has a place."""
+        return bool(self.system and self.frame)
 
     def render(self, turns: Sequence[Turn], *, with_question: bool, image: bool = True) -> Rendered:
         r"""Write a conversation out: `SYSTEM USER: <image>\nQ ASSISTANT: A</s>USER: Q2 ...`.
 
         Without questions it is `SYSTEM USER: <image> ASSISTANT: R</s>`, R being all answers
         joined by one space (the second input of the IRS). A text-only conversation has no `image`.
+        A system prompt of the conversation stands in the place of the template's own.
         """
+        text = self._opening(system_prompt(turns))
         if not with_question:
             turns = (Turn("", " ".join(turn.answer for turn in turns)),)
-        text, place = self._opening(), image_place(turns)
+        place = image_place(turns)
         spans = []
         for number, turn in enumerate(turns):
             text += self._ask(turn.question, image=image and number == place) + self.joint
@@ -61,8 +71,10 @@ class Template:
         before = self.render(turns_before, with_question=True).text
         return before + self._ask(without_image_token(question), image=not turns_before)
 
-    def _opening(self) -> str:
-        return f"{self.system}{self.joint}" if self.system else ""
+    def _opening(self, system: str) -> str:
+        if not self.has_system:
+            return ""
+        return self.frame.replace("{}", system or self.system) + self.joint
 
     def _ask(self, question: str, *, image: bool) -> str:
         shown = f"{IMAGE}\n{question}".strip() if image else question
@@ -86,10 +98,10 @@ TEMPLATES = {
     # Llama-3's turns with the system sentence that LLaVA gave it; the tokenizer adds what begins
     # the text
     "llama_3": Template(
-        system=_header("system")
-        + "You are a helpful language and vision assistant. You are able to understand the visual "
-        "content that the user provides, and assist the user with a variety of tasks using "
-        "natural language.<|eot_id|>",
+        system="You are a helpful language and vision assistant. You are able to understand the "
+        "visual content that the user provides, and assist the user with a variety of tasks using "
+        "natural language.",
+        frame=_header("system") + "{}<|eot_id|>",
         stop="<|eot_id|>",
         user=_header("user"),
         assistant="<|eot_id|>" + _header("assistant"),

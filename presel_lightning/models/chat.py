@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.models.literal import ESCAPE, escape_turns, processor_marks, reading
 from presel_lightning.models.own_processor import load_chat_processor
-from presel_lightning.records import Turn, image_place
+from presel_lightning.records import Turn, image_place, system_prompt
 
 Message = dict[str, Any]
 Batch = dict[str, Any]
@@ -30,6 +31,9 @@ PIECES = (
     "{% else %}{{ message.content }}{% endif %}{% endfor %}"
 )
 """A chat template for text that is written out already: answers are separated from the rest."""
+
+PROBE = "presel system prompt"
+"""A system prompt that tells whether a template writes one."""
 
 
 FIRST_PART = re.compile(r"content'?\]?\[0\]")
@@ -104,6 +108,8 @@ def chat_batch(
     written = [
         messages(escape_turns(turns, letters), image, with_question) for turns, image in chats
     ]
+    if not takes_system(processor):
+        written = [without_system(chat) for chat in written]
     if FIRST_PART.search(processor.chat_template):
         written = [[_with_part(message) for message in chat] for chat in written]
     processor = _reader(processor, written)
@@ -138,6 +144,8 @@ def prompt_batch(processor: Any, asked: Sequence[Asked]) -> Batch:  # noqa: ANN4
         messages(escape_turns((*history, Turn(question, "")), letters), image, True)[:-1]
         for history, question, image in asked
     ]
+    if not takes_system(processor):
+        written = [without_system(chat) for chat in written]
     processor = _reader(processor, written)
     batch = processor.apply_chat_template(
         written,
@@ -199,17 +207,39 @@ def _padded(images: Sequence[Image | None], side: str) -> dict[str, Any]:
 
 
 def messages(turns: Sequence[Turn], image: Image | None, with_question: bool) -> list[Message]:
-    """A conversation as chat templates want it."""
+    """A conversation as chat templates want it, with the system prompt that it brings."""
+    system = system_prompt(turns)
     if not with_question:
         turns = (Turn("", " ".join(turn.answer for turn in turns)),)
     shown: list[Message] = [] if image is None else [{"type": "image"}]
     found: list[Message] = []
+    if system:
+        found.append({"role": "system", "content": [{"type": "text", "text": system}]})
     place = image_place(turns)
     for number, turn in enumerate(turns):
         asked = [{"type": "text", "text": turn.question}] if turn.question else []
         found.append({"role": "user", "content": (shown if number == place else []) + asked})
         found.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
     return found
+
+
+def takes_system(processor: Any) -> bool:  # noqa: ANN401
+    """Whether a model's chat template writes a system prompt."""
+    return _takes_system(processor, processor.chat_template)
+
+
+@lru_cache(maxsize=8)
+def _takes_system(processor: Any, _: str) -> bool:  # noqa: ANN401
+    chat = messages((Turn("?", "!", system=PROBE),), None, True)
+    try:
+        return PROBE in processor.apply_chat_template(chat)
+    except Exception:  # noqa: BLE001 - a template raises what it likes at a role that it lacks
+        return False
+
+
+def without_system(chat: list[Message]) -> list[Message]:
+    """The messages without a system prompt."""
+    return [message for message in chat if message["role"] != "system"]
 
 
 def pieces(processor: Any, chat: list[Message]) -> list[Message]:  # noqa: ANN401
@@ -223,7 +253,8 @@ def pieces(processor: Any, chat: list[Message]) -> list[Message]:  # noqa: ANN40
     """
     cut: list[Message] = []
     done = ""
-    for end in range(2, len(chat) + 1, 2):
+    first = 1 if chat[0]["role"] == "system" else 0
+    for end in range(first + 2, len(chat) + 1, 2):
         asked = processor.apply_chat_template(chat[: end - 1], add_generation_prompt=True)
         answered = processor.apply_chat_template(chat[:end])
         if not (asked.startswith(done) and answered.startswith(asked)):

@@ -36,9 +36,14 @@ def escape(text: str, marks: Sequence[str]) -> str:
 
 
 def escape_turns(turns: Sequence[Turn], marks: Sequence[str]) -> tuple[Turn, ...]:
-    """The same conversation with its questions and answers escaped."""
+    """The same conversation with its texts escaped."""
     return tuple(
-        replace(turn, question=escape(turn.question, marks), answer=escape(turn.answer, marks))
+        replace(
+            turn,
+            question=escape(turn.question, marks),
+            answer=escape(turn.answer, marks),
+            system=escape(turn.system, marks),
+        )
         for turn in turns
     )
 

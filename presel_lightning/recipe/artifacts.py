@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from presel_lightning.data.pool import Pool
-from presel_lightning.records import OWN, Selection
+from presel_lightning.records import Selection, with_own
 from presel_lightning.run.files import replacing
 from presel_lightning.run.fingerprint import digest_lines
 
@@ -21,7 +21,7 @@ from presel_lightning.run.fingerprint import digest_lines
 def write_llava(
     path: Path, pool: Pool, uids: np.ndarray, weights: Mapping[str, float] | None = None
 ) -> None:
-    """Write samples as LLaVA JSON, a record a line, each with its uid and task.
+    """Write samples as LLaVA JSON, a record a line, each with its uid and task under `presel`.
 
     Args:
         path: of the file.
@@ -34,10 +34,9 @@ def write_llava(
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as handle:
         handle.write("[")
         for number, row in enumerate(rows):
-            record = {**pool.record(row), "uid": pool.uid[row], "task": pool.task[row]}
-            record.pop(OWN, None)  # what another run wrote there
-            if pool.uid[row] in weights:
-                record[OWN] = {"weight": weights[pool.uid[row]]}
+            uid = pool.uid[row]
+            weight = {"weight": weights[uid]} if uid in weights else {}
+            record = with_own(pool.record(row), {"uid": uid, "task": pool.task[row]}, weight)
             handle.write(",\n" if number else "\n")
             handle.write(json.dumps(record, ensure_ascii=False))
         handle.write("\n]\n")

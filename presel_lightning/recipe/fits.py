@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from rich.markup import escape
 
 from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint, StepTimer
 from presel_lightning.errors import UserError
@@ -76,6 +77,8 @@ class Fits:
                     f"[yellow]![/] {name:<12} {left_out} of {len(uids)} samples are not trained on: "
                     f"data.max_length {data.max_length} leaves them no answer token; raise it"
                 )
+            for notice in data.notices_of(uids, module.processor):
+                self.context.runner.print(f"[yellow]![/] {escape(notice)}")
             callbacks: list[Callback] = [
                 FiniteFit(name),
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),

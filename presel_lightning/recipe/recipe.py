@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.data.copies import line_of, read_copies
 from presel_lightning.data.cures import cures_of
 from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.images import open_rgb
@@ -39,6 +40,7 @@ from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
 from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
+from presel_lightning.selectors.copies import select_once
 from presel_lightning.signals import Features, PairedLoss, Signal
 from presel_lightning.signals.base import require_samples
 
@@ -153,11 +155,13 @@ class Recipe:
                 "by_problem": counts.by_problem,
                 "passed_over": counts.passed_over,
                 "shown": counts.shown,
+                "notices": list(counts.notices),
+                "copies": read_copies(self.out),
             }
 
         files = [manifest, self.out / "problems.csv"]
         files += [texts_path(self.out)] if source.text_only else []
-        self.runner.stage("pool", fingerprint({"pool": 4, **source.fingerprint()}), files, work)
+        self.runner.stage("pool", fingerprint({"pool": 5, **source.fingerprint()}), files, work)
         counts = self.runner.ledger.stage("pool")
         if others := counts.get("passed_over"):
             kinds = ", ".join(f"{n} {kind}" for kind, n in others.items())
@@ -166,6 +170,11 @@ class Recipe:
             self.runner.print(f"  {line}")
         if source.follow_links:
             self.runner.print(f"  image root {source.resolver.root}: links out of it are followed")
+        notices = list(counts.get("notices", ()))
+        if "copies" in counts and (found := line_of(counts["copies"], self.data.copies)):
+            notices.append(found)
+        for notice in notices:
+            self.runner.print(f"[yellow]![/] {escape(notice)}")
         self.refuse_problems(counts)
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
@@ -292,6 +301,7 @@ class Recipe:
                 "reference": digest_lines(reference),
                 "earlier": digest_lines(earlier),
                 "budget": budget,
+                **self.copies_key(),
             }
         )
         files = [self.out / "selection" / name for name in ("selection.parquet", "tasks.csv")]
@@ -311,6 +321,11 @@ class Recipe:
         for warning in self.runner.ledger.stage("selection").get("warnings", []):
             self.runner.print(f"[yellow]![/] {escape(warning)}")
 
+    def copies_key(self) -> Facts:
+        """What the copies of the pool add to the key of a selection; nothing where there are none."""
+        later = self.data.left_out_copies()
+        return {"copies": digest_lines(self.data.pool.uid[later])} if later.any() else {}
+
     def known_signals(self, reference: np.ndarray) -> dict[str, str]:
         """Keys of the signals that lie there and that this run has made, or would make the same."""
         keys = {name: each.made(reference) for name, each in self.passes.items()}
@@ -320,8 +335,13 @@ class Recipe:
         """Train the arms that stand beside the final one, as far as their instructions exist."""
         pool, plan = self.data.pool, self.plan
         budget = count_of(self.data.budget, len(pool), "data.budget")
-        draw = Random().select(
-            pool.with_reference([]), self.context.signals, budget, seed=plan.seed
+        draw = select_once(
+            Random(),
+            pool.with_reference([]),
+            self.context.signals,
+            budget,
+            seed=plan.seed,
+            copies=self.data.copies,
         )
         candidates = {"random": draw.uids, "full": pool.uid}
         arms: dict[str, Path | None] = {}

@@ -32,6 +32,8 @@ SILENT = (
     "by_problem",
     "passed_over",
     "shown",
+    "notices",
+    "copies",
     "loss_last",
     "warnings",
     "status",

@@ -25,6 +25,9 @@ class Selector(ABC):
     needs: ClassVar[tuple[str, ...]] = ()
     """Signals that the selector reads; the recipe computes only these."""
 
+    takes_copies: ClassVar[bool] = False
+    """Whether the selector is given a picture under each of its names, whatever `data.copies` says."""
+
     moved: ClassVar[Mapping[str, str]] = {}
     """New place of each argument of an earlier version, for the error message."""
 
@@ -115,7 +118,7 @@ def budgets_by_size(pool: Pool, budget: int) -> list[int]:
     Largest remainder; the capacity of a task is its images outside the reference split.
     """
     rows = [pool.task_rows(task) for task in pool.tasks]
-    sizes = torch.tensor([len(r) for r in rows])
+    sizes = torch.tensor([pool.sizes[task] for task in pool.tasks])
     available = torch.tensor([int((~pool.reference[r]).sum()) for r in rows])
     shares: list[int] = allocate(sizes, available, budget).tolist()
     return shares

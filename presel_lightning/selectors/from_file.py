@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -29,8 +29,11 @@ class FromFile(Selector):
     Args:
         path: a text file with one uid per line; or CSV with the column `uid` and, optionally,
             `weight`; or LLaVA JSON, such as a `selected.json` or the selection of another tool:
-            records are matched by `uid`, else by id and image, and `presel.weight` is the weight.
+            records are matched by `presel.uid`, else by a `uid` that the pool knows, else by id and
+            image, and `presel.weight` is the weight.
     """
+
+    takes_copies: ClassVar[bool] = True
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
@@ -65,8 +68,8 @@ class FromFile(Selector):
 
 FORMS = "one uid a line, CSV with the column `uid`, or LLaVA JSON such as a selected.json"
 
-Name = str | tuple[str, str]
-"""A uid, or id and image of a record."""
+Name = str | tuple[str, str] | tuple[str, str, str]
+"""A uid; or id and image of a record, and a uid that may be another tool's."""
 
 
 def read_list(path: Path) -> tuple[list[Name], list[float]]:
@@ -95,9 +98,9 @@ def read_records(text: str) -> Iterator[tuple[Name, Any]]:
     """Yield name and weight of each record of LLaVA JSON."""
     for record in json.loads(text):
         ours = own_fields(record)
-        uid = ours.get("uid", record.get("uid"))
-        name = (str(record.get("id", "")), record.get("image", "")) if uid is None else uid
-        yield name, ours.get("weight", 1.0)
+        plain = str(record.get("id", "")), record.get("image", "")
+        name: Name = (*plain, str(record["uid"])) if record.get("uid") is not None else plain
+        yield ours.get("uid", name), ours.get("weight", 1.0)
 
 
 def read_table(text: str) -> Iterator[tuple[Name, Any]]:
@@ -119,9 +122,14 @@ def name_uids(names: list[Name], pool: Pool, path: Path) -> list[str]:
     by_record: dict[Name, list[str]] = defaultdict(list)
     for sample_id, image, uid in zip(pool.id, pool.image, pool.uid, strict=True):
         by_record[sample_id, image].append(uid)
-    uids = []
+    uids, known = [], set(pool.uid)
     for name in names:
-        found = [name] if isinstance(name, str) else by_record[name]
+        if isinstance(name, str):
+            found = [name]
+        elif name[-1] in known:
+            found = [name[-1]]
+        else:
+            found = by_record.get(name[:2], [])
         if len(found) != 1:
             raise UserError(
                 f"selector.init_args.path {path}: {len(found)} samples of the pool have id and "

@@ -59,5 +59,5 @@ class SizeBalanced(Selector):
             reason=self.within.reason,
             otherwise=self.within.otherwise,
             cluster=found.cluster,
-            task_weights={t: len(pool.task_rows(t)) / len(pool) for t in pool.tasks},
+            task_weights={t: pool.sizes[t] / sum(pool.sizes.values()) for t in pool.tasks},
         )

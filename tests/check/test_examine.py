@@ -180,11 +180,11 @@ def test_check_truncated_images_are_found_by_decoding_a_sample(
 def test_check_records_in_another_format_are_rejected(pool_folder: Path, tmp_path: Path) -> None:
     def change(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for record in records:
-            record["messages"] = record.pop("conversations")
+            record["conversation"] = record.pop("conversations")
         return records
 
     changed = rewrite(pool_folder, tmp_path, change)
-    assert "`messages`" in refused(recipe_of(pool_folder, tmp_path / "run", *changed))
+    assert "`conversation`" in refused(recipe_of(pool_folder, tmp_path / "run", *changed))
     arguments = fit_arguments(pool_folder, tmp_path / "run", *changed)
     for word in ("fit", "select", "check"):
         assert main([word, *arguments[1:]]) == 2

@@ -31,7 +31,7 @@ def test_read_records_concatenates_files_in_order(tmp_path: Path) -> None:
 def test_read_records_numbers_are_float_and_int(tmp_path: Path) -> None:
     (tmp_path / "a").write_text('[{"x": 0.1, "n": 3}]')
     (record,) = read_records(tmp_path / "a")
-    assert type(record["x"]) is float and type(record["n"]) is int
+    assert isinstance(record["x"], float) and type(record["n"]) is int
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ FAULTY = {
     '{"id": 5, "image": "a.png", "task": "t", "size": 1e999}': "bad_number",
     '{"id": 5, "image": "a.png", "task": "t", "size": NaN}': "bad_number",
     '{"id": 5, "image": "a.png", "task": "t", "size": %s}' % ("9" * 5000): "bad_number",
-    '{"id": 5, "image": "a.png", "task": "t", "messages": ["What?"]}': "other_form",
+    '{"id": 5, "image": "a.png", "task": "t", "query": "Q", "response": "A"}': "other_form",
     '{"id": "\\ud800", "image": "a.png", "task": "t"}': "not_unicode",
     '{"id": 5, "id": 6, "image": "a.png", "task": "t"}': "repeated_key",
     '{"id": 5, "image": "a.png", "task": "t", "deep": %s}' % ("[" * 101 + "]" * 101): "too_deep",
@@ -109,7 +109,10 @@ def test_json_lines_may_begin_with_a_faulty_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        (['{"id": 1, "messages": ["Q"]}'] * 3 + [SOUND % 1], "`messages`.*3 of the first 4"),
+        (
+            ['{"id": 1, "query": "Q", "response": "A"}'] * 3 + [SOUND % 1],
+            "`query`.*3 of the first 4",
+        ),
         (["{"] * 3, "line 1.*not_json"),
         (["17", SOUND % 1, "null"], "line 1.*object.*not_a_record"),
     ],

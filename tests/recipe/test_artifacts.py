@@ -71,7 +71,7 @@ def test_write_llava_drops_the_weight_of_another_run(pool_folder: Path, tmp_path
     pool = load_pool(tmp_path, pool_folder)
     write_llava(tmp_path / "b.json", pool, pool.uid, {pool.uid[1]: 2.5})
     found = {
-        record["uid"]: record.get("presel")
+        record["presel"]["uid"]: record["presel"].get("weight")
         for record in json.loads((tmp_path / "b.json").read_text())
     }
-    assert found == {uid: {"weight": 2.5} if uid == pool.uid[1] else None for uid in pool.uid}
+    assert found == {uid: 2.5 if uid == pool.uid[1] else None for uid in pool.uid}

@@ -34,12 +34,14 @@ TARGETS: dict[str, type[Target]] = {
     "csv": Csv,
 }
 
+UIDS = ("presel", "own")
+"""Whose uids name the samples of an export: ours, or those that the records brought."""
 LEFT_OUT = "left_out.csv"
 """File in an export that lists the selected samples that it does not hold."""
 
 
 def export_selection(
-    run: Path, target: Target, path: Path, root: str | None = None
+    run: Path, target: Target, path: Path, root: str | None = None, uids: str = "presel"
 ) -> tuple[int, list[LeftOut], str]:
     """Write reference and selected samples of a run for another tool.
 
@@ -48,6 +50,7 @@ def export_selection(
         target: format, with its options.
         path: new folder.
         root: folder that image paths are relative to; by default that of the run.
+        uids: `own` names samples by the `uid` of their records, where these bring one.
 
     Returns:
         The number of samples written, the samples left out, and a note on the images that other
@@ -56,6 +59,8 @@ def export_selection(
     Raises:
         UserError: there is no selection, none of it can be exported, or `path` exists.
     """
+    if uids not in UIDS:
+        raise UserError(f"--uids {uids}: unknown; choose from {', '.join(UIDS)}")
     total = len(selection_table(run))
     samples = SelectedSamples(
         run,
@@ -64,6 +69,7 @@ def export_selection(
         target.needs_instruction,
         target.needs_image,
         target.placeholders,
+        own_uids=uids == "own",
     )
     with new_folder(path) as folder:
         target.write(track(samples, "exporting", total), folder, path.resolve())

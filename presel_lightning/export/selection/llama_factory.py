@@ -11,6 +11,7 @@ from typing import Any
 
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ListTarget, questions, write_list
+from presel_lightning.records import system_prompt
 from presel_lightning.run.files import write_json
 
 NAME = "presel"
@@ -19,7 +20,7 @@ NAME = "presel"
 DESCRIPTION = {
     "file_name": "selection.json",
     "formatting": "sharegpt",
-    "columns": {"messages": "conversations", "images": "images"},
+    "columns": {"messages": "conversations", "images": "images", "system": "system"},
     "tags": {
         "role_tag": "from",
         "content_tag": "value",
@@ -48,8 +49,9 @@ class LlamaFactory(ListTarget):
         """Build the record of one conversation."""
         return {
             "conversations": list(entries(selected)),
+            "system": system_prompt(selected.sample.turns),
             "images": [self.place(selected, folder)],
-            "uid": selected.sample.uid,
+            "uid": selected.uid,
             **({"weight": selected.weight} if selected.weighted else {}),
         }
 

@@ -13,7 +13,7 @@ class LlavaJson(ListTarget):
     """`selection.json`, for LLaVA's `--data_path` and other tools that read its format."""
 
     def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
-        """Write the records, each with `uid` and `task`."""
+        """Write the records, each with our own fields under `presel`."""
         with (folder / "selection.json").open("w", encoding="utf-8") as handle:
             write_list(
                 ({**each.sample.record, "image": self.place(each, folder)} for each in samples),

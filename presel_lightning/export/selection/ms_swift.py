@@ -12,6 +12,7 @@ from typing import Any
 
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ListTarget, questions
+from presel_lightning.records import system_prompt
 
 
 class MsSwift(ListTarget):
@@ -26,13 +27,15 @@ class MsSwift(ListTarget):
                 line = {
                     "messages": list(messages(each)),
                     "images": [str(final / self.place(each, folder))],
-                    "uid": each.sample.uid,
+                    "uid": each.uid,
                 }
                 handle.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
 def messages(selected: SelectedSample) -> Iterator[dict[str, Any]]:
     """Yield the turns in OpenAI's format, `<image>` in the text; answers carry their weight."""
+    if system := system_prompt(selected.sample.turns):
+        yield {"role": "system", "content": system}
     scale = {"loss_scale": selected.weight} if selected.weighted else {}
     for question, answer in questions(selected.sample.turns):
         yield {"role": "user", "content": question}

@@ -20,7 +20,7 @@ from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.resolver import OutsideRoot, Resolver
 from presel_lightning.errors import UserError
 from presel_lightning.export.selection.pictures import is_plain
-from presel_lightning.records import Sample
+from presel_lightning.records import Sample, own_fields
 
 NO_LIMIT = 1 << 62
 """Pixels; the run has applied its own limit."""
@@ -31,7 +31,8 @@ class SelectedSample:
     """One sample of a selection, with its image file checked.
 
     Attributes:
-        sample: its record is that of the annotation file, with `uid` and `task`.
+        sample: its record is that of the annotation file, with our fields under `presel`.
+        uid: name of the sample in the export.
         file: image file, absolute, with links resolved.
         inside: path of the image below the image root, without `..`.
         facts: cluster, score, rank, weight and reason of `selection.parquet`.
@@ -45,6 +46,7 @@ class SelectedSample:
     facts: dict[str, Any]
     weighted: bool = False
     pixels: Pixels = "as_shown"
+    uid: str = ""
 
     @property
     def weight(self) -> float:
@@ -75,6 +77,7 @@ class SelectedSamples:
         needs_instruction: leave out samples without an instruction.
         needs_image: leave out samples without a readable image.
         placeholders: leave out samples with one of these in their text.
+        own_uids: name samples by the `uid` of their records, where these bring one.
         left_out: samples left out; filled during iteration.
         unlike: number of images that other tools read otherwise than the run; counted during
             iteration.
@@ -86,6 +89,7 @@ class SelectedSamples:
     needs_instruction: bool = True
     needs_image: bool = True
     placeholders: tuple[str, ...] = ()
+    own_uids: bool = False
     left_out: list[LeftOut] = field(default_factory=list)
     unlike: int = 0
 
@@ -96,10 +100,9 @@ class SelectedSamples:
         self.left_out.clear()
         self.unlike = 0
         for record in read_records(self.run / "selection" / "selected.json"):
-            uid, image = record["uid"], record["image"]
-            sample = Sample(
-                uid, str(record.get("id", "")), image, record["task"], parse(record), record
-            )
+            ours = {**record, **own_fields(record)}  # an earlier version wrote them beside
+            uid, image, task = ours["uid"], record["image"], ours["task"]
+            sample = Sample(uid, str(record.get("id", "")), image, task, parse(record), record)
             try:
                 file = self.resolver(image)
             except OutsideRoot as error:
@@ -109,7 +112,10 @@ class SelectedSamples:
             if fault is None:
                 self.unlike += self.needs_image and not is_plain(file)
                 inside = os.path.normpath(image)
-                yield SelectedSample(sample, file, inside, facts[uid], weighted, self.pixels)
+                name = str(record.get("uid", uid)) if self.own_uids else uid
+                yield SelectedSample(
+                    sample, file, inside, facts[uid], weighted, self.pixels, uid=name
+                )
             else:
                 self.left_out.append(LeftOut(uid, sample.id, image, sample.task, *fault))
 

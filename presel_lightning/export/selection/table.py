@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from presel_lightning.errors import UserError
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import Target
 
@@ -17,6 +19,7 @@ FACTS = ("cluster", "score", "rank", "weight", "reason")
 COLUMNS = ("uid", "id", "image", "path", "task", "n_turns", *FACTS)
 """`image` is relative to the image root, `path` absolute."""
 
+HEX = re.compile("[0-9a-f]{32}")
 UID = np.dtype("u8,u8")
 """Both halves of a uid's 32 hex digits, as integers."""
 
@@ -33,7 +36,7 @@ class Csv(Target):
             writer.writerow(COLUMNS)
             for each in samples:
                 sample, facts = each.sample, (each.facts[name] for name in FACTS)
-                about = (sample.uid, sample.id, sample.image, each.file, sample.task)
+                about = (each.uid, sample.id, sample.image, each.file, sample.task)
                 writer.writerow([*about, len(sample.turns), *facts])
 
 
@@ -49,7 +52,12 @@ class Npy(Target):
         """Write the arrays, (n,) of two unsigned 64-bit numbers each and (n,) of float64."""
         pairs, weights, weighted = [], [], False
         for each in samples:
-            uid, weighted = each.sample.uid, each.weighted
+            uid, weighted = each.uid, each.weighted
+            if not HEX.fullmatch(uid):
+                raise UserError(
+                    f"--uids own: the uid {uid!r:.60} of a record is not 32 hex digits, which an "
+                    "array of DataComp holds; leave the option out"
+                )
             pairs.append((int(uid[:16], 16), int(uid[16:], 16)))
             weights.append(each.weight)
         uids = np.array(pairs, dtype=UID)

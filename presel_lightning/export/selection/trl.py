@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from presel_lightning.export.selection.pictures import content, name
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ShardTarget
-from presel_lightning.records import Turn, image_place
+from presel_lightning.records import Turn, image_place, system_prompt
 
 TEXT = {"dtype": "string", "_type": "Value"}
 FEATURES = {
@@ -87,14 +87,22 @@ def row_of(selected: SelectedSample) -> dict[str, Any]:
     return {
         "images": [{"bytes": image, "path": name(file, file.name)}],
         "messages": [
-            message
-            for number, turn in enumerate(sample.turns)
-            for message in messages(turn, image=number == place)
+            *system_message(system_prompt(sample.turns)),
+            *(
+                message
+                for number, turn in enumerate(sample.turns)
+                for message in messages(turn, image=number == place)
+            ),
         ],
-        "uid": sample.uid,
+        "uid": selected.uid,
         "task": sample.task,
         "weight": selected.weight,
     }
+
+
+def system_message(text: str) -> list[dict[str, Any]]:
+    """The message of a system prompt; none where there is none."""
+    return [{"role": "system", "content": [{"type": "text", "text": text}]}] if text else []
 
 
 def messages(turn: Turn, *, image: bool) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from presel_lightning.export.selection.pictures import content, ending
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ShardTarget
+from presel_lightning.records import with_own
 
 FACTS = ("score", "cluster", "rank", "weight", "reason")
 """Columns of `selection.parquet` in a record."""
@@ -37,8 +38,9 @@ class WebDataset(ShardTarget):
 def add(shard: tarfile.TarFile, selected: SelectedSample) -> None:
     """Append image and record; the image has the ending of its content."""
     key, kind = selected.sample.uid, ending(selected.file)
-    facts = {name: selected.facts[name] for name in FACTS}
-    record = json.dumps({**selected.sample.record, **facts}, ensure_ascii=False).encode()
+    ours = {"uid": selected.sample.uid, "task": selected.sample.task}
+    ours |= {name: selected.facts[name] for name in FACTS}
+    record = json.dumps(with_own(selected.sample.record, ours), ensure_ascii=False).encode()
     image = content(selected.file, selected.pixels)
     for name, data in ((key + kind, image), (f"{key}.json", record)):
         member = tarfile.TarInfo(name)

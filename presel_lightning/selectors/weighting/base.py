@@ -33,7 +33,7 @@ class TaskFacts:
     @cached_property
     def sizes(self) -> Tensor:
         """Images of each task, (M,) float64."""
-        counts = [len(self.pool.task_rows(task)) for task in self.pool.tasks]
+        counts = [self.pool.sizes[task] for task in self.pool.tasks]
         return torch.tensor(counts, dtype=torch.float64)
 
     @cached_property

@@ -30,8 +30,9 @@ def test_webdataset_export_round_trip_keeps_samples_by_uid(
     samples = read(export(finished, tmp_path / "out"))
     assert [each["__key__"] for each in samples] == [each["uid"] for each in selected]
     for each, record in zip(samples, selected, strict=True):
-        assert record.items() <= each["json"].items()
-        assert {"score", "cluster", "rank", "reason"} <= set(each["json"])
+        ours = each["json"].pop("presel")
+        assert {"score", "cluster", "rank", "reason"} <= set(ours)
+        assert ours["uid"] == record.pop("presel")["uid"] and record.items() <= each["json"].items()
         with Image.open(pool_folder / record["image"]) as original:
             assert each["png"].tobytes() == original.convert("RGB").tobytes()
 

@@ -68,9 +68,11 @@ def test_export_with_a_column_carries_the_weight(to: str, weighted: Path, tmp_pa
 
 
 def test_llava_json_carries_the_weight_under_our_own_key(weighted: Path, tmp_path: Path) -> None:
-    found = {row["uid"]: row.get("presel") for row in rows(weighted, "llava-json", tmp_path)}
+    found = {
+        row["uid"]: row["presel"].get("weight") for row in rows(weighted, "llava-json", tmp_path)
+    }
     assert found == {
-        uid: None if weight == 1 else {"weight": weight} for uid, weight in facts(weighted).items()
+        uid: None if weight == 1 else weight for uid, weight in facts(weighted).items()
     }
 
 
