@@ -117,7 +117,7 @@ def examine_options(section: str, options: Mapping[str, Any]) -> None:
         UserError: an option does not go with a recipe, or a fit would not end.
     """
     for name, reason in REFUSED.items():
-        if not is_unset(options[name]):
+        if not is_unset(name, options[name]):
             raise UserError(f"{section}.{name} is {options[name]}, but {reason}; leave it unset")
     if options["accumulate_grad_batches"] != 1:
         raise UserError(
@@ -131,12 +131,14 @@ def examine_options(section: str, options: Mapping[str, Any]) -> None:
         )
 
 
-def is_unset(value: object) -> bool:
-    """Return whether an option changes nothing: null, false, or the whole, 1.0.
+def is_unset(name: str, value: object) -> bool:
+    """Return whether a refused option changes nothing: off, or every batch.
 
-    True is equal to 1.0, and means something else.
+    No comparison with several values at once: true equals 1.0, and 0.0 equals false.
     """
-    return value is None or value is False or (isinstance(value, float) and value == 1.0)
+    if name == "limit_predict_batches":
+        return value is None or (isinstance(value, float) and value == 1.0)
+    return not value
 
 
 def examine_processes(options: Mapping[str, Any]) -> None:

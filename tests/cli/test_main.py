@@ -139,6 +139,10 @@ MISTAKES = {
         ["--trainer.fast_dev_run", "1"],
         "trainer.max_steps shortens the fits",
     ),
+    "nothing of a signal": (
+        ["--trainer.limit_predict_batches", "0"],
+        "a signal needs every sample",
+    ),
     "part of a signal": (["--trainer.limit_predict_batches", "2"], "a signal needs every sample"),
     "time of another form": (["--trainer.max_time", "10m"], "give a time above 0 as DD:HH:MM:SS"),
     "passes of a stage": (
@@ -338,6 +342,10 @@ def test_select_out_inside_the_image_folder_exits_with_2(
             "selector.init_args.within.init_args.neighbors is null",
         ),
         ("selector: null\nout: x", "selector is null; known: "),
+        (
+            "selector: {class_path: PreSel, init_args: {within: null}}",
+            "selector.init_args.within is null",
+        ),
         (
             "stages: {final: {trainer: {num_nodes: null}}}",
             "stages.final: trainer.num_nodes: 'null'",
