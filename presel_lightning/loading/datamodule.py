@@ -250,7 +250,8 @@ class SelectionDataModule(LightningDataModule):
         """
         budget = count_of(self.budget, len(self.pool), "data.budget")
         added = budget - int(self.pool.reference.sum())
-        selection = selector.select(self.pool, signals, added, seed=seed)
+        pool = self.pool.with_earlier(earlier)
+        selection = selector.select(pool, signals, added, seed=seed)
         rows = self.pool.rows(selection.uids)
         if len(set(rows)) < len(rows) or self.pool.reference[rows].any() or len(rows) > added:
             raise ValueError(
