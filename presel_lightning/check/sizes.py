@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from presel_lightning.check.report import Report
 from presel_lightning.check.survey import Survey
+from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
-from presel_lightning.loading.datamodule import SelectionDataModule, count_of
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.recipe.passes.base import Work
 from presel_lightning.recipe.plan import Plan
 from presel_lightning.signals import Features

@@ -12,11 +12,11 @@ from rich.markup import escape
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
 from presel_lightning.data.build import texts_path
+from presel_lightning.data.sizes import count_of
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
-from presel_lightning.loading.datamodule import count_of
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
