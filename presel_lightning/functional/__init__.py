@@ -3,6 +3,7 @@
 from presel_lightning.functional.allocation import allocate, proportional_split
 from presel_lightning.functional.centrality import neighbor_centrality
 from presel_lightning.functional.duplicates import similarity_to_earlier
+from presel_lightning.functional.facility import Facilities, facility_location
 from presel_lightning.functional.farthest import Farthest, farthest_first
 from presel_lightning.functional.kmeans import KMeans, kmeans
 from presel_lightning.functional.medoids import Medoids, medoids
@@ -14,6 +15,7 @@ from presel_lightning.functional.typicality import Typical, typical_first, typic
 from presel_lightning.functional.zcore import draw_points, zcore
 
 __all__ = [
+    "Facilities",
     "Farthest",
     "KMeans",
     "Medoids",
@@ -21,6 +23,7 @@ __all__ = [
     "allocate",
     "answer_positions",
     "draw_points",
+    "facility_location",
     "farthest_first",
     "instruction_relevance",
     "kmeans",

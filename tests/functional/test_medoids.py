@@ -21,7 +21,9 @@ def literal_order(rows: Tensor, labels: Tensor, taken: Tensor, k: int) -> list[i
     keys = {}
     for cluster in labels.unique().tolist():
         members = (labels == cluster).nonzero()[:, 0].tolist()
-        distance = {row: round(float((rows[row] - centroids[cluster]).norm()), 9) for row in members}
+        distance = {
+            row: round(float((rows[row] - centroids[cluster]).norm()), 9) for row in members
+        }
         known = [row for row in members if taken[row]]
         waiting = sorted((row for row in members if not taken[row]), key=lambda r: (distance[r], r))
         for turn, row in enumerate(waiting, len(known)):
