@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
@@ -32,6 +31,7 @@ from presel_lightning.loading.templates import AUTO
 from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.models.parallel import is_sharded
 from presel_lightning.run.files import read_json, write_json
+from presel_lightning.run.interruption import temporary_folder
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.tasks.finetune import FineTune
 
@@ -153,7 +153,7 @@ class Benchmark(Callback):
         with as_it_was(module), self.folder() as folder:
             for benchmark in benchmarks:
                 start = time.perf_counter()
-                score = self.asked(benchmark, self.live(trainer, module, benchmark, Path(folder)))
+                score = self.asked(benchmark, self.live(trainer, module, benchmark, folder))
                 took = round(time.perf_counter() - start, 3)
                 scores[benchmark.name] = {**as_json(score), "seconds": took}
                 warn(benchmark.name, score)
@@ -203,10 +203,10 @@ class Benchmark(Callback):
         """Build the encoder of conversations, without truncation."""
         return encoder_of(self.template, processor, UNCUT)
 
-    def folder(self) -> AbstractContextManager[str | Path]:
+    def folder(self) -> AbstractContextManager[Path]:
         """Return the output folder of benchmarks: beside the scores, or a temporary one."""
         if self.path is None:
-            return TemporaryDirectory()
+            return temporary_folder()
         return nullcontext(self.path.with_suffix(""))
 
 

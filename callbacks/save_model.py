@@ -26,7 +26,9 @@ class SaveModel(Callback):
         if not isinstance(pl_module, FineTune):
             raise TypeError(f"SaveModel saves a FineTune module, not {type(pl_module).__name__}")
         if trainer.is_global_zero:
-            with replacing_folder(self.folder) as folder:
+            trained = [part for part in pl_module.parameters() if part.requires_grad]
+            size = sum(part.numel() * part.element_size() for part in trained)
+            with replacing_folder(self.folder, size) as folder:
                 pl_module.save(folder)
         elif is_sharded(pl_module.model):
             pl_module.save(self.folder)

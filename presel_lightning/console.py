@@ -84,6 +84,17 @@ def seconds(value: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def size(n_bytes: float) -> str:
+    """Format a number of bytes: `12 kB`, `3.1 GB` (powers of 1000)."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if n_bytes < 1000:
+            break
+        n_bytes /= 1000
+    else:
+        unit = "PB"
+    return f"{n_bytes:.0f} {unit}" if n_bytes >= 10 or unit == "B" else f"{n_bytes:.1f} {unit}"
+
+
 def quiet() -> None:
     """Silence what a user can do nothing about; call it before any model is loaded."""
     # both set levels and filters of their own when they are imported

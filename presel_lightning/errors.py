@@ -24,6 +24,20 @@ class UserError(PreselError, ValueError):
     exit_code = 2
 
 
+class StorageError(UserError, OSError):
+    """A folder that is full, over its quota or not writable; the message names it.
+
+    Args:
+        message: one line.
+        number: the system's error number.
+        needed: bytes that are needed at least, as far as they are known.
+    """
+
+    def __init__(self, message: str, number: int | None = None, needed: int = 0) -> None:
+        super().__init__(message)
+        self.errno, self.needed = number, needed
+
+
 class MissingSignalError(UserError):
     """A selector asks for a per-sample signal that does not lie on disk."""
 
@@ -38,3 +52,7 @@ class InstructionsMissing(PreselError):
     """The run waits: chosen images have no instruction yet."""
 
     exit_code = 3
+
+
+class Diverged(PreselError):
+    """A fit has a loss or weights that are not finite; the message names step, task and rate."""

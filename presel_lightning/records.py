@@ -67,13 +67,21 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A record that was left out of the pool, and why."""
+    """A record that was left out of the pool, and why.
+
+    Attributes:
+        file: name of the file that holds it; empty for a folder of images.
+        record: its number in that file, from 1, by lines in JSON lines and tables; of a tar with
+            the key of the sample behind it.
+    """
 
     id: str
     image: str
     task: str
     problem: str
     detail: str
+    file: str = ""
+    record: str = ""
 
 
 @dataclass(frozen=True)

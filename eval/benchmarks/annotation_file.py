@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from presel_lightning.data.annotations import Record, read_records
+from presel_lightning.data.annotations import read_records
 from presel_lightning.data.conversation import InvalidRecordError, image_of, parse
+from presel_lightning.data.entries import Record
 from presel_lightning.data.images import Resolver, check_images
 from presel_lightning.data.uid import canonical
 from presel_lightning.errors import UserError

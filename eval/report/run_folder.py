@@ -78,6 +78,7 @@ def read_run(out: Path) -> Json:
             )
         ],
         "published": published_rows(run.get("full_scores"), benchmarks),
+        "notices": run.get("notices", []),
         "warnings": stages.get("selection", {}).get("warnings", []),
         "cost": spent,
         "test_items": test_items(details),
@@ -226,7 +227,7 @@ def read_problems(path: Path) -> Json:
         for row in csv.DictReader(handle):
             kinds[row["problem"]] += 1
             if len(first) < FIRST:
-                first.append(row)
+                first.append({"file": "", "record": "", **row})  # earlier runs have neither
     return {"total": kinds.total(), "kinds": dict(kinds.most_common()), "first": first}
 
 

@@ -29,6 +29,7 @@ from presel_lightning.annotators.wire import (
 )
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.interruption import held
 
 if TYPE_CHECKING:
     import httpx
@@ -161,6 +162,7 @@ class Asking:
         problems: list[AnswerProblem] = []
         priced = self.service.prices is not None
         with (
+            held(lambda _: self._pace.stop("interrupted")),  # those under way are paid for
             _client(self._key, self.limits) as client,
             ThreadPoolExecutor(self.limits.concurrency) as threads,
             progress(len(requests)) as show,

@@ -9,7 +9,7 @@ from pathlib import Path
 from presel_lightning.annotators.base import Annotator, AnswerProblem, Names, Report, Request
 from presel_lightning.annotators.journal import Journal, LineFile
 from presel_lightning.annotators.matching import Given, Matcher, take
-from presel_lightning.data.annotations import read_records
+from presel_lightning.data.annotations import read_entries
 from presel_lightning.data.conversation import InvalidRecordError
 
 NAMES = ("uid", "image", "id", "task")
@@ -69,18 +69,19 @@ class FromPool(Annotator):
     ) -> Iterator[Given]:
         logged = {json.loads(line)["uid"] for line in log.lines}
         for path in self.paths:
-            for number, record in enumerate(read_records(path), start=1):
-                names = {key: value for key, value in record.items() if key in NAMES}
+            for entry in read_entries(path):
+                names = {key: value for key, value in entry.record.items() if key in NAMES}
                 try:
                     request = asked.get(matcher.uid(names))
                 except InvalidRecordError:  # not in the pool, or ambiguous
                     continue
-                if request is None:
+                if request is None or entry.fault:
                     continue
                 if request.uid not in logged:
                     logged.add(request.uid)
                     log.append(json.dumps(access(request), ensure_ascii=False))
-                yield Given(f"{path.name}, record {number}", names, record.get("conversations"))
+                place = f"{path.name}, {entry.unit} {entry.number}"
+                yield Given(place, names, entry.record.get("conversations"))
 
 
 def access(request: Request) -> dict[str, str]:

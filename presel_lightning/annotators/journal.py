@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from presel_lightning.errors import UserError
+from presel_lightning.run.files import make_folder, sync
+from presel_lightning.run.storage import storing
 
 Conversation = list[dict[str, str]]
 """Turns in LLaVA form: `{"from": "human" | "gpt", "value": text}`."""
@@ -28,12 +30,13 @@ class LineFile:
     """
 
     def __init__(self, path: Path, heading: str | None = None) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         self.path = path
         self._lock = threading.Lock()
-        self._handle = path.open("a+b")
+        with storing(path):
+            self._handle = path.open("a+b", buffering=0)
         self._handle.seek(0)
-        content = self._handle.read()
+        content = self._handle.readall()
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             self._handle.truncate(len(whole))
@@ -42,26 +45,28 @@ class LineFile:
         if heading is not None and not self.lines:
             self.append(heading)
         self.lines = self.lines[heading is not None :]
-        _sync_folder(path.parent)
+        sync(path.parent)
 
     def append(self, line: str) -> None:
-        """Append a line and sync it to disk. Thread-safe."""
-        with self._lock:
-            self._handle.write(line.encode("utf-8") + b"\n")
-            self._handle.flush()
-            os.fsync(self._handle.fileno())
+        """Append a line and sync it to disk, or leave the file as it was. Thread-safe.
+
+        Raises:
+            StorageError: there is no room for it.
+        """
+        with self._lock, storing(self.path):
+            end = self._handle.seek(0, os.SEEK_END)
+            rest = line.encode("utf-8") + b"\n"
+            try:
+                while rest:
+                    rest = rest[self._handle.write(rest) or 0 :]
+                os.fsync(self._handle.fileno())
+            except OSError:
+                self._handle.truncate(end)
+                raise
 
     def close(self) -> None:
         """Close the file."""
         self._handle.close()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_answers(folder: Path) -> dict[str, Conversation]:

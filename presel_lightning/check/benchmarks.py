@@ -9,7 +9,8 @@ import torch
 
 from presel_lightning.check.cost import Answering, answering_memory, cache_bytes, fitting_items
 from presel_lightning.check.network import Network, dtype_width
-from presel_lightning.check.report import Report, size
+from presel_lightning.check.report import Report
+from presel_lightning.console import size
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item
 from presel_lightning.eval.intervals.published import full_scores
 from presel_lightning.loading.datamodule import SelectionDataModule

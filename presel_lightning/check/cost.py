@@ -7,9 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from presel_lightning.check.network import Network
-from presel_lightning.check.report import Report, size
+from presel_lightning.check.report import Report
+from presel_lightning.console import size
 from presel_lightning.errors import UserError
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
+from presel_lightning.run.checkpoints import KEPT
 
 ADAM_BYTES = 16
 """Bytes of a trained fp32 parameter: itself, its gradient, and AdamW's two moments."""
@@ -151,11 +153,12 @@ def disk_bytes(work: Work, network: Network, feature_width: int, annotations: in
     """Estimate the final size of the run folder in bytes.
 
     Features (fp32) once as blocks and once assembled; the records; selection and reference split
-    as LLaVA JSON; the model of each fit, and one training checkpoint with AdamW's moments.
+    as LLaVA JSON; the model of each fit; the training checkpoints of one, with AdamW's moments: those
+    that are kept, and the one that is being written.
     """
     features = 4 * feature_width * (work.images + (work.pool if work.images else 0))
     listed = (work.reference * 2 + work.arms["final"]) / max(1, work.pool)
-    models = network.trained * (4 * (len(work.arms) + work.signal_fits) + 12)
+    models = network.trained * (4 * (len(work.arms) + work.signal_fits) + 12 * (KEPT + 1))
     return features + annotations * (1 + listed) + models
 
 

@@ -34,11 +34,11 @@ from presel_lightning.check.pictures import (
     report_images,
 )
 from presel_lightning.check.probe import DevicePass, Measured, probe, report_probe
-from presel_lightning.check.report import Report, share, size
+from presel_lightning.check.report import Report, share
 from presel_lightning.check.sizes import examine_sizes
 from presel_lightning.check.survey import Survey, report_survey, survey
 from presel_lightning.check.tokens import Lengths, report_tokens
-from presel_lightning.console import track
+from presel_lightning.console import size, track
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
@@ -50,6 +50,7 @@ from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.models.components import cache_folder
 from presel_lightning.recipe.passes.base import Throughput
 from presel_lightning.recipe.plan import Plan, StageFactory
+from presel_lightning.recipe.suitability import unsuited
 from presel_lightning.run.files import keeping_nothing
 from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
@@ -139,6 +140,8 @@ def check(
     benchmarks = examine_benchmarks(plan, report)
     module = factory.model("final")
     with report.collecting():
+        examine_suitability(plan, factory, module, found, report)
+    with report.collecting():
         config = read_config(origin_of(module))
         network = measure(module, config)
         report_network(network, module, report)
@@ -219,6 +222,14 @@ def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -
                 f"{problems} of {found.n_records} records would be left out, more than "
                 f"data.max_problem_fraction {limit_of_problems} allows: fix them or raise it"
             )
+
+
+def examine_suitability(
+    plan: Plan, factory: StageFactory, module: FineTune, found: Survey, report: Report
+) -> None:
+    """Report shipped models that know nothing of these images."""
+    encoder = factory.embed().checkpoint if Features.name in plan.selector.needs else None
+    report.notes += unsuited(found.images, encoder, [origin_of(module)])
 
 
 def examine_tokens(

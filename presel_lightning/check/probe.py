@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import random
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +14,15 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from presel_lightning.check.report import Report, size
+from presel_lightning.check.report import Report
+from presel_lightning.console import size
 from presel_lightning.data import build_pool, load_pool
-from presel_lightning.data.annotations import Record
+from presel_lightning.data.entries import Record
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.run.files import write_json
+from presel_lightning.run.interruption import temporary_folder
 from presel_lightning.run.meter import Meter
 from presel_lightning.tasks import FineTune
 
@@ -148,12 +149,12 @@ def probe(
     """
     longest, typical = longest_and_sampled(records, LONG * one.samples, seed)
     try:
-        with tempfile.TemporaryDirectory() as name, Meter() as meter:
+        with temporary_folder() as folder, Meter() as meter:
             meter.runs_on(one.kind, 1)
-            served = serve(data, source, longest, Path(name) / "long")
-            steps(served, module, one, LONG, Clock(), name)
-            served = serve(data, source, typical, Path(name) / "typical")
-            steps(served, module, one, TYPICAL, clock := Clock(), name)
+            served = serve(data, source, longest, folder / "long")
+            steps(served, module, one, LONG, Clock(), str(folder))
+            served = serve(data, source, typical, folder / "typical")
+            steps(served, module, one, TYPICAL, clock := Clock(), str(folder))
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"probe: a pass of {one.samples} samples does not fit into the GPU: lower "

@@ -69,17 +69,6 @@ class Report:
             raise UserError(f"{head}: {listed}")
 
 
-def size(n_bytes: float) -> str:
-    """Format an amount of memory: `12 kB`, `3.1 GB` (powers of 1000)."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n_bytes < 1000:
-            break
-        n_bytes /= 1000
-    else:
-        unit = "PB"
-    return f"{n_bytes:.0f} {unit}" if n_bytes >= 10 or unit == "B" else f"{n_bytes:.1f} {unit}"
-
-
 def share(part: int, whole: int) -> str:
     """Format a count with its share of a whole: `355 (0.4 %)`."""
     return f"{part:,} ({100 * part / max(1, whole):.1f} %)"

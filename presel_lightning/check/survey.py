@@ -6,9 +6,10 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from presel_lightning.check.report import Report, share, size
-from presel_lightning.data.annotations import Record
+from presel_lightning.check.report import Report, share
+from presel_lightning.console import size
 from presel_lightning.data.conversation import InvalidRecordError, is_text_only, parse
+from presel_lightning.data.entries import Entry, Record
 from presel_lightning.data.images import Track
 from presel_lightning.data.source import PoolSource, first_question
 from presel_lightning.errors import UserError
@@ -37,6 +38,7 @@ class Survey:
         images: number of valid records by image path.
         sample: conversations of a random sample of valid records.
         records: the records of `sample`.
+        passed_over: files of folders that are no pictures, by kind.
         texts: conversations of a random sample of the text-only records.
         keys: fields of the first formless record.
     """
@@ -55,18 +57,24 @@ class Survey:
     records: list[Record] = field(default_factory=list)
     texts: list[tuple[Turn, ...]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     @property
     def n_samples(self) -> int:
         """Valid records, before their images are checked."""
         return self.tasks.total()
 
-    def take(self, record: Record, task: str | None) -> tuple[Turn, ...] | None:
+    def take(self, entry: Entry) -> tuple[Turn, ...] | None:
         """Count one record; return its turns where it is valid or text-only."""
         self.n_records += 1
+        record, task = entry.record, entry.task
+        if entry.fault:
+            self._leave_out(*entry.fault)
+            return None
         if record.get("image") is None and record.get("conversations") is None:
             self.formless += 1
             self.keys = self.keys or sorted(record)[:5]
+            self._leave_out("no_image", "neither an image nor a conversation")
             return None
         if is_text_only(record):
             self.text_only += 1
@@ -74,8 +82,7 @@ class Survey:
         try:
             turns = parse(record)
         except InvalidRecordError as error:
-            self.invalid[error.problem] += 1
-            self.details.setdefault(error.problem, str(error))
+            self._leave_out(error.problem, str(error))
             return None
         self.images[record["image"]] += 1
         if task is None:
@@ -84,6 +91,10 @@ class Survey:
         self.tasks[task] += 1
         self.without_instruction += not turns
         return turns
+
+    def _leave_out(self, problem: str, detail: str) -> None:
+        self.invalid[problem] += 1
+        self.details.setdefault(problem, detail)
 
     def _take_untasked(self, record: Record) -> None:
         self.untasked += 1
@@ -101,9 +112,9 @@ def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = N
     found = Survey()
     rng, other = random.Random(seed), random.Random(seed)
     seen = 0
-    stream = source.records()
-    for record, task in track(stream, "reading records", None) if track else stream:
-        turns = found.take(record, task)
+    stream = source.entries(found.passed_over)
+    for entry in track(stream, "reading records", None) if track else stream:
+        turns, record = found.take(entry), entry.record
         if not turns:
             continue
         if record.get("image") is None:
@@ -128,6 +139,9 @@ def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
     for _, path in source.files:
         what = "folders of images" if path.is_dir() else size(path.stat().st_size)
         report.add("files", path.name, f"{what} in {path.parent}")
+    if found.passed_over:
+        kinds = ", ".join(f"{n:,} {kind}" for kind, n in found.passed_over.most_common())
+        report.add("files", "passed over, no pictures", kinds)
     report.add("records", "all", f"{found.n_records:,}")
     report.add("records", "with image and task", f"{found.n_samples:,}")
     what = "trained on beside the pool" if source.text_only else "kept apart"
@@ -153,7 +167,7 @@ def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
 def failures(found: Survey, source: PoolSource) -> list[str]:
     """Return the errors that will stop the run, or leave out records that are likely meant."""
     messages = []
-    if found.formless:
+    if 2 * found.formless > found.n_records:
         fields = ", ".join(found.keys) or "none"
         messages.append(
             f"{found.formless} of {found.n_records} records of data.annotations have neither "

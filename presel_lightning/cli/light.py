@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import gettempdir
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from presel_lightning.cli.mistakes import explain
 from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
+from presel_lightning.run.storage import storing_anywhere
 
 
 def report(run: str | None = None, diff: list[str] | None = None, out: str | None = None) -> None:
@@ -97,4 +99,5 @@ def run_light(command: str, argv: Sequence[str]) -> None:
         options = vars(parser.parse_args(list(argv)))
     except ArgumentError as error:
         raise UserError(explain(str(error), list(parser.get_defaults().keys()))) from error
-    LIGHT[command](**options)
+    with storing_anywhere(lambda: [Path.cwd(), Path(gettempdir())]):
+        LIGHT[command](**options)

@@ -12,6 +12,8 @@ from presel_lightning.cli.light import LIGHT, run_light
 from presel_lightning.cli.mistakes import suggest
 from presel_lightning.console import quiet
 from presel_lightning.errors import PreselError, UserError
+from presel_lightning.run import interruption
+from presel_lightning.run.own_code import failure
 
 HELP = f"""presel_lightning {__version__}: select the images to annotate, then train on the selection
 
@@ -55,12 +57,28 @@ def run_training(command: str, argv: Sequence[str]) -> None:
     run(command, arguments, name, main)
 
 
+def dispatch(command: str, words: Sequence[str]) -> None:
+    """Run a command by its name.
+
+    Raises:
+        UserError: there is none of this name.
+    """
+    if command in LIGHT:
+        run_light(command, words)
+    elif command in (*TRAINING, *SERVING):
+        run_training(command, words)
+    else:
+        known = [*TRAINING, *LIGHT]
+        cure = suggest(command, known)
+        raise UserError(f"unknown command {command!r}; choose from {', '.join(known)}{cure}")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command.
 
     Returns:
         Exit code: 0 done, 2 user error, 3 waiting for instructions, 130 stopped by Ctrl-C, 1 any
-        other error.
+        other error. A process that takes signals itself (`run.interruption`) ends with theirs.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words or bool(os.environ.get("PRESEL_LIGHTNING_DEBUG"))
@@ -75,14 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(__version__)
         return 0
     try:
-        if command in LIGHT:
-            run_light(command, words)
-        elif command in (*TRAINING, *SERVING):
-            run_training(command, words)
-        else:
-            known = [*TRAINING, *LIGHT]
-            cure = suggest(command, known)
-            raise UserError(f"unknown command {command!r}; choose from {', '.join(known)}{cure}")
+        dispatch(command, words)
     except (KeyboardInterrupt, SystemExit) as stop:
         # Lightning turns Ctrl-C in a fit into SystemExit
         interrupted = isinstance(stop, KeyboardInterrupt) or isinstance(
@@ -93,9 +104,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("presel_lightning: stopped; the same command continues from here", file=sys.stderr)
         return 130
     except PreselError as error:
+        interruption.leave_if_asked()
         if debug:
             raise
         if not error.reported:
             print(f"presel_lightning: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
+    except Exception as error:
+        if debug or not report_own(error):
+            raise
+        return 1
     return 0
+
+
+def report_own(error: Exception) -> bool:
+    """Print an error of the user's own code in one line; return whether it is one."""
+    found = failure(error)
+    if found is not None:
+        print(f"presel_lightning: {found} (--debug shows the whole trace)", file=sys.stderr)
+    return found is not None

@@ -26,10 +26,12 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 
 from presel_lightning.annotators import Annotator
 from presel_lightning.callbacks import Benchmark
+from presel_lightning.cli.classes import examine_classes
 from presel_lightning.cli.mistakes import explain, origin
 from presel_lightning.console import show_bars
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
+from presel_lightning.run.own_code import chain
 from presel_lightning.selectors import Selector
 from presel_lightning.tasks import Embed, FineTune
 from presel_lightning.tasks.strategies import (
@@ -152,7 +154,9 @@ class ConfigStageFactory:
         except ArgumentError as error:
             raise UserError(f"selectors: {error_message(error, self.parser)}") from error
         except ValueError as error:
-            raise raised_error(error) from error
+            if (own := raised_error(error)) is None:
+                raise
+            raise own from error
         return selector
 
     def embed(self) -> Embed:
@@ -217,14 +221,16 @@ def is_observer(part: Namespace | str) -> bool:
 
 
 def error_message(error: ArgumentError, parser: ArgumentParser, words: Sequence[str] = ()) -> str:
-    """Return the one-line message of a parser's error, with the name of the config file."""
+    """Return the one-line message of a parser's error, with the name of the config file.
+
+    Raises:
+        UserError: a class that it is about cannot be used; its cause is the import's own error.
+    """
+    examine_classes(str(error), KINDS)
     known = [*parser.get_defaults().keys(branches=True), "config", "print_config"]
     return origin(str(error), words) + explain(str(error), known, KINDS)
 
 
-def raised_error(error: ValueError) -> ValueError:
-    """Return the `UserError` that a class raised, unwrapped from jsonargparse's error."""
-    inner: BaseException | None = error
-    while inner is not None and not isinstance(inner, UserError):
-        inner = inner.__cause__ or inner.__context__
-    return inner or error
+def raised_error(error: ValueError) -> UserError | None:
+    """Return the `UserError` that a class raised, unwrapped from jsonargparse's error, if one did."""
+    return next((each for each in chain(error) if isinstance(each, UserError)), None)

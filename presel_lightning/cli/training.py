@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -22,9 +23,10 @@ from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.recipe.plan import Arm, Plan, RunKeys
 from presel_lightning.recipe.recipe import Recipe
-from presel_lightning.run.files import write_text
-from presel_lightning.run.lock import leave, occupy
+from presel_lightning.run.files import user_cache, write_text
+from presel_lightning.run.lock import leave, occupied, occupy
 from presel_lightning.run.ranks import join, rank_zero
+from presel_lightning.run.storage import storing_anywhere
 from presel_lightning.signals import Signal
 from presel_lightning.tasks import FineTune
 
@@ -43,15 +45,17 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
 
     Raises:
         UserError: an error in the configuration or the data, or a model that cannot be found.
+        StorageError: a folder that is written to is full or read-only.
     """
     try:
-        recipe, options = recipe_from(command, arguments, name)
-        if command == "compare":
-            compare(recipe, options["grid"], main)
-        elif command == "check":
-            check(recipe.plan, recipe.factory, console, **options)
-        else:
-            getattr(recipe, command)(**options)
+        with storing_anywhere(written_to):
+            recipe, options = recipe_from(command, arguments, name)
+            if command == "compare":
+                compare(recipe, options["grid"], main)
+            elif command == "check":
+                check(recipe.plan, recipe.factory, console, **options)
+            else:
+                getattr(recipe, command)(**options)
     except OSError as error:
         if "huggingface.co" not in str(error):
             raise
@@ -61,6 +65,11 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
         ) from error
     finally:
         leave()
+
+
+def written_to() -> list[Path]:
+    """Return the folders that a command writes to."""
+    return [*occupied(), user_cache(), Path(gettempdir())]
 
 
 def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
@@ -196,7 +205,9 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
     try:
         built = parser.instantiate(Namespace({key: config[key] for key in keys}))
     except ValueError as error:
-        raise raised_error(error) from error
+        if (own := raised_error(error)) is None:
+            raise
+        raise own from error
     return Plan(
         **{**keys_of(config, RunKeys), "baselines": baselines},
         out=out,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +10,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 
 from presel_lightning.errors import PreselError
+from presel_lightning.run import interruption
 from presel_lightning.run.process_watch import exit_with_parent
 
 Arguments = Sequence[str]
@@ -70,12 +70,16 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Jo
     devices: Queue[str] | None = context.Queue() if slots.devices else None
     for device in slots.devices:
         devices.put(device)  # type: ignore[union-attr]
-    with ProcessPoolExecutor(
-        min(slots.workers, max(1, len(jobs))), context, begin, (os.getpid(), devices)
-    ) as workers:
-        running: dict[Future[int], Job] = {
-            workers.submit(in_worker, job, main): job for job in jobs
-        }
+    with (
+        interruption.held(hand_to_workers),
+        ProcessPoolExecutor(
+            min(slots.workers, max(1, len(jobs))), context, begin, (os.getpid(), devices)
+        ) as workers,
+    ):
+        with interruption.blocked():  # until `begin`
+            running: dict[Future[int], Job] = {
+                workers.submit(in_worker, job, main): job for job in jobs
+            }
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -90,21 +94,38 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Jo
             workers.shutdown(wait=True, cancel_futures=True)
 
 
+def hand_to_workers(number: int) -> None:
+    """Have every worker stop at its next safe point."""
+    for worker in active_children():
+        if worker.pid is not None:
+            os.kill(worker.pid, number)
+
+
 def begin(parent: int, devices: Queue[str] | None) -> None:
-    """Initialize a worker: its GPU, and its exit with its parent.
+    """Initialize a worker: its GPU, its stop at a safe point, and its exit with its parent.
 
     Args:
         parent: process id of the parent.
-        devices: a GPU number for each worker; None on a CPU. `Queue.empty` is not reliable, so a
-            worker blocks until its number arrives.
+        devices: a GPU number for each worker; None on a CPU.
+    """
+    interruption.install(worker=True)
+    exit_with_parent(parent)
+    take_device(devices)
+
+
+def take_device(devices: Queue[str] | None) -> None:
+    """Let this process see one GPU alone.
+
+    `Queue.empty` is not reliable, so a worker blocks until its number arrives.
+
+    Args:
+        devices: a GPU number for each worker; None on a CPU.
 
     Raises:
         Empty: no number arrived in time.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # on Ctrl-C only the parent prints
     if devices is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get(timeout=ARRIVAL)
-    exit_with_parent(parent)
 
 
 def in_worker(job: Job, main: Main) -> int:
@@ -113,6 +134,7 @@ def in_worker(job: Job, main: Main) -> int:
         try:
             return main(list(job.arguments))
         except Exception as error:  # noqa: BLE001 - a failed job must not end the others
+            interruption.leave_if_asked()
             sys.excepthook(type(error), error, error.__traceback__)
             return 1
 
@@ -138,10 +160,25 @@ def printing_to(log: Path | None) -> Iterator[None]:
 
 
 def in_process(job: Job) -> int:
-    """Run a command in a subprocess."""
+    """Run a command in a subprocess, which stops by itself when this process is asked to."""
     command = [sys.executable, "-m", "presel_lightning", *job.arguments]
     if job.log is None:
-        return subprocess.run(command, check=False).returncode
+        return wait_for(lambda: subprocess.Popen(command))
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
-        return subprocess.run(command, stdout=log, stderr=log, check=False).returncode
+        return wait_for(lambda: subprocess.Popen(command, stdout=log, stderr=log))
+
+
+def wait_for(start: Callable[[], subprocess.Popen[bytes]]) -> int:
+    """Start a process and wait for its end; it is handed every signal."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def hand_on(number: int) -> None:
+        for process in started:
+            process.send_signal(number)
+
+    with interruption.held(hand_on):
+        started.append(start())
+        if number := interruption.requested():  # before it was there
+            hand_on(number)
+        return started[0].wait()

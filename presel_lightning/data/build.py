@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import csv
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from presel_lightning.data.annotations import Record
-from presel_lightning.data.conversation import (
-    IMAGE,
-    InvalidRecordError,
-    image_of,
-    is_text_only,
-    parse,
-)
+from presel_lightning.data.conversation import InvalidRecordError, image_of, is_text_only
+from presel_lightning.data.entries import Entry
 from presel_lightning.data.image_memory import ABSENT, Fact, Found, Scan, fact_of
 from presel_lightning.data.images import DIGEST, OutsideRoot, Resolver, Track, scan_images
+from presel_lightning.data.record_file import (
+    BATCH,
+    RecordReader,
+    Row,
+    digest_of,
+    read_facts,
+    records_path,
+    row_of,
+    texts_path,
+    writing,
+)
 from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
-from presel_lightning.records import Problem, Turn
+from presel_lightning.records import Problem
 from presel_lightning.run.files import replacing
 
 MANIFEST = pa.schema(
@@ -42,18 +44,6 @@ MANIFEST = pa.schema(
         ("has_instruction", pa.bool_()),
     ]
 )
-RECORDS = pa.schema(
-    [
-        ("id", pa.string()),
-        ("image", pa.string()),
-        ("task", pa.string()),
-        ("n_turns", pa.int32()),
-        ("n_words", pa.int32()),
-        ("key", pa.binary(16)),
-        ("turns", pa.binary(16)),
-        ("record", pa.large_string()),
-    ]
-)
 SEEN = pa.schema(
     [
         ("image", pa.string()),
@@ -63,12 +53,10 @@ SEEN = pa.schema(
         ("digest", pa.binary(16)),
     ]
 )
-BATCH = 4096
-"""Records held at a time."""
 FACTS = ("id", "image", "task", "n_turns", "key")
 """What of the records is held while the pool is put together."""
-
-Row = dict[str, Any]
+LONGEST = 1000
+"""Characters of a field of `problems.csv`."""
 
 
 @dataclass(frozen=True)
@@ -80,27 +68,19 @@ class PoolCounts:
         text_only: records without an image, kept apart.
         problems: records that were left out.
         by_problem: those by kind.
+        passed_over: files of folders that are no pictures, by kind.
     """
 
     pool: int
     text_only: int
     problems: int
     by_problem: dict[str, int]
+    passed_over: dict[str, int] = field(default_factory=dict)
 
 
 def manifest_path(out: Path) -> Path:
     """`pool.parquet`: uid, id, image, task, n_turns, has_instruction; sorted by uid."""
     return out / "pool.parquet"
-
-
-def records_path(out: Path) -> Path:
-    """Every well-formed record, in the order of the annotations."""
-    return out / "work" / "records.arrow"
-
-
-def texts_path(out: Path) -> Path:
-    """Every well-formed text-only record, where these are kept."""
-    return out / "work" / "texts.arrow"
 
 
 def order_path(out: Path) -> Path:
@@ -122,7 +102,10 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
         track: shows progress.
     """
     problems: list[Problem] = []
-    text_only = _write_records(source, out, problems, track)
+    passed_over: Counter[str] = Counter()
+    stream = source.entries(passed_over)
+    tracked = track(stream, "reading records", None) if track else stream
+    text_only = _write_records(tracked, out, problems, keep_texts=source.text_only)
     facts = read_facts(records_path(out), FACTS)
     occurrence, repeats = _number_all(facts["key"], records_path(out))
     uids = _uids(facts, occurrence)
@@ -130,107 +113,48 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
     _write_pool(out, facts, uids, kept)
     _write_problems(out, problems)
     kinds = Counter(problem.problem for problem in problems)
-    return PoolCounts(len(kept), text_only, len(problems), dict(kinds.most_common()))
+    counts = len(kept), text_only, len(problems)
+    return PoolCounts(*counts, dict(kinds.most_common()), dict(passed_over.most_common()))
 
 
 def _write_records(
-    source: PoolSource, out: Path, problems: list[Problem], track: Track | None
+    entries: Iterable[Entry], out: Path, problems: list[Problem], *, keep_texts: bool
 ) -> int:
     """Stream the well-formed records to disk; returns the number of text-only ones."""
     text_only = 0
-    stream = source.records()
-    tracked = track(stream, "reading records", None) if track else stream
     with ExitStack() as files:
-        add = files.enter_context(_writing(records_path(out)))
-        add_text = files.enter_context(_writing(texts_path(out))) if source.text_only else None
-        for record, task in tracked:
+        add = files.enter_context(writing(records_path(out)))
+        add_text = files.enter_context(writing(texts_path(out))) if keep_texts else None
+        for entry in entries:
             try:
-                if not is_text_only(record):
-                    add(_candidate(record, task))
+                if entry.fault:
+                    raise InvalidRecordError(*entry.fault)
+                if not is_text_only(entry.record):
+                    add(_candidate(entry))
                     continue
+                text = row_of(entry)
                 if add_text is not None:
-                    add_text(_row(record))
+                    add_text(text)
                 text_only += 1
             except InvalidRecordError as odd:
-                problems.append(_problem(record, task, odd.problem, str(odd)))
+                problems.append(_problem(entry, odd.problem, str(odd)))
     return text_only
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[Callable[[Row], None]]:
-    """Hand out what takes rows one by one and writes `BATCH` of them at a time."""
-    rows: list[Row] = []
-    with (
-        replacing(path) as temporary,
-        pa.OSFile(str(temporary), "wb") as sink,
-        pa.ipc.new_file(sink, RECORDS) as writer,
-    ):
-
-        def add(row: Row) -> None:
-            rows.append(row)
-            if len(rows) == BATCH:
-                write()
-
-        def write() -> None:
-            writer.write_batch(pa.RecordBatch.from_pylist(rows, RECORDS))
-            rows.clear()
-
-        yield add
-        write()
-
-
-def _candidate(record: Record, task: str | None) -> Row:
-    row = _row(record)
+def _candidate(entry: Entry) -> Row:
+    record, row = entry.record, row_of(entry)
     if image_of(record) is None:
         raise InvalidRecordError("no_image", "neither an image nor a conversation about none")
-    if task is None:
+    if entry.task is None:
         raise InvalidRecordError("unknown_task", "no task key, file or rule tells it")
-    key = _digest([task, record["image"], row["id"]])
-    return {**row, "image": record["image"], "task": task, "key": key}
+    key = digest_of([entry.task, record["image"], row["id"]])
+    return {**row, "image": record["image"], "task": entry.task, "key": key}
 
 
-def _row(record: Record) -> Row:
-    """What a record has with or without an image."""
-    turns = parse(record)
-    text = json.dumps(record, ensure_ascii=False)
-    if not text.isprintable() and _has_surrogate(text):
-        raise InvalidRecordError("not_unicode", "a lone surrogate, which no text file can hold")
-    return {
-        "id": str(record.get("id", "")),
-        "n_turns": len(turns),
-        "n_words": sum(len(t["value"].split()) for t in record.get("conversations") or []),
-        "turns": digest_turns(turns),
-        "record": text,
-    }
-
-
-def _has_surrogate(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def _digest(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
-    return hashlib.blake2b(canonical(value).encode(), digest_size=16).digest()
-
-
-def _problem(record: Record, task: str | None, problem: str, detail: str) -> Problem:
-    image = record.get("image") or ""
-    return Problem(str(record.get("id", "")), str(image), task or "", problem, detail)
-
-
-def digest_turns(turns: Sequence[Turn]) -> bytes:
-    """Name a conversation: 16 bytes of blake2b over its questions and answers."""
-    return _digest([[t.question, t.answer, *[IMAGE] * t.image_here] for t in turns])
-
-
-def read_facts(path: Path, names: Sequence[str]) -> pa.Table:
-    """Some columns of the records, without the others; each column in one piece."""
-    options = pa.ipc.IpcReadOptions(included_fields=[RECORDS.get_field_index(n) for n in names])
-    with pa.OSFile(str(path)) as file:
-        return pa.ipc.open_file(file, options=options).read_all().combine_chunks()
+def _problem(entry: Entry, problem: str, detail: str) -> Problem:
+    record, task = entry.record, entry.task or ""
+    named = str(record.get("id", ""))[:LONGEST], str(record.get("image") or "")[:LONGEST]
+    return Problem(*named, task[:LONGEST], problem, detail, entry.file, str(entry.number))
 
 
 def _number_all(keys: pa.ChunkedArray, path: Path) -> tuple[list[int], np.ndarray]:
@@ -270,35 +194,6 @@ def _uids(facts: pa.Table, occurrence: Iterable[int]) -> np.ndarray:
     return np.fromiter(named, dtype="S32", count=len(facts))
 
 
-class RecordReader:
-    """Single records of `records.arrow`, read from the file as they are asked for.
-
-    Args:
-        path: of the file; every batch of it but the last holds `BATCH` records.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._map = pa.memory_map(str(path))
-        reader = pa.ipc.open_file(self._map)
-        self._texts = [
-            reader.get_batch(number)["record"] for number in range(reader.num_record_batches)
-        ]
-
-    def __getitem__(self, row: int) -> Record:
-        """The record of a row, as the annotation file has it."""
-        record: Record = json.loads(self._texts[row // BATCH][row % BATCH].as_py())
-        return record
-
-    def __enter__(self) -> Self:
-        """Use it as long as it is open."""
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        """Close the file."""
-        self._texts = []
-        self._map.close()
-
-
 def _keep(
     source: PoolSource,
     out: Path,
@@ -323,11 +218,13 @@ def _keep(
     found = _write_seen(out, images, scans)
     bad = repeats.copy()
     bad[_rows_in(facts["image"], pa.array(list(found), pa.string()))] = True
-    for row in np.flatnonzero(bad).tolist():
-        sample_id, image, task = (facts[name][row].as_py() for name in ("id", "image", "task"))
-        repeated = "repeated_record", f"the same as another record, uid {uids[row].decode()}"
-        kind, detail = repeated if repeats[row] else found[image]
-        problems.append(Problem(sample_id, image, task, kind, detail))
+    with RecordReader(records_path(out)) as records:
+        for row in np.flatnonzero(bad).tolist():
+            sample_id, image, task = (facts[name][row].as_py() for name in ("id", "image", "task"))
+            repeated = "repeated_record", f"the same as another record, uid {uids[row].decode()}"
+            kind, detail = repeated if repeats[row] else found[image]
+            file, number = (records.value(row, name) for name in ("file", "number"))
+            problems.append(Problem(sample_id, image, task, kind, detail, file, number))
     kept = np.flatnonzero(~bad)
     return kept[np.argsort(uids[kept])]
 
@@ -391,7 +288,15 @@ def _write_pool(out: Path, facts: pa.Table, uids: np.ndarray, kept: np.ndarray) 
 
 def _write_problems(out: Path, problems: list[Problem]) -> None:
     path = out / "problems.csv"
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as handle,
+    ):
         writer = csv.writer(handle, lineterminator="\n")
         writer.writerow([field.name for field in fields(Problem)])
-        writer.writerows(sorted(astuple(problem) for problem in problems))
+        writer.writerows(sorted(tuple(map(_shown, astuple(problem))) for problem in problems))
+
+
+def _shown(text: str) -> str:
+    """A field that every reader of CSV takes for one field of one row."""
+    return text.replace("\r", "\\r").replace("\0", "\\0")

@@ -20,13 +20,19 @@ class Packed:
         name: path that it is to have, without the ending; not to be trusted.
         record: in LLaVA form, but for the image.
         image: the bytes of the image file.
-        fault: why there is no image that can be used.
+        fault: why the sample cannot be used.
+        problem: kind of the fault, as `problems.csv` has it.
+        file: name of the file that it comes from.
+        number: of the sample in that file, from 1; of a tar with the key behind it.
     """
 
     name: str
     record: dict[str, Any] = field(default_factory=dict)
     image: bytes | None = None
     fault: str = ""
+    problem: str = "not_unpacked"
+    file: str = ""
+    number: int | str = ""
 
 
 def conversation(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
@@ -45,11 +51,3 @@ def conversation(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
         turns.append({"from": "human", "value": question})
         turns.append({"from": "gpt", "value": answer})
     return turns
-
-
-def lost(name: str, reason: str) -> str:
-    """Image path of a record that has no image: a path to nothing that tells the reason.
-
-    The pool lists it in `problems.csv` as `missing`, under this path.
-    """
-    return f"{name} ({' '.join(reason.split())[:120]})"

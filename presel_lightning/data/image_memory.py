@@ -9,6 +9,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from presel_lightning.run.files import make_folder
+from presel_lightning.run.storage import storing
+
 Found = tuple[str, str]
 """Problem and detail of an image."""
 
@@ -83,6 +86,9 @@ class Memory:
 def open_memory(cache: Path | None, how: str) -> Iterator[Memory]:
     """Open the database, or one that is gone afterwards."""
     if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-    with closing(sqlite3.connect(cache or ":memory:")) as connection:
+        make_folder(cache.parent)
+    with (
+        storing(cache or Path("images.sqlite")),
+        closing(sqlite3.connect(cache or ":memory:")) as connection,
+    ):
         yield Memory(connection, how)

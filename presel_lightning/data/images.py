@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +27,8 @@ from presel_lightning.data.image_memory import (
 from presel_lightning.data.pixels import Pixels, rgb_of
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_bytes
+from presel_lightning.run.interruption import blocked
+from presel_lightning.run.process_watch import obey_parent
 
 Verify = Literal["full", "header"]
 
@@ -325,10 +326,15 @@ def _mapper(workers: int, relatives: Sequence[str]) -> Iterator[Callable[..., It
         yield map
         return
     with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
-        yield partial(pool.map, chunksize=16)
+
+        def run(look: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
+            with blocked():  # the first call starts the processes
+                return pool.map(look, paths, chunksize=16)
+
+        yield run
 
 
 def _begin() -> None:
-    """Prepare a process that checks images: silent on Ctrl-C and about invalid files."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Prepare a process that checks images: silent on signals and about invalid files."""
+    obey_parent()
     ignore_image_warnings()

@@ -13,16 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from presel_lightning.data.build import (
+from presel_lightning.data.build import manifest_path, order_path, seen_path
+from presel_lightning.data.conversation import parse
+from presel_lightning.data.record_file import (
     RecordReader,
     digest_turns,
-    manifest_path,
-    order_path,
     read_facts,
     records_path,
-    seen_path,
 )
-from presel_lightning.data.conversation import parse
 from presel_lightning.errors import UserError
 from presel_lightning.records import Sample
 

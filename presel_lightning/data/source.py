@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from presel_lightning.data.annotations import (
-    Record,
-    folder_records,
-    read_records,
-    refuse_other_form,
-)
+from presel_lightning.data.annotations import judged, read_entries
 from presel_lightning.data.csv_records import check_task, is_csv
+from presel_lightning.data.entries import Entry, Record
+from presel_lightning.data.folders import folder_entries, folder_records
 from presel_lightning.data.images import MAX_PIXELS, Track, Verify
 from presel_lightning.data.packages import Package, packed_files
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.task_rules import TaskRule, first_match
-from presel_lightning.data.unpack import IMAGES, RECORDS, unpack
+from presel_lightning.data.unpack import IMAGES, RECORDS, unpack, unpacked_entries
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_file, digest_lines
 
@@ -49,17 +47,34 @@ class PoolSource:
     workers: int = 0
     text_only: bool = False
 
-    def records(self) -> Iterator[tuple[Record, str | None]]:
-        """Every record with its task, if it can be told.
+    def entries(self, passed_over: Counter[str] | None = None) -> Iterator[Entry]:
+        """Every record with its place, its task if that can be told, and its fault if it has one.
+
+        Args:
+            passed_over: counts files of folders that are no pictures, by kind.
 
         Raises:
             UserError: a file holds something else than records, or those of another tool.
         """
-        for task, path in self.files:
-            folder = path.is_dir()
-            for record in folder_records(path) if folder else read_records(path, self.task_key):
-                refuse_other_form(record, path)
-                yield record, task or self._task(record)
+        names = self._names()
+        for (task, path), name in zip(self.files, names, strict=True):
+            for entry in judged(self._stream(path, passed_over), path):
+                entry.file = entry.file or name
+                entry.task = task or self._task(entry.record)
+                yield entry
+
+    def _stream(self, path: Path, passed_over: Counter[str] | None) -> Iterator[Entry]:
+        if path.is_dir():
+            return folder_entries(path, Counter() if passed_over is None else passed_over)
+        return unpacked_entries(path) or read_entries(path, self.task_key)
+
+    def _names(self) -> list[str]:
+        """Names of the files for `problems.csv`; where two are equal, as they were given."""
+        names = [path.name for _, path in self.files]
+        return [
+            "" if path.is_dir() else name if names.count(name) == 1 else str(path)
+            for name, (_, path) in zip(names, self.files, strict=True)
+        ]
 
     def _task(self, record: Record) -> str | None:
         if self.task_rules:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from presel_lightning.errors import UserError
 
 BATCH = 16
 """Rows of a Parquet file that are taken at a time; its reader holds their row group."""
+MAX_GROUP = 1 << 20
+"""Rows of a broken row group that are listed."""
 FOLDER = 1000
 """Images that go into one folder."""
 BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
@@ -45,26 +49,79 @@ def table_samples(files: Sequence[Path], task_key: str, needs_task: bool) -> Ite
             f"{_shown(schema)}: set data.task_key, data.task_files or data.task_rules"
         )
     wanted = [name for name in (*FIELDS, task_key) if name in schema.names and name != image]
-    classes = {name: class_names(schema, name) for name in wanted}
+    classes = {name: class_names(schema, name, files[0]) for name in wanted}
     number = 0
     for file in files:
-        try:
-            for batch in _batches(file, [image, *wanted]):
-                batch.validate(full=True)
-                for row in range(batch.num_rows):
-                    fields = {n: _value(batch[n][row].as_py(), classes[n]) for n in wanted}
-                    yield _sample(number, batch[image][row].as_py() or {}, fields)
+        for place, row in enumerate(_rows(file, [image, *wanted]), start=1):
+            sample = _sample(number, row, image, classes)
+            yield replace(sample, file=file.name, number=place)
+            number += 1
+
+
+def _rows(file: Path, columns: list[str]) -> Iterator[pa.RecordBatch | str]:
+    """Every row of a file as a batch of its own; of one that cannot be read, the reason."""
+    if file.suffix == ".parquet":
+        yield from _parquet_rows(file, columns)
+        return
+    number = 0
+    try:
+        with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
+            for batch in reader:
+                for row in _single(batch.select(columns)):
+                    yield row
                     number += 1
-        except BROKEN as error:
-            fault = f"{file.name} breaks off after row {number} of the dataset: {error}"
-            yield Packed(file.stem, {"id": file.name, task_key: None}, fault=fault)
+    except BROKEN as error:
+        yield f"{file.name} breaks off after row {number}: {error}"
 
 
-def class_names(schema: pa.Schema, column: str) -> list[str]:
-    """Names of a ClassLabel, as the features that `datasets` writes beside the schema tell."""
-    told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    feature = told.get("info", {}).get("features", {}).get(column, {})
-    return list(feature.get("names", ())) if feature.get("_type") == "ClassLabel" else []
+def _parquet_rows(file: Path, columns: list[str]) -> Iterator[pa.RecordBatch | str]:
+    """The same of a Parquet file, whose groups of rows are read each for itself."""
+    try:
+        table = pq.ParquetFile(file, buffer_size=1 << 20)
+    except BROKEN as error:
+        yield f"{file.name} cannot be read: {error}"
+        return
+    with table:
+        for group in range(table.num_row_groups):
+            number, n = 0, min(table.metadata.row_group(group).num_rows, MAX_GROUP)
+            try:
+                for batch in table.iter_batches(BATCH, row_groups=[group], columns=columns):
+                    for row in _single(batch):
+                        yield row
+                        number += 1
+            except BROKEN as error:
+                reason = f"row {number + 1} of row group {group + 1} or one before it is broken"
+                yield from repeat(f"{reason}: {error}", max(1, n - number))
+
+
+def _single(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | str]:
+    """The rows of a batch, of which none is read that is not valid."""
+    whole = _fault(batch) is None
+    for number in range(batch.num_rows):
+        row = batch.slice(number, 1)
+        yield row if whole else _fault(row) or row
+
+
+def _fault(batch: pa.RecordBatch) -> str | None:
+    try:
+        batch.validate(full=True)
+    except pa.ArrowException as error:
+        return str(error)
+    return None
+
+
+def class_names(schema: pa.Schema, column: str, file: Path) -> list[str]:
+    """Names of a ClassLabel, as the features that `datasets` writes beside the schema tell.
+
+    Raises:
+        UserError: these features cannot be read.
+    """
+    try:
+        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        feature = told.get("info", {}).get("features", {}).get(column, {})
+        return list(feature.get("names", ())) if feature.get("_type") == "ClassLabel" else []
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{file}: its features cannot be read ({error}); save it again") from error
 
 
 def _value(value: Any, names: list[str]) -> Any:  # noqa: ANN401 - any JSON value
@@ -74,13 +131,25 @@ def _value(value: Any, names: list[str]) -> Any:  # noqa: ANN401 - any JSON valu
     return names[value] if 0 <= value < len(names) else None
 
 
-def _sample(number: int, image: dict[str, Any], fields: dict[str, Any]) -> Packed:
+def _sample(
+    number: int, row: pa.RecordBatch | str, image: str, classes: dict[str, list[str]]
+) -> Packed:
+    name = f"{number // FOLDER:05d}/{number:08d}"
+    if isinstance(row, str):
+        return Packed(name, {"id": str(number)}, fault=row, problem="bad_row")
+    try:
+        fields = {column: _value(row[column][0].as_py(), classes[column]) for column in classes}
+        return _packed(number, name, row[image][0].as_py() or {}, fields)
+    except BROKEN as error:
+        return Packed(name, {"id": str(number)}, fault=str(error), problem="bad_row")
+
+
+def _packed(number: int, name: str, image: dict[str, Any], fields: dict[str, Any]) -> Packed:
     content, path = image.get("bytes"), image.get("path")
     record = {"id": Path(path).name if path else str(number), **fields}
     if record.get("conversations") is None and "answer" in record:
         pair = str(record.get("question") or ""), str(record["answer"] or "")
         record["conversations"] = conversation([pair])
-    name = f"{number // FOLDER:05d}/{number:08d}"
     if content is None:
         there = f"the path {path} alone: save the dataset with its images" if path else "no image"
         return Packed(name, record, fault=f"row {number} holds {there}")
@@ -100,17 +169,6 @@ def _schema(file: Path) -> pa.Schema:
         raise UserError(
             f"{file}: no {file.suffix[1:]} file of a dataset ({str(error)[:80]}); save it again"
         ) from error
-
-
-def _batches(file: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    if file.suffix == ".parquet":
-        with pq.ParquetFile(file, buffer_size=1 << 20) as table:
-            for group in range(table.num_row_groups):
-                yield from table.iter_batches(BATCH, row_groups=[group], columns=columns)
-        return
-    with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
-        for batch in reader:
-            yield batch.select(columns)
 
 
 def _image_column(schema: pa.Schema, file: Path) -> str:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
 
+from presel_lightning.data.entries import Fault, Record
 from presel_lightning.data.fields import MAX_IMAGE, Packed, conversation
+from presel_lightning.data.json_records import Decoder, decoded
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff", "ppm", "pgm", "pbm")
 TEXTS = ("json", "cls", "txt")
@@ -24,6 +24,7 @@ KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
 BROKEN = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError)
 """What a tar that is none, or not whole, makes its reader raise."""
 BLOCK = 512
+CUT = "the tar breaks off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,36 +41,76 @@ def tar_samples(path: Path, task_key: str) -> Iterator[Packed]:
     A sample is an image member, and beside it `.json` (a LLaVA record, or any of its fields, or
     `question` and `answer`), `.cls` (a class) and `.txt` (kept as the field `txt`). Its task is
     `json[task_key]`, else the class, else the name of the folder that the tar lies in. What cannot
-    be read becomes a sample with a fault.
+    be read becomes a sample with a fault, and the members behind it are read.
     """
-    for key, members in groupby(_members(path), key=lambda member: member.key):
+    decoder, folder = Decoder(), path.absolute().parent.name
+    samples = groupby(_members(path), key=lambda member: member.key)
+    for number, (key, members) in enumerate(samples, start=1):
         some = list(islice(members, MAX_MEMBERS))
-        name = key if key.startswith("/") else f"{path.stem}/{key}"
-        yield _sample(name, some, task_key, path.absolute().parent.name)
+        record, image, fault = _sample(some, task_key, folder, decoder)
+        name = (key if key.startswith("/") else f"{path.stem}/{key}").rstrip("/")
+        place = f"{number} {key}".rstrip()
+        problem, reason = fault or ("", "")
+        yield Packed(name, record, image, reason, problem, path.name, place)
 
 
 def _members(path: Path) -> Iterator[_Member]:
-    number = end = 0
+    """Members that belong to samples, and one with a fault wherever something is broken."""
+    end = number = 0
+    cut = False
     try:
-        with tarfile.open(path, "r:", encoding="utf-8") as tar:
-            while (info := tar.next()) is not None:
-                if tar.offset <= end:
-                    raise tarfile.ReadError("a member has no size")
+        with tarfile.open(path, "r:", encoding="utf-8", ignore_zeros=True) as tar:
+            for info in _infos(tar, path.stat().st_size):
+                if info.offset > end and (gap := _gap(path, end, number)):
+                    yield gap
                 number, end = number + 1, tar.offset
                 tar.members = []  # type: ignore[attr-defined]  # a tar of a million members is not held
-                if member := _member(tar, info):
+                member = _member(tar, info)
+                cut = member is not None and member.fault.startswith(CUT)
+                if member:
                     yield member
-        _check_end(path, end)
     except BROKEN as error:
-        yield _Member("", "", fault=f"the tar breaks off after {number} members: {error}")
+        yield _Member("", "", fault=f"{CUT} after {number} members: {error}")
+        return
+    if not cut and (gap := _gap(path, end, number)):
+        yield gap
 
 
-def _check_end(path: Path, end: int) -> None:
-    """A tar ends with a block of zeros; where it does not, its reader stops in silence."""
+def _infos(tar: tarfile.TarFile, size: int) -> Iterator[tarfile.TarInfo]:
+    """Headers of all members; behind a broken one they are looked for block by block."""
+    start = 0
+    while start < size:
+        try:
+            info = tar.next()
+            if info is None:
+                return
+            if tar.offset <= start:
+                raise tarfile.ReadError("a member has no size")
+        except BROKEN:
+            broken = tar.offset if start < tar.offset < size else start
+            start = tar.offset = broken + BLOCK
+            continue
+        yield info
+        start = tar.offset = tar.offset if tar.offset <= size else info.offset_data
+
+
+def _gap(path: Path, start: int, number: int) -> _Member | None:
+    """The member whose header cannot be read, by the name that stands in it.
+
+    None where a block of zeros, which ends a tar, stands there instead.
+    """
     with path.open("rb") as handle:
-        handle.seek(end)
-        if handle.read(BLOCK) != bytes(BLOCK):
-            raise tarfile.ReadError("no end mark")
+        handle.seek(start)
+        header = handle.read(BLOCK)
+    if header == bytes(BLOCK):
+        return None
+    named = header[:100].split(b"\0")[0].decode(errors="surrogateescape")
+    match = KEY.fullmatch(named.removeprefix("./"))
+    key, ending = (match[1], match[2].lower()) if match else ("", "")
+    fault = f"{CUT} after {number} members"
+    if len(header) == BLOCK:
+        fault = f"the header at byte {start}, behind {number} members, is broken"
+    return _Member(key, ending, fault=fault)
 
 
 def _member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member | None:
@@ -89,43 +130,43 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member | None:
     if last != ending:  # `.mask.png` stands beside an image
         return _Member(key, ending)
     handle = tar.extractfile(info)
-    return _Member(key, ending, handle.read() if handle else b"")
+    try:
+        return _Member(key, ending, handle.read() if handle else b"")
+    except BROKEN as error:
+        return _Member(key, ending, fault=f"{CUT} in its .{ending}: {error}")
 
 
-def _sample(name: str, members: list[_Member], task_key: str, folder: str) -> Packed:
-    record: dict[str, Any] = {}
+def _sample(
+    members: list[_Member], task_key: str, folder: str, decoder: Decoder
+) -> tuple[Record, bytes | None, Fault | None]:
+    """Record and image that members make, and what is wrong with them."""
     faults = [member.fault for member in members if member.fault]
     endings = [member.ending for member in members]
     images = [member for member in members if member.ending in IMAGES]
     texts = {member.ending: member.content for member in members if member.ending in TEXTS}
-    try:
-        record = _fields(texts)
-    except (ValueError, RecursionError) as error:
-        faults.append(f"its fields cannot be read: {error}")
+    told, fault = _fields(texts, decoder)
     if len(images) > 1 or len(set(endings)) < len(endings):
         faults.append(f"its members are {', '.join(endings)}; one image, and no ending twice")
     if not images and not faults:
         faults.append(f"no image beside {', '.join(endings)}; a name ends at its first dot")
-    record = {"id": members[0].key, **record}
+    record: Record = {"id": members[0].key, **told}
     if record.get(task_key) in (None, ""):
         record[task_key] = record.get("cls") or folder
-    image = images[0].content if images and not faults else None
-    return Packed(name.rstrip("/"), record, image, "; ".join(faults))
+    if faults:
+        fault = Fault("not_unpacked", "; ".join(faults))
+    return record, images[0].content if images and not fault else None, fault
 
 
-def _fields(texts: dict[str, bytes]) -> dict[str, Any]:
-    """Record that the members beside an image make.
-
-    Raises:
-        ValueError: they are not UTF-8, or the JSON is none, or no object.
-    """
-    fields = {name: texts[name].decode().strip() for name in ("cls", "txt") if name in texts}
-    told = json.loads(texts.get("json", b"{}"))
-    if not isinstance(told, dict):
-        what = f"the .json holds a {type(told).__name__}, not an object"
-        raise ValueError(what)  # noqa: TRY004 - of the kind that a faulty text raises
-    record = {**fields, **told}
+def _fields(texts: dict[str, bytes], decoder: Decoder) -> tuple[Record, Fault | None]:
+    """Record that the members beside an image make, and what is wrong with its JSON."""
+    plain = {
+        name: texts[name].decode(errors="surrogateescape").strip()
+        for name in ("cls", "txt")
+        if name in texts
+    }
+    told, fault = decoded(decoder, texts.get("json", b"{}").decode(errors="surrogateescape"))
+    record: Record = {**plain, **told}
     question, answer = record.get("question"), record.get("answer")
     if "conversations" not in record and (question or answer):
         record["conversations"] = conversation([(str(question or ""), str(answer or ""))])
-    return record
+    return record, fault

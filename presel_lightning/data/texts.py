@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from presel_lightning.data.build import RecordReader, read_facts, texts_path
 from presel_lightning.data.conversation import parse
 from presel_lightning.data.pool import bytes16
+from presel_lightning.data.record_file import RecordReader, read_facts, texts_path
 from presel_lightning.records import Turn
 from presel_lightning.run.fingerprint import digest_lines
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,14 +12,17 @@ from typing import TextIO
 
 from filelock import FileLock
 
-from presel_lightning.data.fields import Packed, lost
+from presel_lightning.data.entries import Entry, Fault
+from presel_lightning.data.fields import Packed
 from presel_lightning.data.images import Track
+from presel_lightning.data.json_records import json_entries
 from presel_lightning.data.packages import Package
-from presel_lightning.errors import UserError
-from presel_lightning.run.files import read_json, scratch, write_json
+from presel_lightning.run.files import make_folder, read_json, replacing_folder, scratch, write_json
 from presel_lightning.run.fingerprint import digest_lines
 
 RECORDS, IMAGES, ORIGIN = "records.jsonl", "images", "origin.json"
+PLACES = "records.places.jsonl"
+"""File, number and fault of each record, a line a record."""
 MAX_PART = 120
 """Bytes of a part of a path; a longer one is shortened."""
 SIGNS = (
@@ -43,23 +45,18 @@ def unpack(packages: Sequence[Package], folder: Path, track: Track | None = None
 
     Raises:
         UserError: a package is not what it seems to be.
+        StorageError: there is no room to unpack it.
     """
     lines = [line for package in packages for line in package.facts()]
-    target = folder / digest_lines(["1", *lines])
+    target = folder / digest_lines(["2", *lines])
     if (temporary := scratch()) is not None:
         if target.exists():
             return target
         folder, target = temporary / "unpacked", temporary / "unpacked" / target.name
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with FileLock(folder / ".lock"):
         if not target.exists():
-            try:
-                _make(packages, target, track)
-            except OSError as error:
-                cure = "set TMPDIR to another disk" if temporary else "choose --out"
-                raise UserError(
-                    f"cannot unpack to {folder}: {error.strerror}; make room, or {cure}"
-                ) from error
+            _make(packages, target, track)
         write_json(target / ORIGIN, [str(package.path) for package in packages])
         for other in folder.iterdir():
             if other.is_dir() and other != target:
@@ -68,19 +65,17 @@ def unpack(packages: Sequence[Package], folder: Path, track: Track | None = None
 
 
 def _make(packages: Sequence[Package], target: Path, track: Track | None) -> None:
-    part = target.with_suffix(".part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / IMAGES).mkdir(parents=True)
-    try:
-        with (part / RECORDS).open("w", encoding="utf-8") as records:
+    # an fsync for every image takes longer than writing it
+    with replacing_folder(target, many=True) as part:
+        (part / IMAGES).mkdir()
+        with (
+            (part / RECORDS).open("w", encoding="utf-8") as records,
+            (part / PLACES).open("w", encoding="utf-8") as places,
+        ):
             for package, name in zip(packages, names(packages), strict=True):
                 samples = package.samples()
                 shown = track(samples, "unpacking", None) if track else samples
-                _write(shown, package, part / IMAGES, name, records)
-        os.sync()  # all at once; an fsync for every image takes longer than writing it
-        part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+                _write(shown, package, part / IMAGES, name, (records, places))
 
 
 def unpacked_before(paths: Iterable[Path], folder: Path) -> Path | None:
@@ -136,34 +131,56 @@ def ending(content: bytes) -> str:
 
 
 def _write(
-    samples: Iterator[Packed], package: Package, images: Path, name: str, records: TextIO
+    samples: Iterator[Packed], package: Package, images: Path, name: str, files: Sequence[TextIO]
 ) -> None:
+    records, places = files
     for sample in samples:
         record = dict(sample.record)
         if package.task is not None:
             record[package.task_key] = package.task
-        record["image"] = _save(sample, images, name)
+        record["image"], fault = _save(sample, images, name)
         try:
             line = json.dumps(record, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             plain = {key: str(record.get(key) or "") for key in ("id", package.task_key)}
-            image = lost(f"{name}/{sample.name}", f"its fields are no JSON: {error}")
-            line = json.dumps({**plain, "image": image})
+            line = json.dumps({**plain, "image": record["image"]})
+            problem = "bad_number" if isinstance(error, ValueError) else "bad_row"
+            fault = fault or Fault(problem, f"its fields are no JSON: {error}")
         records.write(f"{line}\n")
+        places.write(f"{json.dumps([sample.file, sample.number, fault])}\n")
 
 
-def _save(sample: Packed, images: Path, name: str) -> str:
-    """Write an image; the path that its record is to have."""
+def _save(sample: Packed, images: Path, name: str) -> tuple[str, Fault | None]:
+    """Write an image; the path that its record is to have, and why there is none."""
     safe = safe_name(sample.name)
     if safe is None:  # a path that the pool refuses as `outside_root`
-        return f"/{sample.name.lstrip('/')}"
-    if sample.image is None:
-        return lost(f"{name}/{sample.name}", sample.fault)
+        return f"/{sample.name.lstrip('/')}", None
+    if sample.image is None or sample.fault:
+        return f"{name}/{sample.name}", Fault(sample.problem, sample.fault)
     relative = f"{name}/{safe}{ending(sample.image)}"
     try:
         (images / relative).parent.mkdir(parents=True, exist_ok=True)
         with (images / relative).open("xb") as handle:
             handle.write(sample.image)
     except (FileExistsError, NotADirectoryError):
-        return lost(f"{name}/{sample.name}", "a second sample of this name")
-    return relative
+        return relative, Fault("not_unpacked", "a second sample of this name")
+    return relative, None
+
+
+def unpacked_entries(records: Path) -> Iterator[Entry] | None:
+    """Records of an unpacked pool, with the places that they were packed in.
+
+    None where a file is not the list of one.
+    """
+    places = records.with_name(PLACES)
+    if records.name != RECORDS or not places.is_file():
+        return None
+    return _placed(records, places)
+
+
+def _placed(records: Path, places: Path) -> Iterator[Entry]:
+    with places.open(encoding="utf-8") as lines:
+        for entry, line in zip(json_entries(records), lines, strict=True):
+            entry.file, entry.number, fault = json.loads(line)
+            entry.fault = Fault(*fault) if fault else entry.fault
+            yield entry

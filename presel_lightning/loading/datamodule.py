@@ -35,7 +35,9 @@ from presel_lightning.loading.samplers import (
 )
 from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.records import Selection
-from presel_lightning.selectors.base import Selector, check_weights, extended
+from presel_lightning.run.process_watch import obey_parent
+from presel_lightning.selectors.base import Selector, extended
+from presel_lightning.selectors.checks import check_selection
 from presel_lightning.signals import Signal, Signals
 
 
@@ -231,20 +233,14 @@ class SelectionDataModule(LightningDataModule):
             seed: of every random draw.
 
         Raises:
-            UserError: the selector's weights are none that can be trained by.
+            UserError: what the selector returned is no selection: scores that are not finite, other
+                shapes or types, more samples than the budget, weights that nothing can be trained by.
         """
         budget = count_of(self.budget, len(self.pool), "data.budget")
         added = budget - int(self.pool.reference.sum())
         pool = self.pool.with_earlier(earlier)
         selection = selector.select(pool, signals, added, seed=seed)
-        rows = self.pool.rows(selection.uids)
-        if len(set(rows)) < len(rows) or self.pool.reference[rows].any() or len(rows) > added:
-            raise ValueError(
-                f"{type(selector).__name__} broke its contract: {len(rows)} samples for a budget of "
-                f"{added}, {len(set(rows))} of them distinct, "
-                f"{int(self.pool.reference[rows].sum())} of them in the reference split"
-            )
-        check_weights(selection, type(selector).__name__)
+        check_selection(selection, self.pool, added, type(selector).__name__)
         return extended(selection, self.pool, earlier) if len(earlier) else selection
 
     @staticmethod
@@ -335,7 +331,11 @@ class SelectionDataModule(LightningDataModule):
         self._predict = loader
 
     def _options(self, dataset: Dataset[Any]) -> dict[str, Any]:
-        return {"collate_fn": dataset.collate, "num_workers": self.num_workers}  # type: ignore[attr-defined]
+        return {
+            "collate_fn": dataset.collate,  # type: ignore[attr-defined]
+            "num_workers": self.num_workers,
+            "worker_init_fn": obey_parent,
+        }
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This rank's part of each global batch, from where a continued fit was.

@@ -60,6 +60,10 @@ class TrainSet(Dataset[dict[str, Any]]):
         image = open_rgb(self.pool.image_path(row), self.max_pixels, self.pixels)
         return {**self.encoder.sample(self.pool.sample(row).turns, image), "weight": weight}
 
+    def task(self, index: int) -> str:
+        """Task of a sample, for messages."""
+        return "text-only" if index >= len(self.rows) else str(self.pool.task[self.rows[index]])
+
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Inputs of the model, labels (B, L) and weights (B,)."""
         weights = torch.tensor([sample["weight"] for sample in samples])

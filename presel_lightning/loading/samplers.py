@@ -161,13 +161,14 @@ class GlobalBatchSampler(Sampler[list[Row]]):
 
     def __iter__(self) -> Iterator[list[Row]]:
         """This rank's passes of each global batch."""
-        batches = length_grouped(
-            self.lengths, self.size, self.seed, self.epoch, self.n_texts, self.chances
-        )
         skip, self.skip = self.skip, 0
-        for batch in batches[skip:]:
+        for batch in self.batches(self.epoch)[skip:]:
             for rows in self._parts(batch)[self.rank :: self.world]:
                 yield [(int(row), 1.0) for row in rows] or [(int(batch[0]), 0.0)]
+
+    def batches(self, epoch: int) -> list[np.ndarray]:
+        """Global batches of an epoch, over all ranks."""
+        return length_grouped(self.lengths, self.size, self.seed, epoch, self.n_texts, self.chances)
 
     def _parts(self, batch: np.ndarray) -> list[np.ndarray]:
         """Rows of each pass of a batch, those of all ranks in turn."""
@@ -196,6 +197,14 @@ class ResumableLoader(DataLoader[Any]):
         for batch in super().__iter__():
             self._given += 1
             yield batch
+
+    def tasks(self, epoch: int, number: int) -> list[str]:
+        """Tasks of a global batch, by its number in an epoch; none where the data set has none."""
+        name = getattr(self.dataset, "task", None)
+        batches = self.batch_sampler.batches(epoch)
+        if name is None or number >= len(batches):
+            return []
+        return sorted({name(int(row)) for row in batches[number]})
 
     def state_dict(self) -> dict[str, int]:
         """How many global batches of this epoch have been handed out."""

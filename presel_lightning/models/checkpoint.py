@@ -41,6 +41,17 @@ def resolve_checkpoint(name: Checkpoint) -> str:
     return name
 
 
+def shipped_name(name: Checkpoint) -> str | None:
+    """Return which shipped model a checkpoint is, or was tuned from; None for any other."""
+    if isinstance(name, Components):
+        return None
+    place = resolve_checkpoint(name)
+    while is_adapter(place):
+        place = resolve_checkpoint(base_of(place))
+    places = {resolve_checkpoint(shipped): shipped for shipped in SHIPPED}
+    return places.get(place)
+
+
 def is_adapter(folder: str) -> bool:
     """Whether a checkpoint folder holds a PEFT adapter rather than a whole model."""
     return (Path(folder) / "adapter_config.json").is_file()

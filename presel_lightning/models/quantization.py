@@ -17,6 +17,8 @@ from presel_lightning.run.files import read_json, write_json
 
 FILE = "quantization.json"
 """Beside an adapter that was trained on four-bit weights."""
+PACKS = "support_avx512bf16_for_cpu"
+"""Attribute of a layer of bitsandbytes: whether it repacks its weights for inference on this CPU."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,13 @@ def prepare(model: Any) -> None:  # noqa: ANN401 - transformers' auto class
     """Make a quantised model fit to be trained on: the language model's norms in fp32.
 
     Embeddings, head and vision tower stay as they are, as in LLaVA; in fp32 they would take
-    2 GB more on a 7B model.
+    2 GB more on a 7B model. Layers compute alike on every CPU: bitsandbytes would repack their
+    weights for inference on one with AVX512-BF16, which changes the result and fails where the
+    width is no multiple of 32.
     """
+    for layer in model.modules():
+        if hasattr(layer, PACKS):
+            setattr(layer, PACKS, False)
     language: nn.Module = model.get_decoder()
     for parameter in language.parameters():
         if parameter.ndim == 1 and parameter.is_floating_point():

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from filelock import FileLock
+
 from presel_lightning.errors import UserError
-from presel_lightning.run.files import scratch, user_cache
+from presel_lightning.run.files import hidden, make_folder, scratch, user_cache
 
 _HERE = Path(__file__).parent
 
@@ -62,14 +64,12 @@ def _made(target: Path, kind: str) -> Path:
 
     what = kind_of(kind)
 
-    if not (target / "train.json").exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
+    if (target / "train.json").exists():
+        return target
+    make_folder(target.parent)
+    with FileLock(hidden(target, "lock")):  # of several processes the first makes it
+        if not (target / "train.json").exists():
             generate(target, sizes=what.sizes, corrupt=what.corrupt, scenes=what.scenes)
-        except (OSError, UserError):
-            # another process may have made the same pool meanwhile
-            if not (target / "train.json").exists():
-                raise
     return target
 
 

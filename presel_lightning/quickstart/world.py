@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ from PIL import Image
 from presel_lightning.errors import UserError
 from presel_lightning.quickstart.kinds import SIZES
 from presel_lightning.quickstart.scenes import PLACES, Rng, Scene, Thing, draw_scene, render
+from presel_lightning.run.files import replacing_folder
 
 TEST_PER_TASK = 100
 SECOND_TURN = 0.2
@@ -169,6 +169,14 @@ def makers(wordings: Wordings = WORDINGS) -> dict[str, Callable[[Rng], Example]]
 MAKERS = makers()
 """The makers of the pool."""
 
+DRAWN = re.compile(rf"(?:^|.*/)(?:train|test)-(?:{'|'.join(MAKERS)})-\d{{4,}}\.png")
+"""Path of an image that `generate` has painted."""
+
+
+def is_drawn(images: Iterable[str]) -> bool:
+    """Return whether all images have names that `generate` gives, whatever folder they are in."""
+    return all(DRAWN.fullmatch(image) for image in images)
+
 
 def generate(
     folder: Path,
@@ -200,10 +208,8 @@ def generate(
         raise UserError(f"unknown quickstart tasks {unknown}; choose from {sorted(MAKERS)}")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; name a new folder for the quickstart pool")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "images").mkdir(parents=True)
-    try:
+    with replacing_folder(folder, many=True) as temporary:
+        (temporary / "images").mkdir()
         seen: set[Scene] = set()
         test = dict.fromkeys(sizes, test_per_task)
         rng = np.random.default_rng([seed, 1])
@@ -212,9 +218,6 @@ def generate(
         train = _write_split(temporary, "train", sizes, seen, rng, scenes or {})
         _spoil(temporary, train, corrupt, np.random.default_rng([seed, 2]))
         _write(temporary, "train", train)
-        os.replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _write(folder: Path, split: str, records: list[dict[str, Any]]) -> None:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
-from presel_lightning.callbacks import SaveModel, StepCheckpoint
+from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
 from presel_lightning.recipe.artifacts import records_digest, weights_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.scoring import Scoring
+from presel_lightning.run.checkpoints import newest
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import broadcast, rank_and_world, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
@@ -69,6 +69,7 @@ class Fits:
             seed_everything(plan.seed, verbose=False)
             data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
             callbacks: list[Callback] = [
+                FiniteFit(name),
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
                 SaveModel(folder),
                 clock := FitClock(),
@@ -156,11 +157,3 @@ class FitClock(Callback):
     def seconds(self) -> float:
         """Seconds from the start, up to now or to the end."""
         return (self.end or time.perf_counter()) - self.start
-
-
-def newest(folder: Path) -> Path | None:
-    """The last training checkpoint of a fit that was cut short."""
-    # DeepSpeed's is a folder, whole once it names its latest part
-    whole = (p for p in folder.glob("*.ckpt") if p.is_file() or (p / "latest").is_file())
-    found = sorted(whole, key=lambda path: path.stat().st_mtime_ns)
-    return found[-1] if found else None

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
-from presel_lightning.data.build import texts_path
+from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.sizes import count_of
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
@@ -24,12 +24,13 @@ from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.scoring import Scoring
+from presel_lightning.recipe.suitability import unsuited
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
 from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
-from presel_lightning.signals import PairedLoss
+from presel_lightning.signals import Features, PairedLoss
 from presel_lightning.signals.base import require_samples
 
 
@@ -67,16 +68,21 @@ class Recipe:
     def fit(self) -> None:
         """Select, train on the selection, train the baselines, score all, report."""
         self.scoring.examine()
-        selected = self.select()
+        selected = self.select(fits=["final"])
         weights = artifacts.read_weights(self.out)
         self.fits.run("final", selected, stage="final", is_arm=True, weights=weights)
         self.scoring.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
         self.report()
 
-    def select(self) -> np.ndarray:
-        """Everything up to the selection; uids of the reference and of what is added to it."""
+    def select(self, fits: Collection[str] = ()) -> np.ndarray:
+        """Everything up to the selection; uids of the reference and of what is added to it.
+
+        Args:
+            fits: stages that are fitted after the selection.
+        """
         self.begin()
         self.pool()
+        self.examine_models(fits)
         reference = self.split()
         self.make_signals(self.plan.selector.needs, reference)
         self.selection(reference)
@@ -126,13 +132,22 @@ class Recipe:
 
         def work() -> Facts:
             counts = build_pool(source, self.out, track=track)
-            facts = {"samples": counts.pool, "text_only": counts.text_only}
-            return {**facts, "problems": counts.problems, "by_problem": counts.by_problem}
+            return {
+                "samples": counts.pool,
+                "text_only": counts.text_only,
+                "problems": counts.problems,
+                "by_problem": counts.by_problem,
+                "passed_over": counts.passed_over,
+            }
 
         files = [manifest, self.out / "problems.csv"]
         files += [texts_path(self.out)] if source.text_only else []
-        self.runner.stage("pool", fingerprint({"pool": 3, **source.fingerprint()}), files, work)
-        self.refuse_problems(self.runner.ledger.stage("pool"))
+        self.runner.stage("pool", fingerprint({"pool": 4, **source.fingerprint()}), files, work)
+        counts = self.runner.ledger.stage("pool")
+        if others := counts.get("passed_over"):
+            kinds = ", ".join(f"{n} {kind}" for kind, n in others.items())
+            self.runner.print(f"  passed over, no pictures: {kinds}")
+        self.refuse_problems(counts)
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
         self.instructions.use_answers()
@@ -149,13 +164,33 @@ class Recipe:
             raise UserError(
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                f"listed in {self.out / 'problems.csv'}: fix them or raise the limit"
+                f"listed with file and record in {self.out / 'problems.csv'}: fix them or raise the limit"
             )
         if counts["samples"] == 0:
             raise UserError(
                 f"data.annotations {self.data.annotations} holds no image record; give a JSON list "
                 "(or JSON lines) of LLaVA records, or a folder of folders of images"
             )
+
+    def examine_models(self, fits: Collection[str]) -> None:
+        """Warn of a shipped model that is used on images that it knows nothing of.
+
+        Args:
+            fits: stages that are fitted, besides the reference model of the selector.
+        """
+        selector = self.plan.selector
+        fits = [*fits, *(["reference"] if self.data.needs_reference(selector) else [])]
+
+        def examine() -> list[str]:
+            encoder = self.factory.embed().checkpoint if Features.name in selector.needs else None
+            models = [self.factory.model(stage).origin for stage in fits]
+            return unsuited(self.data.pool.image, encoder, models)
+
+        notices = broadcast(examine)
+        if rank_zero():
+            self.runner.ledger.update(notices=notices)
+        for notice in notices:
+            self.runner.print(f"[yellow]![/] {escape(notice)}")
 
     def split(self) -> np.ndarray:
         """Draw the reference split; what an earlier round drew in this folder stays in it."""

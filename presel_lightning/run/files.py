@@ -6,11 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
+
+from presel_lightning.errors import StorageError
+from presel_lightning.run.interruption import temporary_folder
+from presel_lightning.run.storage import cause_of, storage_error
 
 
 def user_cache() -> Path:
@@ -33,8 +36,8 @@ def keeping_nothing() -> Iterator[None]:
 
     What lies in the run folder or in the user's cache already is used from there.
     """
-    with TemporaryDirectory(prefix="presel_lightning-") as name:
-        token = _SCRATCH.set(Path(name))
+    with temporary_folder() as folder:
+        token = _SCRATCH.set(folder)
         try:
             yield
         finally:
@@ -43,8 +46,9 @@ def keeping_nothing() -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file so that a reader sees the old one or the new one, never a part."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    content = text.encode("utf-8")
+    with replacing(path, len(content)) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
@@ -57,41 +61,162 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Hand out a temporary name; sync what was written there and move it to `path` at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless it is there.
+
+    Raises:
+        StorageError: it cannot be made.
+    """
     try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or "").lower()
+        raise storage_error(error, folder) or StorageError(
+            f"{folder}: the folder cannot be made ({reason}); give another"
+        ) from error
 
 
 @contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Hand out an empty temporary folder that takes the place of `path` at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+def replacing(path: Path, size: int = 0, *, durable: bool = True) -> Iterator[Path]:
+    """Hand out a temporary name; sync what was written there and move it to `path` at the end.
+
+    Args:
+        path: the file.
+        size: its bytes, as far as they are known before, for the message where they do not fit.
+        durable: sync it; without, a power failure may lose it.
+
+    Raises:
+        StorageError: its folder is full, over its quota, or cannot be written.
+    """
+    temporary = hidden(path, f"{os.getpid()}.part")
+    with _on_the_way(path, temporary, size):
+        make_folder(path.parent)
         yield temporary
-        for file in temporary.rglob("*"):
-            _sync(file)
-        if path.is_symlink():  # another run's, see `join`
-            path.unlink()
-        shutil.rmtree(path, ignore_errors=True)
+        if durable:
+            sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        if durable:
+            sync(path.parent)
+
+
+@contextmanager
+def replacing_folder(path: Path, size: int = 0, *, many: bool = False) -> Iterator[Path]:
+    """Hand out an empty temporary folder that takes the place of `path` at the end.
+
+    Args:
+        path: the folder.
+        size: bytes of its files, as far as they are known before.
+        many: it holds so many files that the system syncs all of its disks faster.
+
+    Raises:
+        StorageError: its parent is full, over its quota, or cannot be written.
+    """
+    temporary = hidden(path, f"{os.getpid()}.part")
+    with _on_the_way(path, temporary, size):
+        make_folder(path.parent)
+        restore(path)
+        remove(temporary)
+        temporary.mkdir()
+        yield temporary
+        if many:
+            os.sync()
+        else:
+            sync_all(temporary)
+        put(temporary, path)
+
+
+@contextmanager
+def _on_the_way(path: Path, temporary: Path, size: int) -> Iterator[None]:
+    """Leave nothing of a write that failed, and name the folder that could not take it."""
+    try:
+        yield
+    except Exception as error:
+        needed = max(size, bytes_in(temporary))
+        remove(temporary)
+        if _is_elsewhere(error, path, temporary):
+            raise
+        if (fault := storage_error(error, path, needed)) is None:
+            raise
+        raise fault from error
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        remove(temporary)
 
 
-def _sync(path: Path) -> None:
+def _is_elsewhere(error: Exception, path: Path, temporary: Path) -> bool:
+    """Whether an error names a file that has nothing to do with what is written."""
+    _, file = cause_of(error)
+    if file is None:
+        return False
+    here = [path, temporary, *path.parents, *temporary.parents]
+    return file not in here and not file.is_relative_to(temporary)
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Move a file or folder to `path`; what lay there goes when the new one is there.
+
+    A folder cannot be replaced in one step. Where a process is killed between the two, `restore`
+    brings the old one back.
+    """
+    if path.is_symlink():  # another run's, see `join`
+        path.unlink()
+    old = hidden(path, "old")
+    if path.is_dir():
+        remove(old)
+        os.replace(path, old)
+    try:
+        os.replace(temporary, path)
+    finally:
+        restore(path)
+    sync(path.parent)
+
+
+def restore(path: Path) -> None:
+    """Bring back the old folder where its replacement was cut off; remove it where it was not."""
+    old = hidden(path, "old")
+    if os.path.lexists(path):
+        remove(old)
+    elif old.exists():
+        os.replace(old, path)
+
+
+def clear_parts(folder: Path) -> None:
+    """Remove what writes that were killed have left in a folder, and bring back what they moved."""
+    for old in folder.glob(".*.old"):
+        restore(old.with_name(old.name.removeprefix(".").removesuffix(".old")))
+    for part in folder.glob(".*.part"):
+        remove(part)
+
+
+def hidden(path: Path, kind: str) -> Path:
+    """A name beside `path`, on the same file system, that no reader takes for it."""
+    return path.with_name(f".{path.name}.{kind}")
+
+
+def remove(path: Path) -> None:
+    """Remove a file or folder as far as it can be."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def bytes_in(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder; 0 where there is none."""
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def sync_all(path: Path) -> None:
+    """Have the system write a file, or a folder and all in it, to the disk."""
+    for file in path.rglob("*") if path.is_dir() else ():
+        if not file.is_symlink():
+            sync(file)
+    sync(path)
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file or the entries of a folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -32,7 +32,7 @@ def digest_lines(lines: Iterable[str]) -> str:
     """Name a long list of strings without holding it: blake2b over its lines, in order."""
     digest = hashlib.blake2b(digest_size=8)
     for line in lines:
-        digest.update(line.encode())
+        digest.update(line.encode(errors="surrogatepass"))  # a file name that is no UTF-8
         digest.update(b"\n")
     return digest.hexdigest()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from presel_lightning.errors import UserError
+from presel_lightning.run.files import clear_parts, make_folder
 from presel_lightning.run.ranks import broadcast, rank_zero
 
 
@@ -22,8 +22,8 @@ def occupy(out: Path) -> None:
 
 def enter(out: Path) -> None:
     """Take the lock, and clear away what writes that were killed have left."""
+    make_folder(out)
     try:
-        out.mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / ".lock")
         lock.acquire(timeout=LEAVING)
     except Timeout:
@@ -33,8 +33,8 @@ def enter(out: Path) -> None:
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror})") from error
     LOCKS.append(lock)
-    for part in [*out.glob(".*.part"), *out.glob("*/.*.part")]:
-        shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+    for folder in [out, *out.glob("*/")]:
+        clear_parts(folder)
 
 
 LEAVING = 10.0
@@ -42,6 +42,11 @@ LEAVING = 10.0
 
 LOCKS: list[BaseFileLock] = []
 """Held while a command works; the system lets go of them if it is killed."""
+
+
+def occupied() -> list[Path]:
+    """The run folders that this process works in."""
+    return [Path(lock.lock_file).parent for lock in LOCKS]
 
 
 def leave() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any, Self
 
 import torch
 
-from presel_lightning.run.files import read_json
+from presel_lightning.run.files import read_json, replacing
 from presel_lightning.run.versions import versions
 
 Part = dict[str, Any]
@@ -135,11 +134,9 @@ class Meter:
         """Write the journal at once; without syncing, as little is lost with it."""
         if self.journal is None:
             return
-        temporary = self.journal.with_suffix(".part")
-        with suppress(OSError):
-            self.journal.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps([*self.earlier, self.part()]), encoding="utf-8")
-            os.replace(temporary, self.journal)
+        text = json.dumps([*self.earlier, self.part()])
+        with suppress(OSError), replacing(self.journal, durable=False) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 def resident_mb() -> tuple[float, str]:

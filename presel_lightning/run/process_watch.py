@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
+
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+"""Signals that ask a run to stop."""
+PAUSE = 0.5
+"""Seconds between two looks at the parent."""
 
 
 def exit_with_parent(parent: int) -> None:
@@ -12,7 +18,29 @@ def exit_with_parent(parent: int) -> None:
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
+def obey_parent(*_: object) -> None:
+    """Let a worker process end by its parent's SIGTERM alone, or with its parent.
+
+    A terminal and a scheduler signal all processes of a run, and the parent decides when it can do
+    without its workers: a batch may be under way that the next safe point needs.
+    """
+    parent = os.getppid()
+    if not hasattr(signal, "sigtimedwait"):  # macOS
+        exit_with_parent(parent)
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    threading.Thread(target=_serve, args=(parent,), daemon=True).start()
+
+
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(0.5)
+        time.sleep(PAUSE)
     os._exit(1)
+
+
+def _serve(parent: int) -> None:
+    while os.getppid() == parent:
+        found = signal.sigtimedwait({signal.SIGTERM}, PAUSE)
+        if found is not None and found.si_pid == parent:
+            break
+    os._exit(0)

@@ -10,13 +10,16 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
+import torch
 import torch.distributed as dist
 from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.strategies import ParallelStrategy
 from lightning.pytorch.utilities import rank_zero_only
 
 from presel_lightning.errors import PreselError
+from presel_lightning.run import interruption
 from presel_lightning.run.process_watch import exit_with_parent
 
 T = TypeVar("T")
@@ -33,6 +36,7 @@ def join(trainer: Trainer) -> None:
     Nothing to do for one process. Those that torchrun, SLURM or the like have started are only
     joined.
     """
+    queue_again(trainer)
     strategy = trainer.strategy
     if strategy.launcher is None or not isinstance(strategy, ParallelStrategy) or is_distributed():
         return
@@ -41,8 +45,18 @@ def join(trainer: Trainer) -> None:
         exit_with_parent(os.getppid())
     # which process was killed
     logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
-    strategy.launcher.launch(strategy.setup_environment)
+    launcher: Any = strategy.launcher
+    interruption.starts_ranks(lambda: [process.pid for process in getattr(launcher, "procs", [])])
+    launcher.launch(strategy.setup_environment)
     barrier()
+
+
+def queue_again(trainer: Trainer) -> None:
+    """Stop and queue a job of Slurm's again by the signal that its environment plugin names."""
+    environment = trainer._accelerator_connector.cluster_environment
+    if isinstance(environment, SLURMEnvironment):
+        wanted = environment.requeue_signal if environment.auto_requeue else None
+        interruption.requeue_by(wanted)
 
 
 def is_distributed() -> bool:
@@ -94,6 +108,17 @@ def gather(rows: list[T]) -> list[T]:
 def barrier() -> None:
     """Wait until every process is here."""
     gather([])
+
+
+def asked_to_stop() -> int:
+    """The signal that any process of this run was asked to stop by, the same on all; 0 for none.
+
+    All processes must call it at the same place.
+    """
+    number = torch.tensor(interruption.requested())
+    if is_distributed():
+        _collective(dist.all_reduce, number, op=dist.ReduceOp.MAX)
+    return int(number)
 
 
 def _collective(say: Callable[..., None], *what: Any, **how: Any) -> None:  # noqa: ANN401 - see `dist`

@@ -30,6 +30,7 @@ SILENT = (
     "instructions",
     "fit_seconds",
     "by_problem",
+    "passed_over",
     "loss_last",
     "warnings",
 )

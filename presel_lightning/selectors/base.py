@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from presel_lightning.data.pool import Pool
-from presel_lightning.errors import UserError
 from presel_lightning.functional.allocation import allocate
 from presel_lightning.records import Selection
+from presel_lightning.selectors.checks import finite_scores, numbers
 from presel_lightning.selectors.part import Part
 from presel_lightning.signals import Signals
 
@@ -57,7 +57,11 @@ class RankSelector(Selector):
 
     @abstractmethod
     def score(self, pool: Pool, signals: Signals) -> Tensor:
-        """Compute the score of every sample, (N,); the highest are selected."""
+        """Compute the score of every sample, (N,); the highest are selected.
+
+        Real numbers (float or integer), finite outside the reference split; anything else is
+        refused by the name of the class.
+        """
 
     def weights(self, pool: Pool, signals: Signals, rows: np.ndarray) -> Tensor:
         """Compute the training weight of each selected sample, (n,); 1 unless overridden.
@@ -74,11 +78,13 @@ class RankSelector(Selector):
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Select the `budget` highest scores outside the reference split; ties by uid."""
-        score = self.score(pool, signals).double().numpy()
+        who = f"selector {type(self).__name__}"
+        score = finite_scores(self.score(pool, signals), pool, who)
         order = best_first(pool, score)
         selection = make_selection(pool, order, min(budget, len(order)), score, "highest score")
         weights = self.weights(pool, signals, pool.rows(selection.uids))
-        return replace(selection, weights=torch.as_tensor(weights).double().numpy())
+        n = len(selection.uids)
+        return replace(selection, weights=numbers(weights, n, who, "weights", "selected samples"))
 
 
 def best_first(pool: Pool, score: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
@@ -91,9 +97,14 @@ def best_first(pool: Pool, score: np.ndarray, rows: np.ndarray | None = None) ->
 
     Returns:
         (A,) row numbers outside the reference split, best first.
+
+    Raises:
+        ValueError: a score of these is NaN or infinite, which has no place in an order.
     """
     rows = np.arange(len(pool)) if rows is None else rows
     available = rows[~pool.reference[rows]]
+    if not (known := np.isfinite(score[available])).all():
+        raise ValueError(f"{(~known).sum()} of {len(known)} scores are NaN or infinite")
     ordered: np.ndarray = available[np.argsort(-score[available], kind="stable")]
     return ordered
 
@@ -163,33 +174,6 @@ def selection_of(
         reason=reasons,
         budgets={task: int((pool.task[rows] == task).sum()) for task in pool.tasks},
         task_weights=task_weights or {},
-    )
-
-
-def check_weights(selection: Selection, name: str) -> None:
-    """Check that the training weights of a selection are valid.
-
-    Args:
-        selection: result of a selector.
-        name: name of the selector, for the error message.
-
-    Raises:
-        UserError: there is not one weight for each sample, or one is negative or not finite (as a
-            32-bit number), or all are 0.
-    """
-    weights, n = np.asarray(selection.weights, dtype=np.float64), len(selection.uids)
-    if weights.shape != (n,):
-        fault = f"weights of shape {weights.shape} for {n} selected samples"
-    elif (wrong := ~((weights >= 0) & (weights <= np.finfo(np.float32).max))).any():
-        fault = f"a weight of {weights[wrong][0]} for {selection.uids[wrong][0]}"
-        fault += f" ({wrong.sum()} such of {n})"
-    elif n and not weights.astype(np.float32).any():
-        fault = f"a weight of 0 for all {n} selected samples"
-    else:
-        return
-    raise UserError(
-        f"selector {name} returned {fault}; return one for each selected sample, finite and 0 or "
-        "more, not all 0"
     )
 
 

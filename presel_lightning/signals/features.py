@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from presel_lightning.data.build import packed16
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import MissingSignalError
+from presel_lightning.run.arrays import new_array
 from presel_lightning.run.files import read_json, replacing_folder, write_json
 from presel_lightning.signals.base import Signal
 
@@ -100,9 +101,8 @@ class Features(Signal):
         like = embedded if old is None else old
         source = np.where(new, np.cumsum(new) - 1, known)  # row among the new, or among the old
         with replacing_folder(self.path) as folder:
-            features = np.lib.format.open_memmap(
-                folder / "features.npy", "w+", like.dtype, (len(table.uid), like.shape[1])
-            )
+            shape = len(table.uid), like.shape[1]
+            features = new_array(folder / "features.npy", like.dtype, shape)
             for start in range(0, len(features), COPIED):
                 place = table.place[start : start + COPIED]
                 rows, fresh = source[place], new[place]
@@ -111,7 +111,7 @@ class Features(Signal):
                     block[fresh] = embedded[rows[fresh]]
                 if old is not None:
                     block[~fresh] = old[rows[~fresh]]
-            features.flush()
+            features.flush()  # type: ignore[attr-defined]
             np.save(folder / "uid.npy", table.uid.astype("S32"))
             _, row = np.unique(table.place, return_index=True)
             names = pa.array(table.images, pa.string())

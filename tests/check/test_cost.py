@@ -16,7 +16,8 @@ from presel_lightning.check.cost import (
     gpu_memory,
 )
 from presel_lightning.check.network import Network
-from presel_lightning.check.report import share, size
+from presel_lightning.check.report import share
+from presel_lightning.console import size
 from presel_lightning.recipe.passes.base import PUBLISHED_PARAMETERS, Throughput, Work
 
 NEEDS = ("features", "paired_loss")
@@ -109,7 +110,7 @@ def test_gpu_memory_grows_with_batch_and_shrinks_with_shards(
 def test_disk_bytes_sum_features_records_and_models() -> None:
     work = Work(5, 80, {"final": 15, "random": 15}, 100, needs=NEEDS)
     network = replace(LLAVA15, trained=1000)
-    features, listed, models = 4 * 768 * 180, 1000 * (1 + 25 / 100), 1000 * (4 * 3 + 12)
+    features, listed, models = 4 * 768 * 180, 1000 * (1 + 25 / 100), 1000 * (4 * 3 + 12 * 3)
     assert disk_bytes(work, network, 768, 1000) == features + listed + models
 
 

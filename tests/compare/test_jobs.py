@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,7 +16,7 @@ import pytest
 from presel_lightning.cli.main import main
 from presel_lightning.compare import jobs
 from presel_lightning.compare.command import stop_if
-from presel_lightning.compare.jobs import Job, Slots, begin, printing_to, run_jobs
+from presel_lightning.compare.jobs import Job, Slots, printing_to, run_jobs, take_device
 from presel_lightning.errors import InstructionsMissing, PreselError
 
 
@@ -52,6 +56,22 @@ def test_run_jobs_killed_worker_error_suggests_fewer_workers() -> None:
         list(run_jobs([Fatal("fatal", [])], Slots(1), main))
 
 
+@pytest.mark.parametrize("group", [False, True])
+def test_run_jobs_stopped_lets_workers_reach_safe_points(group: bool, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.compare.held_jobs", str(tmp_path)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
+    )
+    while len(list(tmp_path.glob("*.begun"))) < 2:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
+    out, error = process.communicate()
+    assert process.returncode == 143 and out == ""
+    assert error == "presel_lightning: stopped; the same command continues from here\n"
+    assert {path.stem for path in tmp_path.glob("*.safe")} == {"one", "two"}
+
+
 def test_run_jobs_empty_list_returns_nothing() -> None:
     assert list(run_jobs([], Slots(3), main)) == []
 
@@ -79,21 +99,21 @@ def test_worker_waits_for_device_that_arrives_late(monkeypatch: pytest.MonkeyPat
     taken = []
     for device in ("2", "5"):
         Timer(0.2, devices.put, [device]).start()
-        begin(os.getppid(), devices)
+        take_device(devices)
         taken.append(os.environ["CUDA_VISIBLE_DEVICES"])
     assert taken == ["2", "5"]
 
 
 def test_worker_without_devices_keeps_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    begin(os.getppid(), None)
+    take_device(None)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
 def test_worker_no_device_left_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "ARRIVAL", 0.1)
     with pytest.raises(Empty):
-        begin(os.getppid(), get_context("spawn").Queue())
+        take_device(get_context("spawn").Queue())
 
 
 def test_stop_if_raises_the_worst_exit_code(tmp_path: Path) -> None:

@@ -252,9 +252,9 @@ def mix(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_llava665k_rules_assign_the_task_of_each_source(mix: Path) -> None:
     told = {
-        (record["image"], str(record["conversations"])): task
-        for record, task in source(str(mix), task_rules=RULES).records()
-        if "image" in record
+        (entry.record["image"], str(entry.record["conversations"])): entry.task
+        for entry in source(str(mix), task_rules=RULES).entries()
+        if "image" in entry.record
     }
     for task, samples in SOURCES.items():
         assert len(samples) >= 3

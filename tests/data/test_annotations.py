@@ -5,11 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from presel_lightning.data.annotations import (
-    folder_records,
-    read_records,
-    refuse_other_form,
-)
+from presel_lightning.data.annotations import read_records
 from presel_lightning.errors import UserError
 
 RECORDS = [{"id": "a", "x": 0.5}, {"id": "ü", "y": [1, {"z": None}]}]
@@ -73,37 +69,3 @@ def test_read_records_not_utf8_raises_user_error(tmp_path: Path, form: bytes) ->
 def test_read_records_missing_file_raises_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.json"):
         list(read_records([tmp_path / "nowhere.json"]))
-
-
-def test_folder_records_flat_folder_is_one_task(tmp_path: Path) -> None:
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    (photos / "x.jpg").touch()
-    assert list(folder_records(photos)) == [{"id": "x", "image": "x.jpg", "task": "photos"}]
-
-
-def test_folder_records_are_sorted_and_skip_hidden_files(tmp_path: Path) -> None:
-    for name in ("b/x.jpg", "a/sub/y.png", "a/.hidden", ".git/z.jpg", "stray.txt"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-    (tmp_path / "linked").symlink_to(tmp_path / "a")
-    assert list(folder_records(tmp_path)) == [
-        {"id": "a/y", "image": "a/sub/y.png", "task": "a"},
-        {"id": "b/x", "image": "b/x.jpg", "task": "b"},
-        {"id": "linked", "image": "linked"},
-        {"id": "stray", "image": "stray.txt"},
-    ]
-
-
-@pytest.mark.parametrize("form", [["messages"], ["conversation"], ["query", "response"]])
-def test_record_with_other_tools_keys_raises_user_error(tmp_path: Path, form: list[str]) -> None:
-    record = {"id": "1", "image": "a.jpg", **dict.fromkeys(form, "What?")}
-    empty: list[object] = [None, []]
-    for nothing in empty:
-        with pytest.raises(UserError, match=f"a.jpg.*`{form[0]}`.*`conversations`"):
-            refuse_other_form({**record, "conversations": nothing}, tmp_path)
-    with pytest.raises(UserError):
-        refuse_other_form(record, tmp_path)
-    refuse_other_form({**record, "conversations": [{"from": "human"}]}, tmp_path)
-    refuse_other_form({key: value for key, value in record.items() if key != form[-1]}, tmp_path)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from presel_lightning.data import build_pool, load_pool, source
 from presel_lightning.data.annotations import read_records
+from presel_lightning.data.csv_records import csv_entries
 from presel_lightning.errors import UserError
 
 
@@ -91,16 +92,19 @@ def test_csv_invalid_rows_are_listed_and_the_others_kept(tmp_path: Path) -> None
     counts = build_pool(source(str(path)), tmp_path / "out")
     assert sorted(load_pool(tmp_path / "out", tmp_path).id) == ["1", "10", "11"]
     assert counts.by_problem == {
-        "missing": 3,
-        "unknown_task": 2,
+        "bad_row": 3,
+        "missing": 1,
+        "unknown_task": 1,
         "empty_answer": 1,
         "image_not_a_path": 1,
         "outside_root": 1,
         "not_unicode": 1,
     }
-    listed = (tmp_path / "out" / "problems.csv").read_text()
-    for reason in ("line 3: 4 cells for 5", "line 4: 6 cells for 5", "line 5: ',' expected"):
-        assert reason in listed
+    with (tmp_path / "out" / "problems.csv").open() as handle:
+        listed = {row["record"]: row for row in csv.DictReader(handle)}
+    for line, reason in (("3", "4 cells for 5"), ("4", "6 cells for 5"), ("5", "',' expected")):
+        assert reason in listed[line]["detail"] and listed[line]["file"] == "a.csv"
+        assert listed[line]["image"] == "a.jpg"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,8 @@ def test_csv_invalid_header_error_names_the_columns(tmp_path: Path, text: str, s
 def test_task_files_csv_needs_no_task_column(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "image\na.jpg\n")
     where = source("unused", task_files={"vqa": str(path)})
-    assert list(where.records()) == [({"image": "a.jpg"}, "vqa")]
+    (entry,) = where.entries()
+    assert (entry.record, entry.task) == ({"image": "a.jpg"}, "vqa")
 
 
 @given(st.lists(st.tuples(st.text(), st.text(min_size=1), st.text()), min_size=1))
@@ -144,6 +149,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from presel_lightning.data.annotations import read_records
+from presel_lightning.data.csv_records import csv_entries
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 n = sum(1 for _ in read_records(Path(sys.argv[1])))
 print(n, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
@@ -169,3 +175,46 @@ def test_csv_large_file_is_streamed_in_bounded_memory(tmp_path: Path) -> None:
 def test_read_records_json_without_extension_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "csv", json.dumps([{"image": "a"}]))
     assert list(read_records(path)) == [{"image": "a"}]
+
+
+ROWS = ["a.jpg,{n},t,Q,A", 'a.jpg,{n},t,"Q, or so","two\nlines, or so"']
+
+
+@pytest.mark.parametrize(
+    ("faulty", "reason"),
+    [
+        ('a.jpg,x,t,Q,"A', "',' expected"),  # an open quote: the rows behind it are read
+        ('a.jpg,x,t,"Q,A', "',' expected"),
+        ('a.jpg,x,t,Q,"two\nlines"', ""),
+        ('a.jpg,x,t,Q,"two\nlines"more', "',' expected"),
+        ('a.jpg,x,t,Q,"two\nlines",more', "6 cells"),
+        ('a.jpg,x,t,Q,"' + "A" * 200_000 + '"', "field larger"),
+        ("a.jpg", "1 cells"),
+    ],
+)
+def test_csv_faulty_row_ends_no_other(tmp_path: Path, faulty: str, reason: str) -> None:
+    rows = [ROWS[n % 2].format(n=n) for n in range(6)]
+    text = "\n".join(["image,id,task,question,answer", *rows[:3], faulty, *rows[3:]])
+    entries = list(csv_entries(write(tmp_path / "a.csv", text + "\n")))
+    assert [e.record["id"] for e in entries if not e.fault and e.record["id"] != "x"] == list(
+        "012345"
+    )
+    faults = [e for e in entries if e.fault]
+    assert len(entries) == 7 and [e.number for e in faults] == [6][: bool(reason)]
+    assert all(
+        e.fault and reason in e.fault.detail and e.fault.problem == "bad_row" for e in faults
+    )
+
+
+def test_csv_open_quote_to_the_end_loses_one_row(tmp_path: Path) -> None:
+    text = 'image,id,task\na.jpg,1,t\na.jpg,2,"t\n' + "a.jpg,3,t\n" * 3
+    entries = list(csv_entries(write(tmp_path / "a.csv", text)))
+    assert [(e.number, bool(e.fault)) for e in entries] == [
+        (2, False), (3, True), (4, False), (5, False), (6, False)
+    ]  # fmt: skip
+
+
+def test_csv_faulty_turn_is_a_problem_of_its_conversation(tmp_path: Path) -> None:
+    text = "image,id,task,question,answer\na,1,t,Q,A\na,1,t,Q\na,1,t,Q,A\nb,2,t,Q,A\n"
+    entries = list(csv_entries(write(tmp_path / "a.csv", text)))
+    assert [(e.number, bool(e.fault)) for e in entries] == [(2, True), (5, False)]

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from presel_lightning.data import TaskRule, build_pool, images_changed, load_pool, source
-from presel_lightning.data.build import digest_turns
 from presel_lightning.data.images import Verify
+from presel_lightning.data.record_file import digest_turns
 from presel_lightning.errors import UserError
 
 Record = dict[str, Any]
@@ -113,7 +113,9 @@ def test_build_pool_manifest_has_columns_and_uid_order(root: Path, tmp_path: Pat
     ]
     uids = table["uid"].to_pylist()
     assert uids == sorted(uids) and all(len(uid) == 32 and int(uid, 16) >= 0 for uid in uids)
-    assert (tmp_path / "out" / "problems.csv").read_text() == "id,image,task,problem,detail\n"
+    assert (tmp_path / "out" / "problems.csv").read_text() == (
+        "id,image,task,problem,detail,file,record\n"
+    )
 
 
 def test_pool_returns_records_samples_and_image_paths(root: Path, tmp_path: Path) -> None:
@@ -227,8 +229,10 @@ def test_build_pool_does_not_depend_on_row_order(
         outs = [Path(folder, "one"), Path(folder, "two")]
         for out, rows in zip(outs, (records, shuffled), strict=True):
             build_pool(source(str(write(root, rows))), out)
-        for name in ("pool.parquet", "problems.csv"):
-            assert (outs[0] / name).read_bytes() == (outs[1] / name).read_bytes()
+        manifests = [(out / "pool.parquet").read_bytes() for out in outs]
+        assert manifests[0] == manifests[1]
+        listed = [[list(row.values())[:5] for row in problems(out)] for out in outs]
+        assert sorted(listed[0]) == sorted(listed[1])
         one, two = (load_pool(out, root) for out in outs)
         assert [one.record(row) for row in range(len(one))] == [
             two.record(row) for row in range(len(two))
@@ -239,7 +243,7 @@ def test_build_pool_from_folders_uses_folder_names_as_tasks(tmp_path: Path) -> N
     root = tmp_path / "data"
     for name in ("cats/1.jpg", "cats/sub/1.jpg", "dogs/1.jpg"):
         save(root / name)
-    (root / "dogs" / "notes.txt").write_text("no picture")
+    (root / "dogs" / "notes.jpg").write_text("no picture")
     (root / "dogs" / ".DS_Store").write_text("hidden")
     save(root / "stray.jpg")
     counts = build_pool(source(str(root)), tmp_path / "out")

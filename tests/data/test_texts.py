@@ -4,6 +4,7 @@ import csv
 import json
 import pickle
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from presel_lightning.data import PoolSource, build_pool, load_pool, source
-from presel_lightning.data.build import BATCH, texts_path
+from presel_lightning.data.record_file import BATCH, texts_path
 from presel_lightning.data.texts import Texts
 from presel_lightning.records import Turn
 
@@ -57,14 +58,11 @@ def test_build_pool_stores_text_only_records_separately(tmp_path: Path) -> None:
 
 
 def test_build_pool_lone_surrogate_is_listed_and_skipped(tmp_path: Path) -> None:
-    """No text file can hold one, but other readers than JSON's may hand one out."""
-    kept = where(tmp_path, [])
-    for text_only, problems in ((False, {}), (True, {"not_unicode": 1})):
-        odd = PoolSource(kept.files, kept.image_root, text_only=text_only)
-        stream = [(record_of("Hi", "Hello"), None), (record_of("Hi", "\ud800"), None)]
-        object.__setattr__(odd, "records", lambda stream=stream: iter(stream))
-        counts = build_pool(odd, tmp_path / str(text_only))
-        assert counts.by_problem == problems and counts.text_only == 2 - len(problems)
+    """JSON can name one, no text file can hold it."""
+    kept = where(tmp_path, [record_of("Hi", "Hello"), record_of("Hi", "\ud800")])
+    for text_only in (False, True):
+        counts = build_pool(replace(kept, text_only=text_only), tmp_path / str(text_only))
+        assert counts.by_problem == {"not_unicode": 1} and counts.text_only == 1
     assert len(Texts(tmp_path / "True")) == 1
 
 

@@ -146,11 +146,11 @@ def test_unpack_dataset_invalid_rows_are_listed(tmp_path: Path) -> None:
     )
     pool, odd = pool_of(tmp_path / "d", tmp_path / "out", task_key="label")
     assert pool.id.tolist() == ["0"]
-    assert odd.pop("unknown_task") == odd.pop("missing") == odd.pop("not_an_image") == 1
+    assert odd.pop("unknown_task") == odd.pop("not_unpacked") == odd.pop("not_an_image") == 1
     assert sum(odd.values()) == 1 and set(odd) <= {"truncated", "unreadable"}
-    assert "d/00000/00000002 (row 2 holds no image)" in [
-        p["image"] for p in problems(tmp_path / "out")
-    ]
+    (listed,) = [p for p in problems(tmp_path / "out") if p["problem"] == "not_unpacked"]
+    assert listed["detail"] == "row 2 holds no image"
+    assert (listed["file"], listed["record"]) == ("data-00000-of-00001.arrow", "3")
 
 
 @pytest.mark.parametrize("save", [save_arrow, save_parquet])
@@ -162,7 +162,7 @@ def test_unpack_truncated_dataset_keeps_complete_rows(
     last.write_bytes(last.read_bytes()[:200])
     pool, odd = pool_of(tmp_path / "d", tmp_path / "out", task_key="label")
     assert sorted(pool.id) == ["0", "1", "2"] and sum(odd.values()) == 1
-    assert "breaks off after row 3" in problems(tmp_path / "out")[0]["image"]
+    assert problems(tmp_path / "out")[0]["file"] == last.name
 
 
 def test_unpack_several_splits_error_names_them(tmp_path: Path) -> None:
@@ -266,14 +266,14 @@ def test_unpack_hostile_tar_writes_only_inside_the_folder(tmp_path: Path) -> Non
     root = (tmp_path / "out" / "unpacked").resolve()
     unpacked = [each for each in root.rglob("*") if each.is_file() or each.is_symlink()]
     assert all(not each.is_symlink() and root in each.resolve().parents for each in unpacked)
-    assert odd == {"outside_root": 4, "missing": 5}
+    assert odd == {"outside_root": 4, "not_unpacked": 5}
     assert sorted(i for i in pool.id if len(i) < 300) == [
         *("c:\\x", "folder/in", "good", "~/.ssh/x")
     ]
     assert pool.image_path(pool.id.tolist().index("good")).read_bytes() == picture(0)
-    reasons = " ".join(problem["image"] for problem in problems(tmp_path / "out"))
-    for reason in ("soft (its .png is a link", "good (a second sample of this name)"):
-        assert reason in reasons
+    reasons = {problem["id"]: problem["detail"] for problem in problems(tmp_path / "out")}
+    assert "its .png is a link" in reasons["soft"]
+    assert reasons["good"] == "a second sample of this name"
 
 
 def test_unpack_tar_invalid_samples_are_listed(tmp_path: Path) -> None:
@@ -288,11 +288,12 @@ def test_unpack_tar_invalid_samples_are_listed(tmp_path: Path) -> None:
     members += [(f"many.{'x' * i}.png", b"") for i in range(MAX_MEMBERS * 2)]
     pool, odd = pool_of(tar(tmp_path / "a.tar", members), tmp_path / "out")
     assert pool.id.tolist() == ["mask"]
-    assert odd == {"missing": 10, "empty": 1}
-    told = {p["id"]: p["image"] for p in problems(tmp_path / "out")}
-    assert "a/a/two (its members are png, jpg" in told["two"]
-    assert "a name ends at its first dot" in told["dotted"]
-    assert "its fields cannot be read" in told["0"]
+    kinds = {"not_json": 2, "not_a_record": 1, "bad_number": 2, "too_deep": 1}
+    assert odd == {**kinds, "not_unpacked": 4, "empty": 1}
+    listed = {p["id"]: p for p in problems(tmp_path / "out")}
+    assert "its members are png, jpg" in listed["two"]["detail"]
+    assert "a name ends at its first dot" in listed["dotted"]["detail"]
+    assert (listed["0"]["file"], listed["0"]["record"]) == ("a.tar", "1 0")
 
 
 @pytest.mark.parametrize(("size", "kept"), [(600, 0), (2100, 2), (3000, 3), (3072, 3)])
@@ -304,8 +305,8 @@ def test_unpack_truncated_tar_keeps_complete_samples(tmp_path: Path, size: int, 
     whole = path.read_bytes()
     path.write_bytes(whole[:size])
     pool, odd = pool_of(path, tmp_path / "out")
-    assert len(pool) == kept and odd == {"missing": 1}
-    assert "the tar breaks off after" in problems(tmp_path / "out")[0]["image"]
+    assert len(pool) == kept and odd == {"not_unpacked": 1}
+    assert "the tar breaks off" in problems(tmp_path / "out")[0]["detail"]
     other, odd = pool_of([path, tar(tmp_path / "b.tar", members)], tmp_path / "out")
     assert len(other) == kept + 3  # the other tar is read
 
@@ -356,7 +357,7 @@ def test_unpack_second_run_reuses_the_unpacked_folder(tmp_path: Path) -> None:
     tar(path, [("1.png", picture(2)), ("2.png", picture(3))])
     again = source(str(path), unpacked=out)
     assert again != first and not first.image_root.exists()
-    assert [record["id"] for record, _ in again.records()] == ["1", "2"]
+    assert [entry.record["id"] for entry in again.entries()] == ["1", "2"]
     path.unlink()
     assert unpacked_before([path], out) == again.image_root
     assert unpacked_before([tmp_path / "b.tar"], out) is None
@@ -376,7 +377,7 @@ def test_unpack_interrupted_run_restarts_from_scratch(
         source(str(path), unpacked=tmp_path / "out")
     assert not list((tmp_path / "out").glob("*/origin.json"))
     where = source(str(path), unpacked=tmp_path / "out")
-    assert [record["id"] for record, _ in where.records()] == ["1", "2"]
+    assert [entry.record["id"] for entry in where.entries()] == ["1", "2"]
 
 
 def test_unpack_uids_do_not_depend_on_path_or_time(tmp_path: Path) -> None:
@@ -393,7 +394,7 @@ def test_folder_of_images_with_a_tar_is_not_unpacked(tmp_path: Path) -> None:
     (tmp_path / "cats" / "1.png").write_bytes(picture(1))
     tar(tmp_path / "stray.tar", [])
     pool, odd = pool_of(tmp_path, tmp_path.with_name("out"))
-    assert pool.image.tolist() == ["cats/1.png"] and odd == {"unknown_task": 1}
+    assert pool.image.tolist() == ["cats/1.png"] and not odd
 
 
 def test_source_mixing_tar_and_json_raises_user_error(tmp_path: Path) -> None:
@@ -459,3 +460,53 @@ def test_select_packed_source_requests_instructions_and_exports(
     export = ["export", "--run", str(out), "--to", "csv", "--path", str(tmp_path / "list")]
     assert main(export) == 0
     assert "12 samples" in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------- one faulty sample
+
+
+def test_unpack_parquet_faulty_rows_end_no_other(tmp_path: Path) -> None:
+    images: list[Any] = [{"bytes": picture(n), "path": None} for n in range(40)]
+    images[3], images[4] = None, {"bytes": None, "path": "a.png"}
+    ids = [str(n).encode() for n in range(40)]
+    ids[17] = b"\xff\xfe"
+    columns = {"image": images, "id": pa.array(ids, pa.binary()).view(pa.string())}
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(columns | {"task": ["t"] * 40}), path, row_group_size=20)
+    pool, odd = pool_of(path, tmp_path / "out")
+    assert sorted(map(int, pool.id)) == [n for n in range(40) if n not in (3, 4, 17)]
+    assert odd == {"not_unpacked": 2, "bad_row": 1}
+    assert sorted(p["record"] for p in problems(tmp_path / "out")) == ["18", "4", "5"]
+
+
+def test_unpack_parquet_broken_row_group_is_a_problem_of_each_row(tmp_path: Path) -> None:
+    table = {"image": [{"bytes": picture(n), "path": None} for n in range(60)], "task": ["t"] * 60}
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table(table), path, row_group_size=20, compression="zstd")
+    column = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    content = bytearray(path.read_bytes())
+    start = column.data_page_offset + 40
+    content[start : start + 200] = bytes(200)
+    path.write_bytes(content)
+    pool, odd = pool_of(path, tmp_path / "out")
+    assert len(pool) == 40 and odd == {"bad_row": 20}
+    assert {p["file"] for p in problems(tmp_path / "out")} == {"a.parquet"}
+
+
+@pytest.mark.parametrize("part", ["header", "size", "json"])
+def test_unpack_tar_broken_member_ends_no_other_sample(tmp_path: Path, part: str) -> None:
+    members: list[tuple[str | tarfile.TarInfo, bytes]] = []
+    for number in range(5):
+        members += [(f"{number}.png", picture(number)), (f"{number}.json", b'{"task": "t"}')]
+    path = tar(tmp_path / "a.tar", members)
+    with tarfile.open(path) as handle:
+        info = handle.getmember("2.json")
+    content = bytearray(path.read_bytes())
+    place = {"header": info.offset + 300, "size": info.offset + 124, "json": info.offset_data}[part]
+    content[place] ^= 0x15
+    path.write_bytes(content)
+    pool, odd = pool_of(path, tmp_path / "out")
+    assert sorted(pool.id) == ["0", "1", "3", "4"]
+    assert odd == {"not_json" if part == "json" else "not_unpacked": 1}
+    (listed,) = problems(tmp_path / "out")
+    assert (listed["id"], listed["file"], listed["record"]) == ("2", "a.tar", "3 2")

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -188,37 +185,6 @@ def test_fit_without_instructions_exits_with_3_and_requests_them(
     requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
     assert len(requests) == BUDGET - REFERENCE
     assert not asked & {json.loads(line)["uid"] for line in requests}
-
-
-@pytest.mark.slow
-def test_fit_killed_in_any_stage_resumes_with_equal_results(
-    finished: Path, pool_folder: Path, tmp_path: Path
-) -> None:
-    """SIGKILL as soon as given files of the run exist, so that it lands inside stages."""
-    out, log = tmp_path / "run", tmp_path / "log"
-    arguments = fit_arguments(pool_folder, out, "--checkpoint_every", "1", "--baselines")
-    moments = [
-        "pool.parquet",
-        "work/fit-reference-*/*.ckpt",
-        "work/losses-*/block-*0001.npz",
-        "work/features-*/block-*0005.npz",
-        "work/fit-final-*/*step=1.ckpt",
-    ]
-    for moment in moments:
-        process = start(arguments, log)
-        while process.poll() is None and not list(out.glob(moment)):
-            time.sleep(0.01)
-        assert process.poll() is None, log.read_text()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert start(arguments, log).wait() == 0, log.read_text()
-    assert selection_bytes(out) == selection_bytes(finished)
-    name = "models/final/adapter_model.safetensors"
-    assert (out / name).read_bytes() == (finished / name).read_bytes()
-    for stage in ("reference", "losses", "features", "final"):
-        parts = stages(out)[stage]["parts"]
-        took = stages(out)[stage]["seconds"]
-        assert len(parts) == 2 and took == pytest.approx(sum(part["seconds"] for part in parts))
 
 
 @pytest.mark.slow

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from presel_lightning.run import fingerprint as fingerprints
 from presel_lightning.run.files import read_json, replacing, replacing_folder, write_json
 from presel_lightning.run.fingerprint import LARGE, digest_folder, digest_weights, fingerprint
 from presel_lightning.run.ledger import Ledger
+from presel_lightning.run.lock import enter, leave
 
 
 def test_replacing_failed_write_keeps_only_the_old_file(tmp_path: Path) -> None:
@@ -120,3 +124,31 @@ def test_ledger_is_done_needs_fingerprint_and_artifact(tmp_path: Path) -> None:
     artifact.unlink()
     assert not ledger.is_done("pool", "f", [artifact])
     assert read_json(tmp_path / "run.json")["seed"] == 3
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from presel_lightning.run.files import replacing_folder
+replace, moves = os.replace, []
+def once(*names):
+    if moves:
+        os.kill(os.getpid(), signal.SIGKILL)
+    moves.append(names)
+    replace(*names)
+os.replace = once
+with replacing_folder(Path(sys.argv[1])) as folder:
+    (folder / "new").touch()
+"""
+"""Killed when the old folder is moved away, and the new one is not there yet."""
+
+
+def test_folder_whose_replacement_was_killed_comes_back(tmp_path: Path) -> None:
+    target = tmp_path / "signals" / "features"
+    target.mkdir(parents=True)
+    (target / "old").touch()
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+    assert killed.returncode == -signal.SIGKILL and not target.exists()
+    enter(tmp_path)
+    leave()
+    assert (target / "old").exists() and [target] == list(target.parent.iterdir())

@@ -13,7 +13,7 @@ from presel_lightning import selectors
 from presel_lightning.data import Pool
 from presel_lightning.errors import MissingSignalError
 from presel_lightning.selectors import FromFile, Selector, SemDeDup
-from presel_lightning.selectors.base import check_weights
+from presel_lightning.selectors.checks import check_weights
 from presel_lightning.signals import Features, Signal, Signals
 from tests.selectors.pools import Case, Pair, make_pair, make_pool, make_signals
 from tests.selectors.weighted import Weighted

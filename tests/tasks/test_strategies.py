@@ -18,6 +18,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.models import load_model, load_processor
 from presel_lightning.run.ledger import Ledger
 from tests.conftest import benchmark_arguments, fit_arguments, scores, start
+from tests.run.slow_steps import SLOW
 
 STRATEGIES = {
     "ddp": ["--trainer.strategy", "ddp"],
@@ -107,6 +108,59 @@ def test_fit_on_two_processes_matches_one(
     for key, value in known.items():
         assert_close(found[key], value, rtol=1e-2, atol=1e-4)
     assert scores(out)["final"]["tiny"] == scores(finished)["final"]["tiny"]
+
+
+STOPS = [
+    ("reference fit, rank 1", "logs/reference/begun"),
+    ("features, rank 0", "work/features-*/block-*2.npz"),
+    ("final fit, both", "logs/final/begun"),
+]
+"""Whom SIGTERM is sent to, and the file of the run that tells the moment."""
+
+
+@pytest.mark.slow
+def test_stopped_rank_takes_all_along_and_restarts_match(
+    whole: dict[str, Path], pool_folder: Path, tmp_path: Path
+) -> None:
+    out, log = tmp_path / "run", tmp_path / "log"
+    arguments = two_processes(pool_folder, out, "ddp", *benchmark_arguments(pool_folder), *SLOW)
+    for what, moment in STOPS:
+        process = start(arguments, log)
+        while not list(out.glob(moment)):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.01)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if what.endswith("both"):
+            os.killpg(process.pid, signal.SIGTERM)
+        else:
+            os.kill(int(children[0]) if what.endswith("1") else process.pid, signal.SIGTERM)
+        assert process.wait(timeout=30) == 143, log.read_text()
+        assert not any(is_running(int(child)) for child in children)
+        saved = [path.name for path in out.glob(f"work/fit-{what.split()[0]}-*/*.ckpt")]
+        assert saved == ([] if what.startswith("features") else ["step=1.ckpt"])
+    assert start(arguments, log).wait() == 0, log.read_text()
+    said = log.read_text()
+    assert said.count("stopped; the same command continues") == 3 and "Traceback" not in said
+    for name in EXACT:
+        assert (out / name).read_bytes() == (whole["ddp"] / name).read_bytes()
+
+
+EXACT = (
+    "selection/selection.parquet",
+    "selection/selected.json",
+    "models/reference/adapter_model.safetensors",
+    "models/final/adapter_model.safetensors",
+    "benchmark.json",
+)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def full(tied: Path) -> list[str]:

@@ -33,7 +33,7 @@ def weighting_of(given: Weighting | str) -> Weighting:
     Raises:
         UserError: the name is unknown.
     """
-    return part_of(given, "weighting", WEIGHTINGS)
+    return part_of(given, "weighting", WEIGHTINGS, Weighting)
 
 
 __all__ = [

@@ -13,6 +13,7 @@ from torch import Tensor
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.functional.shrinkage import shrink_to_mean
+from presel_lightning.selectors.checks import numbers
 from presel_lightning.selectors.part import Part
 from presel_lightning.signals import HeldOutLoss, Signals
 
@@ -109,9 +110,14 @@ class Weighting(Part):
         """
 
     def shares(self, facts: TaskFacts, budget: int) -> Tensor:
-        """Compute the share of the budget of each task, (M,) float64, sum 1; see `adjust`."""
+        """Compute the share of the budget of each task, (M,) float64, sum 1; see `adjust`.
+
+        Raises:
+            UserError: the weights are not one real number for each task, or one is negative or
+                infinite.
+        """
         return adjust(
-            self.weights(facts, budget),
+            valid_weights(self.weights(facts, budget), facts.pool, type(self).__name__),
             facts,
             floor=self.floor,
             priors=self.priors,
@@ -121,6 +127,24 @@ class Weighting(Part):
     def warnings(self, facts: TaskFacts, shares: Tensor) -> list[str]:
         """Return warnings about shares (M,), for the console and the report."""
         return []
+
+
+def valid_weights(found: Tensor, pool: Pool, name: str) -> Tensor:
+    """Convert the weights of a rule, (M,) float64; NaN is a task where nothing was measured.
+
+    Raises:
+        UserError: they are not one real number for each task, or one is negative or infinite.
+    """
+    who = f"weighting {name}"
+    weights = numbers(found, len(pool.tasks), who, "weights", "tasks")
+    wrong = (weights < 0) | np.isinf(weights)
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        raise UserError(
+            f"{who} returned a weight of {weights[first]} for task {pool.tasks[first]}; return finite "
+            "weights of 0 or more"
+        )
+    return torch.from_numpy(weights)
 
 
 class MeasuredWeighting(Weighting):

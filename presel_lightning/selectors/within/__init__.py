@@ -26,7 +26,7 @@ def within_of(given: Within | str) -> Within:
     Raises:
         UserError: the name is unknown.
     """
-    return part_of(given, "within", WITHIN)
+    return part_of(given, "within", WITHIN, Within)
 
 
 __all__ = [

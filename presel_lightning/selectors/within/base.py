@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from presel_lightning.data.pool import Pool
+from presel_lightning.selectors.checks import numbers, require_finite
 from presel_lightning.selectors.in_task import Allocation
 from presel_lightning.selectors.part import Part
 from presel_lightning.signals import Features, Signals
@@ -104,7 +105,19 @@ def select_in_tasks(
         excluded = torch.from_numpy(pool.reference[rows])
         earlier = torch.from_numpy(pool.earlier[rows])
         found = within.select(features, budget, excluded, allocation, earlier=earlier, seed=seed)
-        score[rows], cluster[rows] = found.score.numpy(), found.cluster.numpy()
-        rank[rows] = found.rank.numpy()
+        score[rows] = in_task_scores(found.score, pool, rows, within)
+        cluster[rows], rank[rows] = found.cluster.numpy(), found.rank.numpy()
         selected.append(rows[found.rows.numpy()])
     return SelectedInTasks(np.concatenate(selected), score, cluster, rank)
+
+
+def in_task_scores(found: Tensor, pool: Pool, rows: np.ndarray, within: Within) -> np.ndarray:
+    """Return the scores of a task (n,), which must be finite outside the reference split.
+
+    Raises:
+        UserError: they are not, or of another shape or dtype.
+    """
+    who = f"rule {type(within).__name__}"
+    score = numbers(found, len(rows), who, "scores", "samples of a task")
+    require_finite(score, pool, rows, who)
+    return score

@@ -1,0 +1,177 @@
+"""Signals to a process that runs the program, at moments that a test can find."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from presel_lightning.cli.main import main
+from presel_lightning.run.ledger import Ledger
+from tests.conftest import benchmark_arguments, fit_arguments, start
+from tests.run.slow_steps import SLOW
+
+LINE = "presel_lightning: stopped; the same command continues from here\n"
+
+HOLDING = """
+import sys, time
+from presel_lightning.run import interruption
+interruption.install()
+interruption.hold()
+print("held", flush=True)
+while not interruption.requested(): time.sleep(0.01)
+print("asked", flush=True)
+time.sleep(60)
+"""
+
+CHECKING = """
+import sys
+from pathlib import Path
+from presel_lightning.run import interruption
+interruption.install()
+from presel_lightning.data.images import check_images
+names = [path.name for path in Path(sys.argv[1]).iterdir()]
+while True: check_images(Path(sys.argv[1]), names, workers=2)
+"""
+
+Run = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def run() -> Iterator[Run]:
+    """Start a program in a session of its own."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(program: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", program, *arguments]
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
+        started.append(subprocess.Popen(command, start_new_session=True, **how))  # type: ignore[call-overload]
+        process: subprocess.Popen[str] = started[-1]
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def session(number: int) -> list[int]:
+    """Processes of a session that run."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == number and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_during_imports_exits_with_its_code_and_one_line(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    process = start(["fit", "--config", "quickstart.yaml", "--out", str(tmp_path / "run")], log)
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
+        assert process.poll() is None, log.read_text()
+    os.killpg(process.pid, number)
+    assert process.wait() == 128 + number
+    assert log.read_text() == LINE and not (tmp_path / "run").exists()
+
+
+def test_held_process_ends_at_the_second_signal_alone(run: Run) -> None:
+    process = run(HOLDING)
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    process.terminate()
+    process.terminate()  # the same one, as `timeout` sends it to a process and to its group
+    assert process.stdout.readline() == "asked\n"
+    time.sleep(1.2)
+    assert process.poll() is None
+    process.terminate()
+    assert process.communicate()[1] == LINE and process.returncode == 143
+
+
+def test_signal_ignored_at_the_start_stays_ignored(run: Run) -> None:
+    program = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {HOLDING}"
+    process = run(program.replace("; \n", "\n"))
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    process.send_signal(signal.SIGINT)
+    process.terminate()
+    assert process.stdout.readline() == "asked\n"
+    time.sleep(1.2)
+    process.terminate()
+    assert process.wait() == 143
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5])
+def test_signal_to_the_group_ends_image_workers_in_silence(
+    after: float, run: Run, tmp_path: Path, pool_folder: Path
+) -> None:
+    """While they start, and while they decode."""
+    picture = next((pool_folder / "images").rglob("*.png")).read_bytes()
+    for number in range(2000):
+        (tmp_path / f"{number}.png").write_bytes(picture)
+    process = run(CHECKING, str(tmp_path))
+    while len(session(process.pid)) < 4:  # with the resource tracker
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate() == ("", LINE) and process.returncode == 130
+    end = time.monotonic() + 30
+    while session(process.pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert session(process.pid) == []
+
+
+SCONTROL = """#!/bin/sh
+echo "$@" >> "$(dirname "$0")/asked"
+"""
+JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "presel", "SLURM_NODELIST": "127.0.0.1"}
+JOB |= {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_PROCID": "0"}
+JOB |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+
+
+@pytest.mark.slow
+def test_preempted_slurm_job_is_queued_again_and_continues_to_equal_weights(
+    finished: Path, pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The signal reaches every process of the job, the loaders' too, as Slurm sends it."""
+    (tmp_path / "scontrol").write_text(SCONTROL)
+    (tmp_path / "scontrol").chmod(0o755)
+    out, log = shutil.copytree(finished, tmp_path / "run"), tmp_path / "log"
+    shutil.rmtree(out / "models" / "final")
+    Ledger(out / "run.json").record("final", status="running")
+    arguments = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder), *SLOW)
+    with monkeypatch.context() as patch:
+        for name, value in {**JOB, "PATH": f"{tmp_path}:{os.environ['PATH']}"}.items():
+            patch.setenv(name, value)
+        process = start([*arguments, "--data.num_workers", "2"], log)
+    while not (out / "logs" / "final" / "begun").exists():
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.005)
+    members = session(process.pid)
+    assert len(members) > 1
+    for pid in members:
+        os.kill(pid, signal.SIGUSR1)
+    assert process.wait() == 128 + signal.SIGUSR1
+    text = log.read_text()
+    assert text.splitlines()[-1] == (
+        "presel_lightning: stopped; job 7 is queued again and continues from here"
+    )
+    assert "Traceback" not in text and (tmp_path / "asked").read_text() == "requeue 7\n"
+    assert [path.name for path in out.glob("work/fit-final-*/*.ckpt")] == ["step=1.ckpt"]
+    assert not (out / "models" / "final").exists()
+    assert main(arguments) == 0
+    name = "models/final/adapter_model.safetensors"
+    assert (out / name).read_bytes() == (finished / name).read_bytes()
