@@ -13,7 +13,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_file
 
 NAME = "efficientnet-lite0"
-SIDE = 224
+SIDE, WIDTH = 224, 1280
 
 
 class EfficientNetLite(nn.Module):
