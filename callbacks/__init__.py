@@ -7,5 +7,6 @@ from presel_lightning.callbacks.benchmark import Benchmark
 from presel_lightning.callbacks.finite_fit import FiniteFit
 from presel_lightning.callbacks.save_model import SaveModel
 from presel_lightning.callbacks.step_checkpoint import StepCheckpoint
+from presel_lightning.callbacks.step_timer import StepTimer
 
-__all__ = ["Benchmark", "FiniteFit", "SaveModel", "StepCheckpoint"]
+__all__ = ["Benchmark", "FiniteFit", "SaveModel", "StepCheckpoint", "StepTimer"]

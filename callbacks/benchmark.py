@@ -32,6 +32,7 @@ from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.models.parallel import is_sharded
 from presel_lightning.run.files import read_json, write_json
 from presel_lightning.run.interruption import temporary_folder
+from presel_lightning.run.ranges import Count
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.tasks.finetune import FineTune
 
@@ -57,8 +58,8 @@ class Benchmark(Callback):
         template: str = AUTO,
         path: Path | None = None,
         key: str = "",
-        batch_size: int = 64,
-        every_n_steps: int | None = None,
+        batch_size: Count = 64,
+        every_n_steps: Count | None = None,
         pixels: Pixels = "as_shown",
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:

@@ -62,7 +62,8 @@ class FiniteFit(Callback):
         first = self._first.to(loss.device)
         self._first = torch.where(loss.isfinite(), first, first.clamp(max=self._step))
         done = trainer.global_step == self._step  # after the last pass of the step
-        if done and self._step % max(1, trainer.log_every_n_steps) == 0:
+        every = getattr(trainer, "log_every_n_steps", 1)
+        if done and self._step % max(1, every) == 0:
             self.require_finite_losses(trainer)
 
     def on_save_checkpoint(
@@ -105,8 +106,9 @@ class FiniteFit(Callback):
         """
         facts = [f"tasks {', '.join(tasks)}"] if (tasks := tasks_of(trainer, step)) else []
         facts += [f"learning rate {self._rates[step]:.3g}"] if step in self._rates else []
+        detail = f" ({'; '.join(facts)})" if facts else ""
         error = Diverged(
-            f"fit of {self.name}: {what} step {step} ({'; '.join(facts)}): lower model.lr, compute in "
+            f"fit of {self.name}: {what} step {step}{detail}: lower model.lr, compute in "
             "trainer.precision bf16-mixed or 32-true, or look at these samples; no checkpoint or "
             "model was written since, and the last good checkpoint is kept"
         )

@@ -56,6 +56,7 @@ class StepCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From now on a signal waits for the end of a step."""
         interruption.hold()
+        _count_epoch(trainer.fit_loop)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The model is saved: a signal waits no longer."""
@@ -81,7 +82,8 @@ class StepCheckpoint(Checkpoint):
         step, every = trainer.global_step, self.every_n_train_steps
         due = every > 0 and step > 0 and step % every == 0
         stop = asked_to_stop()
-        if (due or stop) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        ends = stop or trainer.should_stop  # by a time limit, for one; the fit may go on later
+        if (due or ends) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.save(trainer)
         if stop:
             for logger in trainer.loggers:
@@ -108,6 +110,17 @@ class StepCheckpoint(Checkpoint):
             trainer.strategy.barrier()  # where the others wait
         broadcast(lambda: _finish(part, path, failure))
         self._saved_at = trainer.global_step
+
+
+def _count_epoch(loop: Any) -> None:  # noqa: ANN401 - Lightning's loop of a fit
+    """Have the epoch counted that begins where a fit continues from the last step of one.
+
+    Lightning 2.6 takes it for the one that was under way; a checkpoint of the continued fit then has
+    an epoch too few, and a fit that continues from that trains an epoch too many.
+    """
+    epochs = loop.epoch_progress.current
+    if loop.restarted_mid_epoch and epochs.ready == epochs.processed:
+        loop.reset_restart_stage()
 
 
 def _finish(part: Path, path: Path, failure: Exception | None) -> None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import stats
 
-from presel_lightning.data.sizes import Size, count_of
+from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
 from presel_lightning.selectors import Selector, SizeBalanced
 from presel_lightning.selectors.arrays import by_features, select
@@ -39,9 +39,9 @@ class Trial:
     """
 
     methods: Sequence[str] = ("Medoids", "facility", "centrality", "random", "KCenter", "TypiClust")
-    budgets: Sequence[Size] = (0.02, 0.05, 0.15)
+    budgets: Sequence[int | float] = (0.02, 0.05, 0.15)
     splits: int = 12
-    test: Size = 0.2
+    test: int | float = 0.2
     seed: int = 0
     strength: float = 0.01
 
@@ -50,7 +50,7 @@ class Row(NamedTuple):
     """A method at a budget."""
 
     method: str
-    budget: Size
+    budget: int | float
     selected: int
     """Rows that were selected."""
     accuracy: float
@@ -109,7 +109,7 @@ def linear_probe(
     regression = _scikit_learn()
     seen = features if probe_features is None else probe_features
     _check(features, seen, labels, trial)
-    methods = {name: selector_of(name) for name in trial.methods if name != BASELINE}
+    methods = {label(name): selector_of(name) for name in trial.methods if name != BASELINE}
     n_test = count_of(trial.test, len(labels), "test")
     n_pool = len(labels) - n_test
     sizes = [count_of(budget, n_pool, "budgets") for budget in trial.budgets]
@@ -145,6 +145,11 @@ def linear_probe(
     return _rows(accuracy, [BASELINE, *methods], trial.budgets, sizes), full
 
 
+def label(name: str) -> str:
+    """Return what a method is called in a table."""
+    return f"within: {name}" if name in WITHIN else name
+
+
 def selector_of(name: str) -> Selector:
     """Build a selector by its name, or `SizeBalanced` with the rule of a short name.
 
@@ -162,13 +167,13 @@ def selector_of(name: str) -> Selector:
     return selector
 
 
-def _exactly(size: int) -> Size:
+def _exactly(size: int) -> int | float:
     """One row as a budget: the integer 1 is everything."""
     return size if size > 1 else 1e-12
 
 
 def _rows(
-    accuracy: np.ndarray, names: list[str], budgets: Sequence[Size], sizes: list[int]
+    accuracy: np.ndarray, names: list[str], budgets: Sequence[int | float], sizes: list[int]
 ) -> list[Row]:
     rows = []
     for at, (budget, size) in enumerate(zip(budgets, sizes, strict=True)):

@@ -15,6 +15,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
 from presel_lightning.eval.benchmarks.exact_match import ExactMatch, normalise
 from presel_lightning.run.fingerprint import digest_file, digest_lines, fingerprint
+from presel_lightning.run.ranges import Count, Tokens
 
 QUICKSTART = "quickstart"
 NAMED = 5
@@ -42,8 +43,8 @@ class AnnotationFile(BenchmarkTask):
         image_root: str | None = None,
         name: str | None = None,
         task_key: str = "task",
-        max_new_tokens: int = 32,
-        limit: int | None = None,
+        max_new_tokens: Tokens = 32,
+        limit: Count | None = None,
     ) -> None:
         if limit is not None and limit < 1:
             raise UserError(

@@ -27,6 +27,7 @@ from presel_lightning.eval.benchmarks.model_benchmark import (
     share,
 )
 from presel_lightning.run.fingerprint import digest_folder
+from presel_lightning.run.ranges import Count, Positive, Tokens
 from presel_lightning.run.ranks import broadcast, rank_zero
 
 PINNED = "0.7.3"
@@ -50,7 +51,7 @@ class Target:
     name: str
     task: str
     metric: str | None
-    scale: float
+    scale: Positive
     column: Column | None = None
 
 
@@ -94,10 +95,10 @@ class LMMSEval(ModelBenchmark):
         include_path: str | None = None,
         name: str | None = None,
         metric: str | None = None,
-        scale: float = 100.0,
-        limit: int | None = None,
-        batch_size: int | None = None,
-        max_new_tokens: int = 1024,
+        scale: Positive = 100.0,
+        limit: Count | None = None,
+        batch_size: Count | None = None,
+        max_new_tokens: Tokens = 1024,
         one_image_only: bool = False,
     ) -> None:
         if not tasks or len(set(tasks)) < len(tasks):

@@ -75,6 +75,7 @@ def read_cell(out: Path, cell: Json) -> Json | None:
         "given": given(folder),
         "instructions": stages["final"]["instructions"],
         "train_samples": stages["final"]["samples"],
+        "cut_short": stages["final"].get("cut_short"),
         "selection_seconds": round(sum(took), 3),
     }
 

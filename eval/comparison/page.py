@@ -51,7 +51,7 @@ def write_comparison(out: Path, pools: Sequence[tuple[str, Path]] = ()) -> Path:
         ),
     }
     found["published"] = published_rows(source, found["benchmarks"])
-    found["verdict"] = verdict(found)
+    found["verdict"] = [*verdict(found), *cut_short(cells)]
     write_json(out / "report" / "report.json", found)
     write_text(
         out / "report" / "table.md", "\n".join(markdown(part, found) for part in found["parts"])
@@ -81,6 +81,19 @@ def verdict(found: Json) -> list[str]:
         many = "One seed has" if seeds == 1 else f"{seeds} seeds have"
         lines.append(f"{many} little statistical power: only large differences are detectable.")
     return lines
+
+
+def cut_short(cells: Sequence[Json]) -> list[str]:
+    """Report the cells whose fit a time limit has ended early."""
+    cut = [cell for cell in cells if cell.get("cut_short")]
+    if not cut:
+        return []
+    first = f"{cut[0]['name']} {cut[0]['cut_short']}"
+    found = (
+        f"{len(cut)} of {len(cells)} fits were cut short ({first}): these cells are not on equal "
+        "terms with others. A start with another limit, or without one, continues them."
+    )
+    return [found]
 
 
 def why_no_difference(found: Json) -> str:

@@ -23,7 +23,7 @@ from presel_lightning.run.files import read_json, write_json, write_text
 Json = dict[str, Any]
 
 SHOWN_APART = frozenset(
-    "stage status fingerprint seconds gpu_seconds peak_memory_mb peak_memory_kind artifact device devices warnings gpu_hours gpu_cost versions parts".split()  # noqa: SIM905
+    "stage status fingerprint seconds gpu_seconds peak_memory_mb peak_memory_kind artifact device devices warnings gpu_hours gpu_cost versions parts time_limit whole_fingerprint".split()  # noqa: SIM905
 )
 
 

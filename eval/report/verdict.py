@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Json = dict[str, Any]
@@ -48,9 +48,21 @@ def verdict(report: Json) -> list[str]:
         what = "The run waits for instructions: selection/requests.jsonl lists the images."
         return [what, "The quality of the selection is not known before they are there."]
     if not any(score is not None for score in final.values()):
-        return ["No benchmark has scored the final model, so its quality is not known."]
+        unknown = "No benchmark has scored the final model, so its quality is not known."
+        return [unknown, *cut_short(report["stages"])]
     name = report["selector"] or "The selector"
-    return [*against_random(name, rows, report), *against_full(rows, report["counts"])]
+    found = [*against_random(name, rows, report), *against_full(rows, report["counts"])]
+    return [*found, *cut_short(report["stages"])]
+
+
+def cut_short(stages: Iterable[Json]) -> list[str]:
+    """Say which fits their time limit has ended early."""
+    return [
+        f"The fit of {stage['stage']} was cut short {stage['cut_short']}: its model is not that of "
+        "a whole fit. A start with another limit, or without one, continues it."
+        for stage in stages
+        if "cut_short" in stage
+    ]
 
 
 def against_random(name: str, rows: Mapping[str, Json], report: Json) -> list[str]:

@@ -15,6 +15,14 @@ from presel_lightning.annotators.ledger import CostLedger
 from presel_lightning.annotators.refusals import Refusals
 from presel_lightning.annotators.wire import RESPONSE_FORMATS
 from presel_lightning.errors import UserError
+from presel_lightning.run.ranges import (
+    Count,
+    NaturalNumber,
+    NonNegative,
+    Positive,
+    Quality,
+    Workers,
+)
 
 
 class OpenAICompatible(Annotator):
@@ -57,22 +65,22 @@ class OpenAICompatible(Annotator):
         model: str,
         api_key_env: str | None = "OPENAI_API_KEY",
         templates: dict[str, str] | None = None,
-        concurrency: int = 8,
-        requests_per_minute: float | None = None,
-        max_retries: int = 4,
-        backoff: float = 1.0,
-        patience: float = 300.0,
-        timeout: float = 120.0,
+        concurrency: Workers = 8,
+        requests_per_minute: Positive | None = None,
+        max_retries: NaturalNumber = 4,
+        backoff: NonNegative = 1.0,
+        patience: NonNegative = 300.0,
+        timeout: Positive = 120.0,
         retry_refused: bool = False,
-        max_cost: float | None = None,
-        price_per_million_input_tokens: float | None = None,
-        price_per_million_output_tokens: float | None = None,
+        max_cost: NonNegative | None = None,
+        price_per_million_input_tokens: NonNegative | None = None,
+        price_per_million_output_tokens: NonNegative | None = None,
         response_format: Literal["json_schema", "json_object", "none"] = "json_schema",
-        temperature: float | None = None,
-        max_tokens: int = 1024,
+        temperature: NonNegative | None = None,
+        max_tokens: Count = 1024,
         max_tokens_key: str = "max_tokens",
-        image_max_side: int = 1024,
-        image_quality: int = 90,
+        image_max_side: Count = 1024,
+        image_quality: Quality = 90,
         extra_body: dict[str, Any] | None = None,
     ) -> None:
         prices = (price_per_million_input_tokens, price_per_million_output_tokens)

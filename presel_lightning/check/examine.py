@@ -47,13 +47,16 @@ from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.models import Components, Processor
 from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.chat import ChatProcessor
+from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.models.components import cache_folder
+from presel_lightning.models.hub import available_encoder, reach_hub
 from presel_lightning.recipe.passes.base import Throughput
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.suitability import unsuited
 from presel_lightning.run.files import keeping_nothing
 from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.embed import AUTO_ENCODER
 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 """Strategies that shard weights and optimizer over the devices."""
@@ -140,8 +143,9 @@ def check(
     benchmarks = examine_benchmarks(plan, report)
     module = factory.model("final")
     with report.collecting():
-        examine_suitability(plan, factory, module, found, report)
+        report.notes += unsuited(found.images, *models_of(plan, factory))
     with report.collecting():
+        reach_models(plan, factory)
         config = read_config(origin_of(module))
         network = measure(module, config)
         report_network(network, module, report)
@@ -224,12 +228,21 @@ def examine_problems(plan: Plan, found: Survey, left_out: int, report: Report) -
             )
 
 
-def examine_suitability(
-    plan: Plan, factory: StageFactory, module: FineTune, found: Survey, report: Report
-) -> None:
-    """Report shipped models that know nothing of these images."""
+def models_of(plan: Plan, factory: StageFactory) -> tuple[str | None, list[Checkpoint]]:
+    """Return the checkpoints that a fit loads: of the image encoder, if any, and of the model."""
     encoder = factory.embed().checkpoint if Features.name in plan.selector.needs else None
-    report.notes += unsuited(found.images, encoder, [origin_of(module)])
+    if encoder == AUTO_ENCODER:
+        encoder = factory.encoder = available_encoder()
+    return encoder, [factory.model("final").origin]
+
+
+def reach_models(plan: Plan, factory: StageFactory) -> None:
+    """See that the hub answers where a model comes from there, before any is read.
+
+    Raises:
+        UserError: it does not, and its cache does not hold a model.
+    """
+    reach_hub(*models_of(plan, factory))
 
 
 def examine_tokens(
@@ -360,5 +373,6 @@ def count_devices(plan: Plan, factory: StageFactory, report: Report) -> Devices:
 def examine_encoder(plan: Plan, factory: StageFactory, report: Report) -> int:
     """Return the feature dimension; 0 where none is needed or the encoder cannot be read."""
     with report.collecting():
+        reach_models(plan, factory)
         return feature_width(factory.embed()) if Features.name in plan.selector.needs else 0
     return 0

@@ -59,6 +59,16 @@ NESTED = re.compile(
 """Error: an argument that is a class itself: the inner message, its name and base class."""
 
 
+IN_SECTION = re.compile(
+    r"Unable to load config .*?Parser key \"([\w.]+)\":\s*((?:Not of|Expected|Does not).*)",
+    re.DOTALL,
+)
+"""Error: a value of one key in a mapping that is given for its section."""
+
+RANGE = re.compile(r"Not of type .*?: Expected (.+?)(?:\. |\.?$)", re.MULTILINE)
+"""Error: a number outside of its range, or no number."""
+
+
 def suggest(word: str, names: Sequence[str]) -> str:
     """Return "did you mean" with the nearest name; empty where none is near."""
     lower = {name.lower(): name for name in names}
@@ -76,7 +86,14 @@ def nearest(key: str, known: Sequence[str]) -> str | None:
     if not found and ELSEWHERE.get(leaf) in known:
         return ELSEWHERE[leaf]
     found = found or [by_leaf[name] for name in get_close_matches(leaf, by_leaf)]
-    return found[0] if found else None
+    return _in_stage(key, found[0]) if found else None
+
+
+def _in_stage(key: str, near: str) -> str:
+    """Return a key of a section as an override of the stage that another key begins with."""
+    stage = ".".join(key.split(".")[:2])
+    overridden = key.count(".") > 1 and near.startswith(("trainer.", "model."))
+    return f"{stage}.{near}" if overridden and key.startswith("stages.") else near
 
 
 def explain(
@@ -94,6 +111,8 @@ def explain(
         return _stray(found[1].split(), known)
     if found := re.match(r"Group '(.*?)' does not accept option '(.*?)'", message):
         return _unknown(f"{found[1]}.{found[2]}", "key", known)
+    if found := re.match(r"Option '(.*?)' is not accepted", message):
+        return _unknown(found[1], "key", known)
     if found := re.match(r"the following arguments are required: (.*)", message):
         return ", ".join(f"--{name}" for name in found[1].split(", ")) + ": required, but not given"
     if found := re.match(r"argument (\S+): expected (\d+) arguments", message):
@@ -107,15 +126,21 @@ def explain(
 
 def origin(message: str, words: Sequence[str]) -> str:
     """Return the config file whose key a message is about, as `FILE: `; empty for an option."""
-    found = re.match(r"\s*(?:Group '(.*?)' .* option '(.*?)'|Parser key \"(.*?)\")", message)
-    if not found:
+    key = key_in(message)
+    if not key:
         return ""
-    key = found[3] or f"{found[1]}.{found[2]}"
     if any(word.startswith(f"--{key}") for word in words):
         return ""
     files = [file for word, file in pairwise(words) if word == "--config"]
     holding = [file for file in files if _holds(read_config(file), key)]
     return f"{holding[-1]}: " if holding else ""
+
+
+def key_in(message: str) -> str:
+    """Return the key that an error message of the parser is about; empty where there is none."""
+    patterns = r"Group '(.*?)' .* option '(.*?)'|Parser key \"(.*?)\"|Option '(.*?)' is not"
+    found = re.match(rf"\s*(?:{patterns})", message)
+    return ".".join(part for part in found.groups() if part) if found else ""
 
 
 def read_config(file: str | Path) -> dict[str, Any]:
@@ -177,6 +202,8 @@ def _wrong_value(key: str, message: str, base: type | None) -> str:
         return f"{key} {_last(found[1])} needs {' and '.join(needed)}: {cure}"
     if found := NO_CLASS.search(message):
         return _wrong_class(key, found[1] or found[2] or found[3] or given_in(message), base)
+    if found := IN_SECTION.search(message):
+        return _wrong_type(found[1], found[2], None)
     if "Unable to load config" in message:
         return f"{key} takes a file of its keys, or single ones, as --{key}.KEY VALUE"
     inner = message[message.rindex('Parser key "') :]
@@ -207,9 +234,10 @@ def _wrong_class(key: str, name: str, base: type | None) -> str:
 
 def _wrong_type(key: str, message: str, base: type | None) -> str:
     """Return a message with the given value of a key and the allowed ones."""
-    allowed: list[str] = []
     choices: list[str] = []
-    expected = re.split(r"(?:Got|Given) value", message)[0]
+    end = r"\n\s*Given value" if "Union subtypes" in message else r"(?:Got|Given) value"
+    expected = re.split(end, message)[0]
+    allowed = ranges_in(expected)
     for kind in re.findall(r"Expected an? (<class '.*?'>|typing.Literal\[.*?\])", expected):
         if kind == "<class 'bool'>":
             choices += ["true", "false"]
@@ -221,13 +249,19 @@ def _wrong_type(key: str, message: str, base: type | None) -> str:
     wanted = f"{', '.join(others)} or {last}" if others else last
     known = f"; known: {', '.join(known_classes(base))}" if base else ""
     given = given_in(message)
-    return f"{key}: {given!r} is invalid; give {wanted}{known}{suggest(given, choices)}"
+    near = "" if given == "null" else suggest(given, choices)
+    return f"{key}: {given!r} is invalid; give {wanted}{known}{near}"
+
+
+def ranges_in(message: str) -> list[str]:
+    """Return the ranges that an error message names."""
+    return [name.removesuffix(".") for name in RANGE.findall(message)]
 
 
 def given_in(message: str) -> str:
     """Return the value that jsonargparse rejects, shortened."""
     found = re.search(r"(?:Got|Given) value: (.*)", message)
-    return found[1][:80] if found else ""
+    return "null" if found and found[1] == "None" else found[1][:80] if found else ""
 
 
 def known_classes(base: type) -> list[str]:

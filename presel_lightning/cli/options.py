@@ -12,11 +12,13 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import presel_lightning.eval.benchmarks.offline  # noqa: F401 - a config may name its classes
 from presel_lightning.annotators import Annotator
 from presel_lightning.check import Throughput
+from presel_lightning.cli.nulls import refuse_nulls
 from presel_lightning.cli.parts import error_message
 from presel_lightning.compare.cells import GridKeys
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.recipe.plan import RunKeys
+from presel_lightning.run.ranges import Count, Seed, Workers
 from presel_lightning.selectors import Selector
 
 
@@ -50,15 +52,15 @@ class CommandKeys:
 
     out: str | None = None
     """run folder"""
-    threads: int | None = None
+    threads: Workers | None = None
     """CPU threads of torch per process"""
     checkpoint: str | None = None
     """`evaluate` only: checkpoint to score"""
     throughput: Throughput | None = None
     """`check` only: samples per second that GPU-hours are estimated from"""
-    check_records: int = 2000
+    check_records: Count = 2000
     """`check` only: records to tokenize"""
-    check_images: int | None = None
+    check_images: Count | None = None
     """`check` only: images whose headers are read; all by default"""
     probe: Literal["auto"] | bool = "auto"
     """`check` only: train some steps and measure them; auto: where there is a GPU"""
@@ -95,10 +97,17 @@ class RecipeCLI(LightningCLI):
         """
         try:
             super().parse_arguments(parser, args)
+            refuse_nulls(parser, self.config, args if isinstance(args, list) else [])
         except ArgumentError as error:
             raise UserError(
                 error_message(error, parser, args if isinstance(args, list) else [])
             ) from error
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the seed."""
+        parser.add_argument(
+            "--seed_everything", type=Seed, default=0, help="seed of every random draw"
+        )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the keys of the recipe to those of model, data and trainer."""

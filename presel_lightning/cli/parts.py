@@ -11,7 +11,6 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from lightning import Callback, Trainer
 from lightning.fabric.plugins import CheckpointIO, ClusterEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     BasePredictionWriter,
     Checkpoint,
@@ -28,12 +27,21 @@ from presel_lightning.annotators import Annotator
 from presel_lightning.callbacks import Benchmark
 from presel_lightning.cli.classes import examine_classes
 from presel_lightning.cli.mistakes import explain, origin
+from presel_lightning.cli.trainer import (
+    REFUSED,
+    TRAINER_ERRORS,
+    RecipeTrainer,
+    examine_options,
+    examine_processes,
+    refused_option,
+)
 from presel_lightning.console import show_bars
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.run.own_code import chain
 from presel_lightning.selectors import Selector
 from presel_lightning.tasks import Embed, FineTune
+from presel_lightning.tasks.embed import AUTO_ENCODER
 from presel_lightning.tasks.strategies import (
     examine_launcher,
     examine_strategy,
@@ -90,6 +98,7 @@ class ConfigStageFactory:
 
     def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
         self.parser, self.config = parser, config
+        self.encoder: str | None = None
         self.merged = {stage: self._merge(stage) for stage in vars(config.stages)}
         self.embed()  # raises errors of its options at the start
 
@@ -101,8 +110,18 @@ class ConfigStageFactory:
             changed["model"] = dict(overrides.model or {})
         try:
             merged: Namespace = self.parser.parse_object(changed, namespace=self.config.clone())
+            nulls = [
+                f"--{part}.{key}=null"
+                for part in changed
+                for key, value in changed[part].items()
+                if value is None
+            ]
+            if nulls:  # the parser takes any null of a mapping, but not of an option
+                self.parser.parse_args(nulls)
         except ArgumentError as error:
             raise UserError(f"stages.{stage}: {error_message(error, self.parser)}") from error
+        own = set(overrides.trainer or {}) & {*REFUSED, "max_epochs", "max_steps"}
+        examine_options(f"stages.{stage}.trainer" if own else "trainer", merged.trainer)
         return merged
 
     def examine_strategies(self) -> None:
@@ -123,6 +142,7 @@ class ConfigStageFactory:
         """Check that no stage starts processes that the other stages do not use."""
         for stage, merged in self.merged.items():
             examine_launcher(stage, merged.trainer)
+            examine_processes(merged.trainer)
 
     def build(self, stage: str, key: str, **overrides: Any) -> Any:  # noqa: ANN401
         """Instantiate one part of a stage's configuration."""
@@ -168,6 +188,8 @@ class ConfigStageFactory:
         except ArgumentError as error:
             raise UserError(f"stages.features: {error_message(error, parser)}") from error
         embed: Embed = parser.instantiate(config).model
+        if embed.checkpoint == AUTO_ENCODER and self.encoder is not None:
+            embed.checkpoint = self.encoder
         return embed
 
     def loggers(self) -> list[Logger]:
@@ -181,11 +203,17 @@ class ConfigStageFactory:
         """Return the Trainer options of a stage that define the result of a fit."""
         trainer = self.merged[stage].trainer
         settings: dict[str, Any] = {name: str(trainer[name]) for name in DEFINING}
+        settings["max_time"] = "None"  # a fit that it ends is continued, and is no other fit
         for name in ("callbacks", "plugins"):
             given = trainer[name] if isinstance(trainer[name], list) else [trainer[name]]
             if changing := [str(part) for part in given if part and not is_observer(part)]:
                 settings[name] = [re.sub(r" at 0x\w+", "", part) for part in changing]
         return settings
+
+    def time_limit(self, stage: str) -> str | dict[str, int] | None:
+        """Return `trainer.max_time` of a stage."""
+        found: str | dict[str, int] | None = self.merged[stage].trainer.max_time
+        return found
 
     def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
         """Build the Trainer of a stage; logs go to `folder` unless a logger is configured."""
@@ -200,6 +228,7 @@ class ConfigStageFactory:
         options["enable_progress_bar"] = bars
         if options["logger"] in (None, True):
             options["logger"] = CSVLogger(folder.parent, name=folder.name, version="")
+        options["max_time"] = None  # see `time_limit`
         options["default_root_dir"] = options["default_root_dir"] or folder
         options["log_every_n_steps"] = options["log_every_n_steps"] or 1
         if stage in ("losses", "features") and is_cutting(options["strategy"]):
@@ -209,9 +238,9 @@ class ConfigStageFactory:
         options["enable_checkpointing"] = bool(callbacks)
         options["strategy"] = our_strategy(options["strategy"])
         try:
-            return Trainer(**options, callbacks=[*configured, *callbacks])
-        except (TypeError, ValueError, MisconfigurationException) as error:
-            raise UserError(f"trainer: {error}") from error
+            return RecipeTrainer(**options, callbacks=[*configured, *callbacks])
+        except TRAINER_ERRORS as error:
+            raise refused_option(error, options) from error
 
 
 def is_observer(part: Namespace | str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,13 @@ import numpy as np
 from rich.table import Table
 
 from presel_lightning.console import console, track
-from presel_lightning.errors import UserError
+from presel_lightning.errors import InstructionsMissing, UserError
 from presel_lightning.eval.linear_probe import BASELINE, Row, Trial, linear_probe
 from presel_lightning.run.files import write_json
 
 
-def probe(
-    features: str,
-    labels: str | None = None,
-    probe_features: str | None = None,
-    trial: Trial = Trial(),
-    out: str = "runs/probe",
+def run_probe(
+    features: str, labels: str | None, probe_features: str | None, trial: Trial, out: str
 ) -> list[Row]:
     """Compare selection methods on labeled images by a linear probe.
 
@@ -58,6 +55,23 @@ def probe(
     console.print(table_of(rows, full, trial.splits))
     console.print(f"figures: {path}", soft_wrap=True)
     return rows
+
+
+def features_of_images(folder: str, out: str) -> str:
+    """Make the features of a folder of labeled images, a folder a label; return the run folder.
+
+    Raises:
+        UserError: the images cannot be read.
+    """
+    from presel_lightning.cli.configs import find_configs
+    from presel_lightning.cli.training import run
+
+    place = Path(out) / "images"
+    words = ["--config", "photos.yaml", "--data.annotations", folder, "--out", str(place)]
+    arguments, name = find_configs([*words, "--selector", "SizeBalanced"])
+    with suppress(InstructionsMissing):  # a probe needs none
+        run("select", arguments, name, lambda _: 1)
+    return str(place)
 
 
 def table_of(rows: list[Row], full: float, splits: int) -> Table:
@@ -137,6 +151,7 @@ def read_labels(path: Path) -> np.ndarray:
     Raises:
         UserError: there is no such file, or it holds something else.
     """
+    found: np.ndarray
     try:
         if path.suffix == ".npy":
             found = np.load(path, allow_pickle=False)

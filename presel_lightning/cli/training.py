@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from errno import ENAMETOOLONG
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,21 +13,24 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from presel_lightning.check import check
-from presel_lightning.cli.mistakes import suggest
+from presel_lightning.cli.mistakes import known_classes, suggest
 from presel_lightning.cli.options import RecipeCLI
 from presel_lightning.cli.parts import ConfigStageFactory, raised_error
+from presel_lightning.cli.trainer import TRAINER_ERRORS, RecipeTrainer, of_lightning, refused_option
 from presel_lightning.compare.cells import Grid, GridKeys
 from presel_lightning.compare.command import compare
 from presel_lightning.compare.jobs import Main
 from presel_lightning.console import console
-from presel_lightning.errors import UserError
+from presel_lightning.errors import PreselError, UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.models.hub import is_hub_error
 from presel_lightning.recipe.plan import Arm, Plan, RunKeys
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import user_cache, write_text
 from presel_lightning.run.lock import leave, occupied, occupy
 from presel_lightning.run.ranks import join, rank_zero
 from presel_lightning.run.storage import storing_anywhere
+from presel_lightning.selectors import Selector
 from presel_lightning.signals import Signal
 from presel_lightning.tasks import FineTune
 
@@ -56,8 +60,16 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
                 check(recipe.plan, recipe.factory, console, **options)
             else:
                 getattr(recipe, command)(**options)
+    except PreselError:
+        raise
+    except TRAINER_ERRORS as error:
+        if not of_lightning(error):
+            raise
+        raise refused_option(error, vars(parse(command, arguments).config.trainer)) from error
     except OSError as error:
-        if "huggingface.co" not in str(error):
+        if error.errno == ENAMETOOLONG:
+            raise too_long(error, parse(command, arguments).config) from error
+        if not is_hub_error(error):
             raise
         raise UserError(
             f"a model is neither a folder nor can the hub be reached ({error}); check --checkpoint, "
@@ -72,12 +84,17 @@ def written_to() -> list[Path]:
     return [*occupied(), user_cache(), Path(gettempdir())]
 
 
-def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
-    """Parse a command line to a recipe, and the options of its method."""
+def parse(command: str, arguments: list[str]) -> RecipeCLI:
+    """Parse a command line; nothing is built from it.
+
+    Raises:
+        UserError: a key is unknown, or a value has the wrong type or is out of its range.
+    """
     program = f"presel_lightning {command}"
-    cli = RecipeCLI(
+    return RecipeCLI(
         FineTune,
         SelectionDataModule,
+        trainer_class=RecipeTrainer,
         run=False,
         args=arguments,
         seed_everything_default=0,
@@ -93,9 +110,28 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
             "model, data, selector, annotator and stages.",
         },
     )
+
+
+def too_long(error: OSError, config: Namespace) -> UserError:
+    """Return the error of a name that no file system takes, with the key that holds it."""
+    name = str(error.filename)
+    texts = (
+        (key, text)
+        for key, value in config.items()
+        for text in (value if isinstance(value, list) else [value])
+    )
+    keys = [key for key, text in texts if isinstance(text, str) and len(text) > 99 and text in name]
+    return UserError(f"{keys[0] if keys else 'a path'}: {name[:40]}... is too long for a path")
+
+
+def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, dict[str, Any]]:
+    """Parse a command line to a recipe, and the options of its method."""
+    cli = parse(command, arguments)
     parser, config = cli.parser, cli.config
     if config.threads:
         torch.set_num_threads(config.threads)
+    if config.get("selector") is None:
+        raise UserError(f"selector is null; known: {', '.join(known_classes(Selector))}")
     plan = plan_from(parser, config, Path(config.out or f"runs/{folder_of(command, config, name)}"))
     refuse_other(command, plan.out)
     refuse_inside(plan.out, plan.data.annotations)
@@ -103,11 +139,6 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     if unknown:
         raise UserError(
             f"selector needs {', '.join(unknown)}; known: {', '.join(sorted(Signal.known))}"
-        )
-    if config.trainer.accumulate_grad_batches != 1:
-        raise UserError(
-            "trainer.accumulate_grad_batches follows from data.batch_size (over all devices) and "
-            "data.micro_batch_size (a pass of one device); set those"
         )
     factory = ConfigStageFactory(parser, config)
     if command in ("fit", "select", "compare"):
@@ -194,7 +225,7 @@ def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[
 
 def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
     """Build the part of the configuration that all stages share."""
-    baselines = [arm for arm in config.baselines if arm != "[]"]
+    baselines = [arm for arm in config.baselines or [] if arm != "[]"]
     unknown = set(baselines) - set(get_args(Arm))
     if unknown:
         known = get_args(Arm)

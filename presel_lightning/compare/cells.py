@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from presel_lightning.errors import UserError
+from presel_lightning.run.ranges import Seed, Size, Workers
 
 Json = dict[str, Any]
-Size = int | float
 
 FULL = "full"
 """Label of the cells that are trained on full data."""
@@ -47,11 +47,11 @@ class GridKeys:
     """`compare`: names, or {class_path, init_args, label}"""
     budgets: list[Size] = field(default_factory=list)
     """`compare`: values of data.budget; by default its value"""
-    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    seeds: list[Seed] = field(default_factory=lambda: [0, 1, 2])
     """`compare`: seeds of reference split, random selection and training"""
     equal: Literal["epochs", "steps"] = "epochs"
     """`compare`: train all cells for the same epochs, or for the steps of full data"""
-    workers: int | None = None
+    workers: Workers | None = None
     """`compare`: parallel fits; by default as many as the CPU cores or GPUs allow"""
     pools: list[str] = field(default_factory=list)
     """`compare`: values of data.annotations; by default its value"""

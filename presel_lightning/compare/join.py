@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from presel_lightning.run.ledger import Ledger
+from presel_lightning.run.ledger import FINISHED, Ledger
 
 Made = Mapping[str, Sequence[str]]
 
@@ -36,7 +36,7 @@ def join(folder: Path, parent: Path, made: Made) -> dict[str, str]:
     taken = {}
     for stage, files in made.items():
         record = ledger.stage(stage)
-        if record.get("status") != "done":
+        if record.get("status") not in FINISHED:
             continue
         for file in files:
             if (parent / file).exists():

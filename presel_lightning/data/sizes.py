@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from presel_lightning.errors import UserError
 
-Size = int | float
-"""0 < x <= 1 is a fraction (1 is everything), an integer from 2 a count."""
 
-
-def count_of(size: Size, n: int, key: str) -> int:
+def count_of(size: float, n: int, key: str) -> int:
     """Samples that a fraction (0 < x <= 1) or a count (an integer from 2) asks for, of n.
 
     Raises:

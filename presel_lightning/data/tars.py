@@ -159,13 +159,13 @@ def _sample(
 
 def _fields(texts: dict[str, bytes], decoder: Decoder) -> tuple[Record, Fault | None]:
     """Record that the members beside an image make, and what is wrong with its JSON."""
-    plain = {
+    record: Record = {
         name: texts[name].decode(errors="surrogateescape").strip()
         for name in ("cls", "txt")
         if name in texts
     }
-    told, fault = decoded(decoder, texts.get("json", b"{}").decode(errors="surrogateescape"))
-    record: Record = {**plain, **told}
+    own, fault = decoded(decoder, texts.get("json", b"{}").decode(errors="surrogateescape"))
+    record |= own
     question, answer = record.get("question"), record.get("answer")
     if "conversations" not in record and (question or answer):
         record["conversations"] = conversation([(str(question or ""), str(answer or ""))])

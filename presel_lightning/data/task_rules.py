@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from presel_lightning.errors import UserError
+from presel_lightning.run.ranges import NaturalNumber
 
 
 @dataclass
@@ -27,7 +28,7 @@ class TaskRule:
     task: str
     image: str | None = None
     question: str | None = None
-    min_turns: int = 0
+    min_turns: NaturalNumber = 0
 
     def __post_init__(self) -> None:
         """Refuse patterns that are no regular expressions."""

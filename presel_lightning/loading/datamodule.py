@@ -16,7 +16,7 @@ from presel_lightning.console import track
 from presel_lightning.data.images import LIMIT, MAX_PIXELS
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
-from presel_lightning.data.sizes import Size, count_of
+from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
 from presel_lightning.data.texts import Texts
@@ -36,6 +36,7 @@ from presel_lightning.loading.samplers import (
 from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.records import Selection
 from presel_lightning.run.process_watch import obey_parent
+from presel_lightning.run.ranges import Count, Fraction, Processes, Size
 from presel_lightning.selectors.base import Selector, extended
 from presel_lightning.selectors.checks import check_selection
 from presel_lightning.signals import Signal, Signals
@@ -104,17 +105,17 @@ class SelectionDataModule(LightningDataModule):
         text_only: bool = False,
         weights: Literal["loss", "sample"] = "loss",
         template: str = AUTO,
-        max_length: int = 2048,
-        batch_size: int = 128,
-        micro_batch_size: int | None = None,
-        eval_batch_size: int = 64,
-        block_size: int = 32,
-        block_tokens: int = 8192,
-        num_workers: int = 4,
+        max_length: Count = 2048,
+        batch_size: Count = 128,
+        micro_batch_size: Count | None = None,
+        eval_batch_size: Count = 64,
+        block_size: Count = 32,
+        block_tokens: Count = 8192,
+        num_workers: Processes = 4,
         verify: Literal["full", "header"] = "full",
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: Count = MAX_PIXELS,
         pixels: Pixels = "as_shown",
-        max_problem_fraction: float = 0.05,
+        max_problem_fraction: Fraction = 0.05,
     ) -> None:
         super().__init__()
         # a rank may have no block of a short pass

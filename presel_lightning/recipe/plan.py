@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from presel_lightning.annotators import Annotator
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.run.ranges import Count, NonNegative
 from presel_lightning.selectors import Selector
 from presel_lightning.tasks import Embed, FineTune
 
@@ -22,11 +23,17 @@ Arm = Literal["full", "random", "untrained"]
 class StageFactory(Protocol):
     """Builds what a stage needs, afresh, from the configuration and the stage's overrides."""
 
+    encoder: str | None
+    """Image encoder that `auto` stands for, once it is known."""
+
     def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
         """The Trainer of a stage, with the stage's own callbacks beside the configured ones."""
 
     def trainer_settings(self, stage: str) -> dict[str, Any]:
         """Those options of a stage's Trainer that define what a fit results in."""
+
+    def time_limit(self, stage: str) -> str | dict[str, int] | None:
+        """The longest time that a fit of a stage may take in all."""
 
     def model(self, stage: str, **overrides: str | None) -> FineTune:
         """The module of a stage, before any weight is loaded."""
@@ -53,11 +60,11 @@ class RunKeys:
     full_scores: str | None = None
     """scores of full-data tuning, where no `full` arm is trained: a benchmark.json, or
     published:llava665k"""
-    checkpoint_every: int = 100
+    checkpoint_every: Count = 100
     """steps between checkpoints of a fit"""
-    price_per_instruction: float | None = None
+    price_per_instruction: NonNegative | None = None
     """price of one instruction: of those that are missing, and in the report"""
-    price_per_gpu_hour: float | None = None
+    price_per_gpu_hour: NonNegative | None = None
     """price of an hour of one GPU, for the report"""
 
 

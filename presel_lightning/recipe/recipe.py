@@ -17,6 +17,8 @@ from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
+from presel_lightning.models import efficientnet, hub
+from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
@@ -30,8 +32,9 @@ from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
 from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
-from presel_lightning.signals import Features, PairedLoss
+from presel_lightning.signals import Features, PairedLoss, Signal
 from presel_lightning.signals.base import require_samples
+from presel_lightning.tasks.embed import AUTO_ENCODER
 
 
 class Recipe:
@@ -80,9 +83,11 @@ class Recipe:
         Args:
             fits: stages that are fitted after the selection.
         """
+        encoder, models = self.models_of(self.plan.selector.needs, fits)
+        self.reach_hub(encoder, models)
         self.begin()
         self.pool()
-        self.examine_models(fits)
+        self.examine_models(encoder, models)
         reference = self.split()
         self.make_signals(self.plan.selector.needs, reference)
         self.selection(reference)
@@ -97,6 +102,7 @@ class Recipe:
 
     def evaluate(self, checkpoint: str) -> None:
         """Score one checkpoint on the benchmarks and print the scores."""
+        self.reach_hub(None, [checkpoint])
         self.scoring.evaluate(checkpoint)
 
     def make_signals(self, needs: Collection[str], reference: np.ndarray) -> None:
@@ -116,6 +122,7 @@ class Recipe:
 
     def prepare(self, signals: Collection[str]) -> None:
         """Draw the reference split and make signals, but select nothing; `compare` begins so."""
+        self.reach_hub(*self.models_of(signals, []))
         self.begin()
         self.pool()
         self.make_signals(signals, self.split())
@@ -161,10 +168,15 @@ class Recipe:
         records = counts["samples"] + counts["text_only"] + counts["problems"]
         if counts["problems"] > self.data.max_problem_fraction * records:
             kinds = ", ".join(f"{n} {kind}" for kind, n in counts["by_problem"].items())
+            named = (
+                f"data.task_key is {self.data.task_key!r}: name the field of a record's task, or "
+            )
+            cure = named if "unknown_task" in counts["by_problem"] else ""
             raise UserError(
                 f"{counts['problems']} of {records} records have problems ({kinds}), more than "
                 f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                f"listed with file and record in {self.out / 'problems.csv'}: fix them or raise the limit"
+                f"listed with file and record in {self.out / 'problems.csv'}: {cure}fix them or raise "
+                "the limit"
             )
         if counts["samples"] == 0:
             raise UserError(
@@ -172,21 +184,33 @@ class Recipe:
                 "(or JSON lines) of LLaVA records, or a folder of folders of images"
             )
 
-    def examine_models(self, fits: Collection[str]) -> None:
-        """Warn of a shipped model that is used on images that it knows nothing of.
+    def models_of(
+        self, needs: Collection[str], fits: Collection[str]
+    ) -> tuple[str | None, list[Checkpoint]]:
+        """Return the checkpoints that are loaded: of the image encoder, if any, and of the models.
 
         Args:
-            fits: stages that are fitted, besides the reference model of the selector.
+            needs: signals that are made.
+            fits: stages that are fitted, besides the reference model of the signals.
         """
-        selector = self.plan.selector
-        fits = [*fits, *(["reference"] if self.data.needs_reference(selector) else [])]
+        on_reference = any(Signal.known[need].on_reference for need in needs)
+        stages = [*fits, *(["reference"] if on_reference else [])]
+        encoder = self.factory.embed().checkpoint if Features.name in needs else None
+        if encoder == AUTO_ENCODER:
+            encoder = self.factory.encoder = broadcast(hub.available_encoder)
+        return encoder, [self.factory.model(stage).origin for stage in stages]
 
-        def examine() -> list[str]:
-            encoder = self.factory.embed().checkpoint if Features.name in selector.needs else None
-            models = [self.factory.model(stage).origin for stage in fits]
-            return unsuited(self.data.pool.image, encoder, models)
+    def reach_hub(self, encoder: str | None, models: list[Checkpoint]) -> None:
+        """See that the hub answers, or that its cache has what is needed; see `hub.reach_hub`."""
+        if broadcast(lambda: hub.reach_hub(encoder, models)):
+            hub.use_cache_alone()
+            self.runner.print(f"[yellow]![/] {hub.obstacle()}: its cache is used")
 
-        notices = broadcast(examine)
+    def examine_models(self, encoder: str | None, models: list[Checkpoint]) -> None:
+        """Warn of a shipped model that is used on images that it knows nothing of."""
+        notices = broadcast(lambda: unsuited(self.data.pool.image, encoder, models))
+        if self.factory.encoder == efficientnet.NAME:
+            notices = [hub.WITHOUT_DINOV2, *notices]
         if rank_zero():
             self.runner.ledger.update(notices=notices)
         for notice in notices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from presel_lightning.callbacks import Benchmark
@@ -92,6 +93,13 @@ class Scoring:
             self.data.eval_batch_size,
             pixels=self.data.pixels,
         )
+
+    def refile(self, arm: str, scorers: Iterable[Benchmark]) -> None:
+        """Write the scores of an arm again under its present key, where they have been written."""
+        for scorer in scorers:
+            if broadcast(scorer.done):
+                scorer.key = self.scorer(arm).key
+                scorer.write()
 
     def scores_of(self, arm: str) -> Path:
         """File of an arm's scores."""

@@ -8,6 +8,10 @@ from typing import Any
 
 from presel_lightning.run.files import read_json, write_json
 
+CUT_SHORT = "cut short"
+"""Status of a fit that its time limit ended before its last step."""
+FINISHED = ("done", CUT_SHORT)
+
 
 class Ledger:
     """`run.json`: what each stage made, from what, in how long; the only mark that it is done."""
@@ -27,7 +31,7 @@ class Ledger:
     def is_done(self, name: str, key: str, artifacts: Iterable[Path]) -> bool:
         """Whether a stage ended with this fingerprint and what it made still lies there."""
         stage = self.stage(name)
-        done = stage.get("status") == "done" and stage.get("fingerprint") == key
+        done = stage.get("status") in FINISHED and stage.get("fingerprint") == key
         return done and all(path.exists() for path in artifacts)
 
     def update(self, **facts: Any) -> None:  # noqa: ANN401 - any JSON value

@@ -53,7 +53,8 @@ def is_absent(error: Exception, parts: list[str]) -> bool:
 
 def missing_name(owner: object, name: str) -> str:
     """Describe that a module or class has no such name, with the classes that it has."""
-    place = shown(getattr(owner, "__file__", None) or getattr(owner, "__name__", ""))
+    file: str | None = getattr(owner, "__file__", None)
+    place = shown(str(file or getattr(owner, "__name__", "")))
     classes = [
         n for n, value in vars(owner).items() if inspect.isclass(value) and is_public(value, owner)
     ]

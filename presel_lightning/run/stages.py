@@ -9,7 +9,7 @@ from typing import Any
 from lightning import Trainer
 
 from presel_lightning.console import console, seconds
-from presel_lightning.run.ledger import Ledger
+from presel_lightning.run.ledger import CUT_SHORT, Ledger
 from presel_lightning.run.meter import Meter
 from presel_lightning.run.ranks import (
     barrier,
@@ -33,6 +33,10 @@ SILENT = (
     "passed_over",
     "loss_last",
     "warnings",
+    "status",
+    "fingerprint",
+    "time_limit",
+    "whole_fingerprint",
 )
 """Facts that are for the report, not for the line on the screen."""
 
@@ -72,7 +76,7 @@ class Runner:
         work: Callable[[], Facts],
         *,
         together: bool = False,
-    ) -> None:
+    ) -> str:
         """Do a stage unless it ended with this fingerprint before.
 
         Args:
@@ -81,6 +85,9 @@ class Runner:
             artifacts: what it leaves; written under their final names at the end only.
             work: makes them and returns facts worth keeping.
             together: every process works (a Trainer); else the first alone.
+
+        Returns:
+            The stage's fingerprint; work that was cut short returns one of its own among its facts.
         """
 
         def done() -> bool:
@@ -90,36 +97,38 @@ class Runner:
         if there:
             self._print_reused(name)
         else:
-            self.do(name, key, artifacts, work if together else lambda: broadcast(work))
+            key = self.do(name, key, artifacts, work if together else lambda: broadcast(work))
         if is_distributed():
             wait_for(done, self.out)
+        return key
 
-    def do(self, name: str, key: str, artifacts: Sequence[Path], work: Callable[[], Facts]) -> None:
+    def do(self, name: str, key: str, artifacts: Sequence[Path], work: Callable[[], Facts]) -> str:
         """Do a stage, and write down at its end that it is done, and what all its starts took."""
         if rank_zero():  # from now on what lies there is of no certain origin
             self.ledger.record(name, status="running", fingerprint=key)
         parts = self.out / "work" / "parts"
         with Meter(parts / f"{name}-{key}.json" if rank_zero() else None) as self.meter:
             self._print_continued(name)
-            facts = work()
+            facts = {"status": "done", "fingerprint": key, **work()}
             taken = self.meter.facts()
         if rank_zero():
             self.ledger.record(
                 name,
-                status="done",
-                fingerprint=key,
                 artifact=self._relative(artifacts),
                 **{**taken, **facts},
             )
-            for journal in parts.iterdir():
+            cut = facts["status"] == CUT_SHORT
+            for journal in () if cut else parts.iterdir():
                 if journal.stem.rpartition("-")[0] == name:  # those of what was given up, too
                     journal.unlink(missing_ok=True)
             shown = ", ".join(
                 f"{k.replace('_', ' ')} {v}" for k, v in facts.items() if k not in SILENT
             )
             took = seconds(taken["seconds"])
-            self._print_stage(name, f"[green]✓[/] {name:<12} {took:>10}   {shown}")
+            sign = "[yellow]![/]" if cut else "[green]✓[/]"
+            self._print_stage(name, f"{sign} {name:<12} {took:>10}   {shown}")
         barrier()
+        return str(facts["fingerprint"])
 
     def runs_on(self, devices: Facts) -> Facts:
         """Note what the stage that is being done is computed on; give it back as facts."""
@@ -137,8 +146,12 @@ class Runner:
 
     def _print_reused(self, name: str) -> None:
         """Print that a stage is there, and by which other versions it was made."""
-        changed = other_versions(self.ledger.stage(name).get("versions", {}))
-        if changed:
+        stage = self.ledger.stage(name)
+        changed = other_versions(stage.get("versions", {}))
+        if "cut_short" in stage:
+            note = f"reused; cut short {stage['cut_short']}: another limit or none continues it"
+            self._print_stage(name, f"[yellow]![/] {name:<12} {note}")
+        elif changed:
             note = f"reused; made with {changed}: another --out recomputes it"
             self._print_stage(name, f"[yellow]![/] {name:<12} {note}")
         else:

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from presel_lightning import selectors
 from presel_lightning.data.pool import Pool
-from presel_lightning.data.sizes import Size, count_of
+from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import MissingSignalError, UserError
 from presel_lightning.selectors.base import Selector
 from presel_lightning.signals import Features, Signals
@@ -29,7 +28,7 @@ def select(
     features: Array,
     tasks: Sequence[str] | np.ndarray | None = None,
     *,
-    budget: Size = 0.15,
+    budget: float = 0.15,
     method: str | Selector = "Medoids",
     seed: int = 0,
     excluded: Array | None = None,
@@ -81,6 +80,8 @@ def select(
 
 def by_features() -> list[str]:
     """Return the names of the selectors that need no signal but features."""
+    from presel_lightning import selectors
+
     classes = {name: getattr(selectors, name) for name in selectors.__all__}
     kinds = {k: v for k, v in classes.items() if inspect.isclass(v) and issubclass(v, Selector)}
     return [
@@ -166,6 +167,8 @@ def _marks(excluded: Array | None, n: int) -> np.ndarray:
 def _selector(name: str) -> Selector:
     if name not in by_features():
         raise UserError(f"method {name!r} is unknown; choose from {', '.join(by_features())}")
+    from presel_lightning import selectors
+
     selector: Selector = getattr(selectors, name)()
     return selector
 

@@ -14,6 +14,7 @@ from presel_lightning.functional.centrality import members_by_label
 from presel_lightning.functional.duplicates import similarity_to_earlier
 from presel_lightning.functional.kmeans import kmeans
 from presel_lightning.records import Selection
+from presel_lightning.run.ranges import Count
 from presel_lightning.selectors.base import Selector, best_first, make_selection
 from presel_lightning.signals import Features, Signals
 
@@ -45,7 +46,7 @@ class SemDeDup(Selector):
 
     needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
-    def __init__(self, images_per_cluster: int = 1000) -> None:
+    def __init__(self, images_per_cluster: Count = 1000) -> None:
         self.images_per_cluster = images_per_cluster
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:

@@ -13,6 +13,7 @@ from presel_lightning.functional.centrality import members_by_label
 from presel_lightning.functional.kmeans import kmeans
 from presel_lightning.functional.typicality import typical_first
 from presel_lightning.records import Selection
+from presel_lightning.run.ranges import Count
 from presel_lightning.selectors.base import Selector, best_first, budgets_by_size, selection_of
 from presel_lightning.signals import Features, Signals
 
@@ -50,7 +51,7 @@ class TypiClust(Selector):
 
     needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
-    def __init__(self, max_clusters: int = 500, neighbors: int = 20) -> None:
+    def __init__(self, max_clusters: Count = 500, neighbors: Count = 20) -> None:
         self.max_clusters = max_clusters
         self.neighbors = neighbors
 

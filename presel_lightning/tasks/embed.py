@@ -11,14 +11,18 @@ from torch.nn.functional import normalize
 
 from presel_lightning.models.image_encoder import describe_encoder, load_encoder
 
+AUTO_ENCODER = "auto"
+"""Checkpoint that stands for the best encoder that is there; a recipe replaces it."""
+
 
 class Embed(LightningModule):
     """One vector of every image, L2-normalised: DINOv2's [CLS] are PreSel's features.
 
     Args:
         checkpoint: folder or hub id of a vision encoder ([CLS] where it has one, else what it
-            pools; of CLIP and SigLIP the vision tower), `efficientnet-lite0`, or
-            `quickstart-encoder`.
+            pools; of CLIP and SigLIP the vision tower), `efficientnet-lite0`, `quickstart-encoder`, or
+            `auto`: facebook/dinov2-base where the hub or its cache has it, else
+            `efficientnet-lite0` (extra `photos`).
         dtype: of the weights and of the pass; `auto` for bfloat16 on a GPU and float32 on a CPU.
         compile: let `torch.compile` make the encoder faster on a GPU, at the cost of minutes before
             the first block; for some ten thousand images or more. Does nothing on a CPU.

@@ -38,6 +38,7 @@ from presel_lightning.models.llava import trained_state, unwrapped
 from presel_lightning.models.paired import one_prefix, two_passes, why_not_shared
 from presel_lightning.models.parallel import is_sharded, shard_model, whole_state
 from presel_lightning.models.parts import is_projector
+from presel_lightning.run.ranges import Fraction, NonNegative, ProperFraction
 from presel_lightning.run.ranks import rank_zero
 
 Batch = dict[str, Any]
@@ -92,11 +93,11 @@ class FineTune(LightningModule):
         aspect: Aspect | None = None,
         tune: Literal["lora", "full", "none"] = "lora",
         lora: LoRA = LoRA(),  # noqa: B008 - frozen
-        lr: float = 2e-4,
-        projector_lr: float = 2e-5,
-        weight_decay: float = 0.0,
-        betas: tuple[float, float] = (0.9, 0.999),
-        warmup: float = 0.03,
+        lr: NonNegative = 2e-4,
+        projector_lr: NonNegative = 2e-5,
+        weight_decay: NonNegative = 0.0,
+        betas: tuple[ProperFraction, ProperFraction] = (0.9, 0.999),
+        warmup: Fraction = 0.03,
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         quantization: Quantization | None = None,
         gradient_checkpointing: bool = False,

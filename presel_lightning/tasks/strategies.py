@@ -12,6 +12,7 @@ from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelP
 from torch import Tensor
 
 from presel_lightning.errors import UserError
+from presel_lightning.run.ranges import NaturalNumber
 
 PREFIX = "deepspeed_stage_"
 STAGES = ("1", "2", "2_offload", "3", "3_offload")
@@ -51,7 +52,7 @@ class DeepSpeed(DeepSpeedStrategy):
     def __init__(
         self,
         stage: int = 2,
-        keep_below: int = 100_000,
+        keep_below: NaturalNumber = 100_000,
         **options: Any,  # noqa: ANN401 - Lightning's own
     ) -> None:
         require_deepspeed()

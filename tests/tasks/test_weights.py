@@ -20,6 +20,7 @@ from presel_lightning.data.images import open_rgb
 from presel_lightning.loading.samplers import GlobalBatchSampler
 from presel_lightning.models import LoRA
 from presel_lightning.models.llava import unwrapped
+from presel_lightning.run.checkpoints import newest
 from presel_lightning.tasks import FineTune
 from tests.tasks.weighted_step import MODES, WEIGHTS, Mode, data_module, module, step, trained
 
@@ -112,10 +113,17 @@ class Killed(Exception):
 
 
 class Kill(Callback):
-    """Stops a fit in its second epoch."""
+    """Stops a fit before a step, or after its last."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
 
     def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
-        if trainer.global_step == 4:
+        if trainer.global_step == self.at:
+            raise Killed
+
+    def on_train_end(self, trainer: Trainer, *_: object) -> None:
+        if trainer.global_step == self.at:
             raise Killed
 
 
@@ -144,15 +152,23 @@ def fitted(
     return trained(tuned)
 
 
+@pytest.mark.parametrize("kills", [(4,), (3, 5), (3, 6)], ids=str)
 def test_killed_fit_of_drawn_samples_resumes_to_equal_weights(
-    finished: Path, pool_folder: Path, tmp_path: Path
+    kills: tuple[int, ...], finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
+    """Inside an epoch, and at the end of one; Lightning alone trains an epoch more after (3, 6)."""
     whole = fitted(finished, pool_folder)
-    saver = StepCheckpoint(every_n_train_steps=1)
-    saver.dirpath = str(tmp_path)
-    with pytest.raises(Killed):
-        fitted(finished, pool_folder, saver, Kill())
-    (newest,) = [path for path in tmp_path.iterdir() if "step=4" in path.name]
-    continued = fitted(finished, pool_folder, path=newest)
+
+    def saver() -> StepCheckpoint:
+        saver = StepCheckpoint(every_n_train_steps=1)
+        saver.dirpath = str(tmp_path)
+        return saver
+
+    for at in kills:
+        with pytest.raises(Killed):
+            fitted(finished, pool_folder, saver(), Kill(at), path=newest(tmp_path))
+    path = newest(tmp_path)
+    assert path is not None and path.name == f"step={kills[-1]}.ckpt"
+    continued = fitted(finished, pool_folder, saver(), path=path)
     for name, value in whole.items():
         assert torch.equal(continued[name], value), name

@@ -19,6 +19,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.annotation_file import NAMED
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
 from presel_lightning.run.fingerprint import digest_file, digest_lines
+from presel_lightning.run.ranges import Tokens
 
 SHORT = "Answer the question using a single word or phrase."
 LETTER = "Answer with the option's letter from the given choices directly."
@@ -75,7 +76,7 @@ class OfflineBenchmark(BenchmarkTask):
         questions: str,
         image_root: str | None = None,
         name: str | None = None,
-        max_new_tokens: int = 32,
+        max_new_tokens: Tokens = 32,
     ) -> None:
         self.questions = Path(questions).expanduser()
         self.image_root = Path(image_root).expanduser() if image_root else None

@@ -22,6 +22,7 @@ from presel_lightning.eval.benchmarks.offline.base import (
     mean_credit,
 )
 from presel_lightning.run.files import replacing, scratch, user_cache
+from presel_lightning.run.ranges import Tokens
 
 SHIFT = 1_000_000
 """Rows with the same index modulo this are rotations of one question."""
@@ -64,7 +65,7 @@ class MMBench(OfflineBenchmark):
         questions: str,
         language: Literal["en", "cn"] = "en",
         name: str | None = None,
-        max_new_tokens: int = 32,
+        max_new_tokens: Tokens = 32,
     ) -> None:
         super().__init__(questions, None, name or f"MMB-{language}", max_new_tokens)
         self.language = language

@@ -14,6 +14,7 @@ from presel_lightning.eval.benchmarks.offline.base import (
     short,
 )
 from presel_lightning.eval.benchmarks.offline.vqa_answer import soft_accuracy
+from presel_lightning.run.ranges import Tokens
 
 PEOPLE = 10
 OCR = "llava_textvqa_val_v051_ocr.jsonl"
@@ -46,7 +47,7 @@ class TextVQA(OfflineBenchmark):
         questions: str,
         image_root: str | None = None,
         name: str | None = None,
-        max_new_tokens: int = 32,
+        max_new_tokens: Tokens = 32,
         ocr: str | None = OCR,
     ) -> None:
         super().__init__(questions, image_root, name, max_new_tokens)

@@ -11,6 +11,7 @@ import numpy as np
 
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
+from presel_lightning.run.ranges import Positive
 from presel_lightning.signals import Signal
 from presel_lightning.tasks import FineTune
 
@@ -26,11 +27,11 @@ class Throughput:
     for the features. They hold for 7 billion parameters and are scaled by the model's size.
     """
 
-    training: float = 2.4
+    training: Positive = 2.4
     """Fits, with gradient checkpointing."""
-    losses: float = 3.6
+    losses: Positive = 3.6
     """The IRS loop, both losses of a sample."""
-    features: float = 58.0
+    features: Positive = 58.0
     """Images through the encoder, decoding included."""
 
     @classmethod

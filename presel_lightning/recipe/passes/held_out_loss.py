@@ -32,8 +32,8 @@ class HeldOutLossPass(Pass):
                 "held_out": 1,
                 "start": start.fingerprint()["checkpoint"],
                 "models": [
-                    self.fits.key(half, stage="final", is_arm=False)
-                    for half in self._halves(reference)
+                    self.fits.key(name, half, stage="final", is_arm=False)
+                    for name, half in zip(HALVES, self._halves(reference), strict=True)
                 ],
                 "how": self.numerics(start),
             }

@@ -21,7 +21,7 @@ class PairedLossPass(Pass):
 
     def key(self, reference: np.ndarray) -> str:
         """Name the losses by the reference fit and what they are computed in."""
-        fit = self.fits.key(reference, stage="reference", is_arm=False)
+        fit = self.fits.key("reference", reference, stage="reference", is_arm=False)
         module = self.context.factory.model("losses", tune="none")
         return fingerprint({"losses": 1, "model": fit, "how": self.numerics(module)})
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.functional.shrinkage import shrink_to_mean
+from presel_lightning.run.ranges import Fraction, NonNegative
 from presel_lightning.selectors.checks import numbers
 from presel_lightning.selectors.part import Part
 from presel_lightning.signals import HeldOutLoss, Signals
@@ -92,8 +93,8 @@ class Weighting(Part):
 
     def __init__(
         self,
-        floor: float = 0.0,
-        priors: dict[str, float] | None = None,
+        floor: Fraction = 0.0,
+        priors: dict[str, NonNegative] | None = None,
         cap_flat: bool = False,
     ) -> None:
         self.floor, self.priors, self.cap_flat = floor, priors, cap_flat
@@ -161,8 +162,8 @@ class MeasuredWeighting(Weighting):
     def __init__(
         self,
         shrink: bool = False,
-        floor: float = 0.0,
-        priors: dict[str, float] | None = None,
+        floor: Fraction = 0.0,
+        priors: dict[str, NonNegative] | None = None,
         cap_flat: bool = False,
     ) -> None:
         super().__init__(floor, priors, cap_flat)
@@ -177,7 +178,7 @@ def adjust(
     weights: Tensor,
     facts: TaskFacts,
     *,
-    floor: float = 0.0,
+    floor: Fraction = 0.0,
     priors: Mapping[str, float] | None = None,
     cap_flat: bool = False,
 ) -> Tensor:

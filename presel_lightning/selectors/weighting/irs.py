@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from presel_lightning.functional import task_weights
+from presel_lightning.run.ranges import Fraction, NonNegative, Positive
 from presel_lightning.selectors.weighting.base import MeasuredWeighting, TaskFacts, means_and_errors
 from presel_lightning.selectors.weighting.doubts import doubts_of_irs
 from presel_lightning.signals import PairedLoss
@@ -31,10 +32,10 @@ class IRS(MeasuredWeighting):
 
     def __init__(
         self,
-        temperature: float | None = None,
+        temperature: Positive | None = None,
         shrink: bool = False,
-        floor: float = 0.0,
-        priors: dict[str, float] | None = None,
+        floor: Fraction = 0.0,
+        priors: dict[str, NonNegative] | None = None,
         cap_flat: bool = False,
     ) -> None:
         super().__init__(shrink, floor, priors, cap_flat)

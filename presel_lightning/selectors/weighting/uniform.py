@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from presel_lightning.run.ranges import NonNegative
 from presel_lightning.selectors.weighting.base import TaskFacts, Weighting
 
 
@@ -17,7 +18,9 @@ class Uniform(Weighting):
             the pool. It needs the held-out losses.
     """
 
-    def __init__(self, priors: dict[str, float] | None = None, cap_flat: bool = False) -> None:
+    def __init__(
+        self, priors: dict[str, NonNegative] | None = None, cap_flat: bool = False
+    ) -> None:
         super().__init__(priors=priors, cap_flat=cap_flat)  # no weight is below a floor
 
     def weights(self, facts: TaskFacts, budget: int) -> Tensor:

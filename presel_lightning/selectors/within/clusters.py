@@ -13,6 +13,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.functional import KMeans, kmeans
 from presel_lightning.functional.duplicates import similarity_to_earlier
 from presel_lightning.functional.faiss_kmeans import faiss_kmeans, require_faiss
+from presel_lightning.run.ranges import Count, Fraction
 from presel_lightning.selectors.in_task import Allocation, Order, select_from_clusters
 from presel_lightning.selectors.within.base import Selected, Within
 
@@ -42,8 +43,8 @@ class InClusters(Within):
 
     def __init__(
         self,
-        images_per_cluster: int = 100,
-        near_duplicates: float | None = None,
+        images_per_cluster: Count = 100,
+        near_duplicates: Fraction | None = None,
         backend: Backend = "torch",
         device: Device = "cpu",
     ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from presel_lightning.run.ranges import Count, Fraction
 from presel_lightning.selectors.in_task import most_central_first
 from presel_lightning.selectors.within.clusters import Backend, Device, InClusters
 
@@ -32,9 +33,9 @@ class NeighborCentrality(InClusters):
 
     def __init__(
         self,
-        neighbors: int = 5,
-        images_per_cluster: int = 100,
-        near_duplicates: float | None = None,
+        neighbors: Count = 5,
+        images_per_cluster: Count = 100,
+        near_duplicates: Fraction | None = None,
         backend: Backend = "torch",
         device: Device = "cpu",
     ) -> None:
