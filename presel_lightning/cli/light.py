@@ -136,10 +136,41 @@ def probe(
     run_probe(source, labels, probe_features, trial, out)
 
 
+def select_features(
+    features: str,
+    tasks: str | None = None,
+    excluded: str | None = None,
+    budget: Size = 0.15,
+    selector: str = "Medoids",
+    seed_everything: int = 0,
+    out: str = "runs/features",
+) -> None:
+    """Select rows of a table of features: no images, no model, no run folder."""
+    from presel_lightning.cli.features import select_rows
+
+    select_rows(features, tasks, excluded, budget, selector, seed_everything, out)
+
+
 LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export, "probe": probe}
+
+SELECT_FEATURES = "select --data.features"
+"""`select` with this option is a command of its own."""
+
+COMMANDS = {**LIGHT, SELECT_FEATURES: select_features}
 
 LISTS: dict[str, dict[str, dict[str, Any]]] = {
     "report": {"--diff": {"nargs": 2, "metavar": ("RUN_A", "RUN_B"), "help": "two run folders"}},
+    SELECT_FEATURES: {
+        "--data.features": {"dest": "features", "help": "`.npy` (N, D), a row an image"},
+        "--data.tasks": {"dest": "tasks", "help": "task of each row: text, `.csv` or `.npy`"},
+        "--data.excluded": {"dest": "excluded", "help": "`.npy` of rows never to select"},
+        "--data.budget": {
+            "dest": "budget",
+            "type": Size,
+            "default": 0.15,
+            "help": "rows to select, a fraction or a count",
+        },
+    },
     "probe": {
         "--methods": {"nargs": "+", "type": str, "help": "selectors, or rules inside a task"},
         "--budgets": {"nargs": "+", "type": Size, "help": "fractions of the pool, or counts"},
@@ -159,7 +190,7 @@ def run_light(command: str, argv: Sequence[str]) -> None:
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, prog=program)
     lists = LISTS.get(command, {})
     own = {details.get("dest", name.removeprefix("--")) for name, details in lists.items()}
-    parser.add_function_arguments(LIGHT[command], skip=own)
+    parser.add_function_arguments(COMMANDS[command], skip=own)
     for name, details in lists.items():
         parser.add_argument(name, **details)
     try:
@@ -167,4 +198,4 @@ def run_light(command: str, argv: Sequence[str]) -> None:
     except ArgumentError as error:
         raise UserError(explain(str(error), list(parser.get_defaults().keys()))) from error
     with storing_anywhere(lambda: [Path.cwd(), Path(gettempdir())]):
-        LIGHT[command](**options)
+        COMMANDS[command](**options)
