@@ -32,6 +32,7 @@ from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
 from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
+from presel_lightning.selectors.near_copies import near_copy_warnings
 from presel_lightning.signals import Features, PairedLoss, Signal
 from presel_lightning.signals.base import require_samples
 from presel_lightning.tasks.embed import AUTO_ENCODER
@@ -261,9 +262,10 @@ class Recipe:
             best_first = np.argsort(selection.rank[pool.rows(selection.uids)], kind="stable")
             self.context.rounds.add(method, budget, selection.uids[best_first].tolist())
             kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}
-            warned = (
-                {"warnings": selection.meta["warnings"]} if "warnings" in selection.meta else {}
-            )
+            warnings = list(selection.meta.get("warnings", []))
+            if Features.name in plan.selector.needs:
+                warnings += near_copy_warnings(pool, signals, selection, seed=plan.seed)
+            warned = {"warnings": warnings} if warnings else {}
             return {"samples": len(selection.uids), "pool": len(pool), **kept, **warned}
 
         self.runner.stage("selection", key, files, work)
