@@ -215,7 +215,7 @@ class Campaign:
         """
         child = forked(lambda: program(fit_arguments(self.pool, out)), self.log)
         # a start that finds stages done has less left to do
-        moment = self.random.uniform(0, self.seconds * 0.8**number)
+        moment = self.random.uniform(0, self.seconds * 0.9**number)
         code = self.wait_for_moment(child, out, moment) if kind else ended(child)
         if code is None and kind:
             stage, parts = stage_of(out), parts_of(out)

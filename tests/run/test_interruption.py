@@ -15,6 +15,7 @@ import pytest
 
 from presel_lightning.cli.main import main
 from presel_lightning.run.ledger import Ledger
+from tests.compare.test_command import processes_of
 from tests.conftest import benchmark_arguments, fit_arguments, start
 from tests.run.slow_steps import SLOW
 
@@ -63,19 +64,6 @@ def run() -> Iterator[Run]:
         process.communicate()
 
 
-def session(number: int) -> list[int]:
-    """Processes of a session that run."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == number and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_during_imports_exits_with_its_code_and_one_line(
     number: signal.Signals, tmp_path: Path
@@ -122,16 +110,16 @@ def test_signal_to_the_group_ends_image_workers_in_silence(
     for number in range(2000):
         (tmp_path / f"{number}.png").write_bytes(picture)
     process = run(CHECKING, str(tmp_path))
-    while len(session(process.pid)) < 4:  # with the resource tracker
+    while len(processes_of(process.pid)) < 4:  # with the resource tracker
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)
     time.sleep(after)
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate() == ("", LINE) and process.returncode == 130
     end = time.monotonic() + 30
-    while session(process.pid) and time.monotonic() < end:
+    while processes_of(process.pid) and time.monotonic() < end:
         time.sleep(0.05)
-    assert session(process.pid) == []
+    assert processes_of(process.pid) == []
 
 
 SCONTROL = """#!/bin/sh
@@ -160,7 +148,7 @@ def test_preempted_slurm_job_is_queued_again_and_continues_to_equal_weights(
     while not (out / "logs" / "final" / "begun").exists():
         assert process.poll() is None, log.read_text()
         time.sleep(0.005)
-    members = session(process.pid)
+    members = processes_of(process.pid)
     assert len(members) > 1
     for pid in members:
         os.kill(pid, signal.SIGUSR1)
