@@ -43,7 +43,7 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(INSTALL) -e .
+	$(INSTALL) -e ".[photos]"
 	touch $@
 
 # lmms-eval and Label Studio's SDK with no more than the tests need. The rest of lmms-eval's

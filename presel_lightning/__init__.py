@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from presel_lightning.loading.datamodule import SelectionDataModule
+    from presel_lightning.selectors.arrays import select
 
 __version__ = "0.1.0"
-__all__ = ["SelectionDataModule", "__version__"]
+__all__ = ["SelectionDataModule", "__version__", "select"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401
         from presel_lightning.loading.datamodule import SelectionDataModule
 
         return SelectionDataModule
+    if name == "select":
+        from presel_lightning.selectors.arrays import select
+
+        return select
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

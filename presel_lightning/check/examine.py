@@ -55,7 +55,7 @@ from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.models.components import cache_folder
-from presel_lightning.models.hub import reach_hub
+from presel_lightning.models.hub import available_encoder, reach_hub
 from presel_lightning.recipe.examination import LIMIT, examine_samples
 from presel_lightning.recipe.passes.base import Throughput
 from presel_lightning.recipe.plan import Plan, StageFactory
@@ -63,6 +63,7 @@ from presel_lightning.recipe.suitability import unsuited
 from presel_lightning.run.files import keeping_nothing
 from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.embed import AUTO_ENCODER
 
 SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
 """Strategies that shard weights and optimizer over the devices."""
@@ -253,6 +254,8 @@ def examine_problems(
 def models_of(plan: Plan, factory: StageFactory) -> tuple[str | None, list[Checkpoint]]:
     """Return the checkpoints that a fit loads: of the image encoder, if any, and of the model."""
     encoder = factory.embed().checkpoint if Features.name in plan.selector.needs else None
+    if encoder == AUTO_ENCODER:
+        encoder = factory.encoder = available_encoder()
     return encoder, [factory.model("final").origin]
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForImageTextToText
 from presel_lightning.check.origin import brief, config_at, name_of, origin_of
 from presel_lightning.check.report import Report
 from presel_lightning.errors import UserError
-from presel_lightning.models import Quantization
+from presel_lightning.models import Quantization, efficientnet
 from presel_lightning.models.llava import make_trainable
 from presel_lightning.models.parts import parts_of
 from presel_lightning.tasks import Embed, FineTune
@@ -109,7 +109,12 @@ def feature_width(module: Embed) -> int:
     Raises:
         UserError: the encoder cannot be read.
     """
-    found: int = config_at(module.checkpoint, "stages.features.model.checkpoint").hidden_size
+    if module.checkpoint == efficientnet.NAME:
+        efficientnet.weights_file()
+        return efficientnet.WIDTH
+    config = config_at(module.checkpoint, "stages.features.model.checkpoint")
+    config = getattr(config, "vision_config", config)
+    found: int = getattr(config, "hidden_size", None) or config.hidden_sizes[-1]
     return found
 
 

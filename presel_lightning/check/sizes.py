@@ -6,9 +6,10 @@ import torch
 
 from presel_lightning.check.report import Report
 from presel_lightning.check.survey import Survey
+from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
-from presel_lightning.loading.datamodule import SelectionDataModule, count_of
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.recipe.examination import few_references
 from presel_lightning.recipe.passes.base import Work
 from presel_lightning.recipe.plan import Plan

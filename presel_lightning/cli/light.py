@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import gettempdir
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
 from presel_lightning.cli.mistakes import explain
 from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
-from presel_lightning.run.ranges import Count
+from presel_lightning.run.ranges import Count, Positive, Size
 from presel_lightning.run.storage import storing_anywhere
 
 
@@ -88,7 +89,102 @@ def export(
     print(line)
 
 
-LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export}
+def probe(
+    features: str | None = None,
+    labels: str | None = None,
+    probe_features: str | None = None,
+    splits: Count = 12,
+    test: Size = 0.2,
+    strength: Positive = 0.01,
+    seed_everything: int = 0,
+    out: str = "runs/probe",
+    methods: list[str] | None = None,
+    budgets: list[int | float] | None = None,
+    annotations: str | None = None,
+) -> None:
+    """Which selection pays on these images: a linear probe on what each method selects.
+
+    Args:
+        features: what the methods see: `.npy` (N, D), `.npz` with `features` and `label`, or a run
+            folder, whose tasks are the labels.
+        labels: class of each row: `.npy`, `.csv` with a column `label`, or text with a label a line.
+        probe_features: what the classifier sees, if it is something else than `features`.
+        splits: number of random splits into a pool and test images.
+        test: test images of a split, a fraction or a count.
+        strength: C of the logistic regression, the inverse of its L2 penalty.
+        seed_everything: seed of the first split.
+        out: folder of `probe.json`.
+        methods: selectors, or rules inside a task by their short names.
+        budgets: what is selected of the pool, each a fraction or a count.
+        annotations: folder of folders of images, a folder a label; features are made first.
+
+    Raises:
+        UserError: neither features nor annotations are given.
+    """
+    from presel_lightning.cli.probe import features_of_images, run_probe
+    from presel_lightning.eval.linear_probe import Trial
+
+    if (features is None) == (annotations is None):
+        raise UserError(
+            "probe needs --features FILE, or --data.annotations FOLDER of labeled images"
+        )
+    source = features_of_images(str(annotations), out) if features is None else features
+    given = {"methods": methods, "budgets": budgets}
+    trial = Trial(
+        splits=splits,
+        test=test,
+        strength=strength,
+        seed=seed_everything,
+        **{key: tuple(value) for key, value in given.items() if value is not None},  # type: ignore[arg-type]
+    )
+    run_probe(source, labels, probe_features, trial, out)
+
+
+def select_features(
+    features: str,
+    tasks: str | None = None,
+    excluded: str | None = None,
+    budget: Size = 0.15,
+    selector: str = "Medoids",
+    seed_everything: int = 0,
+    out: str = "runs/features",
+) -> None:
+    """Select rows of a table of features: no images, no model, no run folder."""
+    from presel_lightning.cli.features import select_rows
+
+    select_rows(features, tasks, excluded, budget, selector, seed_everything, out)
+
+
+LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export, "probe": probe}
+
+SELECT_FEATURES = "select --data.features"
+"""`select` with this option is a command of its own."""
+
+COMMANDS = {**LIGHT, SELECT_FEATURES: select_features}
+
+LISTS: dict[str, dict[str, dict[str, Any]]] = {
+    "report": {"--diff": {"nargs": 2, "metavar": ("RUN_A", "RUN_B"), "help": "two run folders"}},
+    SELECT_FEATURES: {
+        "--data.features": {"dest": "features", "help": "`.npy` (N, D), a row an image"},
+        "--data.tasks": {"dest": "tasks", "help": "task of each row: text, `.csv` or `.npy`"},
+        "--data.excluded": {"dest": "excluded", "help": "`.npy` of rows never to select"},
+        "--data.budget": {
+            "dest": "budget",
+            "type": Size,
+            "default": 0.15,
+            "help": "rows to select, a fraction or a count",
+        },
+    },
+    "probe": {
+        "--methods": {"nargs": "+", "type": str, "help": "selectors, or rules inside a task"},
+        "--budgets": {"nargs": "+", "type": Size, "help": "fractions of the pool, or counts"},
+        "--data.annotations": {
+            "dest": "annotations",
+            "help": "folder of folders of images, a folder a label; features are made first",
+        },
+    },
+}
+"""Options of a command that take several values, or have another name than their argument."""
 
 
 def run_light(command: str, argv: Sequence[str]) -> None:
@@ -96,13 +192,14 @@ def run_light(command: str, argv: Sequence[str]) -> None:
     ignore_image_warnings()
     program = f"presel_lightning {command}"
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, prog=program)
-    own: set[str | int] = {"diff"} if command == "report" else set()
-    parser.add_function_arguments(LIGHT[command], skip=own)
-    if command == "report":  # two values after one option
-        parser.add_argument("--diff", nargs=2, metavar=("RUN_A", "RUN_B"), help="two run folders")
+    lists = LISTS.get(command, {})
+    own = {details.get("dest", name.removeprefix("--")) for name, details in lists.items()}
+    parser.add_function_arguments(COMMANDS[command], skip=own)
+    for name, details in lists.items():
+        parser.add_argument(name, **details)
     try:
         options = vars(parser.parse_args(list(argv)))
     except ArgumentError as error:
         raise UserError(explain(str(error), list(parser.get_defaults().keys()))) from error
     with storing_anywhere(lambda: [Path.cwd(), Path(gettempdir())]):
-        LIGHT[command](**options)
+        COMMANDS[command](**options)

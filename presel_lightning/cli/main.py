@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from presel_lightning import __version__
 from presel_lightning.cli.configs import configs_folder, find_configs
-from presel_lightning.cli.light import LIGHT, run_light
+from presel_lightning.cli.light import LIGHT, SELECT_FEATURES, run_light
 from presel_lightning.cli.mistakes import suggest
 from presel_lightning.console import quiet
 from presel_lightning.errors import PreselError, UserError
@@ -25,6 +25,7 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   check     config, data and environment examined without training
   evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
   export    the selection or the final model in another tool's format (--run DIR --to csv --path P)
+  probe     which selection pays on these images: labels and features in, a table out
   report    the report of an existing run folder, again (--run DIR), or the comparison of two
             selections (--diff RUN_A RUN_B)
 
@@ -65,6 +66,8 @@ def dispatch(command: str, words: Sequence[str]) -> None:
     """
     if command in LIGHT:
         run_light(command, words)
+    elif command == "select" and any(word.startswith("--data.features") for word in words):
+        run_light(SELECT_FEATURES, words)
     elif command in (*TRAINING, *SERVING):
         run_training(command, words)
     else:

@@ -42,6 +42,7 @@ from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.run.own_code import chain
 from presel_lightning.selectors import Selector
 from presel_lightning.tasks import Embed, FineTune
+from presel_lightning.tasks.embed import AUTO_ENCODER
 from presel_lightning.tasks.strategies import (
     examine_launcher,
     examine_strategy,
@@ -98,6 +99,7 @@ class ConfigStageFactory:
 
     def __init__(self, parser: ArgumentParser, config: Namespace) -> None:
         self.parser, self.config = parser, config
+        self.encoder: str | None = None
         self.merged = {stage: self._merge(stage) for stage in vars(config.stages)}
         self.embed()  # raises errors of its options at the start
 
@@ -187,6 +189,8 @@ class ConfigStageFactory:
         except ArgumentError as error:
             raise UserError(f"stages.features: {error_message(error, parser)}") from error
         embed: Embed = parser.instantiate(config).model
+        if embed.checkpoint == AUTO_ENCODER and self.encoder is not None:
+            embed.checkpoint = self.encoder
         return embed
 
     def loggers(self) -> list[Logger]:

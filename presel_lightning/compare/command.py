@@ -19,10 +19,10 @@ from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys, resolved
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
 from presel_lightning.compare.join import POOL, SPLIT, join
 from presel_lightning.console import console, track
+from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import InstructionsMissing, PreselError, UserError
 from presel_lightning.eval.comparison.cells import is_scored
 from presel_lightning.eval.comparison.page import print_comparison, write_comparison
-from presel_lightning.loading.datamodule import count_of
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import read_json, replacing_folder, write_json, write_text
 from presel_lightning.run.fingerprint import digest_lines, fingerprint

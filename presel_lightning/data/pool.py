@@ -30,6 +30,7 @@ Conversation = list[dict[str, str]]
 """Turns in LLaVA form: `{"from": "human" | "gpt", "value": text}`."""
 CHANGED = (
     "reference",
+    "earlier",
     "has_instruction",
     "in_file",
     "n_turns",
@@ -51,6 +52,7 @@ COLUMNS = (
     "has_instruction",
     "in_file",
     "reference",
+    "earlier",
     "_order",
 )
 """What has an entry for each sample."""
@@ -76,6 +78,7 @@ class Pool:
         has_instruction: (N,) whether somebody has written it.
         in_file: (N,) whether the annotation file holds it, to be seen by everyone.
         reference: (N,) whether it belongs to the reference split; nothing does at first.
+        earlier: (N,) whether an earlier round selected it; none did at first.
         tasks: names of the tasks, sorted.
         sizes: samples of each task, those included that `without` leaves out.
     """
@@ -93,6 +96,7 @@ class Pool:
         self.in_file = self.has_instruction
         self._answers: Mapping[str, Conversation] = {}
         self.reference = np.zeros(len(table), dtype=bool)
+        self.earlier = np.zeros(len(table), dtype=bool)
         self.tasks: tuple[str, ...] = tuple(sorted(set(self.task)))
         self.sizes = dict(Counter(self.task.tolist()))
         self._kept: np.ndarray | None = None
@@ -120,9 +124,16 @@ class Pool:
 
     def with_reference(self, uids: Iterable[str]) -> Pool:
         """The same pool with another reference split."""
-        other = copy.copy(self)
-        other.reference = np.zeros(len(self), dtype=bool)
-        other.reference[self.rows(uids)] = True
+        return self._marked("reference", uids)
+
+    def with_earlier(self, uids: Iterable[str]) -> Pool:
+        """The same pool with the selection of other earlier rounds."""
+        return self._marked("earlier", uids)
+
+    def _marked(self, name: str, uids: Iterable[str]) -> Pool:
+        other, marks = copy.copy(self), np.zeros(len(self), dtype=bool)
+        marks[self.rows(uids)] = True
+        setattr(other, name, marks)
         return other
 
     def without(self, left_out: np.ndarray) -> Pool:

@@ -3,8 +3,10 @@
 from presel_lightning.functional.allocation import allocate, proportional_split
 from presel_lightning.functional.centrality import neighbor_centrality
 from presel_lightning.functional.duplicates import similarity_to_earlier
+from presel_lightning.functional.facility import Facilities, facility_location
 from presel_lightning.functional.farthest import Farthest, farthest_first
 from presel_lightning.functional.kmeans import KMeans, kmeans
+from presel_lightning.functional.medoids import Medoids, medoids
 from presel_lightning.functional.official import official_task_budgets
 from presel_lightning.functional.prism import mean_correlation
 from presel_lightning.functional.relevance import instruction_relevance, task_weights
@@ -13,16 +15,20 @@ from presel_lightning.functional.typicality import Typical, typical_first, typic
 from presel_lightning.functional.zcore import draw_points, zcore
 
 __all__ = [
+    "Facilities",
     "Farthest",
     "KMeans",
+    "Medoids",
     "Typical",
     "allocate",
     "answer_positions",
     "draw_points",
+    "facility_location",
     "farthest_first",
     "instruction_relevance",
     "kmeans",
     "mean_correlation",
+    "medoids",
     "neighbor_centrality",
     "official_task_budgets",
     "proportional_split",

@@ -16,6 +16,7 @@ from presel_lightning.console import track
 from presel_lightning.data.images import LIMIT, MAX_PIXELS
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
+from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.data.task_rules import TaskRule
 from presel_lightning.data.texts import Texts
@@ -41,20 +42,6 @@ from presel_lightning.run.ranges import Count, Fraction, Processes, Size
 from presel_lightning.selectors.base import Selector, extended
 from presel_lightning.selectors.copies import Copies, check_copies, later_copies, select_once
 from presel_lightning.signals import Signal, Signals
-
-
-def count_of(size: Size, n: int, key: str) -> int:
-    """Samples that a fraction (0 < x <= 1) or a count (an integer from 2) asks for, of n.
-
-    Raises:
-        UserError: it is neither, or more than there is.
-    """
-    if 0 < size <= 1:
-        return max(1, round(size * n))
-    if isinstance(size, int) and 2 <= size <= n:
-        return size
-    cure = f"give a fraction 0 < x <= 1 or a whole number from 2 to {n} (the size of the pool)"
-    raise UserError(f"{key} is {size}; {cure}")
 
 
 class SelectionDataModule(LightningDataModule):

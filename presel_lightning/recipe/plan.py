@@ -23,6 +23,9 @@ Arm = Literal["full", "random", "untrained"]
 class StageFactory(Protocol):
     """Builds what a stage needs, afresh, from the configuration and the stage's overrides."""
 
+    encoder: str | None
+    """Image encoder that `auto` stands for, once it is known."""
+
     def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback] = ()) -> Trainer:
         """The Trainer of a stage, with the stage's own callbacks beside the configured ones."""
 

@@ -18,13 +18,13 @@ from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pixels import summary
 from presel_lightning.data.record_file import texts_path
+from presel_lightning.data.sizes import count_of
 from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
-from presel_lightning.loading.datamodule import count_of
 from presel_lightning.loading.truncation import items_of
-from presel_lightning.models import hub
+from presel_lightning.models import efficientnet, hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.context import Context
@@ -41,8 +41,10 @@ from presel_lightning.run.stages import Facts
 from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
 from presel_lightning.selectors.copies import select_once
+from presel_lightning.selectors.near_copies import near_copy_warnings
 from presel_lightning.signals import Features, PairedLoss, Signal
 from presel_lightning.signals.base import require_samples
+from presel_lightning.tasks.embed import AUTO_ENCODER
 
 
 class Recipe:
@@ -216,6 +218,8 @@ class Recipe:
         """
         stages = self.stages_of(needs, fits)
         encoder = self.factory.embed().checkpoint if Features.name in needs else None
+        if encoder == AUTO_ENCODER:
+            encoder = self.factory.encoder = broadcast(hub.available_encoder)
         return encoder, [self.factory.model(stage).origin for stage in stages]
 
     def reach_hub(self, encoder: str | None, models: list[Checkpoint]) -> None:
@@ -239,6 +243,8 @@ class Recipe:
 
         def examine() -> list[str]:
             warnings = unsuited(self.data.pool.image, encoder, models)
+            if encoder == efficientnet.NAME and self.factory.encoder == encoder:
+                warnings = [hub.WITHOUT_DINOV2, *warnings]
             return warnings + (self.examine_samples(stages[0]) if stages else [])
 
         self.notices = broadcast(examine)
@@ -314,6 +320,8 @@ class Recipe:
             self.context.rounds.add(method, budget, selection.uids[best_first].tolist())
             kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}
             warnings = [*selection.meta.get("warnings", []), *empty_tasks(pool, selection.uids)]
+            if Features.name in plan.selector.needs:
+                warnings += near_copy_warnings(pool, signals, selection, seed=plan.seed)
             warned = {"warnings": warnings} if warnings else {}
             return {"samples": len(selection.uids), "pool": len(pool), **kept, **warned}
 

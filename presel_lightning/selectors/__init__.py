@@ -4,6 +4,7 @@ from presel_lightning.selectors.base import RankSelector, Selector
 from presel_lightning.selectors.from_file import FromFile
 from presel_lightning.selectors.in_task import select_in_task
 from presel_lightning.selectors.k_center import KCenter
+from presel_lightning.selectors.medoids import Medoids
 from presel_lightning.selectors.presel import PreSel
 from presel_lightning.selectors.prism import Prism
 from presel_lightning.selectors.random import Random
@@ -15,6 +16,7 @@ from presel_lightning.selectors.zcore import ZCore
 __all__ = [
     "FromFile",
     "KCenter",
+    "Medoids",
     "PreSel",
     "Prism",
     "Random",

@@ -97,9 +97,8 @@ def select_once(
         UserError: the selector returned no valid selection.
     """
     name = type(selector).__name__
-    first = np.zeros(len(pool), dtype=bool)
-    first[pool.rows(earlier)] = True
-    later = later_copies(pool, first)
+    pool = pool.with_earlier(earlier)
+    later = later_copies(pool, pool.earlier)
     if copies == "keep" or selector.takes_copies or not later.any():
         selection = selector.select(pool, signals, budget, seed=seed)
         check_selection(selection, pool, budget, name)

@@ -8,16 +8,21 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoModel
 
-from presel_lightning.models.checkpoint import describe_checkpoint, resolve_checkpoint
+from presel_lightning.models.image_encoder import describe_encoder, load_encoder
+
+AUTO_ENCODER = "auto"
+"""Checkpoint that stands for the best encoder that is there; a recipe replaces it."""
 
 
 class Embed(LightningModule):
-    """DINOv2's [CLS] of every image, L2-normalised: PreSel's features.
+    """One vector of every image, L2-normalised: DINOv2's [CLS] are PreSel's features.
 
     Args:
-        checkpoint: folder or hub id of a vision encoder, or `quickstart-encoder`.
+        checkpoint: folder or hub id of a vision encoder ([CLS] where it has one, else what it
+            pools; of CLIP and SigLIP the vision tower), `efficientnet-lite0`, `quickstart-encoder`, or
+            `auto`: facebook/dinov2-base where the hub or its cache has it, else
+            `efficientnet-lite0` (extra `photos`).
         dtype: of the weights and of the pass; `auto` for bfloat16 on a GPU and float32 on a CPU.
         compile: let `torch.compile` make the encoder faster on a GPU, at the cost of minutes before
             the first block; for some ten thousand images or more. Does nothing on a CPU.
@@ -43,7 +48,7 @@ class Embed(LightningModule):
         Args:
             device: kind of the one that computes them, such as `cuda`.
         """
-        return {"checkpoint": describe_checkpoint(self.checkpoint), "dtype": self.dtype_on(device)}
+        return {"checkpoint": describe_encoder(self.checkpoint), "dtype": self.dtype_on(device)}
 
     def dtype_on(self, device: str) -> str:
         """The number format on a kind of device."""
@@ -55,9 +60,7 @@ class Embed(LightningModule):
         if self.encoder is not None:
             return
         device = self.trainer.strategy.root_device.type
-        place = resolve_checkpoint(self.checkpoint)
-        self.encoder = AutoModel.from_pretrained(place, dtype=self.dtype_on(device)).eval()
-        self.encoder.requires_grad_(False)
+        self.encoder = load_encoder(self.checkpoint, self.dtype_on(device))
         if self.compile_encoder and device != "cpu":
             self.encoder = torch.compile(self.encoder)
 
@@ -67,9 +70,9 @@ class Embed(LightningModule):
         Features are kept in half precision where the pass was.
         """
         pixels = normalised(batch["crops"], batch["scale"], batch["shift"])
-        hidden = self.encoder(pixel_values=pixels.to(self.encoder.dtype)).last_hidden_state
-        features = normalize(hidden[:, 0].float(), dim=-1)  # (B, D)
-        return {"features": features if self.encoder.dtype == torch.float32 else features.half()}
+        dtype = next(self.encoder.parameters()).dtype
+        features = normalize(self.encoder(pixels.to(dtype)).float(), dim=-1)  # (B, D)
+        return {"features": features if dtype == torch.float32 else features.half()}
 
     def configure_optimizers(self) -> None:
         """Nothing is trained."""

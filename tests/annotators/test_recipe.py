@@ -32,6 +32,8 @@ def folders(tmp_path: Path) -> Path:
 def arguments(folders: Path, out: Path, server: ChatServer) -> list[str]:
     options = {
         "--config": "photos.yaml",
+        "--selector": "PreSel",
+        "--stages.features.model": "{checkpoint: quickstart-encoder, dtype: float32}",
         "--data.annotations": str(folders),
         "--data.reference": "10",
         "--data.budget": "110",

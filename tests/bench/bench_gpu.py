@@ -33,6 +33,7 @@ from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.datasets import PairSet
 from presel_lightning.loading.encoder import SIDES
 from presel_lightning.loading.samplers import token_blocks
+from presel_lightning.models.image_encoder import ImageEncoder
 from presel_lightning.quickstart.tokenizer import COMMON_WORDS
 from presel_lightning.tasks import Embed
 from tests.bench.bench_features import photos
@@ -206,7 +207,8 @@ class Bench:
             self.clear()
             embed = Embed()
             built = dinov2(self.size, self.device, getattr(torch, dtype))
-            embed.encoder = torch.compile(built) if compiled else built
+            encoder = ImageEncoder(built)
+            embed.encoder = torch.compile(encoder) if compiled else encoder
             crops = torch.randint(0, 256, (batch, 3, 224, 224), dtype=torch.uint8)
             shown = {"crops": crops, "scale": torch.full((3,), 1 / 58), "shift": torch.zeros(3)}
             shown = move_data_to_device(shown, self.device)

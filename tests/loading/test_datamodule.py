@@ -10,8 +10,9 @@ from lightning import Trainer
 from PIL import Image
 
 from presel_lightning.data import load_pool
+from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
-from presel_lightning.loading.datamodule import SelectionDataModule, count_of
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.tasks import FineTune
 from tests.conftest import SIZES
 

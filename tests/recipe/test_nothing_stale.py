@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from transformers import AutoModel
 
 from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.main import main
 from presel_lightning.cli.training import recipe_from
 from presel_lightning.compare.command import rests_on
 from presel_lightning.models.checkpoint import resolve_checkpoint
+from presel_lightning.models.image_encoder import load_encoder
 from presel_lightning.recipe.passes import FeaturesPass
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import read_json, write_json
@@ -243,8 +243,7 @@ def on_a_gpu(patch: pytest.MonkeyPatch) -> None:
     """Let the encoder take this for a GPU."""
 
     def load(module: Embed) -> None:
-        place = resolve_checkpoint(module.checkpoint)
-        module.encoder = AutoModel.from_pretrained(place, dtype="bfloat16").eval()
+        module.encoder = load_encoder(module.checkpoint, "bfloat16")
 
     patch.setattr(Embed, "configure_model", load)
     patch.setattr(FeaturesPass, "_device", "cuda", raising=False)

@@ -18,6 +18,7 @@ SHARE, LOSSES = "20.7 % are of the same folder, by chance 17.1 %", "is the quick
 
 def arguments(command: str, pool: Path, out: Path) -> list[str]:
     given = ["--data.annotations", str(pool), "--selector", "KCenter", "--out", str(out)]
+    given += ["--stages.features.model", "{checkpoint: quickstart-encoder, dtype: float32}"]
     return [command, "--config", "photos.yaml", *given, "--data.num_workers", "0"]
 
 

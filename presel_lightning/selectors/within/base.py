@@ -47,6 +47,7 @@ class Within(Part):
         excluded: Tensor,
         allocation: Allocation = "exact",
         *,
+        earlier: Tensor | None = None,
         seed: int,
     ) -> Selected:
         """Select `budget` rows of a task, or all that are available where these are fewer.
@@ -56,6 +57,8 @@ class Within(Part):
             budget: rows to select, an integer; only with ``"floor"`` a fraction of a row.
             excluded: (n,) bool, rows of the reference split, which are never selected.
             allocation: how the budget is rounded where a rule allocates it to clusters.
+            earlier: (n,) bool, rows of earlier rounds, which stay selected and count in the budget.
+                A rule may pass over them: they replace its selection of the worst rank.
             seed: seed of every random number.
         """
 
@@ -100,7 +103,8 @@ def select_in_tasks(
         rows = pool.task_rows(task)
         features = torch.from_numpy(signals.features(pool, rows))  # (n, D)
         excluded = torch.from_numpy(pool.reference[rows])
-        found = within.select(features, budget, excluded, allocation, seed=seed)
+        earlier = torch.from_numpy(pool.earlier[rows])
+        found = within.select(features, budget, excluded, allocation, earlier=earlier, seed=seed)
         score[rows] = in_task_scores(found.score, pool, rows, within)
         cluster[rows], rank[rows] = found.cluster.numpy(), found.rank.numpy()
         selected.append(rows[found.rows.numpy()])

@@ -79,6 +79,7 @@ class InClusters(Within):
         excluded: Tensor,
         allocation: Allocation = "exact",
         *,
+        earlier: Tensor | None = None,
         seed: int,
     ) -> Selected:
         """Cluster the task and select the first images of each; see `select_from_clusters`."""
