@@ -211,7 +211,11 @@ def _pairs(pairs: list[Any], lists: AnswerLists) -> _Said:
 
 
 def _shown(said: _Said, image: object) -> Any:  # noqa: ANN401 - any JSON value
-    return said.entries if said.shows or image is None else shown_first(said.entries or [])
+    """The entries, with the image shown; those that are no turns are left to `parse`."""
+    entries = said.entries or []
+    if said.shows or image is None or not all(map(_is_turn, entries)):
+        return said.entries
+    return shown_first(entries)
 
 
 def _image(record: Record, said: _Said) -> object:

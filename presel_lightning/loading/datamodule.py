@@ -33,28 +33,13 @@ from presel_lightning.loading.samplers import (
     passes,
     token_blocks,
 )
+from presel_lightning.loading.sizes import Size, count_of
 from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.records import Selection
 from presel_lightning.run.process_watch import obey_parent
 from presel_lightning.selectors.base import Selector, extended
 from presel_lightning.selectors.copies import Copies, check_copies, later_copies, select_once
 from presel_lightning.signals import Signal, Signals
-
-Size = int | float
-
-
-def count_of(size: Size, n: int, key: str) -> int:
-    """Samples that a fraction (0 < x <= 1) or a count (an integer from 2) asks for, of n.
-
-    Raises:
-        UserError: it is neither, or more than there is.
-    """
-    if 0 < size <= 1:
-        return max(1, round(size * n))
-    if isinstance(size, int) and 2 <= size <= n:
-        return size
-    cure = f"give a fraction 0 < x <= 1 or a whole number from 2 to {n} (the size of the pool)"
-    raise UserError(f"{key} is {size}; {cure}")
 
 
 class SelectionDataModule(LightningDataModule):
@@ -333,17 +318,6 @@ class SelectionDataModule(LightningDataModule):
             return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 
         self._train = loader
-
-    def notices_of(self, uids: np.ndarray, processor: Any) -> list[str]:  # noqa: ANN401
-        """What a fit on these samples leaves out of their conversations, a line each."""
-        n = int(self.pool.has_system[self.pool.rows(uids)].sum())
-        if not n or self.encoder(processor).has_system:
-            return []
-        line = (
-            f"{n} samples bring a system prompt, and the template of this model ({self.template}) has "
-            "no place for one: it is left out; data.template names another"
-        )
-        return [line]
 
     def _weigh(
         self, rows: np.ndarray, weights: Mapping[str, float]

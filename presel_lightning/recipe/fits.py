@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
-from rich.markup import escape
 
 from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint
 from presel_lightning.errors import UserError
@@ -69,8 +69,7 @@ class Fits:
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
             data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
-            for notice in data.notices_of(uids, module.processor):
-                self.context.runner.print(f"[yellow]![/] {escape(notice)}")
+            self.say_what_is_left_out(uids, module.processor)
             callbacks: list[Callback] = [
                 FiniteFit(name),
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
@@ -101,6 +100,16 @@ class Fits:
             }
 
         self.context.runner.stage(name, key, [folder], work, together=True)
+
+    def say_what_is_left_out(self, uids: np.ndarray, processor: Any) -> None:  # noqa: ANN401
+        """Print a line where samples bring a system prompt and the template has no place for one."""
+        data = self.context.data
+        n = int(data.pool.has_system[data.pool.rows(uids)].sum())
+        if n and not data.encoder(processor).has_system:
+            self.context.runner.print(
+                f"[yellow]![/] {n} samples bring a system prompt, and the template of this model "
+                f"({data.template}) has no place for one: it is left out; data.template names another"
+            )
 
     def key(
         self,
