@@ -46,7 +46,7 @@ def adopted(record: Record, lists: AnswerLists = "refuse") -> Record:
     record = dict(record)
     said = _conversation(record, lists)
     image = _image(record, said)
-    for name in ("images", *said.used):
+    for name in ("images", *said.used) if _names_files(record.get("images")) else said.used:
         record.pop(name, None)
     if image is not None or "image" in record:
         record["image"] = image
@@ -211,7 +211,11 @@ def _pairs(pairs: list[Any], lists: AnswerLists) -> _Said:
 
 
 def _shown(said: _Said, image: object) -> Any:  # noqa: ANN401 - any JSON value
-    return said.entries if said.shows or image is None else shown_first(said.entries or [])
+    """The entries, with the image shown; those that are no turns are left to `parse`."""
+    entries = said.entries or []
+    if said.shows or image is None or not all(map(_is_turn, entries)):
+        return said.entries
+    return shown_first(entries)
 
 
 def _image(record: Record, said: _Said) -> object:
@@ -221,9 +225,10 @@ def _image(record: Record, said: _Said) -> object:
         InvalidRecordError: one of them names several.
     """
     found: list[object] = []
-    for given in (record.get("image"), record.get("images"), said.images):
-        several = given if isinstance(given, list) else [given]
-        paths = [_path(one) for one in several if one is not None]
+    several = record.get("images")
+    for given in (record.get("image"), several if _names_files(several) else None, said.images):
+        each = given if isinstance(given, list) else [given]
+        paths = [_path(one) for one in each if one is not None]
         distinct = [path for number, path in enumerate(paths) if path not in paths[:number]]
         if len(distinct) > 1:
             raise InvalidRecordError(
@@ -231,6 +236,17 @@ def _image(record: Record, said: _Said) -> object:
             )
         found += distinct
     return found[0] if found else None
+
+
+def _names_files(images: object) -> bool:
+    """Whether `images` are files of this record, and not the table of another form (COCO)."""
+    entries = images if isinstance(images, list) else [images]
+    return all(
+        entry is None
+        or isinstance(entry, str)
+        or (isinstance(entry, dict) and not {"path", "bytes"}.isdisjoint(entry))
+        for entry in entries
+    )
 
 
 def _path(image: object) -> object:

@@ -329,17 +329,6 @@ class SelectionDataModule(LightningDataModule):
 
         self._train = loader
 
-    def notices_of(self, uids: np.ndarray, processor: Any) -> list[str]:  # noqa: ANN401
-        """What a fit on these samples leaves out of their conversations, a line each."""
-        n = int(self.pool.has_system[self.pool.rows(uids)].sum())
-        if not n or self.encoder(processor).has_system:
-            return []
-        line = (
-            f"{n} samples bring a system prompt, and the template of this model ({self.template}) has "
-            "no place for one: it is left out; data.template names another"
-        )
-        return [line]
-
     def _weigh(
         self, rows: np.ndarray, weights: Mapping[str, float]
     ) -> tuple[np.ndarray | None, np.ndarray | None]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
-from rich.markup import escape
 
 from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint, StepTimer
 from presel_lightning.errors import UserError
@@ -72,13 +72,7 @@ class Fits:
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
             data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
-            if left_out := data.n_without_answer:
-                self.context.runner.print(
-                    f"[yellow]![/] {name:<12} {left_out} of {len(uids)} samples are not trained on: "
-                    f"data.max_length {data.max_length} leaves them no answer token; raise it"
-                )
-            for notice in data.notices_of(uids, module.processor):
-                self.context.runner.print(f"[yellow]![/] {escape(notice)}")
+            self.report_left_out(name, uids, module.processor)
             callbacks: list[Callback] = [
                 FiniteFit(name),
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
@@ -109,7 +103,7 @@ class Fits:
                 "instructions": len(uids),
                 **({"text_only": len(texts)} if texts else {}),
                 **({"weights": data.weights} if weights else {}),
-                **({"without_answer": left_out} if left_out else {}),
+                **({"without_answer": n} if (n := data.n_without_answer) else {}),
                 **devices,
                 "steps": trainer.global_step,
                 **({} if loss is None else {"loss_last": round(float(loss), 4)}),
@@ -118,6 +112,21 @@ class Fits:
 
         runner = self.context.runner
         self.context.keys[name] = runner.stage(name, key, [folder], work, together=True)
+
+    def report_left_out(self, name: str, uids: np.ndarray, processor: Any) -> None:  # noqa: ANN401
+        """Print how many samples have no answer token left, and how many system prompts no place."""
+        data = self.context.data
+        if left_out := data.n_without_answer:
+            self.context.runner.print(
+                f"[yellow]![/] {name:<12} {left_out} of {len(uids)} samples are not trained on: "
+                f"data.max_length {data.max_length} leaves them no answer token; raise it"
+            )
+        n = int(data.pool.has_system[data.pool.rows(uids)].sum())
+        if n and not data.encoder(processor).has_system:
+            self.context.runner.print(
+                f"[yellow]![/] {n} samples bring a system prompt, and the template of this model "
+                f"({data.template}) has no place for one: it is left out; data.template names another"
+            )
 
     def key(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 
 import datasets
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -256,6 +256,7 @@ def consume(folder: Path, records: list[Record]) -> None:
 
 
 @given(RECORDS)
+@example([{"messages": [{"from": None}, {}]}, {"messages": [{"from": None}, None]}])
 @settings(max_examples=60)
 def test_any_value_in_any_field_is_a_sample_or_a_problem(records: list[Record]) -> None:
     with tempfile.TemporaryDirectory() as folder:
