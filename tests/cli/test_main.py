@@ -56,7 +56,7 @@ MISTAKES = {
     "budget below the reference": (["--data.budget", "0.01"], "data.reference"),
     "reference below the tasks": (["--data.reference", "2"], "data.reference"),
     "missing file": (["--data.annotations", "nowhere.json"], "nowhere.json"),
-    "missing config": (["--config", "nowhere.yaml"], "quickstart.yaml"),
+    "missing config": (["--config", "zzz.yaml"], "quickstart.yaml"),
     "config without its end": (["--config", "photo"], "did you mean photos.yaml?"),
     "no config": (["--config"], "--config needs a file"),
     "unknown selector": (["--selector", "presell"], "did you mean PreSel?"),
