@@ -250,7 +250,8 @@ def _write_seen(
             faults[image] = look.fault
         else:
             digests[row] = np.void(look.digest)
-            shown.update(counted(look.shown))
+            if look.shown:
+                shown.update(counted(look.shown))
     columns = [pa.array(images, pa.string()), *map(pa.array, facts.T.copy()), packed16(digests)]
     with replacing(seen_path(out)) as path:
         pq.write_table(pa.Table.from_arrays(columns, schema=SEEN), path)
