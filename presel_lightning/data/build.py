@@ -254,7 +254,8 @@ def _write_seen(
             faults[image] = scan.fault
         else:
             digests[row], looks[row] = np.void(scan.digest), scan.look
-            shown.update(counted(scan.shown))
+            if scan.shown:
+                shown.update(counted(scan.shown))
     columns = [pa.array(images, pa.string()), *map(pa.array, facts.T.copy())]
     columns += [packed16(digests), pa.array(looks)]
     with replacing(seen_path(out)) as path:
