@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,23 +39,17 @@ from presel_lightning.check.probe import DevicePass, Measured, probe, report_pro
 from presel_lightning.check.report import Report, share
 from presel_lightning.check.sizes import examine_sizes
 from presel_lightning.check.survey import Survey, report_survey, survey
-from presel_lightning.check.tokens import Lengths, report_tokens
+from presel_lightning.check.tokens import Lengths, examine_tokens
 from presel_lightning.console import size, track
 from presel_lightning.data.cures import cures_of
-from presel_lightning.data.images import open_rgb
-from presel_lightning.data.resolver import OutsideRoot
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
-from presel_lightning.loading.llava_encoder import Encoder
-from presel_lightning.loading.truncation import Item
-from presel_lightning.models import Components, Processor
+from presel_lightning.models import Components
 from presel_lightning.models.assemble import is_assembled
-from presel_lightning.models.chat import ChatProcessor
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.models.components import cache_folder
 from presel_lightning.models.hub import available_encoder, reach_hub
-from presel_lightning.recipe.examination import LIMIT, examine_samples
 from presel_lightning.recipe.passes.base import Throughput
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.suitability import unsuited
@@ -266,48 +259,6 @@ def reach_models(plan: Plan, factory: StageFactory) -> None:
         UserError: it does not, and its cache does not hold a model.
     """
     reach_hub(*models_of(plan, factory))
-
-
-def examine_tokens(
-    data: SelectionDataModule,
-    processor: Processor | ChatProcessor,
-    found: Survey,
-    source: PoolSource | None,
-    report: Report,
-) -> Lengths:
-    """Encode the sample as a fit will; return the lengths of a training step."""
-    with report.collecting():
-        encoder = data.encoder(processor)
-        read = partial(open_rgb, max_pixels=data.max_pixels, pixels=data.pixels)
-        shown = read if can_show(encoder) else None
-        report.notes += examine_samples(encoder, examined_items(found, source), shown)
-        lengths = report_tokens(encoder, found.sample, report)
-        if not (data.text_only and found.texts):
-            return lengths
-        texts = report_tokens(encoder, found.texts, report, image=False)
-        return Lengths(*map(max, lengths, texts))
-    return Lengths(data.max_length, data.max_length)
-
-
-def can_show(encoder: Any) -> bool:  # noqa: ANN401 - a `SampleEncoder`
-    """Whether images can be read yet: those of a model in parts once it is put together."""
-    return not isinstance(encoder, Encoder) or encoder.processor.image_processor is not None
-
-
-def examined_items(found: Survey, source: PoolSource | None) -> list[Item]:
-    """The conversations of the sample whose images are there, up to the recipe's own limit."""
-    items: list[Item] = []
-    if source is None:
-        return items
-    resolve = source.resolver
-    for turns, record in zip(found.sample, found.records, strict=True):
-        try:
-            image = resolve(record["image"])
-        except OutsideRoot:
-            continue
-        if image.is_file() and len(items) < LIMIT:
-            items.append(Item(str(record.get("id", record["image"])), turns, image))
-    return items
 
 
 def is_in_parts(module: FineTune) -> bool:

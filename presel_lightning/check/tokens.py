@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from presel_lightning.check.report import Report, share
+from presel_lightning.check.survey import Survey
+from presel_lightning.data.images import open_rgb
+from presel_lightning.data.resolver import OutsideRoot
+from presel_lightning.data.source import PoolSource
 from presel_lightning.loading.chat_encoder import ChatEncoder
+from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.llava_encoder import Encoder
 from presel_lightning.loading.tokens import UNCUT
+from presel_lightning.loading.truncation import Item
+from presel_lightning.models import Processor
+from presel_lightning.models.chat import ChatProcessor
+from presel_lightning.recipe.examination import LIMIT, examine_samples
 from presel_lightning.records import Turn
 
 PERCENTILES = (50, 90, 99)
@@ -67,3 +77,45 @@ def report_tokens(
     counted = isinstance(encoder, Encoder) or not image
     longest = min(lengths.max(), encoder.max_length) if counted else encoder.max_length
     return Lengths(int(longest), ceil(answers.mean()))
+
+
+def examine_tokens(
+    data: SelectionDataModule,
+    processor: Processor | ChatProcessor,
+    found: Survey,
+    source: PoolSource | None,
+    report: Report,
+) -> Lengths:
+    """Encode the sample as a fit will; return the lengths of a training step."""
+    with report.collecting():
+        encoder = data.encoder(processor)
+        read = partial(open_rgb, max_pixels=data.max_pixels, pixels=data.pixels)
+        shown = read if can_show(encoder) else None
+        report.notes += examine_samples(encoder, examined_items(found, source), shown)
+        lengths = report_tokens(encoder, found.sample, report)
+        if not (data.text_only and found.texts):
+            return lengths
+        texts = report_tokens(encoder, found.texts, report, image=False)
+        return Lengths(*map(max, lengths, texts))
+    return Lengths(data.max_length, data.max_length)
+
+
+def can_show(encoder: Any) -> bool:
+    """Whether images can be read yet: those of a model in parts once it is put together."""
+    return not isinstance(encoder, Encoder) or encoder.processor.image_processor is not None
+
+
+def examined_items(found: Survey, source: PoolSource | None) -> list[Item]:
+    """The conversations of the sample whose images are there, up to the recipe's own limit."""
+    items: list[Item] = []
+    if source is None:
+        return items
+    resolve = source.resolver
+    for turns, record in zip(found.sample, found.records, strict=True):
+        try:
+            image = resolve(record["image"])
+        except OutsideRoot:
+            continue
+        if image.is_file() and len(items) < LIMIT:
+            items.append(Item(str(record.get("id", record["image"])), turns, image))
+    return items

@@ -20,7 +20,7 @@ OTHER_FORMS = (
     ("prompt", "response"),
     ("prompt", "completion"),
 )
-"""Fields that hold an instruction elsewhere; a form is told by all of its fields."""
+"""Fields that hold an instruction elsewhere; a form is recognized by all of its fields."""
 FIRST = 100
 """Records of a file that its form is judged by."""
 NO_RECORDS = ("not_json", "not_a_record")

@@ -156,7 +156,7 @@ def _candidate(entry: Entry) -> Row:
     if image_of(record) is None:
         raise InvalidRecordError("no_image", "neither an image nor a conversation about none")
     if entry.task is None:
-        raise InvalidRecordError("unknown_task", "no task key, file or rule tells it")
+        raise InvalidRecordError("unknown_task", "no task key, file or rule names it")
     key = digest_of([entry.task, record["image"], row["id"]])
     return {**row, "image": record["image"], "task": entry.task, "key": key}
 

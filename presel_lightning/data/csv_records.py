@@ -101,7 +101,7 @@ def check_task(path: Path, task_key: str) -> None:
         columns = _header(csv.reader(handle, delimiter=_delimiter(path)), path)
     if task_key not in columns:
         raise UserError(
-            f"{path} has no column {task_key!r} that tells the task; its columns are "
+            f"{path} has no column {task_key!r} that names the task; its columns are "
             f"{', '.join(columns)[:200]}: set data.task_key, data.task_files or data.task_rules"
         )
 

@@ -35,7 +35,7 @@ class Entry:
         fault: why it cannot be used.
         unit: what `number` counts, `record` or `line`.
         file: name of the file.
-        task: of the record, where it can be told.
+        task: of the record, where it is known.
     """
 
     record: Record

@@ -114,7 +114,7 @@ def scan_image(
 
 
 def _check_file(path: Path) -> Found | None:
-    """What can be told without opening a file."""
+    """Check what is known without opening a file."""
     try:
         facts = path.stat()
     except (FileNotFoundError, NotADirectoryError):

@@ -28,8 +28,8 @@ class Package:
         path: of it.
         files: what it consists of, in order, all of one form.
         task_key: field that is to name the task.
-        task: the task of all samples, where the configuration tells it.
-        needs_task: whether nothing but `task_key` tells the task.
+        task: the task of all samples, where the configuration names it.
+        needs_task: whether nothing but `task_key` names the task.
         answer_lists: what becomes of an answer that is a list.
     """
 

@@ -1,4 +1,4 @@
-"""Where a pool comes from: files, folders or packages of images, and how tasks are told."""
+"""Where a pool comes from: files, folders or packages of images, and where tasks are named."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class PoolSource:
         image_root: folder that image paths are relative to.
         task_key: field that names a record's task.
         task_rules: rules that tell it instead.
-        verify: how closely images are looked at.
+        verify: how closely images are checked.
         max_pixels: limit on an image.
         pixels: how an image is read; see `rgb_of`.
         workers: processes that look.
@@ -73,7 +73,7 @@ class PoolSource:
     def entries(
         self, passed_over: Counter[str] | None = None, notices: list[str] | None = None
     ) -> Iterator[Entry]:
-        """Every record with its place, its task if that can be told, and its fault if it has one.
+        """Every record with its place, its task if that is known, and its fault if it has one.
 
         Args:
             passed_over: counts files of folders that are no pictures, by kind.
@@ -200,7 +200,7 @@ def n_questions(record: Record) -> int:
 def listed(
     annotations: str | Sequence[str], task_files: dict[str, str] | None
 ) -> list[tuple[str | None, Path]]:
-    """Files and folders that the configuration names, each with its task if that is told."""
+    """Files and folders that the configuration names, each with its task if that is given."""
     if task_files:
         return [(task, Path(name).expanduser()) for task, name in task_files.items()]
     names = [annotations] if isinstance(annotations, str) else list(annotations)

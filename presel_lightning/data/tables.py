@@ -43,7 +43,7 @@ def table_samples(files: Sequence[Path], task_key: str, needs_task: bool) -> Ite
     Args:
         files: in their order, .arrow (the stream form) or .parquet.
         task_key: column of the task.
-        needs_task: whether nothing else tells it.
+        needs_task: whether nothing else names it.
 
     Raises:
         UserError: the first file cannot be read, or lacks a column.
@@ -52,7 +52,7 @@ def table_samples(files: Sequence[Path], task_key: str, needs_task: bool) -> Ite
     image = _image_column(schema, files[0])
     if needs_task and task_key not in schema.names:
         raise UserError(
-            f"{files[0].parent} has no column {task_key!r} that tells the task; its columns are "
+            f"{files[0].parent} has no column {task_key!r} that names the task; its columns are "
             f"{_shown(schema)}: set data.task_key, data.task_files or data.task_rules"
         )
     own = [field.name for field in schema if _is_own(field.type)]
@@ -126,8 +126,8 @@ def class_names(schema: pa.Schema, column: str, file: Path) -> list[str]:
         UserError: these features cannot be read.
     """
     try:
-        told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        feature = told.get("info", {}).get("features", {}).get(column, {})
+        stored = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        feature = stored.get("info", {}).get("features", {}).get(column, {})
         if isinstance(feature, list):  # the features of what it is a list of
             return []
         return list(feature.get("names", ())) if feature.get("_type") == "ClassLabel" else []

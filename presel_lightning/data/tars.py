@@ -20,7 +20,7 @@ TEXTS = ("json", "cls", "txt")
 MAX_TEXT = 1 << 24
 """Bytes of a member that holds fields."""
 MAX_MEMBERS = 16
-"""Members of a sample that are looked at."""
+"""Members of a sample that are read."""
 KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
 """Key and ending: a member's name up to the first dot behind its last slash, and the rest."""
 BROKEN = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError)
@@ -149,12 +149,12 @@ def _sample(
     endings = [member.ending for member in members]
     images = [member for member in members if member.ending in IMAGES]
     texts = {member.ending: member.content for member in members if member.ending in TEXTS}
-    told, fault = _fields(texts, decoder)
+    fields, fault = _fields(texts, decoder)
     if len(images) > 1 or len(set(endings)) < len(endings):
         faults.append(f"its members are {_endings(members)}; one image, and no ending twice")
     if not images and not faults and set(endings) - set(TEXTS):
         faults.append(NO_IMAGE.format(_endings(members)))
-    record: Record = {"id": members[0].key, **told}
+    record: Record = {"id": members[0].key, **fields}
     if record.get(task_key) in (None, ""):
         record[task_key] = record.get("cls") or folder
     if faults:

@@ -18,7 +18,7 @@ class Texts:
     """Every text-only record, in the order of what it says: the order of rows never matters.
 
     Args:
-        out: run folder that `build_pool` wrote, told to keep them.
+        out: run folder that `build_pool` wrote with `text_only`.
 
     Attributes:
         n_words: (T,) words of each conversation.

@@ -43,7 +43,7 @@ def encoder_of(
 
 
 def auto_template(processor: Processor) -> str:
-    """What a LLaVA writes conversations by, told by the tokens that it has.
+    """Choose a LLaVA's template by the tokens that it has.
 
     `vicuna_v1` where `</s>` is a token, as in LLaVA-1.5; else the checkpoint's own chat template; without
     one, `llama_3` where the tokens of its turns are there.

@@ -33,7 +33,7 @@ PIECES = (
 """A chat template for text that is written out already: answers are separated from the rest."""
 
 PROBE = "presel system prompt"
-"""A system prompt that tells whether a template writes one."""
+"""A system prompt, to find out whether a template writes one."""
 
 
 FIRST_PART = re.compile(r"content'?\]?\[0\]")
