@@ -100,7 +100,7 @@ def examine_tokens(
     return Lengths(data.max_length, data.max_length)
 
 
-def can_show(encoder: Any) -> bool:
+def can_show(encoder: Any) -> bool:  # noqa: ANN401 - a `SampleEncoder`
     """Whether images can be read yet: those of a model in parts once it is put together."""
     return not isinstance(encoder, Encoder) or encoder.processor.image_processor is not None
 
