@@ -116,9 +116,9 @@ def test_stale_feature_blocks_are_not_reused(
     more = ["--data.reference", "0.08", "--data.budget", "0.3", "--selector", "KCenter"]
     assert select(part, out, *more) == 0
     (part / "train.json").write_text(json.dumps(records))
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+    with monkeypatch.context() as patch:
         patch.setattr(Features, "write", full_disk)
-        select(part, out, *more)
+        assert select(part, out, *more) == 1
     assert list((out / "work").glob("features-*/block-*"))  # of the 30 new images
     shutil.rmtree(out / "signals" / "features")
     assert select(part, out, *more) == 0
