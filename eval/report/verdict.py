@@ -49,10 +49,10 @@ def verdict(report: Json) -> list[str]:
         return [what, "The quality of the selection is not known before they are there."]
     if not any(score is not None for score in final.values()):
         unknown = "No benchmark has scored the final model, so its quality is not known."
-        return [unknown, *cut_short(report["stages"])]
+        return [unknown, *cut_short(report.get("stages", []))]
     name = report["selector"] or "The selector"
     found = [*against_random(name, rows, report), *against_full(rows, report["counts"])]
-    return [*found, *cut_short(report["stages"])]
+    return [*found, *cut_short(report.get("stages", []))]
 
 
 def cut_short(stages: Iterable[Json]) -> list[str]:

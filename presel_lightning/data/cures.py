@@ -27,6 +27,8 @@ CURES = {
     "image_token_without_image": "add the path as `image`, or take <image> out",
     "image_without_token": "put <image> into the first question",
     "several_images": "write one record an image",
+    "video": "take the record out",
+    "audio": "take the record out",
     "image_not_a_path": "give a path, or leave `image` out",
     "no_image": (
         "write a list of records, not an object around them, each with the path of its image as "

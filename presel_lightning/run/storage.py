@@ -104,7 +104,8 @@ def storage_error(error: BaseException, path: Path, needed: int = 0) -> StorageE
             number,
             needed,
         )
-    if os.path.lexists(path) and not os.access(path, os.R_OK):
+    unreachable = path.parent.is_dir() and not os.access(path.parent, os.X_OK)
+    if unreachable or (os.path.lexists(path) and not os.access(path, os.R_OK)):
         return StorageError(f"{path}: cannot be read ({reason}); make it readable", number)
     return StorageError(
         f"{where}; make the folder writable or give another; the same command continues", number

@@ -135,10 +135,11 @@ def numbered(out: Path, pool: Pool) -> dict[int, str]:
     """What became of each record that is not text-only, by its number in the file."""
     found: dict[int, str] = {}
     with (out / "problems.csv").open(encoding="utf-8", newline="") as handle:
-        csv.field_size_limit(1 << 30)
+        limit = csv.field_size_limit(1 << 30)
         for row in csv.DictReader(handle):
             assert row["file"] and int(row["record"].split()[0]) not in found, row
             found[int(row["record"].split()[0])] = row["problem"]
+        csv.field_size_limit(limit)
     with RecordReader(records_path(out)) as records:
         for row in np.load(out / "work" / "order.npy").tolist():
             number = int(str(records.value(row, "number")).split()[0])

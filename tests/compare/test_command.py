@@ -223,7 +223,7 @@ def test_compare_failed_cell_does_not_stop_the_others(
     log = out / "cells" / "Broken-0.1-1" / "log.txt"
     assert "RuntimeError: the disk of seed one is on fire" in log.read_text()
     told = capfd.readouterr().err.splitlines()
-    assert "Broken-0.1-1 did not end: RuntimeError: the disk of seed one" in told[-1]
+    assert "Broken-0.1-1 did not end: " in told[-1] and "the disk of seed one" in told[-1]
     assert str(log) in told[-1] and not any("Traceback" in line for line in told)
     rows = {(row["selector"], row["seed"]) for row in read(out / "comparison.csv")}
     both = {(name, seed) for name in ("Random", "full") for seed in "01"}
@@ -298,7 +298,7 @@ def test_compare_full_data_without_instructions_is_skipped(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--equal", "steps", "--trainer.max_epochs", "-1"], "set it to the epochs of full data"),
+        (["--equal", "steps", "--trainer.max_epochs", "-1"], "set one of them to 1 or more"),
         (["--selectors", "Random", "Random"], "Random comes twice"),
         (["--selectors", "Nothing"], "Nothing"),
         (["--seeds", "1", "1"], "seeds and budgets must not repeat"),

@@ -144,8 +144,7 @@ def test_llama_3_template_matches_the_official_chat_template() -> None:
         "<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
     )
     template = TEMPLATES["llama_3"]
-    system = template.system.split("\n\n")[1].removesuffix("<|eot_id|>")
-    chat = [{"role": "system", "content": system}]
+    chat = [{"role": "system", "content": template.system}]
     for number, turn in enumerate(TURNS):
         question = turn.question if number else f"<image>\n{turn.question}"
         chat.append({"role": "user", "content": question})

@@ -110,7 +110,7 @@ def test_select_with_linked_folders_names_a_cure_that_works(
     command = ["select", "--config", "photos.yaml", "--selector", "SizeBalanced"]
     command += ["--data.annotations", str(photos), "--out", str(tmp_path / "run")]
     assert main(command) == 2
-    assert "data.follow_links true" in capsys.readouterr().err
+    assert "data.follow_links to true" in capsys.readouterr().err
     assert main([*command, "--data.budget", "4", "--data.follow_links", "true"]) == 3
     assert str(photos.resolve()) in "".join(capsys.readouterr().out.split())
     assert len(pq.read_table(tmp_path / "run" / "pool.parquet")) == 6

@@ -93,7 +93,7 @@ def test_export_to_existing_folder_exits_with_2(finished: Path, tmp_path: Path) 
         ("parquet", [], [*TARGETS, *MODELS]),
         ("csv", ["--images", "copy"], ["--images", "--to csv"]),
         ("hf", ["--shard_mb", "5"], ["--shard_mb", "--to hf"]),
-        ("trl", ["--shard_mb", "0"], ["--shard_mb 0"]),
+        ("trl", ["--shard_mb", "0"], ["shard_mb: '0' is invalid"]),
         ("llava-json", ["--images", "move"], ["none, copy, link"]),
         ("csv", ["--image_root", "nowhere"], ["--image_root nowhere"]),
     ],

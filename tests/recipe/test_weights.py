@@ -84,8 +84,9 @@ def test_weighted_selection_writes_weights_to_its_files(states: dict[str, State]
     assert [row["selected"] for row in found.rows] == [n < BUDGET for n in range(len(found.rows))]
     by_uid = {row["uid"]: row["weight"] for row in found.rows}
     for record, plain in zip(found.records, states["unweighted"].records, strict=True):
-        weight = by_uid[record["uid"]]
-        assert record == plain | ({"presel": {"weight": weight}} if weight != 1 else {})
+        weight = by_uid[record["presel"]["uid"]]
+        ours = plain["presel"] | ({"weight": weight} if weight != 1 else {})
+        assert record == plain | {"presel": ours}
     assert {row["weight"] for row in states["unweighted"].rows} == {1.0}
 
 

@@ -266,8 +266,9 @@ def test_export_to_a_folder_of_another_user_exits_with_2(finished: Path, tmp_pat
     shutil.copytree(finished, tmp_path / "run")
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(folder.stat().st_mode | 0o055)
+    words = ["export", "--run", "run", "--to", "csv", "--image_root", "."]
     done = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, "export", "--run", "run", "--to", "csv"],
+        [sys.executable, "-c", AS_NOBODY, *words],
         capture_output=True,
         text=True,
         check=False,

@@ -18,7 +18,9 @@ from tests.selectors.weighted import Weighted
 
 
 def select(pair: Pair, budget: int, selector: Weighted) -> Any:
-    data = SelectionDataModule("unused", budget=budget + int(pair[0].reference.sum()))
+    data = SelectionDataModule(
+        "unused", budget=budget + int(pair[0].reference.sum()), copies="keep"
+    )
     data.pool, signals = pair
     return data.select(selector, signals, seed=0)
 

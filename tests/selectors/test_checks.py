@@ -85,7 +85,7 @@ PARTS = {
 
 
 def select(pair: Pair, selector: Selector) -> Any:
-    data = SelectionDataModule("unused", budget=20 + int(pair[0].reference.sum()))
+    data = SelectionDataModule("unused", budget=20 + int(pair[0].reference.sum()), copies="keep")
     data.pool, signals = pair
     return data.select(selector, signals, seed=0)
 

@@ -119,7 +119,10 @@ def test_nested_class_in_yaml_and_in_a_list_of_compare_is_the_same(
     [
         ({"weighting": "headrom"}, "weighting 'headrom' is unknown; choose from irs, size"),
         ({"weighting": {"class_path": "headroom"}}, "did you mean Headroom?"),
-        ({"within": {"class_path": "Medoid"}}, "known: Coverage, NeighborCentrality, RandomOrder"),
+        (
+            {"within": {"class_path": "Medoid"}},
+            "known: Coverage, Facility, Medoids, NeighborCentrality",
+        ),
         (
             {"within": {"class_path": "RandomOrder", "init_args": {"neighbors": 3}}},
             "RandomOrder has no 'neighbors'; it takes images_per_cluster",

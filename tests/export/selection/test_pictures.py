@@ -73,7 +73,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Arr
             for image in (f"odd/{name}", twin)
         ]
     (base / "pool" / "pool.json").write_text(json.dumps(records))
-    arguments = ["--selector", "Random", "--data.budget", "1.0", "--out", str(base / "run")]
+    arguments = ["--selector", "Random", "--data.budget", "1.0", "--data.copies", "keep"]
+    arguments += ["--out", str(base / "run")]
     annotations = ["--data.annotations", str(base / "pool" / "pool.json")]
     assert main(["select", "--config", "quickstart.yaml", *annotations, *arguments]) == 0
     return base, pictures
@@ -174,7 +175,8 @@ def test_exports_give_odd_endings_by_content(tmp_path: Path) -> None:
         records.append({"id": name, "image": f".//{name}", "task": "x", "conversations": turns})
     (tmp_path / "pool" / "pool.json").write_text(json.dumps(records))
     run = tmp_path / "run"
-    arguments = ["--selector", "Random", "--data.budget", "1.0", "--out", str(run)]
+    arguments = ["--selector", "Random", "--data.budget", "1.0", "--data.copies", "keep"]
+    arguments += ["--out", str(run)]
     annotations = ["--data.annotations", str(tmp_path / "pool" / "pool.json")]
     assert main(["select", "--config", "quickstart.yaml", *annotations, *arguments]) == 0
     assert {record["image"] for record in selected(tmp_path)} == set(names)
@@ -197,7 +199,8 @@ def test_published_pixels_are_exported_as_the_run_reads_them(
     """A phone photo lies on its side in training, and so it does in an export for a tool that turns it."""
     base, _ = shown
     run = tmp_path / "run"
-    arguments = ["--selector", "Random", "--data.budget", "1.0", "--out", str(run)]
+    arguments = ["--selector", "Random", "--data.budget", "1.0", "--data.copies", "keep"]
+    arguments += ["--out", str(run)]
     annotations = ["--data.annotations", str(base / "pool" / "pool.json")]
     how = ["--data.pixels", "published"]
     assert main(["select", "--config", "quickstart.yaml", *annotations, *arguments, *how]) == 0
