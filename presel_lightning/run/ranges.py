@@ -174,6 +174,7 @@ if TYPE_CHECKING:
     Seed = int
     Quality = int
     Rank = int
+    Draws = int
     Tokens = int
     Positive = float
     NonNegative = float
@@ -200,6 +201,8 @@ else:
     """Quality of a JPEG."""
     Rank = whole(1, 65536)
     """Rank of an adapter."""
+    Draws = whole(1, 10_000_000)
+    """Random points that are held in memory."""
     Tokens = whole(1, 65536)
     """Tokens of an answer."""
     Positive = real(0, above=True)

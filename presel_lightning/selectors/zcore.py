@@ -10,7 +10,7 @@ import torch
 from presel_lightning.data.pool import Pool
 from presel_lightning.functional.zcore import draw_points, zcore
 from presel_lightning.records import Selection
-from presel_lightning.run.ranges import Count
+from presel_lightning.run.ranges import Count, Draws
 from presel_lightning.selectors.base import Selector, best_first, make_selection
 from presel_lightning.signals import Features, Signals
 
@@ -45,7 +45,7 @@ class ZCore(Selector):
 
     needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
-    def __init__(self, draws: Count | None = None, neighbors: Count = 1000) -> None:
+    def __init__(self, draws: Draws | None = None, neighbors: Count = 1000) -> None:
         self.draws = draws
         self.neighbors = neighbors
 

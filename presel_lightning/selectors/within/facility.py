@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from presel_lightning.functional.facility import facility_location
+from presel_lightning.run.ranges import ProperFraction
 from presel_lightning.selectors.in_task import Allocation
 from presel_lightning.selectors.within.base import Selected, Within
 
@@ -27,7 +28,7 @@ class Facility(Within):
     reason = "covers images of its task"
     otherwise = "covered by those selected"
 
-    def __init__(self, epsilon: float = 0.1) -> None:
+    def __init__(self, epsilon: ProperFraction = 0.1) -> None:
         self.epsilon = epsilon
 
     def select(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from presel_lightning.functional.medoids import medoids
+from presel_lightning.run.ranges import Fraction
 from presel_lightning.selectors.in_task import Allocation
 from presel_lightning.selectors.within.base import Selected, Within
 from presel_lightning.selectors.within.clusters import Device, device_of
@@ -36,7 +37,7 @@ class Medoids(Within):
     reason = "nearest to the center of its cluster"
     otherwise = "not nearest to the center of its cluster"
 
-    def __init__(self, near_duplicates: float | None = None, device: Device = "cpu") -> None:
+    def __init__(self, near_duplicates: Fraction | None = None, device: Device = "cpu") -> None:
         self.near_duplicates = near_duplicates
         self.device = device_of(device)
 
