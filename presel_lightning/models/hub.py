@@ -23,7 +23,7 @@ WITHOUT_DINOV2 = (
     "nor from its cache; DINOv2 sees more: give it as a folder by stages.features.model.checkpoint"
 )
 """Notice where `auto` stands for EfficientNet-lite0."""
-TIMEOUT = 3.0
+TIMEOUT = 2.5
 """Seconds that the hub may take to answer anything at all."""
 
 

@@ -50,9 +50,9 @@ def near_copy_warnings(
     named = ", ".join(text for _, text in sorted(found, reverse=True)[:NAMED])
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
     warning = (
-        f"near copies: in {len(found)} of {len(pool.tasks)} tasks more than a third of the selected "
-        "images are nearer to another selected one than the images of the task typically are to "
-        f"their nearest neighbor ({named}{more}); the rule `within: medoids` selects one image of each "
-        "cluster"
+        f"selected images lie close together: in {len(found)} of {len(pool.tasks)} tasks more than a "
+        "third are nearer to another selected one than the images of the task typically are to their "
+        f"nearest neighbor ({named}{more}); they are near copies, or near the mean of the task: look at "
+        "them in the report"
     )
     return [warning]
