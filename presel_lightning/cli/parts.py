@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -121,6 +121,17 @@ class ConfigStageFactory:
                 self.parser.parse_args(nulls)
         except ArgumentError as error:
             raise UserError(f"stages.{stage}: {error_message(error, self.parser)}") from error
+        except (AttributeError, TypeError) as error:  # of the parser, at a mapping for a class
+            raise invalid_override(f"stages.{stage}", changed) from error
+        for part, given in changed.items():
+            for key, value in given.items():
+                section = isinstance(self.config[part].get(key), Namespace)
+                if (
+                    section
+                    and value is not None
+                    and not isinstance(value, Mapping | Namespace | str)
+                ):
+                    raise invalid_override(f"stages.{stage}", {part: {key: value}})
         own = set(overrides.trainer or {}) & {*REFUSED, *EXAMINED}
         examine_options(f"stages.{stage}.trainer" if own else "trainer", merged.trainer)
         return merged
@@ -185,7 +196,12 @@ class ConfigStageFactory:
         parser = ArgumentParser(exit_on_error=False)
         parser.add_class_arguments(Embed, "model")
         try:
-            config = parser.parse_object({"model": dict(self.config.stages.features.model or {})})
+            given = dict(self.config.stages.features.model or {})
+            if null := next((key for key, value in given.items() if value is None), None):
+                raise UserError(
+                    f"stages.features.model.{null} is null; give a value, or leave it out for its default"
+                )
+            config = parser.parse_object({"model": given})
         except ArgumentError as error:
             raise UserError(f"stages.features: {error_message(error, parser)}") from error
         embed: Embed = parser.instantiate(config).model
@@ -248,6 +264,14 @@ def is_observer(part: Namespace | str) -> bool:
     """Return whether a configured callback or plugin leaves the fit unchanged."""
     found = locate(part.class_path) if isinstance(part, Namespace) else None
     return isinstance(found, type) and issubclass(found, OBSERVERS)
+
+
+def invalid_override(section: str, changed: Mapping[str, Mapping[str, Any]]) -> UserError:
+    """Return the error of overrides that are of no type that their keys take."""
+    given = [
+        f"{section}.{part}.{k}: {v!r}" for part, own in changed.items() for k, v in own.items()
+    ]
+    return UserError(f"{', '.join(given)} is invalid; give it as the key of the same name takes it")
 
 
 def error_message(error: ArgumentError, parser: ArgumentParser, words: Sequence[str] = ()) -> str:

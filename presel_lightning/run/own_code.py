@@ -85,7 +85,10 @@ def fault_of(found: object, path: str, base: str) -> str | None:
     if base not in [parent.__name__ for parent in found.__mro__]:
         return f"{path}{place_of(found)} is not derived from {base}; write class {found.__name__}({base})"
     if missing := sorted(getattr(found, "__abstractmethods__", ())):
-        needed = ", ".join(f"{n}{inspect.signature(getattr(found, n))}" for n in missing)
+        methods = {name: getattr(found, name) for name in missing}
+        needed = ", ".join(  # an abstract property has no signature
+            f"{n}{inspect.signature(m)}" if callable(m) else n for n, m in methods.items()
+        )
         own = [name for name, value in vars(found).items() if inspect.isfunction(value)]
         near = {name: get_close_matches(name, own, n=1) for name in missing}
         hints = [f"; its {n[0]!r} may be meant for {name!r}" for name, n in near.items() if n]

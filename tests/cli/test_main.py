@@ -134,6 +134,15 @@ MISTAKES = {
         ["--stages.final.trainer", "{max_epochs: -1}"],
         "stages.final.trainer.max_epochs is -1",
     ),
+    "number for a section of a stage": (
+        ["--stages.losses.model", "{lora: 1.5}"],
+        "stages.losses.model.lora: 1.5 is invalid",
+    ),
+    "mapping for a class of a stage": (
+        ["--stages.final.trainer", "{plugins: {a: 1}}"],
+        "trainer.plugins",
+    ),
+    "no encoder": (["--stages.features.model", "{checkpoint: }"], "model.checkpoint is null"),
     "trial run": (["--trainer.fast_dev_run", "true"], "trainer.max_steps shortens the fits"),
     "trial run of one step": (
         ["--trainer.fast_dev_run", "1"],
