@@ -152,7 +152,7 @@ def _digest_all(
 
 
 def line_of(found: Json, copies: str) -> str | None:
-    """What is said of the copies of a pool; None where there are none.
+    """Line on the copies of a pool; None where there are none.
 
     Args:
         found: see `read_copies`.

@@ -113,7 +113,7 @@ def storage_error(error: BaseException, path: Path, needed: int = 0) -> StorageE
 
 
 def _space(folder: Path, needed: int, number: int) -> str:
-    """What is said of the space; what is free says nothing of a quota."""
+    """Describe the space; what is free says nothing of a quota."""
     if number != errno.ENOSPC:
         return f", which needs at least {size(needed)}" if needed else ""
     free = f"{size(free_bytes(folder))} are free"

@@ -1,4 +1,4 @@
-"""Image files of an export: as they are, or written anew where other tools would read them otherwise.
+"""Image files of an export: as they are, or rewritten where other tools would read them otherwise.
 
 A tool that converts a file plainly ignores EXIF orientation and transparency, cuts deep gray off,
 and may have no decoder for AVIF or HEIC. Such an image is written as PNG, with the pixels that the

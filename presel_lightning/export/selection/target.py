@@ -39,7 +39,7 @@ class Target(ABC):
 
     @property
     def rewrites(self) -> bool:
-        """Whether images are written anew where other tools would read them otherwise."""
+        """Whether images are rewritten where other tools would read them otherwise."""
         return True
 
     @abstractmethod
