@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from presel_lightning.functional.medoids import medoids
 from presel_lightning.run.ranges import Fraction
-from presel_lightning.selectors.in_task import Allocation
-from presel_lightning.selectors.within.base import Selected, Within
 from presel_lightning.selectors.within.clusters import Device, device_of
+from presel_lightning.selectors.within.ordered import InOrder, Ordered
 
 
-class Medoids(Within):
+class Medoids(InOrder):
     r"""Select the image nearest to the centroid of each of as many clusters as images are needed.
 
     .. math:: K = |R| + b, \qquad x_c = \arg\min_{x \in c} \lVert x - \mu_c \rVert_2
@@ -41,30 +39,14 @@ class Medoids(Within):
         self.near_duplicates = near_duplicates
         self.device = device_of(device)
 
-    def select(
-        self,
-        features: Tensor,
-        budget: float,
-        excluded: Tensor,
-        allocation: Allocation = "exact",
-        *,
-        earlier: Tensor | None = None,
-        seed: int,
-    ) -> Selected:
-        """Cluster the task, and select one image of each cluster; earlier rounds first."""
-        wanted = min(int(budget + 1e-9), int((~excluded).sum()))
-        earlier = torch.zeros_like(excluded) if earlier is None else earlier & ~excluded
-        kept = earlier.nonzero()[:, 0]
+    def order(self, features: Tensor, n_new: int, taken: Tensor, *, seed: int) -> Ordered:
+        """Cluster the task, and order by the turns of its clusters."""
         found = medoids(
             features,
-            max(0, wanted - len(kept)),
-            excluded | earlier,
+            n_new,
+            taken,
             seed=seed,
             near_duplicates=self.near_duplicates,
             device=self.device,
         )
-        order = torch.cat([kept, found.order])
-        rank = torch.full_like(found.labels, -1)
-        rank[order] = torch.arange(len(order))
-        score = (-found.distance).masked_fill(excluded, torch.nan)
-        return Selected(order[:wanted].sort().values, score, found.labels, rank)
+        return Ordered(found.order, -found.distance, found.labels)
