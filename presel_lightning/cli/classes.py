@@ -52,7 +52,10 @@ def paths_in(message: str, *, is_class: bool) -> list[str]:
         message: message of the error.
         is_class: whether the given value is a class.
     """
+    values = " ".join(GIVEN.findall(message))
     paths = [path for found in NAMED.findall(message) for path in found if path]
+    if "Union subtypes" in message:  # it names all abstract classes of the union
+        paths = [path for path in paths if path.rpartition(".")[2] in values]
     if is_class:
         for given in GIVEN.findall(message):
             whole = re.fullmatch(PATH, given)

@@ -65,6 +65,13 @@ IN_SECTION = re.compile(
 )
 """Error: a value of one key in a mapping that is given for its section."""
 
+OBJECTS = {
+    "trainer.callbacks": "a callback",
+    "trainer.plugins": "a plugin",
+    "trainer.logger": "true, false, a logger",
+}
+"""Keys that take objects of Lightning, and what each takes."""
+
 RANGE = re.compile(r"Not of type .*?: Expected (.+?)(?:\. |\.?$)", re.MULTILINE)
 """Error: a number outside of its range, or no number."""
 
@@ -190,6 +197,10 @@ def _unknown(word: str, what: str, known: Sequence[str]) -> str:
 
 
 def _wrong_value(key: str, message: str, base: type | None) -> str:
+    given = (re.findall(r"Given value: (.*)", message) or [""])[-1][:80]
+    if key in OBJECTS and "class_path" not in given and not re.match(r"\[?'?[A-Za-z]", given):
+        what = f"{OBJECTS[key]} or a list of them, each a class: class_path with init_args"
+        return f"{key}: {given!r} is invalid; give {what}"
     found = NESTED.search(message)
     part = locate(found[3]) if found else None
     if found and isinstance(part, type) and inspect.isabstract(part):

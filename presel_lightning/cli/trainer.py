@@ -165,6 +165,8 @@ def examine_processes(options: Mapping[str, Any]) -> None:
 def refused_option(error: Exception, options: Mapping[str, Any]) -> UserError:
     """Return an error of Lightning as one line that names the option it is about."""
     line = str(error).strip().split("\n")[0].rstrip(".")
+    if options.get("overfit_batches"):  # Lightning's name for what it sets is another option's
+        line = line.replace("limit_train_batches", "overfit_batches")
     named = [name for name in options if name in line]
     first = min(named, key=lambda name: (line.index(name), -len(name)), default="")
     return UserError(f"trainer.{first}: {line}" if first else f"trainer: {line}")

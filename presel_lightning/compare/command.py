@@ -20,6 +20,7 @@ from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
 from presel_lightning.compare.join import POOL, SPLIT, join
 from presel_lightning.console import console, track
 from presel_lightning.data.sizes import count_of
+from presel_lightning.data.source import refuse_missing
 from presel_lightning.errors import InstructionsMissing, PreselError, UserError
 from presel_lightning.eval.comparison.cells import is_scored
 from presel_lightning.eval.comparison.page import print_comparison, write_comparison
@@ -82,9 +83,18 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
 
 
 def compare_pools(out: Path, pools: Sequence[str], main: Main) -> Failed:
-    """Run the same comparison on one pool after another, and write a page over all."""
+    """Run the same comparison on one pool after another, and write a page over all.
+
+    Raises:
+        UserError: a pool does not exist, or two would have one folder.
+    """
+    refuse_missing("pools", [Path(pool).expanduser() for pool in pools])
     config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
-    folders = {pool: out / "pools" / re.sub(r"\W+", "_", pool).strip("_") for pool in pools}
+    folders = {pool: out / "pools" / re.sub(r"\W+", "_", pool).strip("_")[-100:] for pool in pools}
+    if len(set(folders.values())) < len(pools):
+        raise UserError(
+            f"pools: {', '.join(pools)} would share a folder of results; give each once"
+        )
     jobs = []
     for pool, folder in folders.items():
         file = folder / "pool.yaml"

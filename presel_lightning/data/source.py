@@ -207,6 +207,27 @@ def listed(
     return [(None, Path(name).expanduser()) for name in names]
 
 
+def refuse_missing(key: str, paths: Sequence[Path]) -> None:
+    """Refuse the value of a key whose files or folders do not exist.
+
+    Raises:
+        UserError: some are missing; the message names them all.
+    """
+    if missing := [str(path) for path in paths if not is_there(path)]:
+        raise UserError(
+            f"{key} {', '.join(missing)}: no such file or folder; correct the path, which starts from "
+            f"{Path.cwd()} where it is relative"
+        )
+
+
+def is_there(path: Path) -> bool:
+    """Return whether a path exists; one that is too long for the file system does not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def _packages(
     files: Sequence[tuple[str | None, Path]],
     task_key: str,
@@ -268,11 +289,7 @@ def source(
     """
     files = listed(annotations, task_files)
     key = "data.task_files" if task_files else "data.annotations"
-    if missing := [str(path) for _, path in files if not path.exists()]:
-        raise UserError(
-            f"{key} {', '.join(missing)}: no such file or folder; correct the path, which starts from "
-            f"{Path.cwd()} where it is relative"
-        )
+    refuse_missing(key, [path for _, path in files])
     needs_task = not task_files and not task_rules
     others = Counter[str]()
     if packages := _packages(files, task_key, needs_task, answer_lists):

@@ -41,7 +41,8 @@ def part_of(given: P | str, key: str, known: Mapping[str, type[P]], base: type[P
     """
     if not isinstance(given, str):
         return given
-    if "." in given:  # jsonargparse leaves a class that it cannot use to be read as a name
+    if "." in given and all(name.isidentifier() for name in given.split(".")):
+        # jsonargparse leaves a class that it cannot use to be read as a name
         fault = fault_of(find_class(given), given, base.__name__)
         cure = f"{given} needs arguments: give class_path with init_args"
         raise UserError(f"selector.init_args.{key} {fault or cure}")

@@ -11,6 +11,7 @@ from lightning import Trainer
 from presel_lightning.annotators import Annotator
 from presel_lightning.cli.parts import error_message
 from presel_lightning.cli.training import parse
+from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.models import Components, LoRA, Quantization
 from presel_lightning.selectors import Selector
@@ -118,7 +119,10 @@ def refusal(parser: ArgumentParser, words: list[str]) -> str | None:
     try:
         parser.parse_args(words)
     except ArgumentError as error:
-        return error_message(error, parser, words)
+        try:
+            return error_message(error, parser, words)
+        except UserError as cause:
+            return str(cause)
     return None
 
 

@@ -42,6 +42,12 @@ RULES = '[{"task": "a", "image": "("}]'
             ["is not in the pool", "data.annotations, data.image_root and data.task_key"],
         ),
         ({"data.budget": "15%"}, ["data.budget", "such as 0.15"]),
+        ({"trainer.plugins": "{a: 1}"}, ["trainer.plugins: \"{'a': 1}\"", "class_path with"]),
+        ({"trainer.callbacks": "[1]"}, ["trainer.callbacks: '[1]'", "class_path with init_args"]),
+        (
+            {"selector": "PreSel", "selector.init_args.within": "1.5"},
+            ["selector.init_args.within '1.5'", "choose from centrality"],
+        ),
     ],
 )
 def test_refusal_names_the_key_and_the_cure(

@@ -305,6 +305,9 @@ def test_compare_full_data_without_instructions_is_skipped(
         (["--benchmarks", "[]"], "benchmarks is empty"),
         (["--annotator", "LabelStudio"], "--annotator FromFile"),
         (["--budgets", "7000"], "7000"),
+        (["--pools", "nowhere.json"], "pools nowhere.json: no such file or folder"),
+        (["--pools", "x" * 5000], "no such file or folder"),
+        (["--pools", "tests", "tests/"], "would share a folder of results"),
         (["--budgets", "8", "40"], "budgets: 8 (8 samples) is less than data.reference"),
     ],
 )
