@@ -36,7 +36,7 @@ from presel_lightning.quickstart.world import generate
 from tests.cli.keys import VALUES, every_key, names_key, refusal, set_to
 
 ANNOTATION_FILE = "presel_lightning.eval.benchmarks.annotation_file.AnnotationFile"
-SECONDS = 60
+SECONDS = 240
 MEMORY = 12 << 30
 
 
