@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from presel_lightning.data.build import manifest_path, order_path, seen_path
+from presel_lightning.data.build import SEVERAL, manifest_path, order_path, seen_path
 from presel_lightning.data.conversation import parse
 from presel_lightning.data.record_file import (
     RecordReader,
+    digest16,
     digest_turns,
     read_facts,
     records_path,
@@ -68,17 +69,19 @@ class Pool:
     Attributes:
         uid: (N,) 32 hex digits.
         id: (N,) the record's own id, which may repeat.
-        image: (N,) path relative to `image_root`.
+        image: (N,) path relative to `image_root`; of several images that of the first.
         task: (N,) name of the task.
         n_turns: (N,) answers in the conversation, 0 where there is no instruction yet.
         n_words: (N,) words of the conversation.
         turns_digest: (N,) 16 bytes that name the conversation.
-        image_digest: (N,) 16 bytes that name the content of the image file.
+        image_digest: (N,) 16 bytes that name the content of the image file; of several images that
+            of all, in order.
         has_system: (N,) whether its record brings a system prompt.
         has_instruction: (N,) whether somebody has written it.
         in_file: (N,) whether the annotation file holds it, to be seen by everyone.
         reference: (N,) whether it belongs to the reference split; nothing does at first.
         earlier: (N,) whether an earlier round selected it; none did at first.
+        several: all images, in order, of the samples that have several, by uid.
         tasks: names of the tasks, sorted.
         sizes: samples of each task, those included that `without` leaves out.
     """
@@ -107,7 +110,14 @@ class Pool:
         self.turns_digest: np.ndarray = bytes16(facts["turns"])[self._order]
         seen = pq.read_table(seen_path(out), columns=["image", "digest"])
         place = pc.index_in(table["image"], value_set=seen["image"])
-        self.image_digest: np.ndarray = bytes16(seen["digest"])[place.to_numpy()]
+        digests = bytes16(seen["digest"])
+        self.image_digest: np.ndarray = digests[place.to_numpy()]
+        self.several: Mapping[str, tuple[str, ...]] = _several(table)
+        if self.several:
+            by_name = dict(zip(seen["image"].to_pylist(), digests, strict=True))
+            for uid, row in zip(self.several, self.rows(self.several), strict=True):
+                contents = b"".join(by_name[name].tobytes() for name in self.several[uid])
+                self.image_digest[row] = np.frombuffer(digest16(contents), "V16")[0]
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -170,7 +180,8 @@ class Pool:
         for name in ("has_instruction", "n_turns", "n_words", "turns_digest"):
             setattr(other, name, getattr(self, name).copy())
         for uid, row in rows.items():
-            turns = parse({"image": self.image[row], "conversations": conversations[uid]})
+            images = list(self.images(row))
+            turns = parse({"image": images, "conversations": conversations[uid]})
             other.has_instruction[row] = True
             other.n_turns[row] = len(turns)
             other.n_words[row] = sum(len(t["value"].split()) for t in conversations[uid])
@@ -225,8 +236,16 @@ class Pool:
             record=record,
         )
 
+    def images(self, row: int) -> tuple[str, ...]:
+        """Paths of a row's images, in order, relative to the image root."""
+        return self.several.get(self.uid[row]) or (str(self.image[row]),)
+
+    def image_paths(self, row: int) -> list[Path]:
+        """Files of a row's images, in order."""
+        return [self.file(image) for image in self.images(row)]
+
     def image_path(self, row: int) -> Path:
-        """File of a row's image."""
+        """File of a row's image, of several the first."""
         return self.file(str(self.image[row]))
 
     def file(self, image: str) -> Path:
@@ -243,6 +262,15 @@ def _shared_strings(column: pa.ChunkedArray) -> np.ndarray:
     encoded = column.combine_chunks().dictionary_encode()
     strings: np.ndarray = _strings(encoded.dictionary)[encoded.indices.to_numpy()]
     return strings
+
+
+def _several(table: pa.Table) -> dict[str, tuple[str, ...]]:
+    """Images of the samples that have several, by uid."""
+    if SEVERAL.name not in table.column_names:
+        return {}
+    some = table.select(["uid", SEVERAL.name]).filter(pc.is_valid(table[SEVERAL.name]))
+    names = some.to_pydict()
+    return dict(zip(names["uid"], map(tuple, names[SEVERAL.name]), strict=True))
 
 
 def bytes16(column: pa.ChunkedArray) -> np.ndarray:
