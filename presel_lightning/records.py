@@ -61,6 +61,11 @@ def image_first(turns: Sequence[Turn]) -> tuple[Turn, ...]:
     return tuple(replace(turn, image_here=False, images_at=()) for turn in turns)
 
 
+def pieces_of(question: str, places: Sequence[int]) -> list[str]:
+    """A question cut at the offsets of its images: one piece more than there are images."""
+    return [question[a:b] for a, b in zip((0, *places), (*places, None), strict=True)]
+
+
 def system_prompt(turns: Sequence[Turn]) -> str:
     """System prompt of a conversation; empty where it brings none."""
     return turns[0].system if turns else ""

@@ -18,6 +18,7 @@ from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.models import Processor
 from presel_lightning.models.chat import ChatProcessor
+from presel_lightning.recipe.examination import refuse_several
 from presel_lightning.recipe.plan import Plan
 from presel_lightning.records import Turn
 
@@ -61,9 +62,10 @@ class Reader:
                 return self.processor.n_image_tokens + QUESTION
             return self.data.max_length
         encoder = encoder_of(self.data.template, self.processor, UNCUT, self.data.pixels)
+        refuse_several(encoder, sum(bool(item.more) for item in items))
         longest = sorted(items, key=lambda item: -len(text_of(item)))[:COUNTED]
         lengths: list[int] = [
-            encoder.prompt_length([*item.history, Turn(item.question, "a")], item.image)
+            encoder.prompt_length([*item.history, Turn(item.question, "a")], item.images)
             for item in longest
         ]
         return max(lengths)

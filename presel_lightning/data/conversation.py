@@ -26,18 +26,6 @@ class InvalidRecordError(Exception):
         self.problem = problem
 
 
-def image_of(record: dict[str, Any]) -> str | None:
-    """Path of a record's image; None where it has no `image` key (null counts as none).
-
-    Raises:
-        InvalidRecordError: it has several images, or something that is no path.
-    """
-    images = images_of(record)
-    if len(images) > 1:
-        raise InvalidRecordError("several_images", f"it has {len(images)} images; give one path")
-    return images[0] if images else None
-
-
 def images_of(record: Mapping[str, Any]) -> tuple[str, ...]:
     """Paths of a record's images, in order; none where it has no `image` key (null counts as none).
 

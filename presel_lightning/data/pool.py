@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -108,15 +109,13 @@ class Pool:
         self.has_system: np.ndarray = facts["has_system"].to_numpy()[self._order]
         self.n_words: np.ndarray = facts["n_words"].to_numpy()[self._order]
         self.turns_digest: np.ndarray = bytes16(facts["turns"])[self._order]
-        seen = pq.read_table(seen_path(out), columns=["image", "digest"])
-        place = pc.index_in(table["image"], value_set=seen["image"])
-        digests = bytes16(seen["digest"])
-        self.image_digest: np.ndarray = digests[place.to_numpy()]
+        self.image_digest: np.ndarray = self.digests_of(table["image"])
         self.several: Mapping[str, tuple[str, ...]] = _several(table)
         if self.several:
-            by_name = dict(zip(seen["image"].to_pylist(), digests, strict=True))
+            shown = list(chain(*self.several.values()))
+            digest = dict(zip(shown, self.digests_of(shown), strict=True))
             for uid, row in zip(self.several, self.rows(self.several), strict=True):
-                contents = b"".join(by_name[name].tobytes() for name in self.several[uid])
+                contents = b"".join(digest[name].tobytes() for name in self.several[uid])
                 self.image_digest[row] = np.frombuffer(digest16(contents), "V16")[0]
 
     def __len__(self) -> int:
@@ -239,6 +238,14 @@ class Pool:
     def images(self, row: int) -> tuple[str, ...]:
         """Paths of a row's images, in order, relative to the image root."""
         return self.several.get(self.uid[row]) or (str(self.image[row]),)
+
+    def digests_of(self, images: Sequence[str] | pa.ChunkedArray) -> np.ndarray:
+        """16 bytes that name the content of each of some image files of the pool."""
+        seen = pq.read_table(seen_path(self.out), columns=["image", "digest"])
+        names = images if isinstance(images, pa.ChunkedArray) else pa.array(images, pa.string())
+        place = pc.index_in(names, value_set=seen["image"])
+        digests: np.ndarray = bytes16(seen["digest"])[place.to_numpy()]
+        return digests
 
     def image_paths(self, row: int) -> list[Path]:
         """Files of a row's images, in order."""

@@ -11,6 +11,8 @@ from PIL.Image import Image
 
 from presel_lightning.errors import UserError
 from presel_lightning.loading.chat_encoder import ChatEncoder
+from presel_lightning.loading.encoder import files_in
+from presel_lightning.loading.llava_encoder import ONE
 from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.loading.truncation import Item, notice, truncated
 
@@ -47,13 +49,27 @@ def examine_samples(encoder: Any, items: Sequence[Item], read: Read | None) -> l
     return wrong_end(encoder) + notice(truncated(encoder, items), len(items), encoder.max_length)
 
 
-def _first_image(items: Sequence[Item], read: Read) -> tuple[Item, Image] | None:
-    """The first sample whose image can be read; broken ones are reported elsewhere."""
+def _first_image(items: Sequence[Item], read: Read) -> tuple[Item, list[Image]] | None:
+    """The first sample whose images can be read; broken ones are reported elsewhere."""
     for item in items:
-        if item.image is not None:
+        if files := files_in(item.image):
             with suppress(OSError, ValueError, SyntaxError):
-                return item, read(item.image)
+                return item, list(map(read, files))
     return None
+
+
+def refuse_several(encoder: Any, n: int) -> None:  # noqa: ANN401 - a `SampleEncoder`
+    """See that a model takes several images, where records have them.
+
+    Args:
+        encoder: of the model.
+        n: records with several images.
+
+    Raises:
+        UserError: its template takes one image.
+    """
+    if n and not encoder.takes_several:
+        raise UserError(f"{n} records have several images, and {ONE}")
 
 
 def wrong_end(encoder: Any) -> list[str]:  # noqa: ANN401 - a `SampleEncoder`

@@ -91,8 +91,17 @@ class FeaturesPass(Pass):
     def _table(self) -> FeatureTable:
         """The distinct images of the pool, and which sample shows which."""
         pool = self.context.data.pool
-        images, first, place = np.unique(pool.image, return_index=True, return_inverse=True)
-        return FeatureTable(pool.uid, images, pool.image_digest[first], place)
+        if not pool.several:
+            images, first, place = np.unique(pool.image, return_index=True, return_inverse=True)
+            return FeatureTable(pool.uid, images, pool.image_digest[first], place)
+        rows = [(row, pool.images(row)) for row in range(len(pool))]
+        images = np.array(sorted({image for _, shown in rows for image in shown}), dtype=object)
+        places = {
+            row: np.searchsorted(images, np.array(shown, dtype=object)) for row, shown in rows
+        }
+        place = np.array([places[row][0] for row, _ in rows])
+        several = {row: places[row] for row, shown in rows if len(shown) > 1}
+        return FeatureTable(pool.uid, images, pool.digests_of(images), place, several)
 
     @cached_property
     def _images(self) -> str:
