@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,8 @@ class Pool:
         sizes: samples of each task, those included that `without` leaves out.
     """
 
+    several: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
     def __init__(self, out: Path, image_root: Path) -> None:
         self.out = Path(out)
         self.image_root = Path(image_root)
@@ -110,7 +113,7 @@ class Pool:
         self.n_words: np.ndarray = facts["n_words"].to_numpy()[self._order]
         self.turns_digest: np.ndarray = bytes16(facts["turns"])[self._order]
         self.image_digest: np.ndarray = self.digests_of(table["image"])
-        self.several: Mapping[str, tuple[str, ...]] = _several(table)
+        self.several = _several(table)
         if self.several:
             shown = list(chain(*self.several.values()))
             digest = dict(zip(shown, self.digests_of(shown), strict=True))
