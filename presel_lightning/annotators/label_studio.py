@@ -80,7 +80,7 @@ def labeling_config(turns: int, *, several: bool = False) -> str:
     """
     view = ElementTree.Element("View")
     shown = {"valueList": "$images"} if several else {"value": "$image"}
-    ElementTree.SubElement(view, "Image", name="image", **shown)
+    ElementTree.SubElement(view, "Image", {"name": "image", **shown})
     ElementTree.SubElement(view, "Header", value="$prompt")
     for number in range(1, turns + 1):
         suffix = "" if number == 1 else f"_{number}"

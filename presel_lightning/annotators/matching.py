@@ -69,10 +69,11 @@ def all_shown(conversations: Any, n_images: int) -> Any:  # noqa: ANN401 - any J
         n_images: images of its record.
     """
     asked = conversations[::2] if isinstance(conversations, list) else []
-    texts = [turn.get("value") if isinstance(turn, dict) else None for turn in asked]
-    if n_images < 2 or not texts or not all(isinstance(text, str) for text in texts):
+    texts = [turn.get("value") for turn in asked if isinstance(turn, dict)]
+    said = [text for text in texts if isinstance(text, str)]
+    if n_images < 2 or not asked or len(said) < len(asked):
         return conversations
-    if sum(text.count(IMAGE) for text in texts) > 1:
+    if sum(text.count(IMAGE) for text in said) > 1:
         return conversations
     plain = [{**turn, "value": without_image_token(turn["value"])} for turn in asked]
     plain[0]["value"] = f"{IMAGE}\n" * n_images + plain[0]["value"]

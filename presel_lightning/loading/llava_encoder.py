@@ -84,7 +84,7 @@ class Encoder:
             "with_question": first,
             "without_question": second,
             "prefix": shared,
-            "pixels": self.processor.pixels(one_image(image)),
+            "pixels": self.processor.pixels(one_image(image)),  # type: ignore[arg-type]  # it has one
         }
 
     def pair_batch(self, parts: list[Part]) -> Batch:
