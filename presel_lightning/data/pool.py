@@ -157,6 +157,9 @@ class Pool:
         other, kept = copy.copy(self), np.flatnonzero(~left_out)
         for name in COLUMNS:
             setattr(other, name, getattr(self, name)[kept])
+        if self.several:
+            left = set(other.uid)
+            other.several = {uid: s for uid, s in self.several.items() if uid in left}
         other._kept = kept if self._kept is None else self._kept[kept]
         return other
 

@@ -22,10 +22,10 @@ from presel_lightning.models.llava_processor import Processor
 from presel_lightning.records import Turn, image_first, image_place
 
 ONE = (
-    "the template of model.checkpoint takes one image: set data.several_images to refuse, which lists "
-    "records with several, or give a model of several images, such as Qwen2.5-VL"
+    "the template of model.checkpoint takes one image; give a model that takes several, such as "
+    "Qwen2.5-VL"
 )
-"""What to do about records with several images."""
+"""What to do about several images."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from presel_lightning.recipe.examination import (
     LIMIT,
     examine_samples,
     few_references,
+    refuse_items,
     refuse_several,
 )
 from presel_lightning.recipe.fits import Fits
@@ -264,6 +265,7 @@ class Recipe:
         items = list(items_of(pool, rows))
         encoder = data.encoder(self.factory.model(stage).processor)
         refuse_several(encoder, len(pool.several))
+        refuse_items(encoder, self.plan.benchmarks)
         read = partial(open_rgb, max_pixels=data.max_pixels, pixels=data.pixels)
         return examine_samples(encoder, items, read)
 

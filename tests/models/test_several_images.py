@@ -20,13 +20,17 @@ from presel_lightning.data.pool import load_pool
 from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
 from presel_lightning.loading.chat_encoder import ChatEncoder
 from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.encoders import encoder_of
+from presel_lightning.models import load_model, processor_of
 from presel_lightning.models.chat import chat_processor
+from presel_lightning.models.forward import answer_losses
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.models.own_processor import load_chat_processor
 from presel_lightning.quickstart.world import generate
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments
 from tests.models.tiny_chat import MODELS, encode_chat, write_chat_model
+from tests.models.tiny_kinds import KINDS, write_kind
 
 ASKED = "First: <image>\nSecond: <image>\nWhat </s> differs?"
 
@@ -132,6 +136,34 @@ def test_chat_encoder_takes_several_and_llava_does_not(checkpoint: str, folder: 
     assert not ChatEncoder(silent, 99).takes_several
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_of_a_mixed_batch_equal_single_samples(kind: str, tmp_path: Path) -> None:
+    """Every architecture that docs/models.md names; against transformers' own loss."""
+    place = write_kind(kind, tmp_path / "model")
+    encoder, model = (
+        encoder_of("auto", processor_of(place), 999),
+        load_model(place, dtype="float32"),
+    )
+    assert encoder.takes_several
+    records: list[dict[str, Any]] = [
+        {
+            "image": ["a", "b", "c"],
+            "conversations": says("1 <image> 2 <image>?", "A", "<image>", "B"),
+        },
+        {"image": "a", "conversations": says("<image>\nQ?", "a cat")},
+        {"conversations": says("Q?", "C")},
+        {"image": ["a", "b"], "conversations": says(ASKED, "a long answer")},
+    ]
+    shown = [pictures(3), pictures(1), None, pictures(2)]
+    parts = [encoder.sample(parse(r), i) for r, i in zip(records, shown, strict=True)]
+    with torch.no_grad():
+        sums, counts = answer_losses(model, encoder.batch(parts))
+        for row, part in enumerate(parts):
+            alone = {n: v for n, v in encoder.batch([part]).items() if n != "blank"}
+            loss = unwrapped(model)(**alone).loss
+            torch.testing.assert_close(sums[row] / counts[row], loss, rtol=1e-4, atol=1e-4)
+
+
 def test_fit_trains_scores_and_answers(command: list[str], folder: Path) -> None:
     out = Path(command[-1])
     stages = json.loads((out / "run.json").read_text())["stages"]
@@ -232,5 +264,10 @@ def test_a_model_of_one_image_refuses_them_before_anything_is_fitted(
     told = " ".join(capsys.readouterr().err.split())
     assert "8 records have several images" in told and "data.several_images to refuse" in told
     assert not (tmp_path / "run" / "models").exists()
+    scored = fit_arguments(folder, tmp_path / "scored", *benchmark_arguments(folder))
+    assert main([*scored, "--data.max_problem_fraction", "1"]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "3 items of the benchmark tiny have several images" in told
+    assert not (tmp_path / "scored" / "models").exists()
     assert main(["check", *made[1:]]) == 2
     assert "8 records have several images" in " ".join(capsys.readouterr().err.split())

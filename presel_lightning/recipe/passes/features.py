@@ -94,14 +94,14 @@ class FeaturesPass(Pass):
         if not pool.several:
             images, first, place = np.unique(pool.image, return_index=True, return_inverse=True)
             return FeatureTable(pool.uid, images, pool.image_digest[first], place)
-        rows = [(row, pool.images(row)) for row in range(len(pool))]
-        images = np.array(sorted({image for _, shown in rows for image in shown}), dtype=object)
-        places = {
-            row: np.searchsorted(images, np.array(shown, dtype=object)) for row, shown in rows
+        shown = {
+            int(row): np.array(pool.several[uid], dtype=object)
+            for row, uid in zip(pool.rows(pool.several), pool.several, strict=True)
         }
-        place = np.array([places[row][0] for row, _ in rows])
-        several = {row: places[row] for row, shown in rows if len(shown) > 1}
-        return FeatureTable(pool.uid, images, pool.digests_of(images), place, several)
+        images = np.unique(np.concatenate([pool.image, *shown.values()]))
+        several = {row: np.searchsorted(images, names) for row, names in shown.items()}
+        place = np.searchsorted(images, pool.image)
+        return FeatureTable(pool.uid, images, pool.digests_of(images.tolist()), place, several)
 
     @cached_property
     def _images(self) -> str:
