@@ -195,8 +195,10 @@ class Benchmark(Callback):
 
     def prompts(self, items: list[Item], processor: Any) -> dict[str, Any]:  # noqa: ANN401
         """Encode left-padded prompts (B, L) with their images."""
-        images = [open_rgb(item.image, MAX_PIXELS, self.pixels) for item in items]
-        asked = [(i.history, i.question, image) for i, image in zip(items, images, strict=True)]
+        asked = [
+            (i.history, i.question, [open_rgb(f, MAX_PIXELS, self.pixels) for f in i.images])
+            for i in items
+        ]
         batch: dict[str, Any] = self.encoder(processor).prompts(asked)
         return batch
 

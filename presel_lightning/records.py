@@ -40,12 +40,15 @@ class Turn:
         image_here: whether the image is shown with this question rather than the first.
         system: system prompt of the conversation, with its first turn; empty where the record
             brings none.
+        images_at: of a record with several images, the offsets in `question` where images of it
+            stand, in order; where no turn has any, all stand before the first question.
     """
 
     question: str
     answer: str
     image_here: bool = False
     system: str = ""
+    images_at: tuple[int, ...] = ()
 
 
 def image_place(turns: Sequence[Turn]) -> int:
@@ -54,8 +57,13 @@ def image_place(turns: Sequence[Turn]) -> int:
 
 
 def image_first(turns: Sequence[Turn]) -> tuple[Turn, ...]:
-    """The same turns with the image shown by the first."""
-    return tuple(replace(turn, image_here=False) for turn in turns)
+    """The same turns with the image, or all of several, shown before the first question."""
+    return tuple(replace(turn, image_here=False, images_at=()) for turn in turns)
+
+
+def pieces_of(question: str, places: Sequence[int]) -> list[str]:
+    """A question cut at the offsets of its images: one piece more than there are images."""
+    return [question[a:b] for a, b in zip((0, *places), (*places, None), strict=True)]
 
 
 def system_prompt(turns: Sequence[Turn]) -> str:
@@ -65,11 +73,11 @@ def system_prompt(turns: Sequence[Turn]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One image of the pool and, once it has been written, its instruction.
+    """One record of the pool: its image, or several, and once it is written, its instruction.
 
     Attributes:
         uid: 32 hex digits that stay the same when an instruction is added.
-        image: path relative to the image root.
+        image: path relative to the image root; of several images that of the first.
         turns: empty where there is no instruction yet.
         record: the record as the annotation file has it.
     """
@@ -80,6 +88,12 @@ class Sample:
     task: str
     turns: tuple[Turn, ...]
     record: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def images(self) -> tuple[str, ...]:
+        """Paths of all its images, in order."""
+        named = self.record.get("image")
+        return tuple(named) if isinstance(named, list) else (self.image,)
 
     @property
     def has_instruction(self) -> bool:

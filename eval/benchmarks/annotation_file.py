@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from presel_lightning.data.annotations import read_records
-from presel_lightning.data.conversation import InvalidRecordError, image_of, parse
+from presel_lightning.data.conversation import InvalidRecordError, images_of, parse, put_in
 from presel_lightning.data.entries import Record
 from presel_lightning.data.images import check_images
 from presel_lightning.data.resolver import Resolver
@@ -63,7 +63,7 @@ class AnnotationFile(BenchmarkTask):
         """Return file and image digests, and the settings that change items or answers."""
         if self._fingerprint is None:
             file, root = self._places()
-            images = sorted({str(record.get("image")) for record in read_records(file)})
+            images = sorted({image for record in read_records(file) for image in _named_in(record)})
             self._fingerprint = {
                 "benchmark": [type(self).__name__, 2, self.name],
                 "file": digest_file(file),
@@ -100,8 +100,8 @@ class AnnotationFile(BenchmarkTask):
             float(normalise(guess) == normalise(item.answer))
             for guess, item in zip(predictions, items, strict=True)
         ]
-        images: dict[Path, int] = {}
-        units = [f"{i.task} {images.setdefault(i.image, len(images))}" for i in items]
+        images: dict[tuple[Path, ...], int] = {}
+        units = [f"{i.task} {images.setdefault(tuple(i.images), len(images))}" for i in items]
         return Score(
             float(found["macro"]),
             per_task,
@@ -143,17 +143,22 @@ class AnnotationFile(BenchmarkTask):
         return [
             item
             for record in records
-            for item in self._of_record(record, resolver(str(record["image"])))
+            for item in self._of_record(record, list(map(resolver, images_of(record))))
         ]
 
-    def _of_record(self, record: Record, image: Path) -> list[Item]:
+    def _of_record(self, record: Record, images: list[Path]) -> list[Item]:
         turns = parse(record)
         task = str(record.get(self.task_key) or self.name)
         uid = fingerprint(record)
-        return [
-            Item(f"{uid}-{number}", task, image, turns[:number], turn.question, turn.answer)
-            for number, turn in enumerate(turns)
-        ]
+        items = []
+        for number, turn in enumerate(turns):
+            before = turns[:number]
+            n = sum(len(shown.images_at) for shown in turns[: number + 1])
+            image, *more = images[: n or None]  # those that a later question shows are not seen yet
+            question = put_in(turn.question, turn.images_at)
+            about = f"{uid}-{number}", task, image, before, question, turn.answer
+            items.append(Item(*about, tuple(more)))
+        return items
 
     def _thinned(self, items: list[Item]) -> list[Item]:
         if self.limit is None or self.limit >= len(items):
@@ -164,7 +169,7 @@ class AnnotationFile(BenchmarkTask):
 def _faults(records: list[Record], root: Path) -> list[tuple[int, str]]:
     """Return row and description of every invalid record, in order."""
     found: list[tuple[int, str]] = []
-    images: dict[int, str] = {}
+    images: dict[int, tuple[str, ...]] = {}
     seen: Counter[str] = Counter()
     for row, record in enumerate(records):
         whole = canonical(record)
@@ -173,30 +178,36 @@ def _faults(records: list[Record], root: Path) -> list[tuple[int, str]]:
             images[row] = _check(record, repeated=seen[whole] > 1)
         except InvalidRecordError as error:
             found.append((row, _named(record, error.problem, str(error))))
-    faulty = check_images(root, sorted(set(images.values())))
+    faulty = check_images(root, sorted({image for some in images.values() for image in some}))
     found += [
-        (row, _named(records[row], *faulty[image]))
-        for row, image in images.items()
-        if image in faulty
+        (row, _named(records[row], *faulty[wrong[0]]))
+        for row, some in images.items()
+        if (wrong := [image for image in some if image in faulty])
     ]
     return sorted(found)
 
 
-def _check(record: Record, *, repeated: bool) -> str:
-    """Return the image of a valid record.
+def _check(record: Record, *, repeated: bool) -> tuple[str, ...]:
+    """Return the images of a valid record.
 
     Raises:
         InvalidRecordError: it has no answer, no image, or a problem that excludes it from a pool.
     """
     turns = parse(record)
-    image = image_of(record)
+    images = images_of(record)
     if not turns:
         raise InvalidRecordError("no_answer", "no `conversations`, so there is nothing to score")
-    if image is None:
+    if not images:
         raise InvalidRecordError("no_image", "no `image` key")
     if repeated:
         raise InvalidRecordError("repeated", "repeats an earlier record whole")
-    return image
+    return images
+
+
+def _named_in(record: Record) -> tuple[str, ...]:
+    """Paths of a record's images, whatever they are; a faulty one is reported elsewhere."""
+    image = record.get("image")
+    return tuple(map(str, image)) if isinstance(image, list) else (str(image),)
 
 
 def _named(record: Record, problem: str, detail: str) -> str:

@@ -20,6 +20,8 @@ class Item:
         image: image file, checked to be decodable.
         history: earlier turns of the conversation with their expected answers.
         answer: expected answer.
+        more: the image files behind the first, where there are several; the questions then hold `<image>`
+            where each stands.
     """
 
     uid: str
@@ -28,6 +30,12 @@ class Item:
     history: tuple[Turn, ...]
     question: str
     answer: str
+    more: tuple[Path, ...] = ()
+
+    @property
+    def images(self) -> list[Path]:
+        """All its image files, in order."""
+        return [self.image, *self.more]
 
 
 @dataclass(frozen=True)

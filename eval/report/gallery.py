@@ -16,7 +16,13 @@ from presel_lightning.data.images import check_image
 from presel_lightning.data.pixels import rgb_of
 from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
 from presel_lightning.errors import UserError
-from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, Samples, image_names
+from presel_lightning.eval.report.samples import (
+    CHOSEN,
+    LEFT_OUT,
+    Samples,
+    image_counts,
+    image_names,
+)
 
 Json = dict[str, Any]
 
@@ -32,7 +38,7 @@ def read_gallery(out: Path, samples: Samples) -> Json:
     """Pick the images of every task: the best selected ones, the best and worst left out.
 
     Returns:
-        `items` with uid, task, kind, score and image; `per_task`, the maximum of a kind per task;
+        `items` with uid, task, kind, score and image, of several images the first and `n_images`; `per_task`, the maximum of a kind per task;
         and `chosen` and `left_out`, the counts in all.
     """
     each = min(PER_TASK, max(1, IN_ALL // (2 * max(len(samples.tasks), 1))))
@@ -44,9 +50,14 @@ def read_gallery(out: Path, samples: Samples) -> Json:
         for kind, found in ((CHOSEN, selected), (LEFT_OUT, ends[:each])):
             pairs = zip(samples.names(found), samples.scores(found), strict=True)
             items += [{"uid": u, "task": name, "kind": kind, "score": s} for u, s in pairs]
-    images = image_names(out, (item["uid"] for item in items))
+    uids = [item["uid"] for item in items]
+    images, counts = image_names(out, uids), image_counts(out, uids)
+    several = {uid: {"n_images": count} for uid, count in counts.items()}
     return {
-        "items": [{**item, "image": images.get(item["uid"])} for item in items],
+        "items": [
+            {**item, "image": images.get(item["uid"]), **several.get(item["uid"], {})}
+            for item in items
+        ],
         "per_task": each,
         "chosen": int((samples.kind == CHOSEN).sum()),
         "left_out": int((samples.kind == LEFT_OUT).sum()),

@@ -81,6 +81,20 @@ def image_names(out: Path, uids: Iterable[str]) -> dict[str, str]:
     return dict(zip(table["uid"].to_pylist(), table["image"].to_pylist(), strict=True))
 
 
+def image_counts(out: Path, uids: Iterable[str]) -> dict[str, int]:
+    """Read the number of images of the records among some uids that have several."""
+    path = out / "pool.parquet"
+    if not path.is_file() or "images" not in pq.read_schema(path).names:
+        return {}
+    wanted = pa.array(list(uids), pa.string())
+    table = pq.read_table(path, columns=["uid", "images"])
+    table = table.filter(
+        pc.and_(pc.is_in(table["uid"], value_set=wanted), pc.is_valid(table["images"]))
+    )
+    counts = pc.list_value_length(table["images"]).to_pylist()
+    return dict(zip(table["uid"].to_pylist(), counts, strict=True))
+
+
 def _numbers(column: pa.ChunkedArray, missing: float) -> np.ndarray:
     values: np.ndarray = pc.fill_null(column, missing).to_numpy()
     return values

@@ -115,7 +115,8 @@
       const name = item.image ?? item.uid;
       if (item.picture === null) line.append(make("span", "no image", "gone"));
       else line.append(picture(item.picture, `${item.task}, ${kinds[item.kind]}: ${name}`));
-      line.append(make("strong", kinds[item.kind]), make("br"), item.task, make("br"), written(item.score),
+      const first = item.n_images ? ` (1 of ${item.n_images} images)` : "";
+      line.append(make("strong", kinds[item.kind]), first, make("br"), item.task, make("br"), written(item.score),
         make("br"), make("code", item.uid.slice(0, 8)));
       return line;
     };

@@ -99,7 +99,7 @@ class Service:
             request: the request.
             longest: prompt tokens of the longest request so far; 0 where none is known.
         """
-        guess = len(FORM + request.prompt) / 2 + IMAGE_TOKENS
+        guess = len(FORM + request.prompt) / 2 + IMAGE_TOKENS * len(request.paths)
         return self.price(MARGIN * longest or guess, self.max_tokens)
 
     def cost(self, reply: object, usage: Usage, most: float) -> float | None:
@@ -195,14 +195,15 @@ class Asking:
         if self._pace.stopped:
             return None
         try:
-            url = image_url(request.path, *self.service.image, request.pixels)
+            read = *self.service.image, request.pixels
+            urls = [image_url(path, *read) for path in request.paths]
         except OSError as error:
             return _problem(request, "unreadable", str(error.strerror or type(error).__name__))
         except UserError as error:
             return _problem(request, "oversized", str(error))
         number, prompt = 1, request.prompt
         while True:
-            body = {**self.service.body, "messages": messages(prompt, url)}
+            body = {**self.service.body, "messages": messages(prompt, *urls)}
             attempt = self._try(client, request, body, number)
             if attempt is None:
                 return None
@@ -301,7 +302,7 @@ class Asking:
     def _take(self, request: Request, reply: object, usage: Usage, cost: float | None) -> Attempt:
         """Store the answer of a reply."""
         try:
-            conversation = conversation_of(reply, request.image)
+            conversation = conversation_of(reply, request.images)
         except Malformed as error:
             detail, reason = self._clean(str(error)), self._clean(error.reason)
             return Attempt(MALFORMED, detail, reason, again=True)

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -21,14 +21,15 @@ from presel_lightning.run.files import replacing
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One image whose instruction is missing.
+    """One record whose instruction is missing: its image, or several.
 
     Attributes:
-        image: path relative to the image root.
-        path: file of the image.
+        image: path relative to the image root; of several images that of the first.
+        path: file of that image.
         prompt: prompt for the annotator, by task.
         why: reason of the request.
         pixels: conversion of the image to RGB; see `rgb_of`.
+        more: path and file of each image behind the first.
     """
 
     uid: str
@@ -39,11 +40,23 @@ class Request:
     prompt: str
     why: str
     pixels: Pixels = "as_shown"
+    more: tuple[tuple[str, Path], ...] = ()
 
-    def record(self) -> dict[str, str]:
-        """Return the record of `requests.jsonl`."""
+    @property
+    def images(self) -> list[str]:
+        """Paths of all images, in order, relative to the image root."""
+        return [self.image, *(image for image, _ in self.more)]
+
+    @property
+    def paths(self) -> list[Path]:
+        """Files of all images, in order."""
+        return [self.path, *(path for _, path in self.more)]
+
+    def record(self) -> dict[str, Any]:
+        """Return the record of `requests.jsonl`; `images` where there are several."""
         names = ("uid", "image", "task", "why", "prompt")
-        return {name: str(getattr(self, name)) for name in names}
+        found = {name: str(getattr(self, name)) for name in names}
+        return {**found, "images": self.images} if self.more else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +204,7 @@ def requests_for(
             task=str(pool.task[row]),
             prompt=prompt_for(str(pool.task[row]), templates),
             why=why if isinstance(why, str) else why[str(pool.uid[row])],
+            more=tuple(zip(pool.images(row), pool.image_paths(row), strict=True))[1:],
         )
         for row in np.sort(pool.rows(uids))
     ]

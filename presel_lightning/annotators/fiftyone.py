@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from presel_lightning.annotators.base import Annotator, Names, Report, Request
+from presel_lightning.annotators.base import Annotator, AnswerProblem, Names, Report, Request
 from presel_lightning.annotators.batches import write_batch
 from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.matching import Given, given_of, take
@@ -14,6 +14,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.run.files import write_json
 
 SAMPLES = "samples.json"
+SEVERAL = "a sample of FiftyOne shows one image; write this instruction by LabelStudio or FromFile"
 
 
 class FiftyOne(Annotator):
@@ -21,7 +22,8 @@ class FiftyOne(Annotator):
 
     While answers are missing, `fiftyone/batch-N/` in the folder of the answers is a dataset of
     type `fiftyone.types.FiftyOneDataset`: `metadata.json` and `samples.json`, whose samples have
-    the empty fields `question` and `answer`. A later batch holds only new images.
+    the empty fields `question` and `answer`. A later batch holds only new images. A request with
+    several images is listed as a problem.
 
     Args:
         answers: folder of an export of that type, or its `samples.json`; may not exist yet.
@@ -44,7 +46,13 @@ class FiftyOne(Annotator):
         """
         given = read_export(self.answers) if self.answers and self.answers.exists() else iter(())
         problems = take(given, requests, journal, names, type(self).__name__)
-        open_ = write_batch(journal.folder / "fiftyone", requests, journal, self._batch)
+        single = [request for request in requests if not request.more]
+        problems += [
+            AnswerProblem(request.uid, request.image, "several_images", SEVERAL)
+            for request in requests
+            if request.more and request.uid not in journal
+        ]
+        open_ = write_batch(journal.folder / "fiftyone", single, journal, self._batch)
         where = self.answers or "a folder, and give it as annotator.init_args.answers"
         notes = [f"load {batch} into FiftyOne; export the data set to {where}" for batch in open_]
         return Report(problems, notes)

@@ -59,18 +59,28 @@ class LabelStudio(Annotator):
         return Report(problems, notes)
 
     def _batch(self, folder: Path, requests: Sequence[Request]) -> None:
-        tasks = [
-            {"data": {**request.record(), "image": self.image_prefix + quote(request.image)}}
-            for request in requests
-        ]
-        write_text(folder / "config.xml", labeling_config(self.turns))
+        several = any(request.more for request in requests)
+        tasks = [{"data": self._data(request, several)} for request in requests]
+        write_text(folder / "config.xml", labeling_config(self.turns, several=several))
         write_json(folder / "tasks.json", tasks)
 
+    def _data(self, request: Request, several: bool) -> dict[str, Any]:
+        """Data of a task; `images` in a batch of which some requests have several."""
+        urls = [self.image_prefix + quote(image) for image in request.images]
+        found = {**request.record(), "image": urls[0]}
+        return {**found, "images": urls} if several else found
 
-def labeling_config(turns: int) -> str:
-    """Return the labeling form: the image, the prompt, and a question and an answer per turn."""
+
+def labeling_config(turns: int, *, several: bool = False) -> str:
+    """Return the labeling form: the image, the prompt, and a question and an answer per turn.
+
+    Args:
+        turns: of a conversation.
+        several: whether a task shows its list `images` rather than its `image`.
+    """
     view = ElementTree.Element("View")
-    ElementTree.SubElement(view, "Image", name="image", value="$image")
+    shown = {"valueList": "$images"} if several else {"value": "$image"}
+    ElementTree.SubElement(view, "Image", {"name": "image", **shown})
     ElementTree.SubElement(view, "Header", value="$prompt")
     for number in range(1, turns + 1):
         suffix = "" if number == 1 else f"_{number}"

@@ -33,18 +33,18 @@ class Given:
     fault: InvalidRecordError | None = None
 
 
-def check(image: str, conversations: object, *, bare: bool = False) -> None:
+def check(images: Sequence[str], conversations: object, *, bare: bool = False) -> None:
     """Validate an instruction.
 
     Args:
-        image: path of its image.
+        images: paths of its image, or of several.
         conversations: the instruction.
         bare: whether a question may be `<image>` alone, as in a pool.
 
     Raises:
         InvalidRecordError: it is not a conversation about an image, or a question is empty.
     """
-    turns = parse({"image": image, "conversations": conversations})
+    turns = parse({"image": list(images), "conversations": conversations})
     if not turns:
         raise InvalidRecordError("no_turn", "there is neither question nor answer")
     for number, turn in enumerate(turns, start=1):
@@ -56,6 +56,28 @@ def check(image: str, conversations: object, *, bare: bool = False) -> None:
         raise InvalidRecordError(
             "not_text", "it holds half a character (a lone surrogate)"
         ) from error
+
+
+def all_shown(conversations: Any, n_images: int) -> Any:  # noqa: ANN401 - any JSON value
+    """An answer that shows all images of its record before the first question, where it places none.
+
+    An answer is written about all of them: a single `<image>`, or none, stands for them, in order.
+    Others, and what is no conversation, are left as they are, to be validated.
+
+    Args:
+        conversations: the instruction, not validated.
+        n_images: images of its record.
+    """
+    asked = conversations[::2] if isinstance(conversations, list) else []
+    texts = [turn.get("value") for turn in asked if isinstance(turn, dict)]
+    said = [text for text in texts if isinstance(text, str)]
+    if n_images < 2 or not asked or len(said) < len(asked):
+        return conversations
+    if sum(text.count(IMAGE) for text in said) > 1:
+        return conversations
+    plain = [{**turn, "value": without_image_token(turn["value"])} for turn in asked]
+    plain[0]["value"] = f"{IMAGE}\n" * n_images + plain[0]["value"]
+    return [plain[n // 2] if n % 2 == 0 else turn for n, turn in enumerate(conversations)]
 
 
 def from_turns(turns: Iterable[Turn]) -> Conversation:
@@ -95,8 +117,8 @@ def given_of(place: str, names: Mapping[str, Any], fields: Mapping[str, Any]) ->
 class Matcher:
     """Resolves names to samples of the pool.
 
-    A name is a uid of the pool; where there is none, or one of another tool, it is an image, with
-    the record's id and task where several samples share it.
+    A name is a uid of the pool; where there is none, or one of another tool, it is an image (of
+    several the first), with the record's id and task where several samples share it.
 
     Args:
         names: names of the whole pool.
@@ -119,6 +141,7 @@ class Matcher:
         if str(uid) in self._uids:
             return str(uid)
         image = given.get("image")
+        image = image[0] if isinstance(image, list) and image else image
         rows = self._rows.get(tidy(str(image)), [])
         if not rows and uid not in (None, ""):
             raise InvalidRecordError("unknown_uid", "no sample of the pool has it, or its image")
@@ -174,18 +197,19 @@ def take(
                 continue
             if one.fault is not None:
                 raise one.fault
+            said = all_shown(one.conversations, len(asked[uid].images))
             if uid in seen:
-                if seen[uid] != one.conversations:
+                if seen[uid] != said:
                     raise InvalidRecordError(
                         "repeated", "an earlier answer of the same sample differs from it"
                     )
                 continue
-            seen[uid] = one.conversations
-            check(asked[uid].image, one.conversations, bare=bare)
+            seen[uid] = said
+            check(asked[uid].images, said, bare=bare)
         except InvalidRecordError as error:
             image = asked[uid].image if uid in asked else str(one.names.get("image") or "")
             problems.append(AnswerProblem(uid, image, error.problem, f"{one.place}: {error}"))
             continue
-        if uid not in journal or journal[uid] != one.conversations:
-            journal.add(uid, asked[uid].image, one.conversations, annotator)
+        if uid not in journal or journal[uid] != said:
+            journal.add(uid, asked[uid].image, said, annotator)
     return problems

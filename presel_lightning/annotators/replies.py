@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from presel_lightning.annotators.journal import Conversation
-from presel_lightning.annotators.matching import check, from_turns
+from presel_lightning.annotators.matching import all_shown, check, from_turns
 from presel_lightning.data.conversation import InvalidRecordError
 from presel_lightning.records import Turn
 
@@ -42,7 +42,7 @@ PLACEHOLDER = "..."
 """Text of a question and an answer in the form that the system prompt shows."""
 
 
-def conversation_of(reply: object, image: str) -> Conversation:
+def conversation_of(reply: object, images: Sequence[str]) -> Conversation:
     """Extract and validate the instruction of a reply.
 
     The text may hold thinking (`<think>…</think>`, or text up to a lone `</think>`), prose and
@@ -51,7 +51,7 @@ def conversation_of(reply: object, image: str) -> Conversation:
 
     Args:
         reply: decoded body.
-        image: path of the image.
+        images: paths of the image, or of several.
 
     Raises:
         Malformed: it holds no valid instruction.
@@ -61,8 +61,8 @@ def conversation_of(reply: object, image: str) -> Conversation:
     reason = f"no JSON with a list of turns in it: {_shown(text)}"
     for candidate in reversed(candidates(text)):
         try:
-            conversation = _conversation(candidate)
-            check(image, conversation)
+            conversation: Conversation = all_shown(_conversation(candidate), len(images))
+            check(images, conversation)
             return conversation
         except InvalidRecordError as error:
             reason = str(error)

@@ -77,14 +77,14 @@ def with_reason(prompt: str, reason: str) -> str:
     )
 
 
-def messages(prompt: str, url: str) -> list[dict[str, Any]]:
-    """Build the messages of a request about one image."""
+def messages(prompt: str, *urls: str) -> list[dict[str, Any]]:
+    """Build the messages of a request about one image, or several."""
     return [
         {"role": "system", "content": FORM},
         {
             "role": "user",
             "content": [
-                {"type": "image_url", "image_url": {"url": url}},
+                *({"type": "image_url", "image_url": {"url": url}} for url in urls),
                 {"type": "text", "text": prompt},
             ],
         },

@@ -18,6 +18,7 @@ from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.models import Processor
 from presel_lightning.models.chat import ChatProcessor
+from presel_lightning.recipe.examination import refuse_items
 from presel_lightning.recipe.plan import Plan
 from presel_lightning.records import Turn
 
@@ -42,7 +43,12 @@ class Reader:
     width: int
 
     def answering(self, benchmark: BenchmarkTask) -> Answering:
-        """Return the batch of a benchmark that a device holds at a time."""
+        """Return the batch of a benchmark that a device holds at a time.
+
+        Raises:
+            UserError: an item has several images, and the model takes one.
+        """
+        refuse_items(self.encoder, [benchmark])
         items = benchmark.items()
         own: int | None = getattr(benchmark, "batch_size", None)
         batch = own or self.data.eval_batch_size
@@ -54,16 +60,21 @@ class Reader:
             self.width,
         )
 
+    @property
+    def encoder(self) -> Any:  # noqa: ANN401 - see `encoder_of`
+        """What writes the prompts."""
+        return encoder_of(self.data.template, self.processor, UNCUT, self.data.pixels)
+
     def _longest(self, items: list[Item]) -> int:
         """Return the tokens of the longest prompt; a guess where prompts are made on the fly."""
         if not items:
             if isinstance(self.processor, Processor):
                 return self.processor.n_image_tokens + QUESTION
             return self.data.max_length
-        encoder = encoder_of(self.data.template, self.processor, UNCUT, self.data.pixels)
+        encoder = self.encoder
         longest = sorted(items, key=lambda item: -len(text_of(item)))[:COUNTED]
         lengths: list[int] = [
-            encoder.prompt_length([*item.history, Turn(item.question, "a")], item.image)
+            encoder.prompt_length([*item.history, Turn(item.question, "a")], item.images)
             for item in longest
         ]
         return max(lengths)

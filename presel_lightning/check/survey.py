@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from presel_lightning.check.report import Report, share
 from presel_lightning.console import size
-from presel_lightning.data.conversation import InvalidRecordError, is_text_only, parse
+from presel_lightning.data.conversation import InvalidRecordError, images_of, is_text_only, parse
 from presel_lightning.data.entries import Entry, Record
 from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.images import Track
@@ -37,6 +37,7 @@ class Survey:
         untasked: records that no key, file or rule assigns a task.
         untasked_examples: descriptions of some of them.
         images: number of valid records by image path.
+        several: valid records with several images.
         sample: conversations of a random sample of valid records.
         records: the records of `sample`.
         passed_over: files of folders that are no pictures, by kind.
@@ -55,6 +56,7 @@ class Survey:
     untasked: int = 0
     untasked_examples: list[str] = field(default_factory=list)
     images: Counter[str] = field(default_factory=Counter)
+    several: int = 0
     sample: list[tuple[Turn, ...]] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     texts: list[tuple[Turn, ...]] = field(default_factory=list)
@@ -87,7 +89,9 @@ class Survey:
         except InvalidRecordError as error:
             self._leave_out(error.problem, str(error))
             return None
-        self.images[record["image"]] += 1
+        images = images_of(record)
+        self.images.update(images)
+        self.several += len(images) > 1
         if task is None:
             self._take_untasked(record)
             return None
@@ -148,6 +152,8 @@ def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
     report.notes += found.notices
     report.add("records", "all", f"{found.n_records:,}")
     report.add("records", "with image and task", f"{found.n_samples:,}")
+    if found.several:
+        report.add("records", "with several images", share(found.several, found.n_samples))
     what = "trained on beside the pool" if source.text_only else "kept apart"
     report.add("records", f"text only, {what}", f"{found.text_only:,}")
     if found.without_instruction:

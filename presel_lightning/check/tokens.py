@@ -12,6 +12,7 @@ import numpy as np
 
 from presel_lightning.check.report import Report, share
 from presel_lightning.check.survey import Survey
+from presel_lightning.data.conversation import images_of
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.resolver import OutsideRoot
 from presel_lightning.data.source import PoolSource
@@ -22,7 +23,7 @@ from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.loading.truncation import Item
 from presel_lightning.models import Processor
 from presel_lightning.models.chat import ChatProcessor
-from presel_lightning.recipe.examination import LIMIT, examine_samples
+from presel_lightning.recipe.examination import LIMIT, examine_samples, refuse_several
 from presel_lightning.records import Turn
 
 PERCENTILES = (50, 90, 99)
@@ -89,6 +90,7 @@ def examine_tokens(
     """Encode the sample as a fit will; return the lengths of a training step."""
     with report.collecting():
         encoder = data.encoder(processor)
+        refuse_several(encoder, found.several)
         read = partial(open_rgb, max_pixels=data.max_pixels, pixels=data.pixels)
         shown = read if can_show(encoder) else None
         report.notes += examine_samples(encoder, examined_items(found, source), shown)
@@ -113,9 +115,9 @@ def examined_items(found: Survey, source: PoolSource | None) -> list[Item]:
     resolve = source.resolver
     for turns, record in zip(found.sample, found.records, strict=True):
         try:
-            image = resolve(record["image"])
+            images = list(map(resolve, images_of(record)))
         except OutsideRoot:
             continue
-        if image.is_file() and len(items) < LIMIT:
-            items.append(Item(str(record.get("id", record["image"])), turns, image))
+        if all(image.is_file() for image in images) and len(items) < LIMIT:
+            items.append(Item(str(record.get("id", record["image"])), turns, images))
     return items

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import astuple, dataclass, field, fields
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from presel_lightning.data.conversation import InvalidRecordError, image_of, is_text_only
+from presel_lightning.data.conversation import InvalidRecordError, images_of, is_text_only
 from presel_lightning.data.entries import Entry
 from presel_lightning.data.image_memory import ABSENT, Fact, Found, Scan, fact_of
 from presel_lightning.data.images import DIGEST, Track, scan_images
@@ -46,6 +47,8 @@ MANIFEST = pa.schema(
         ("has_instruction", pa.bool_()),
     ]
 )
+SEVERAL = pa.field("images", pa.list_(pa.string()))
+"""Column of a pool in which records have several images; null where one has a single one."""
 SEEN = pa.schema(
     [
         ("image", pa.string()),
@@ -56,7 +59,7 @@ SEEN = pa.schema(
         ("look", pa.uint64()),
     ]
 )
-FACTS = ("id", "image", "task", "n_turns", "key")
+FACTS = ("id", "image", "images", "task", "n_turns", "key")
 """What of the records is held while the pool is put together."""
 LONGEST = 1000
 """Characters of a field of `problems.csv`."""
@@ -86,7 +89,10 @@ class PoolCounts:
 
 
 def manifest_path(out: Path) -> Path:
-    """`pool.parquet`: uid, id, image, task, n_turns, has_instruction; sorted by uid."""
+    """`pool.parquet`: uid, id, image, task, n_turns, has_instruction; sorted by uid.
+
+    Where a record has several images, `image` is the first, and one more column, `images`, has all.
+    """
     return out / "pool.parquet"
 
 
@@ -153,17 +159,20 @@ def _write_records(
 
 def _candidate(entry: Entry) -> Row:
     record, row = entry.record, row_of(entry)
-    if image_of(record) is None:
+    if not (images := images_of(record)):
         raise InvalidRecordError("no_image", "neither an image nor a conversation about none")
     if entry.task is None:
         raise InvalidRecordError("unknown_task", "no task key, file or rule names it")
-    key = digest_of([entry.task, record["image"], row["id"]])
-    return {**row, "image": record["image"], "task": entry.task, "key": key}
+    several = list(images) if len(images) > 1 else None
+    key = digest_of([entry.task, several or images[0], row["id"]])
+    return {**row, "image": images[0], "images": several, "task": entry.task, "key": key}
 
 
 def _problem(entry: Entry, problem: str, detail: str) -> Problem:
     record, task = entry.record, entry.task or ""
-    named = str(record.get("id", ""))[:LONGEST], str(record.get("image") or "")[:LONGEST]
+    image = record.get("image") or ""
+    image = ", ".join(map(str, image)) if isinstance(image, list) else str(image)
+    named = str(record.get("id", ""))[:LONGEST], image[:LONGEST]
     return Problem(*named, task[:LONGEST], problem, detail, entry.file, str(entry.number))
 
 
@@ -195,13 +204,19 @@ def _rows_in(column: pa.ChunkedArray, values: pa.Array) -> list[int]:
 
 def _uids(facts: pa.Table, occurrence: Iterable[int]) -> np.ndarray:
     """Uid of every record, (N,) ASCII."""
-    batches = facts.select(["task", "image", "id"]).to_batches(max_chunksize=BATCH)
+    columns = ["task", "image", "id", *(["images"] if has_several(facts["images"]) else [])]
+    batches = facts.select(columns).to_batches(max_chunksize=BATCH)
     rows = (row for b in batches for row in zip(*(c.to_pylist() for c in b.columns), strict=True))
     named = (
-        uid_of(task, image, sample_id, number)
-        for (task, image, sample_id), number in zip(rows, occurrence, strict=True)
+        uid_of(task, (several and several[0]) or image, sample_id, number)
+        for (task, image, sample_id, *several), number in zip(rows, occurrence, strict=True)
     )
     return np.fromiter(named, dtype="S32", count=len(facts))
+
+
+def has_several(images: pa.ChunkedArray) -> bool:
+    """Whether any record has several images."""
+    return bool(images.null_count < len(images))
 
 
 def _keep(
@@ -215,7 +230,8 @@ def _keep(
     track: Track | None,
 ) -> np.ndarray:
     """Rows without a problem, in the order of their uids."""
-    images = sorted(facts["image"].unique().to_pylist())
+    several = _several(facts["images"])
+    images = sorted({*facts["image"].unique().to_pylist(), *chain(*several.values())})
     scans = scan_images(
         source.resolver,
         images,
@@ -229,15 +245,24 @@ def _keep(
     found = _write_seen(out, images, scans, shown)
     bad = repeats.copy()
     bad[_rows_in(facts["image"], pa.array(list(found), pa.string()))] = True
+    faulty = {row: next((i for i in all_ if i in found), "") for row, all_ in several.items()}
+    bad[[row for row, image in faulty.items() if image]] = True
     with RecordReader(records_path(out)) as records:
         for row in np.flatnonzero(bad).tolist():
             sample_id, image, task = (facts[name][row].as_py() for name in ("id", "image", "task"))
+            image = faulty.get(row) or image
             repeated = "repeated_record", f"the same as another record, uid {uids[row].decode()}"
             kind, detail = repeated if repeats[row] else found[image]
             file, number = (records.value(row, name) for name in ("file", "number"))
             problems.append(Problem(sample_id, image, task, kind, detail, file, number))
     kept = np.flatnonzero(~bad)
     return kept[np.argsort(uids[kept])]
+
+
+def _several(column: pa.ChunkedArray) -> dict[int, list[str]]:
+    """Images of the records that have several, by row."""
+    rows = np.flatnonzero(column.is_valid().to_numpy())
+    return dict(zip(rows.tolist(), column.take(rows).to_pylist(), strict=True))
 
 
 def _write_seen(
@@ -297,8 +322,11 @@ def _write_pool(out: Path, facts: pa.Table, uids: np.ndarray, kept: np.ndarray) 
         **{name: taken[name] for name in taken.column_names},
         "has_instruction": pc.greater(taken["n_turns"], 0),
     }
+    table = pa.table(manifest, schema=MANIFEST)
+    if has_several(images := facts["images"].take(kept)):
+        table = table.append_column(SEVERAL, images)
     with replacing(manifest_path(out)) as path:
-        pq.write_table(pa.table(manifest, schema=MANIFEST), path)
+        pq.write_table(table, path)
 
 
 def _write_problems(out: Path, problems: list[Problem]) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 from presel_lightning.records import Turn
@@ -25,20 +26,19 @@ class InvalidRecordError(Exception):
         self.problem = problem
 
 
-def image_of(record: dict[str, Any]) -> str | None:
-    """Path of a record's image; None where it has no `image` key (null counts as none).
+def images_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Paths of a record's images, in order; none where it has no `image` key (null counts as none).
 
     Raises:
-        InvalidRecordError: it has several images, or something that is no path.
+        InvalidRecordError: one of them is no path.
     """
     image = record.get("image")
-    if image is None or (isinstance(image, str) and image):
-        return image
-    if isinstance(image, list):
-        raise InvalidRecordError(
-            "several_images", f"`image` is a list of {len(image)}; give one path"
-        )
-    raise InvalidRecordError("image_not_a_path", f"`image` is {image!r:.80}")
+    if image is None:
+        return ()
+    images = tuple(image) if isinstance(image, list) else (image,)
+    if not images or not all(isinstance(one, str) and one for one in images):
+        raise InvalidRecordError("image_not_a_path", f"`image` is {image!r:.80}")
+    return images
 
 
 def system_of(record: Mapping[str, Any]) -> str:
@@ -61,12 +61,13 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
     """Take a record's conversation apart; no turns where there is no instruction yet.
 
     As LLaVA does, every `<image>` is taken out of a question, wherever it stands and however
-    often: the image is shown at the front of the question that held it; of several, the first.
+    often: the image is shown at the front of the question that held it; of several questions, of
+    the first. Of a record with several images each `<image>` is the place of one, in order.
 
     Raises:
-        InvalidRecordError: the conversation is not one, or does not fit the record's image.
+        InvalidRecordError: the conversation is not one, or does not fit the record's images.
     """
-    image = image_of(record)
+    images = images_of(record)
     entries = record.get("conversations")
     if entries is None:
         return ()
@@ -82,7 +83,9 @@ def parse(record: dict[str, Any]) -> tuple[Turn, ...]:
     questions, answers = texts[::2], texts[1::2]
     _check_answers(answers)
     if texts:
-        _check_image_tokens(image, questions)
+        _check_image_tokens(images, questions)
+    if len(images) > 1:
+        return _interleaved(questions, answers, system_of(record))
     place = next((number for number, text in enumerate(questions) if IMAGE in text), 0)
     pairs = zip(questions, answers, strict=True)
     system = system_of(record)
@@ -123,15 +126,50 @@ def _check_answers(answers: list[str]) -> None:
             raise InvalidRecordError("image_token_in_answer", f"answer {number} holds {IMAGE}")
 
 
-def _check_image_tokens(image: str | None, questions: list[str]) -> None:
-    shown = any(IMAGE in question for question in questions)
-    if shown and image is None:
+def _interleaved(questions: list[str], answers: list[str], system: str) -> tuple[Turn, ...]:
+    """Turns of a conversation about several images, each of which keeps its place in the text."""
+    turns = []
+    for number, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+        text, places = taken_out(question)
+        turns.append(Turn(text, answer, system="" if number else system, images_at=places))
+    return tuple(turns)
+
+
+def taken_out(question: str) -> tuple[str, tuple[int, ...]]:
+    """A question without its `<image>`s, and the offsets in it where they stood.
+
+    The space at both ends goes, and so does what stands between two images and is nothing but space.
+    """
+    pieces = [piece if piece.strip() else "" for piece in question.split(IMAGE)]
+    text = "".join(pieces)
+    front, length = len(text) - len(text.lstrip()), len(text.strip())
+    ends = accumulate(map(len, pieces[:-1]))
+    return text.strip(), tuple(min(max(end - front, 0), length) for end in ends)
+
+
+def put_in(question: str, places: Sequence[int]) -> str:
+    r"""A question with `<image>` at some offsets; at its front each on a line of its own."""
+    text, start = "", 0
+    for place in places:
+        text += question[start:place]
+        text += IMAGE if place else f"{IMAGE}\n"
+        start = place
+    return (text + question[start:]).rstrip("\n") if places else question
+
+
+def _check_image_tokens(images: Sequence[str], questions: list[str]) -> None:
+    n_shown = sum(question.count(IMAGE) for question in questions)
+    if n_shown and not images:
         raise InvalidRecordError(
             "image_token_without_image", f"{IMAGE} in the text but no `image` key"
         )
-    if image is not None and not shown:
+    if images and not n_shown:
         raise InvalidRecordError(
             "image_without_token", f"an `image` key but no {IMAGE} in any question"
+        )
+    if len(images) > 1 and n_shown != len(images):
+        raise InvalidRecordError(
+            "image_token_count", f"{n_shown} {IMAGE} in the questions for {len(images)} images"
         )
 
 

@@ -26,7 +26,11 @@ CURES = {
     "image_token_in_answer": "take <image> out of the answer",
     "image_token_without_image": "add the path as `image`, or take <image> out",
     "image_without_token": "put <image> into the first question",
-    "several_images": "write one record an image",
+    "several_images": (
+        "set data.several_images to keep, where the model's template takes several, or write one "
+        "record an image"
+    ),
+    "image_token_count": "write as many <image> as the record has images, or none",
     "video": "take the record out",
     "audio": "take the record out",
     "image_not_a_path": "give a path, or leave `image` out",

@@ -25,6 +25,7 @@ class Packed:
         problem: kind of the fault, as `problems.csv` has it.
         file: name of the file that it comes from.
         number: of the sample in that file, from 1; of a tar with the key behind it.
+        more: the bytes of the images behind the first, where it has several.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Packed:
     problem: str = "not_unpacked"
     file: str = ""
     number: int | str = ""
+    more: tuple[bytes, ...] = ()
 
 
 def turns_of(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
@@ -50,12 +52,12 @@ def turns_of(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return turns
 
 
-def shown_first(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The turns with the image at the front of the first question, unless one shows it already."""
+def shown_first(turns: list[dict[str, Any]], n_images: int = 1) -> list[dict[str, Any]]:
+    """The turns with the images at the front of the first question, unless one shows any already."""
     if not turns or any(IMAGE in turn["value"] for turn in turns if turn["from"] == "human"):
         return turns
     first, *rest = turns
-    return [{**first, "value": f"{IMAGE}\n{first['value']}"}, *rest]
+    return [{**first, "value": f"{IMAGE}\n" * n_images + first["value"]}, *rest]
 
 
 def conversation(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

@@ -25,12 +25,13 @@ SPECIAL = frozenset((*MEDIA, *SYSTEMS, "images", "messages", "texts", "answer"))
 
 
 def adopted(record: Record, lists: AnswerLists = "refuse") -> Record:
-    """The record in LLaVA's form: at most one `image`, and `conversations` of texts.
+    """The record in LLaVA's form: `image`, a list where it has several, and `conversations` of texts.
 
     A conversation is read from `conversations`, else `messages` (role and content, as chat models
     take them), else `texts` (objects of `user` and `assistant`), else `question` and `answer`: the
     first that is not empty. Of the last three the image goes to the front of the first question,
-    unless a question shows it. `images` of one is its image; a system message becomes `system`.
+    unless a question shows it; several images go there too, in order, wherever no question shows one.
+    `images` of one is its image; a system message becomes `system`.
     What is no such form is left as it is, for `parse` to refuse.
 
     Args:
@@ -38,7 +39,7 @@ def adopted(record: Record, lists: AnswerLists = "refuse") -> Record:
         lists: what becomes of an answer that is a list; see `picked`.
 
     Raises:
-        InvalidRecordError: it has several images, a video or sound, or a value that is no text.
+        InvalidRecordError: it has a video or sound, or a value that is no text.
     """
     if _is_plain(record):
         return record
@@ -156,23 +157,23 @@ def _turn(entry: Any, lists: AnswerLists) -> Any:  # noqa: ANN401 - any JSON val
     return {**entry, "value": text_of(value, "value")}
 
 
-def _messages(entries: list[Any]) -> _Said:
-    """What `messages` say."""
+def _messages(entries: list[Any], behind: str = "\n") -> _Said:
+    """What `messages` say; what stands behind an image is nothing where they hold several."""
     said = _Said([])
     for number, entry in enumerate(entries, start=1):
         if not isinstance(entry, dict):
             raise InvalidRecordError("bad_turn", f"message {number} is no object")
         role, content = entry.get("role"), entry.get("content")
-        text = _content(content, number, said.images)
+        text = _content(content, number, said.images, behind)
         if number == 1 and role in ("system", "developer"):
             said.system = text
         else:
             name = ROLES.get(role, role) if isinstance(role, str) else role
             said.entries.append({"from": name, "value": text})  # type: ignore[union-attr]
-    return said
+    return _messages(entries, "") if behind and len(said.images) > 1 else said
 
 
-def _content(content: object, number: int, images: list[Any]) -> str:
+def _content(content: object, number: int, images: list[Any], behind: str) -> str:
     """Text of a message; an image in it becomes `<image>`."""
     if not isinstance(content, list):
         return text_of(content, "content")
@@ -185,7 +186,7 @@ def _content(content: object, number: int, images: list[Any]) -> str:
         if kind in TEXT_PARTS:
             texts.append(text_of(part.get("text"), "text"))
         elif kind in IMAGE_PARTS:
-            texts.append(f"{IMAGE}\n")
+            texts.append(f"{IMAGE}{behind}")
             images.append(_reference(part))
         else:
             name = next((m for m in ("video", "audio") if m in str(kind)), "bad_turn")
@@ -213,29 +214,27 @@ def _pairs(pairs: list[Any], lists: AnswerLists) -> _Said:
 def _shown(said: _Said, image: object) -> Any:  # noqa: ANN401 - any JSON value
     """The entries, with the image shown; those that are no turns are left to `parse`."""
     entries = said.entries or []
-    if said.shows or image is None or not all(map(_is_turn, entries)):
+    several = len(image) if isinstance(image, list) else 0
+    if (said.shows and not several) or image is None or not all(map(_is_turn, entries)):
         return said.entries
-    return shown_first(entries)
+    return shown_first(entries, several or 1)
 
 
 def _image(record: Record, said: _Said) -> object:
-    """The one image of a record: of `image`, else `images`, else of its messages.
+    """The image of a record, or the list of several: of `image`, `images` or its messages.
 
-    Raises:
-        InvalidRecordError: one of them names several.
+    The one that names the most counts, of equal ones the first; a path that is repeated, and no other
+    beside it, is one image.
     """
     found: list[object] = []
     several = record.get("images")
     for given in (record.get("image"), several if _names_files(several) else None, said.images):
         each = given if isinstance(given, list) else [given]
         paths = [_path(one) for one in each if one is not None]
-        distinct = [path for number, path in enumerate(paths) if path not in paths[:number]]
-        if len(distinct) > 1:
-            raise InvalidRecordError(
-                "several_images", f"it has {len(distinct)} images; give one to each record"
-            )
-        found += distinct
-    return found[0] if found else None
+        if all(path == paths[0] for path in paths):
+            paths = paths[:1]
+        found = max(found, paths, key=len)
+    return found if len(found) > 1 else found[0] if found else None
 
 
 def _names_files(images: object) -> bool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from presel_lightning.data.build import manifest_path, order_path, seen_path
+from presel_lightning.data.build import SEVERAL, manifest_path, order_path, seen_path
 from presel_lightning.data.conversation import parse
 from presel_lightning.data.record_file import (
     RecordReader,
+    digest16,
     digest_turns,
     read_facts,
     records_path,
@@ -68,20 +71,24 @@ class Pool:
     Attributes:
         uid: (N,) 32 hex digits.
         id: (N,) the record's own id, which may repeat.
-        image: (N,) path relative to `image_root`.
+        image: (N,) path relative to `image_root`; of several images that of the first.
         task: (N,) name of the task.
         n_turns: (N,) answers in the conversation, 0 where there is no instruction yet.
         n_words: (N,) words of the conversation.
         turns_digest: (N,) 16 bytes that name the conversation.
-        image_digest: (N,) 16 bytes that name the content of the image file.
+        image_digest: (N,) 16 bytes that name the content of the image file; of several images that
+            of all, in order.
         has_system: (N,) whether its record brings a system prompt.
         has_instruction: (N,) whether somebody has written it.
         in_file: (N,) whether the annotation file holds it, to be seen by everyone.
         reference: (N,) whether it belongs to the reference split; nothing does at first.
         earlier: (N,) whether an earlier round selected it; none did at first.
+        several: all images, in order, of the samples that have several, by uid.
         tasks: names of the tasks, sorted.
         sizes: samples of each task, those included that `without` leaves out.
     """
+
+    several: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def __init__(self, out: Path, image_root: Path) -> None:
         self.out = Path(out)
@@ -105,9 +112,14 @@ class Pool:
         self.has_system: np.ndarray = facts["has_system"].to_numpy()[self._order]
         self.n_words: np.ndarray = facts["n_words"].to_numpy()[self._order]
         self.turns_digest: np.ndarray = bytes16(facts["turns"])[self._order]
-        seen = pq.read_table(seen_path(out), columns=["image", "digest"])
-        place = pc.index_in(table["image"], value_set=seen["image"])
-        self.image_digest: np.ndarray = bytes16(seen["digest"])[place.to_numpy()]
+        self.image_digest: np.ndarray = self.digests_of(table["image"])
+        self.several = _several(table)
+        if self.several:
+            shown = list(chain(*self.several.values()))
+            digest = dict(zip(shown, self.digests_of(shown), strict=True))
+            for uid, row in zip(self.several, self.rows(self.several), strict=True):
+                contents = b"".join(digest[name].tobytes() for name in self.several[uid])
+                self.image_digest[row] = np.frombuffer(digest16(contents), "V16")[0]
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -145,6 +157,9 @@ class Pool:
         other, kept = copy.copy(self), np.flatnonzero(~left_out)
         for name in COLUMNS:
             setattr(other, name, getattr(self, name)[kept])
+        if self.several:
+            left = set(other.uid)
+            other.several = {uid: s for uid, s in self.several.items() if uid in left}
         other._kept = kept if self._kept is None else self._kept[kept]
         return other
 
@@ -170,7 +185,8 @@ class Pool:
         for name in ("has_instruction", "n_turns", "n_words", "turns_digest"):
             setattr(other, name, getattr(self, name).copy())
         for uid, row in rows.items():
-            turns = parse({"image": self.image[row], "conversations": conversations[uid]})
+            images = list(self.images(row))
+            turns = parse({"image": images, "conversations": conversations[uid]})
             other.has_instruction[row] = True
             other.n_turns[row] = len(turns)
             other.n_words[row] = sum(len(t["value"].split()) for t in conversations[uid])
@@ -225,8 +241,24 @@ class Pool:
             record=record,
         )
 
+    def images(self, row: int) -> tuple[str, ...]:
+        """Paths of a row's images, in order, relative to the image root."""
+        return self.several.get(self.uid[row]) or (str(self.image[row]),)
+
+    def digests_of(self, images: Sequence[str] | pa.ChunkedArray) -> np.ndarray:
+        """16 bytes that name the content of each of some image files of the pool."""
+        seen = pq.read_table(seen_path(self.out), columns=["image", "digest"])
+        names = images if isinstance(images, pa.ChunkedArray) else pa.array(images, pa.string())
+        place = pc.index_in(names, value_set=seen["image"])
+        digests: np.ndarray = bytes16(seen["digest"])[place.to_numpy()]
+        return digests
+
+    def image_paths(self, row: int) -> list[Path]:
+        """Files of a row's images, in order."""
+        return [self.file(image) for image in self.images(row)]
+
     def image_path(self, row: int) -> Path:
-        """File of a row's image."""
+        """File of a row's image, of several the first."""
         return self.file(str(self.image[row]))
 
     def file(self, image: str) -> Path:
@@ -243,6 +275,15 @@ def _shared_strings(column: pa.ChunkedArray) -> np.ndarray:
     encoded = column.combine_chunks().dictionary_encode()
     strings: np.ndarray = _strings(encoded.dictionary)[encoded.indices.to_numpy()]
     return strings
+
+
+def _several(table: pa.Table) -> dict[str, tuple[str, ...]]:
+    """Images of the samples that have several, by uid."""
+    if SEVERAL.name not in table.column_names:
+        return {}
+    some = table.select(["uid", SEVERAL.name]).filter(pc.is_valid(table[SEVERAL.name]))
+    names = some.to_pydict()
+    return dict(zip(names["uid"], map(tuple, names[SEVERAL.name]), strict=True))
 
 
 def bytes16(column: pa.ChunkedArray) -> np.ndarray:

@@ -31,6 +31,7 @@ RECORDS = pa.schema(
         ("record", pa.large_string()),
         ("file", pa.string()),
         ("number", pa.string()),
+        ("images", pa.list_(pa.string())),  # null where there is one
     ]
 )
 BATCH = 4096
@@ -116,12 +117,17 @@ def _has_surrogate(text: str) -> bool:
 
 def digest_of(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
     """Name a JSON value: 16 bytes of blake2b."""
-    return hashlib.blake2b(canonical(value).encode(), digest_size=16).digest()
+    return digest16(canonical(value).encode())
+
+
+def digest16(content: bytes) -> bytes:
+    """Name some bytes: 16 bytes of blake2b."""
+    return hashlib.blake2b(content, digest_size=16).digest()
 
 
 def digest_turns(turns: Sequence[Turn]) -> bytes:
     """Name a conversation: 16 bytes of blake2b over its system prompt, questions and answers."""
-    said: list[Any] = [[t.question, t.answer, *[IMAGE] * t.image_here] for t in turns]
+    said: list[Any] = [[t.question, t.answer, *[IMAGE] * t.image_here, *t.images_at] for t in turns]
     system = system_prompt(turns)
     return digest_of([system, *said] if system else said)
 

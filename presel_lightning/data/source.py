@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from presel_lightning.data.annotations import FIRST, judged, read_entries
 from presel_lightning.data.csv_records import check_task, is_csv
@@ -25,6 +25,8 @@ from presel_lightning.data.values import AnswerLists
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_file, digest_lines
 
+SeveralImages = Literal["refuse", "keep"]
+"""Whether a record with several images is a problem, or part of the pool."""
 TASK_KEY = "task"
 """Field that names a record's task unless the configuration names another."""
 ONE_TASK = (
@@ -50,6 +52,7 @@ class PoolSource:
         follow_links: whether links below the image root may lead out of it.
         beside: files beside packed images that are no part of them, by kind.
         answer_lists: what becomes of an answer that is a list; see `picked`.
+        several_images: whether a record with several images is kept.
     """
 
     files: tuple[tuple[str | None, Path], ...]
@@ -64,6 +67,7 @@ class PoolSource:
     follow_links: bool = False
     beside: Mapping[str, int] = field(default_factory=dict)
     answer_lists: AnswerLists = "refuse"
+    several_images: SeveralImages = "refuse"
 
     @property
     def resolver(self) -> Resolver:
@@ -95,6 +99,8 @@ class PoolSource:
                 entry.file = entry.file or name
                 if isinstance(image := entry.record.get("image"), str):
                     entry.record["image"] = tidy(image)
+                elif isinstance(image, list):
+                    self._take_several(entry, image)
                 entry.task = task or self._task(entry)
                 yield entry
 
@@ -103,6 +109,13 @@ class PoolSource:
             others = Counter[str]() if passed_over is None else passed_over
             return folder_entries(path, others, self.follow_links)
         return unpacked_entries(path) or read_entries(path, self.task_key, self.answer_lists)
+
+    def _take_several(self, entry: Entry, images: list[Any]) -> None:
+        """Tidy the paths of a record with several images, or refuse it."""
+        entry.record["image"] = [tidy(one) if isinstance(one, str) else one for one in images]
+        if self.several_images == "refuse" and entry.fault is None:
+            detail = f"it has {len(images)} images; data.several_images: keep takes them"
+            entry.fault = Fault("several_images", detail)
 
     def _names(self) -> list[str]:
         """Names of the files for `problems.csv`; where two are equal, as they were given."""
@@ -115,7 +128,9 @@ class PoolSource:
     def _task(self, entry: Entry) -> str | None:
         record = entry.record
         if self.task_rules:
-            image, question = str(record.get("image")), first_question(record)
+            image = record.get("image")
+            image = str(image[0] if isinstance(image, list) and image else image)
+            question = first_question(record)
             return first_match(self.task_rules, image, question, n_questions(record))
         task = record.get(self.task_key)
         if isinstance(task, list | dict):
@@ -137,7 +152,20 @@ class PoolSource:
             **({"text_only": True} if self.text_only else {}),
             **({"follow_links": True} if self.follow_links else {}),
             **({"answer_lists": self.answer_lists} if self.answer_lists != "refuse" else {}),
+            **({"several_images": "keep"} if self.several_images == "keep" else {}),
         }
+
+
+def check_several(several_images: str) -> None:
+    """Check the value of `data.several_images`.
+
+    Raises:
+        UserError: it is unknown.
+    """
+    if several_images not in (known := get_args(SeveralImages)):
+        raise UserError(
+            f"data.several_images {several_images!r} is unknown; choose from {', '.join(known)}"
+        )
 
 
 def is_plain_file(path: Path) -> bool:
@@ -261,6 +289,7 @@ def source(
     text_only: bool = False,
     follow_links: bool = False,
     answer_lists: AnswerLists = "refuse",
+    several_images: SeveralImages = "refuse",
     unpacked: Path | None = None,
     track: Track | None = None,
 ) -> PoolSource:
@@ -281,6 +310,7 @@ def source(
         text_only: see `PoolSource`.
         follow_links: see `PoolSource`.
         answer_lists: see `PoolSource`.
+        several_images: see `PoolSource`.
         unpacked: folder for packed images; see `unpack`.
         track: shows the progress of unpacking.
 
@@ -316,6 +346,7 @@ def source(
         )
     rules = () if task_files else tuple(task_rules or ())
     look = verify, max_pixels, pixels, workers
+    forms = answer_lists, several_images
     return PoolSource(
-        tuple(files), root, task_key, rules, *look, text_only, follow_links, others, answer_lists
+        tuple(files), root, task_key, rules, *look, text_only, follow_links, others, *forms
     )

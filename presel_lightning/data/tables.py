@@ -160,22 +160,21 @@ def _sample(
 
 def _packed(number: int, name: str, image: Any, fields: dict[str, Any]) -> Packed:  # noqa: ANN401
     images = [one for one in (image if isinstance(image, list) else [image]) if one is not None]
-    if len(images) > 1:
-        record = {"id": str(number), **fields}
-        fault = f"row {number} holds {len(images)} images; give one to each record"
-        return Packed(name, record, fault=fault, problem="several_images")
-    held = images[0] if images else {}
-    content, path = held.get("bytes"), held.get("path")
-    record = {"id": Path(path).name if path else str(number), **fields}
-    if content is None and path:
-        fault = f"row {number} holds the path {path} alone: save the dataset with its images"
-        return Packed(name, record, fault=fault)
-    if content is None:
+    paths = [one["path"] for one in images if one.get("path")]
+    record = {"id": Path(paths[0]).name if paths else str(number), **fields}
+    contents: list[bytes] = []
+    for held in images:
+        content, path = held.get("bytes"), held.get("path")
+        if content is None and (path or len(images) > 1):
+            fault = f"row {number} holds the path {path} alone: save the dataset with its images"
+            return Packed(name, record, fault=fault)
+        if content is not None and len(content) > MAX_IMAGE:
+            fault = f"row {number}: {len(content)} bytes, over {MAX_IMAGE}"
+            return Packed(name, record, fault=fault)
+        contents += [] if content is None else [content]
+    if not contents:
         return Packed(name, record, absent=f"row {number} holds no image")
-    if len(content) > MAX_IMAGE:
-        fault = f"row {number}: {len(content)} bytes, over {MAX_IMAGE}"
-        return Packed(name, record, fault=fault)
-    return Packed(name, record, content)
+    return Packed(name, record, contents[0], more=tuple(contents[1:]))
 
 
 def _schema(file: Path) -> pa.Schema:

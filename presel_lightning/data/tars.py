@@ -19,8 +19,10 @@ IMAGES = (
 TEXTS = ("json", "cls", "txt")
 MAX_TEXT = 1 << 24
 """Bytes of a member that holds fields."""
-MAX_MEMBERS = 16
+MAX_MEMBERS = 64
 """Members of a sample that are read."""
+NUMBERED = re.compile(r"\d+\.[^.]+")
+"""Ending of one of several images, `0.jpg`."""
 KEY = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
 """Key and ending: a member's name up to the first dot behind its last slash, and the rest."""
 BROKEN = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError)
@@ -41,7 +43,7 @@ class _Member:
 def tar_samples(path: Path, task_key: str) -> Iterator[Packed]:
     """Stream the samples of one tar.
 
-    A sample is an image member, and beside it `.json` (a record of any form that `adopted` knows, or
+    A sample is an image member, or several that are numbered (`key.0.jpg`, `key.1.jpg`), and beside it `.json` (a record of any form that `adopted` knows, or
     some of its fields), `.cls` (a class) and `.txt` (kept as the field `txt`); a `.json` alone may be
     a conversation about no image. Its task is `json[task_key]`, else the class, else the name of
     the folder that the tar lies in. What cannot be read becomes a sample with a fault, and the
@@ -50,13 +52,14 @@ def tar_samples(path: Path, task_key: str) -> Iterator[Packed]:
     decoder, folder = Decoder(), path.absolute().parent.name
     samples = groupby(_members(path), key=lambda member: member.key)
     for number, (key, members) in enumerate(samples, start=1):
-        some = list(islice(members, MAX_MEMBERS))
-        record, image, fault = _sample(some, task_key, folder, decoder)
-        absent = "" if fault or image is not None else NO_IMAGE.format(_endings(some))
+        some = list(islice(members, MAX_MEMBERS + 1))
+        record, images, fault = _sample(some, task_key, folder, decoder)
+        image, more = (images[0], tuple(images[1:])) if images else (None, ())
+        absent = "" if fault or images else NO_IMAGE.format(_endings(some))
         name = (key if key.startswith("/") else f"{path.stem}/{key}").rstrip("/")
         place = f"{number} {key}".rstrip()
         problem, reason = fault or ("not_unpacked", "")
-        yield Packed(name, record, image, reason, absent, problem, path.name, place)
+        yield Packed(name, record, image, reason, absent, problem, path.name, place, more)
 
 
 def _members(path: Path) -> Iterator[_Member]:
@@ -132,7 +135,7 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member | None:
     limit = MAX_IMAGE if last in IMAGES else MAX_TEXT
     if info.size > limit:
         return _Member(key, ending, fault=f"its .{ending} has {info.size} bytes, over {limit}")
-    if last != ending:  # `.mask.png` stands beside an image
+    if last != ending and not NUMBERED.fullmatch(ending):  # `.mask.png` stands beside an image
         return _Member(key, ending)
     handle = tar.extractfile(info)
     try:
@@ -143,15 +146,18 @@ def _member(tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Member | None:
 
 def _sample(
     members: list[_Member], task_key: str, folder: str, decoder: Decoder
-) -> tuple[Record, bytes | None, Fault | None]:
-    """Record and image that members make, and what is wrong with them."""
+) -> tuple[Record, list[bytes], Fault | None]:
+    """Record and images that members make, and what is wrong with them."""
     faults = [member.fault for member in members if member.fault]
     endings = [member.ending for member in members]
-    images = [member for member in members if member.ending in IMAGES]
+    images = [member for member in members if member.ending in IMAGES] or _numbered(members)
     texts = {member.ending: member.content for member in members if member.ending in TEXTS}
     fields, fault = _fields(texts, decoder)
-    if len(images) > 1 or len(set(endings)) < len(endings):
+    one = len(images) < 2 or images[0].ending not in IMAGES
+    if not one or len(set(endings)) < len(endings):
         faults.append(f"its members are {_endings(members)}; one image, and no ending twice")
+    if len(members) > MAX_MEMBERS:
+        faults.append(f"it has more than {MAX_MEMBERS} members")
     if not images and not faults and set(endings) - set(TEXTS):
         faults.append(NO_IMAGE.format(_endings(members)))
     record: Record = {"id": members[0].key, **fields}
@@ -159,7 +165,14 @@ def _sample(
         record[task_key] = record.get("cls") or folder
     if faults:
         fault = Fault("not_unpacked", "; ".join(faults))
-    return record, images[0].content if images and not fault else None, fault
+    return record, [] if fault else [member.content for member in images], fault
+
+
+def _numbered(members: list[_Member]) -> list[_Member]:
+    """The images of a sample that has several, in the order of their numbers; one is a name with a dot."""
+    found = [member for member in members if NUMBERED.fullmatch(member.ending)]
+    found.sort(key=lambda member: int(member.ending.split(".")[0]))
+    return found if len(found) > 1 else []
 
 
 def _endings(members: list[_Member]) -> str:

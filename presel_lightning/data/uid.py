@@ -15,12 +15,12 @@ def canonical(value: Any) -> str:  # noqa: ANN401 - any JSON value
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def uid_of(task: str, image: str, sample_id: str, occurrence: int) -> str:
+def uid_of(task: str, image: str | list[str], sample_id: str, occurrence: int) -> str:
     """32 hex digits of blake2b-128 over task, image path, id and occurrence.
 
     Args:
         task: of the sample.
-        image: path, relative to the image root.
+        image: path, relative to the image root; of several images the list of theirs.
         sample_id: the record's own id, which may repeat.
         occurrence: number among the records equal in the first three, in the order of their
             canonical JSON.

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -51,7 +52,7 @@ def unpack(packages: Sequence[Package], folder: Path, track: Track | None = None
         StorageError: there is no room to unpack it.
     """
     lines = [line for package in packages for line in package.facts()]
-    target = folder / digest_lines(["3", *lines])
+    target = folder / digest_lines(["4", *lines])
     if (temporary := scratch()) is not None:
         if target.exists():
             return target
@@ -144,7 +145,7 @@ def _write(
         if fault is None and sample.absent and is_text_only(record):
             record.pop("image", None)
         else:
-            record["image"], unsaved = _save(sample, images, name)
+            record["image"], unsaved = _save_all(sample, images, name)
             fault = unsaved or fault
         try:
             line = json.dumps(record, allow_nan=False)
@@ -162,15 +163,34 @@ def _adopted(sample: Packed, package: Package) -> tuple[Record, Fault | None]:
 
     Its image is that of the sample, whatever path its fields give.
     """
-    record = {**sample.record, "image": None if sample.absent else sample.name}
+    n = 1 + len(sample.more)
+    named = [f"{sample.name}.{number}" for number in range(n)] if sample.more else sample.name
+    record = {**sample.record, "image": None if sample.absent else named}
     if package.task is not None:
         record[package.task_key] = package.task
     entry = adopt(Entry(record, sample.number), package.answer_lists)
+    shown = entry.record.get("image")
+    if isinstance(shown, list) and len(shown) > n and entry.fault is None:
+        detail = f"its fields name {len(shown)} images, and it holds {0 if sample.absent else n}"
+        entry.fault = Fault("image_token_count", detail)
     return dict(entry.record), entry.fault
 
 
 def _plain(value: object) -> str:
     return "" if value is None else str(value)
+
+
+def _save_all(sample: Packed, images: Path, name: str) -> tuple[str | list[str], Fault | None]:
+    """Write the image of a sample, or all of several, which are numbered; see `_save`."""
+    if not sample.more or sample.fault or sample.image is None:
+        return _save(sample, images, name)
+    each = (sample.image, *sample.more)
+    some = (
+        replace(sample, name=f"{sample.name}.{number}", image=image)
+        for number, image in enumerate(each)
+    )
+    saved = [_save(one, images, name) for one in some]
+    return [path for path, _ in saved], next((fault for _, fault in saved if fault), None)
 
 
 def _save(sample: Packed, images: Path, name: str) -> tuple[str, Fault | None]:

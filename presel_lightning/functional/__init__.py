@@ -6,6 +6,7 @@ from presel_lightning.functional.duplicates import similarity_to_earlier
 from presel_lightning.functional.facility import Facilities, facility_location
 from presel_lightning.functional.farthest import Farthest, farthest_first
 from presel_lightning.functional.kmeans import KMeans, kmeans
+from presel_lightning.functional.mean_direction import mean_direction
 from presel_lightning.functional.medoids import Medoids, medoids
 from presel_lightning.functional.official import official_task_budgets
 from presel_lightning.functional.prism import mean_correlation
@@ -28,6 +29,7 @@ __all__ = [
     "instruction_relevance",
     "kmeans",
     "mean_correlation",
+    "mean_direction",
     "medoids",
     "neighbor_centrality",
     "official_task_budgets",

@@ -9,23 +9,37 @@ from pathlib import Path
 
 from PIL import Image
 
-from presel_lightning.data.conversation import without_image_token
+from presel_lightning.data.conversation import taken_out, without_image_token
 from presel_lightning.data.formats import open_image
 from presel_lightning.data.pixels import Pixels, shown_size
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
-from presel_lightning.loading.encoder import BLACK, DUMMY, SIDES, Batch, Part
+from presel_lightning.loading.encoder import (
+    BLACK,
+    DUMMY,
+    SIDES,
+    Batch,
+    Files,
+    Part,
+    files_in,
+)
 from presel_lightning.loading.tokens import UNCUT, Encoded
 from presel_lightning.models.chat import (
     Asked,
     Chat,
     ChatProcessor,
+    Shown,
     chat_batch,
     cut,
+    images_in,
     prompt_batch,
+    takes_several,
     takes_system,
 )
-from presel_lightning.records import Turn, image_first, image_place
+from presel_lightning.records import Turn, image_first
+
+SMALL = Image.new("RGB", (32, 32))
+"""A blank image whose places are counted and taken off again."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,11 @@ class ChatEncoder:
         """Whether a conversation's own system prompt has a place."""
         return takes_system(self.processor.own)
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether its template and processor take several images."""
+        return takes_several(self.processor.own)
+
     def __call__(self, turns: Sequence[Turn], *, with_question: bool = True) -> Encoded:
         """Encode one conversation without its image, or its answers alone."""
         made = chat_batch(self.processor.own, [(turns, None)], with_question=with_question)
@@ -55,7 +74,7 @@ class ChatEncoder:
         )
         return Encoded(ids, labels)
 
-    def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
+    def sample(self, turns: Sequence[Turn], image: Shown) -> Part:
         """The conversation with its image: a processor takes a batch at once."""
         return {"chat": (turns, image)}
 
@@ -64,7 +83,7 @@ class ChatEncoder:
     def batch(self, parts: list[Part]) -> Batch:
         """All that the model asks for, under its processor's names."""
         made = self._side(parts, with_question=True)
-        if any(image is not None for _, image in (part["chat"] for part in parts)):
+        if any(images_in(image) for _, image in (part["chat"] for part in parts)):
             return made
         return {**made, "blank": not_by_token(chat_batch(self.processor.own, [(DUMMY, BLACK)]))}
 
@@ -78,35 +97,37 @@ class ChatEncoder:
             found |= shown
         return found
 
-    def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
+    def pair_length(self, turns: Sequence[Turn], image: Files) -> int:
         """Both inputs whole."""
-        places = places_of(self.processor, size_of(image, self.pixels))
-        texts = [n_tokens(self.processor, turns, side == SIDES[0]) for side in SIDES]
+        sizes = sizes_of(image, self.pixels)
+        places = places_of(self.processor, sizes)
+        texts = [n_tokens(self.processor, turns, side == SIDES[0], len(sizes)) for side in SIDES]
         return sum(min(text + places, self.max_length) for text in texts)
 
-    def cut(self, turns: Sequence[Turn], image: Path | None) -> tuple[int, int] | None:
+    def cut(self, turns: Sequence[Turn], image: Files | None) -> tuple[int, int] | None:
         """Only what is too long is encoded with an image, a blank one of the same size."""
-        size = None if image is None else size_of(image)
+        sizes = sizes_of(image)
         whole = replace(self, max_length=UNCUT)(turns)
-        places = 0 if size is None else places_of(self.processor, size)
-        if len(whole.input_ids) + places <= self.max_length:
+        text = len(whole.input_ids)
+        if len(sizes) > 1:  # words that an image divides
+            text = n_tokens(self.processor, turns, True, len(sizes))
+        if text + places_of(self.processor, sizes) <= self.max_length:
             return None
-        shown = None if size is None else Image.new("RGB", size)
+        shown = [Image.new("RGB", size) for size in sizes]
         labels = self._side([{"chat": (turns, shown)}], with_question=True)["labels"]
         return int((labels != IGNORE).sum()), whole.n_labels
 
     def prompts(self, asked: Sequence[Asked]) -> Batch:
         """Left-padded, with all that the model asks for."""
         plain = [
-            (history, without_image_token(question), image) for history, question, image in asked
+            (history, _asked(question, len(images_in(i))), i) for history, question, i in asked
         ]
         return prompt_batch(self.processor.own, plain)
 
-    def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
-        """The places of an image of this size, and the text with an empty answer."""
-        return places_of(self.processor, size_of(image, self.pixels)) + n_tokens(
-            self.processor, turns, True
-        )
+    def prompt_length(self, turns: Sequence[Turn], image: Files) -> int:
+        """The places of images of these sizes, and the text with an empty answer."""
+        sizes = sizes_of(image, self.pixels)
+        return places_of(self.processor, sizes) + n_tokens(self.processor, turns, True)
 
     def stop_ids(self) -> list[int]:
         """What the template ends an answer with, where that is one token, beside the model's own."""
@@ -120,7 +141,7 @@ class ChatEncoder:
         try:
             return self._cut(chats, with_question=with_question)
         except UserError:
-            if not any(image_place(turns) for turns, _ in chats):
+            if all(image_first(turns) == tuple(turns) for turns, _ in chats):
                 raise
         return self._cut([self._with_whole_image(*c) for c in chats], with_question=with_question)
 
@@ -129,13 +150,23 @@ class ChatEncoder:
         batch = chat_batch(own, chats, with_question=with_question)
         return cut(batch, self.max_length, own.image_token_id)
 
-    def _with_whole_image(self, turns: Sequence[Turn], image: Image.Image | None) -> Chat:
+    def _with_whole_image(self, turns: Sequence[Turn], image: Shown) -> Chat:
         """A conversation; a later image that would be cut is shown first, whatever is beside it."""
         try:
             self._cut([(turns, image)], with_question=True)
         except UserError:
             return image_first(turns), image
         return turns, image
+
+
+def _asked(question: str | Turn, n_images: int) -> str | Turn:
+    """A question without `<image>`; of several images the turn that says where they stand."""
+    if isinstance(question, Turn):
+        return question
+    if n_images < 2:
+        return without_image_token(question)
+    text, places = taken_out(question)
+    return Turn(text, "", images_at=places)
 
 
 def not_by_token(batch: Batch) -> Batch:
@@ -150,14 +181,23 @@ def size_of(path: Path, pixels: Pixels = "as_shown") -> tuple[int, int]:
         return shown_size(image, pixels)
 
 
+def sizes_of(files: Files | None, pixels: Pixels = "as_shown") -> tuple[tuple[int, int], ...]:
+    """Width and height of each image of a conversation, from its header."""
+    return tuple(size_of(file, pixels) for file in files_in(files))
+
+
 @lru_cache(maxsize=4096)
-def places_of(processor: ChatProcessor, size: tuple[int, int]) -> int:
-    """Tokens that an image of some size takes, marks around it included; found on a blank one."""
-    shown = chat_batch(processor.own, [(DUMMY, Image.new("RGB", size))])
+def places_of(processor: ChatProcessor, sizes: tuple[tuple[int, int], ...]) -> int:
+    """Tokens that images of some sizes take, marks around them included; found on blank ones."""
+    shown = chat_batch(processor.own, [(DUMMY, [Image.new("RGB", size) for size in sizes])])
     return int(shown["input_ids"].shape[1]) - n_tokens(processor, DUMMY, True)
 
 
-def n_tokens(processor: ChatProcessor, turns: Sequence[Turn], with_question: bool) -> int:
-    """Tokens of a conversation without its image."""
-    made = chat_batch(processor.own, [(turns, None)], with_question=with_question)
-    return int(made["input_ids"].shape[1])
+def n_tokens(
+    processor: ChatProcessor, turns: Sequence[Turn], with_question: bool, n_images: int = 0
+) -> int:
+    """Tokens of a conversation without its images; of several, divided as they divide its words."""
+    blank = [SMALL] * n_images if n_images > 1 else []
+    made = chat_batch(processor.own, [(turns, blank)], with_question=with_question)
+    shown = places_of(processor, (SMALL.size,) * len(blank)) if blank else 0
+    return int(made["input_ids"].shape[1]) - shown

@@ -17,7 +17,7 @@ from presel_lightning.data.images import LIMIT, MAX_PIXELS
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.sizes import count_of
-from presel_lightning.data.source import PoolSource, source
+from presel_lightning.data.source import PoolSource, SeveralImages, check_several, source
 from presel_lightning.data.task_rules import TaskRule
 from presel_lightning.data.texts import Texts
 from presel_lightning.data.values import AnswerLists, check_lists
@@ -96,6 +96,8 @@ class SelectionDataModule(LightningDataModule):
             each; see `later_copies`.
         answer_lists: what becomes of an answer that is a list: `refuse` lists its record as a
             problem, `first` takes the first answer, `most_common` the one that occurs most often.
+        several_images: `keep` takes records with several images into the pool, for models whose template
+            takes several; `refuse` lists each as a problem.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -126,6 +128,7 @@ class SelectionDataModule(LightningDataModule):
         follow_links: bool = False,
         copies: Copies = "once",
         answer_lists: AnswerLists = "refuse",
+        several_images: SeveralImages = "refuse",
         max_problem_fraction: Fraction = 0.05,
     ) -> None:
         super().__init__()
@@ -144,6 +147,7 @@ class SelectionDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
         self.follow_links, self.copies, self.answer_lists = follow_links, copies, answer_lists
+        self.several_images = several_images
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
@@ -168,6 +172,7 @@ class SelectionDataModule(LightningDataModule):
             )
         check_lists(answer_lists)
         check_copies(copies)
+        check_several(several_images)
         if template not in (known := [AUTO, *TEMPLATES]):
             raise UserError(f"data.template {template!r} is unknown; choose from {known}")
 
@@ -197,6 +202,7 @@ class SelectionDataModule(LightningDataModule):
             text_only=self.text_only,
             follow_links=self.follow_links,
             answer_lists=self.answer_lists,
+            several_images=self.several_images,
             unpacked=out / "work" / "unpacked",
             track=track,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL.Image import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -51,14 +52,19 @@ class TrainSet(Dataset[dict[str, Any]]):
         return len(self.rows) + len(self.texts or ())
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
-        """One conversation with its image, if it has one, and weight."""
+        """One conversation with its images, if it has any, and weight."""
         index, weight = place
         if self.texts is not None and index >= len(self.rows):
             turns = self.texts.turns(index - len(self.rows))
             return {**self.encoder.sample(turns, None), "weight": weight}
         row, weight = int(self.rows[index]), weight * float(self.weights[index])
-        image = open_rgb(self.pool.image_path(row), self.max_pixels, self.pixels)
-        return {**self.encoder.sample(self.pool.sample(row).turns, image), "weight": weight}
+        sample = self.encoder.sample(self.pool.sample(row).turns, self._images(row))
+        return {**sample, "weight": weight}
+
+    def _images(self, row: int) -> list[Image]:
+        """Images of a row of the pool, decoded."""
+        paths = self.pool.image_paths(row)
+        return [open_rgb(path, self.max_pixels, self.pixels) for path in paths]
 
     def task(self, index: int) -> str:
         """Task of a sample, for messages."""
@@ -77,17 +83,17 @@ class PairSet(TrainSet):
         """Tokens that each sample takes: what is shared once, and both continuations."""
         pool = self.pool
         sizes = (
-            self.encoder.pair_length(pool.sample(row).turns, pool.image_path(row))
+            self.encoder.pair_length(pool.sample(row).turns, pool.image_paths(row))
             for row in map(int, self.rows)
         )
         return np.fromiter(sizes, np.int64, len(self))
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
-        """One image, decoded once, with both inputs."""
+        """The images of a sample, decoded once, with both inputs."""
         index, _ = place
         row = int(self.rows[index])
-        image = open_rgb(self.pool.image_path(row), self.max_pixels, self.pixels)
-        return {"index": index, **self.encoder.pair(self.pool.sample(row).turns, image)}
+        turns, images = self.pool.sample(row).turns, self._images(row)
+        return {"index": index, **self.encoder.pair(turns, images)}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Two labelled batches of the same images; see `SampleEncoder.pair_batch`."""

@@ -8,9 +8,7 @@ from typing import Any, Protocol
 
 from PIL import Image
 
-from presel_lightning.models.chat import (
-    Asked,
-)
+from presel_lightning.models.chat import Asked, Shown
 from presel_lightning.records import Turn
 
 Batch = dict[str, Any]
@@ -27,6 +25,17 @@ BLACK = Image.new("RGB", (64, 64))
 DUMMY = (Turn("a", "a"),)
 
 
+Files = Path | Sequence[Path]
+"""The image file of a conversation, or those of several images, in order."""
+
+
+def files_in(files: Files | None) -> list[Path]:
+    """Image files of a conversation, in order; none of a text-only one."""
+    if files is None:
+        return []
+    return [files] if isinstance(files, Path) else list(files)
+
+
 SIDES = ("with_question", "without_question")
 """The two inputs of the IRS."""
 
@@ -34,7 +43,11 @@ SIDES = ("with_question", "without_question")
 class SampleEncoder(Protocol):
     """What datasets and benchmarks ask of a model's way to read conversations."""
 
-    def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
+    @property
+    def takes_several(self) -> bool:
+        """Whether a conversation may have several images."""
+
+    def sample(self, turns: Sequence[Turn], image: Shown) -> Part:
         """Prepare one conversation to be trained on; a text-only one has no image."""
 
     def batch(self, parts: list[Part]) -> Batch:
@@ -43,7 +56,7 @@ class SampleEncoder(Protocol):
         Where no part has an image, `blank` is what shows a black one; see `answer_losses`.
         """
 
-    def pair(self, turns: Sequence[Turn], image: Image.Image) -> Part:
+    def pair(self, turns: Sequence[Turn], image: Shown) -> Part:
         """Prepare one conversation with and without its questions."""
 
     def pair_batch(self, parts: list[Part]) -> Batch:
@@ -52,10 +65,10 @@ class SampleEncoder(Protocol):
         `prefix` is the number of tokens that all rows share at the front; 0 where they do not.
         """
 
-    def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
+    def pair_length(self, turns: Sequence[Turn], image: Files) -> int:
         """Tokens that a pair takes; the image is not decoded."""
 
-    def cut(self, turns: Sequence[Turn], image: Path | None) -> tuple[int, int] | None:
+    def cut(self, turns: Sequence[Turn], image: Files | None) -> tuple[int, int] | None:
         """Answer tokens kept and written of a sample that is too long; None of any other.
 
         An image is not decoded.
@@ -64,7 +77,7 @@ class SampleEncoder(Protocol):
     def prompts(self, asked: Sequence[Asked]) -> Batch:
         """Inputs to be continued with an answer; left padding."""
 
-    def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
+    def prompt_length(self, turns: Sequence[Turn], image: Files) -> int:
         """Tokens of a prompt that ends in the question of the last turn; nothing is decoded."""
 
     def stop_ids(self) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 from PIL import Image
@@ -12,16 +12,20 @@ from PIL import Image
 from presel_lightning.data.conversation import IMAGE, without_image_token
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
-from presel_lightning.loading.encoder import BLACK, SIDES, Batch, Part
+from presel_lightning.loading.encoder import BLACK, SIDES, Batch, Files, Part, files_in
 from presel_lightning.loading.padding import labelled_text, text_batch
 from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.loading.tokens import UNCUT, Encoded, encode, image_token_id
-from presel_lightning.models.chat import (
-    Asked,
-)
+from presel_lightning.models.chat import Asked, Shown, images_in
 from presel_lightning.models.literal import control_marks, escape, escape_turns
 from presel_lightning.models.llava_processor import Processor
 from presel_lightning.records import Turn, image_first, image_place
+
+ONE = (
+    "the template of model.checkpoint takes one image; give a model that takes several, such as "
+    "Qwen2.5-VL"
+)
+"""What to do about several images."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Encoder:
     template: str
     processor: Processor
     max_length: int
+    takes_several: ClassVar[bool] = False
 
     @property
     def has_system(self) -> bool:
@@ -58,11 +63,11 @@ class Encoder:
         # a later image that would be cut is shown first
         return self(image_first(turns), with_question=with_question, image=image)
 
-    def sample(self, turns: Sequence[Turn], image: Image.Image | None) -> Part:
+    def sample(self, turns: Sequence[Turn], image: Shown) -> Part:
         """Tokens and pixels."""
-        if image is None:
+        if (shown := one_image(image)) is None:
             return {"encoded": self(turns, image=False)}
-        return {"encoded": self(turns), "pixels": self.processor.pixels(image)}
+        return {"encoded": self(turns), "pixels": self.processor.pixels(shown)}
 
     def batch(self, parts: list[Part]) -> Batch:
         """Padded to (B, L), with pixels (I, 3, H, W) of the images among them."""
@@ -72,14 +77,14 @@ class Encoder:
             return {**text, "pixel_values": torch.stack(pixels)}
         return {**text, "blank": {"pixel_values": self.processor.pixels(BLACK)[None]}}
 
-    def pair(self, turns: Sequence[Turn], image: Image.Image) -> Part:
+    def pair(self, turns: Sequence[Turn], image: Shown) -> Part:
         """One image with both inputs, and how many tokens these share at the front."""
         first, second, shared = self._both(turns)
         return {
             "with_question": first,
             "without_question": second,
             "prefix": shared,
-            "pixels": self.processor.pixels(image),
+            "pixels": self.processor.pixels(one_image(image)),  # type: ignore[arg-type]  # it has one
         }
 
     def pair_batch(self, parts: list[Part]) -> Batch:
@@ -91,14 +96,14 @@ class Encoder:
             **{side: labelled_text([part[side] for part in parts], self._pad_id) for side in SIDES},
         }
 
-    def pair_length(self, turns: Sequence[Turn], image: Path) -> int:
+    def pair_length(self, turns: Sequence[Turn], image: Files) -> int:
         """What is shared once, and both continuations."""
         first, second, shared = self._both(turns)
         return len(first.input_ids) + len(second.input_ids) - shared
 
-    def cut(self, turns: Sequence[Turn], image: Path | None) -> tuple[int, int] | None:
+    def cut(self, turns: Sequence[Turn], image: Files | None) -> tuple[int, int] | None:
         """Only a text with more bytes than tokens are left is encoded: none takes more of them."""
-        shown = image is not None
+        shown = bool(files_in(image))
         text = TEMPLATES[self.template].render(turns, with_question=True, image=shown).text
         extra = self.processor.n_image_tokens * shown + 2 * len(turns) + 8  # marks, leading spaces
         if len(text.encode(errors="surrogatepass")) + extra <= self.max_length:
@@ -115,10 +120,12 @@ class Encoder:
         ids = [encode(text, p.tokenizer, p.n_image_tokens).input_ids for text in texts]
         return {
             **text_batch(ids, self._pad_id, left=True),
-            "pixel_values": torch.stack([p.pixels(image) for _, _, image in asked if image]),
+            "pixel_values": torch.stack(
+                [p.pixels(shown) for _, _, image in asked if (shown := one_image(image))]
+            ),
         }
 
-    def prompt_length(self, turns: Sequence[Turn], image: Path) -> int:
+    def prompt_length(self, turns: Sequence[Turn], image: Files) -> int:
         """An image takes as many places whatever its size."""
         p = self.processor
         text = self._prompt(turns[:-1], turns[-1].question)
@@ -139,13 +146,26 @@ class Encoder:
     def _marks(self) -> tuple[str, ...]:
         return control_marks(self.processor.tokenizer, [IMAGE])
 
-    def _prompt(self, history: Sequence[Turn], question: str) -> str:
+    def _prompt(self, history: Sequence[Turn], question: str | Turn) -> str:
+        question = question.question if isinstance(question, Turn) else question
         asked = escape(without_image_token(question), self._marks)
         return TEMPLATES[self.template].prompt(escape_turns(history, self._marks), asked)
 
     def _both(self, turns: Sequence[Turn]) -> tuple[Encoded, Encoded, int]:
         first, second = self(turns), self(turns, with_question=False)
         return first, second, shared_prefix(first, second, image_token_id(self.processor.tokenizer))
+
+
+def one_image(image: Shown) -> Image.Image | None:
+    """The image of a conversation, if it has one.
+
+    Raises:
+        UserError: it has several.
+    """
+    images = images_in(image)
+    if len(images) > 1:
+        raise UserError(ONE)
+    return images[0] if images else None
 
 
 def shared_prefix(first: Encoded, second: Encoded, image: int) -> int:

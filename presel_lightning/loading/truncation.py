@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ from jinja2 import TemplateError
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import UserError
-from presel_lightning.loading.encoder import SampleEncoder
+from presel_lightning.loading.encoder import Files, SampleEncoder
 from presel_lightning.records import Turn
 
 WORST = 3
@@ -19,11 +18,11 @@ WORST = 3
 
 
 class Item(NamedTuple):
-    """A conversation with the file of its image; a text-only one has none."""
+    """A conversation with the files of its images; a text-only one has none."""
 
     name: str
     turns: Sequence[Turn]
-    image: Path | None
+    image: Files | None
 
 
 class Cut(NamedTuple):
@@ -87,4 +86,5 @@ def without_answer(encoder: SampleEncoder, pool: Pool, rows: np.ndarray) -> np.n
 def items_of(pool: Pool, rows: np.ndarray) -> Iterator[Item]:
     """Samples of the pool, one at a time."""
     for row in map(int, rows):
-        yield Item(str(pool.id[row] or pool.uid[row]), pool.sample(row).turns, pool.image_path(row))
+        name = str(pool.id[row] or pool.uid[row])
+        yield Item(name, pool.sample(row).turns, pool.image_paths(row))

@@ -12,18 +12,21 @@ from typing import Any
 
 import torch
 from PIL.Image import Image
+from PIL.Image import new as new_image
 
 from presel_lightning.errors import UserError
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.models.literal import ESCAPE, escape_turns, processor_marks, reading
 from presel_lightning.models.own_processor import load_chat_processor
-from presel_lightning.records import Turn, image_place, system_prompt
+from presel_lightning.records import Turn, image_place, pieces_of, system_prompt
 
 Message = dict[str, Any]
 Batch = dict[str, Any]
-Chat = tuple[Sequence[Turn], Image | None]
-Asked = tuple[Sequence[Turn], str, Image | None]
+Shown = Image | Sequence[Image] | None
+"""The image of a conversation, or its images, in order."""
+Chat = tuple[Sequence[Turn], Shown]
+Asked = tuple[Sequence[Turn], str | Turn, Shown]
 
 PIECES = (
     "{% for message in messages %}{% if message.role == 'assistant' %}"
@@ -94,7 +97,8 @@ def chat_batch(
 
     Args:
         processor: of `load_chat_processor`.
-        chats: turns with their image, which stands before one of the questions.
+        chats: turns with their image, which stands before one of the questions, or with several, which
+            stand where `images_at` of the turns says.
         with_question: whether the questions are shown.
 
     Returns:
@@ -137,11 +141,12 @@ def prompt_batch(processor: Any, asked: Sequence[Asked]) -> Batch:  # noqa: ANN4
 
     Args:
         processor: of `load_chat_processor`.
-        asked: earlier turns, the question and the image of each item.
+        asked: earlier turns, the question and the image of each item; of several images the turn of
+            the question, whose answer is not read.
     """
     letters = processor_marks(processor)
     written = [
-        messages(escape_turns((*history, Turn(question, "")), letters), image, True)[:-1]
+        messages(escape_turns((*history, _asking(question)), letters), image, True)[:-1]
         for history, question, image in asked
     ]
     if not takes_system(processor):
@@ -174,7 +179,7 @@ def cut(batch: Batch, max_length: int, image_token: int) -> Batch:
         places = int((ids == image_token).sum(dim=1).max())
         raise UserError(
             f"data.max_length {max_length} is too short for the {places} tokens of an image and "
-            "the text before it; raise it, or lower the resolution in the checkpoint's "
+            "the text before it (of several, of all of them); raise it, or lower the resolution in the checkpoint's "
             "preprocessor_config.json"
         )
     return {
@@ -200,27 +205,69 @@ def _reader(processor: Any, written: Sequence[list[Message]]) -> Any:  # noqa: A
     return made
 
 
-def _padded(images: Sequence[Image | None], side: str) -> dict[str, Any]:
+def _padded(images: Sequence[Shown], side: str) -> dict[str, Any]:
     """Options of a processor for a batch padded on one side."""
-    shown = [[] if image is None else [image] for image in images]
+    shown = [images_in(image) for image in images]
     return {"padding": True, "padding_side": side, **({"images": shown} if any(shown) else {})}
 
 
-def messages(turns: Sequence[Turn], image: Image | None, with_question: bool) -> list[Message]:
+def images_in(shown: Shown) -> list[Image]:
+    """Images of a conversation, in order; none of a text-only one."""
+    if shown is None:
+        return []
+    return list(shown) if isinstance(shown, Sequence) else [shown]
+
+
+def _asking(question: str | Turn) -> Turn:
+    return question if isinstance(question, Turn) else Turn(question, "")
+
+
+def messages(turns: Sequence[Turn], image: Shown, with_question: bool) -> list[Message]:
     """A conversation as chat templates want it, with the system prompt that it brings."""
     system = system_prompt(turns)
     if not with_question:
         turns = (Turn("", " ".join(turn.answer for turn in turns)),)
-    shown: list[Message] = [] if image is None else [{"type": "image"}]
+    shown: list[Message] = [{"type": "image"}] * len(images_in(image))
+    apart = bool(shown) and any(turn.images_at for turn in turns)
     found: list[Message] = []
     if system:
         found.append({"role": "system", "content": [{"type": "text", "text": system}]})
     place = image_place(turns)
     for number, turn in enumerate(turns):
         asked = [{"type": "text", "text": turn.question}] if turn.question else []
-        found.append({"role": "user", "content": (shown if number == place else []) + asked})
+        front = shown if number == place else []
+        found.append({"role": "user", "content": _parts(turn) if apart else front + asked})
         found.append({"role": "assistant", "content": [{"type": "text", "text": turn.answer}]})
     return found
+
+
+def _parts(turn: Turn) -> list[Message]:
+    """Texts of a question with the images between them."""
+    first, *rest = pieces_of(turn.question, turn.images_at)
+    parts: list[Message] = [{"type": "text", "text": first}]
+    for piece in rest:
+        parts += [{"type": "image"}, {"type": "text", "text": piece}]
+    return [part for part in parts if part["type"] == "image" or part["text"]]
+
+
+def takes_several(processor: Any) -> bool:  # noqa: ANN401
+    """Whether a model's chat template and processor take several images: each has its places."""
+    return _takes_several(processor, processor.chat_template)
+
+
+@lru_cache(maxsize=8)
+def _takes_several(processor: Any, _: str) -> bool:  # noqa: ANN401
+    picture = new_image("RGB", (64, 64))
+    try:
+        two, three = (
+            int((made["input_ids"] == processor.image_token_id).sum())
+            for made in (
+                chat_batch(processor, [((Turn("?", "!"),), [picture] * n)]) for n in (2, 3)
+            )
+        )
+    except Exception:  # noqa: BLE001 - a processor raises what it likes at more than it takes
+        return False
+    return two > 0 and 3 * two == 2 * three
 
 
 def takes_system(processor: Any) -> bool:  # noqa: ANN401

@@ -13,11 +13,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 from tokenizers import AddedToken, normalizers
 
-from presel_lightning.records import Turn
+from presel_lightning.records import Turn, pieces_of
 
 ESCAPE = "\U0010a7e5"
 """Of the private use area: no tokenizer has it, and nobody writes it."""
@@ -36,15 +37,18 @@ def escape(text: str, marks: Sequence[str]) -> str:
 
 
 def escape_turns(turns: Sequence[Turn], marks: Sequence[str]) -> tuple[Turn, ...]:
-    """The same conversation with its texts escaped."""
-    return tuple(
-        replace(
-            turn,
-            question=escape(turn.question, marks),
-            answer=escape(turn.answer, marks),
-            system=escape(turn.system, marks),
-        )
-        for turn in turns
+    """The same conversation with its texts escaped; each image stays where it stands."""
+    return tuple(_escaped(turn, marks) for turn in turns)
+
+
+def _escaped(turn: Turn, marks: Sequence[str]) -> Turn:
+    asked = [escape(piece, marks) for piece in pieces_of(turn.question, turn.images_at)]
+    return replace(
+        turn,
+        question="".join(asked),
+        answer=escape(turn.answer, marks),
+        system=escape(turn.system, marks),
+        images_at=tuple(accumulate(map(len, asked[:-1]))),
     )
 
 

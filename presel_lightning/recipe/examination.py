@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 from PIL.Image import Image
 
 from presel_lightning.errors import UserError
+from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.loading.chat_encoder import ChatEncoder
+from presel_lightning.loading.encoder import files_in
+from presel_lightning.loading.llava_encoder import ONE
 from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.loading.truncation import Item, notice, truncated
 
@@ -47,13 +50,43 @@ def examine_samples(encoder: Any, items: Sequence[Item], read: Read | None) -> l
     return wrong_end(encoder) + notice(truncated(encoder, items), len(items), encoder.max_length)
 
 
-def _first_image(items: Sequence[Item], read: Read) -> tuple[Item, Image] | None:
-    """The first sample whose image can be read; broken ones are reported elsewhere."""
+def _first_image(items: Sequence[Item], read: Read) -> tuple[Item, list[Image]] | None:
+    """The first sample whose images can be read; broken ones are reported elsewhere."""
     for item in items:
-        if item.image is not None:
+        if files := files_in(item.image):
             with suppress(OSError, ValueError, SyntaxError):
-                return item, read(item.image)
+                return item, list(map(read, files))
     return None
+
+
+def refuse_several(encoder: Any, n: int) -> None:  # noqa: ANN401 - a `SampleEncoder`
+    """See that a model takes several images, where records of the pool have them.
+
+    Args:
+        encoder: of the model.
+        n: records with several images.
+
+    Raises:
+        UserError: its template takes one image.
+    """
+    if n and not encoder.takes_several:
+        cure = "or set data.several_images to refuse, which lists these records as problems"
+        raise UserError(f"{n} records have several images, and {ONE}, {cure}")
+
+
+def refuse_items(encoder: Any, benchmarks: Iterable[BenchmarkTask]) -> None:  # noqa: ANN401
+    """See that a model takes several images, where items of benchmarks have them.
+
+    Raises:
+        UserError: its template takes one image.
+    """
+    for benchmark in benchmarks:
+        n = sum(bool(item.more) for item in benchmark.items())
+        if n and not encoder.takes_several:
+            raise UserError(
+                f"{n} items of the benchmark {benchmark.name} have several images, and {ONE}, or take "
+                "the benchmark out"
+            )
 
 
 def wrong_end(encoder: Any) -> list[str]:  # noqa: ANN401 - a `SampleEncoder`

@@ -28,7 +28,13 @@ from presel_lightning.models import efficientnet, hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.context import Context
-from presel_lightning.recipe.examination import LIMIT, examine_samples, few_references
+from presel_lightning.recipe.examination import (
+    LIMIT,
+    examine_samples,
+    few_references,
+    refuse_items,
+    refuse_several,
+)
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.passes import Pass
@@ -258,6 +264,8 @@ class Recipe:
             rows = np.random.default_rng(self.plan.seed).choice(rows, LIMIT, replace=False)
         items = list(items_of(pool, rows))
         encoder = data.encoder(self.factory.model(stage).processor)
+        refuse_several(encoder, len(pool.several))
+        refuse_items(encoder, self.plan.benchmarks)
         read = partial(open_rgb, max_pixels=data.max_pixels, pixels=data.pixels)
         return examine_samples(encoder, items, read)
 

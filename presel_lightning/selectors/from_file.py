@@ -68,8 +68,8 @@ class FromFile(Selector):
 
 FORMS = "one uid a line, CSV with the column `uid`, or LLaVA JSON such as a selected.json"
 
-Name = str | tuple[str, str] | tuple[str, str, str]
-"""A uid; or id and image of a record, and a uid that may be another tool's."""
+Name = str | tuple[Any, ...]
+"""A uid; or id and image of a record (of several images a tuple), and a uid that may be another tool's."""
 
 
 def read_list(path: Path) -> tuple[list[Name], list[float]]:
@@ -98,7 +98,8 @@ def read_records(text: str) -> Iterator[tuple[Name, Any]]:
     """Yield name and weight of each record of LLaVA JSON."""
     for record in json.loads(text):
         ours = own_fields(record)
-        plain = str(record.get("id", "")), record.get("image", "")
+        image = record.get("image", "")
+        plain = str(record.get("id", "")), tuple(image) if isinstance(image, list) else image
         name: Name = (*plain, str(record["uid"])) if record.get("uid") is not None else plain
         yield ours.get("uid", name), ours.get("weight", 1.0)
 
@@ -121,7 +122,7 @@ def name_uids(names: list[Name], pool: Pool, path: Path) -> list[str]:
     """
     by_record: dict[Name, list[str]] = defaultdict(list)
     for sample_id, image, uid in zip(pool.id, pool.image, pool.uid, strict=True):
-        by_record[sample_id, image].append(uid)
+        by_record[sample_id, pool.several.get(uid, image)].append(uid)
     uids, known = [], set(pool.uid)
     for name in names:
         if isinstance(name, str):

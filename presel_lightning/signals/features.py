@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -31,11 +32,17 @@ class FeatureTable(NamedTuple):
     digests: np.ndarray
     """(U,) 16 bytes that name the content of each."""
     place: np.ndarray
-    """(N,) index of each sample's image in `images`."""
+    """(N,) index of each sample's image in `images`; of several images that of the first."""
+    several: Mapping[int, np.ndarray] = MappingProxyType({})
+    """Indices of all images of the samples that have several, by the sample's place in `uid`."""
 
 
 class Features(Signal):
-    """`features/`: features.npy (N, D), uid.npy (N,) ASCII, images.parquet, meta.json."""
+    """`features/`: features.npy (N, D), uid.npy (N,) ASCII, images.parquet, meta.json.
+
+    Where samples have several images, `parts.npy` (P, D) holds the features of those that no other
+    sample shows alone.
+    """
 
     name: ClassVar[str] = "features"
     artifacts: ClassVar[Mapping[str, tuple[str, ...]]] = {"features": ("signals/features",)}
@@ -66,14 +73,14 @@ class Features(Signal):
         return uids[order], order
 
     def rows_of_images(self, key: str, digests: np.ndarray) -> np.ndarray:
-        """Return the rows of `features.npy` that hold these images, under whatever path.
+        """Return the rows that hold these images, under whatever path.
 
         Args:
             key: fingerprint of the encoder.
             digests: (U,) 16 bytes that name the content of each.
 
         Returns:
-            (U,) row numbers, -1 where there is none.
+            (U,) row numbers in `features.npy`, behind them in `parts.npy`; -1 where there is none.
         """
         known = np.full(len(digests), -1, dtype=np.int64)
         meta, table = self.path / "meta.json", self.path / "images.parquet"
@@ -90,32 +97,87 @@ class Features(Signal):
     ) -> None:
         """Write the features atomically.
 
+        That of a sample with several images is `mean_direction` of theirs.
+
         Args:
             table: samples and their images.
             embedded: (V, D) features of the new images, in order.
             known: (U,) result of `rows_of_images`; -1 for new images.
             meta: provenance.
         """
-        new = known < 0
-        old = None if new.all() else np.load(self.path / "features.npy", mmap_mode="r")
-        like = embedded if old is None else old
-        source = np.where(new, np.cumsum(new) - 1, known)  # row among the new, or among the old
+        images = _Images(embedded, known, [] if (known < 0).all() else self._stored())
+        alone, row = _shown_alone(table)
         with replacing_folder(self.path) as folder:
-            shape = len(table.uid), like.shape[1]
-            features = new_array(folder / "features.npy", like.dtype, shape)
+            shape = len(table.uid), images.width
+            features = new_array(folder / "features.npy", images.dtype, shape)
             for start in range(0, len(features), COPIED):
-                place = table.place[start : start + COPIED]
-                rows, fresh = source[place], new[place]
-                block = features[start : start + COPIED]
-                if fresh.any():
-                    block[fresh] = embedded[rows[fresh]]
-                if old is not None:
-                    block[~fresh] = old[rows[~fresh]]
+                features[start : start + COPIED] = images[table.place[start : start + COPIED]]
+            for sample, places in table.several.items():
+                features[sample] = _mean(images[places])
             features.flush()  # type: ignore[attr-defined]
+            if not alone.all():
+                np.save(folder / "parts.npy", images[np.flatnonzero(~alone)])
             np.save(folder / "uid.npy", table.uid.astype("S32"))
-            _, row = np.unique(table.place, return_index=True)
             names = pa.array(table.images, pa.string())
             shown = pa.table({"image": names, "digest": packed16(table.digests), "row": row})
             pq.write_table(shown, folder / "images.parquet")
             write_json(folder / "meta.json", {**meta, "shape": list(features.shape)})
         vars(self).pop("_uids", None)  # cached from the previous files
+
+    def _stored(self) -> list[np.ndarray]:
+        """The arrays that hold features of images now, one behind the other."""
+        paths = [self.path / "features.npy", self.path / "parts.npy"]
+        return [np.load(path, mmap_mode="r") for path in paths if path.exists()]
+
+
+def _mean(features: np.ndarray) -> np.ndarray:
+    """Feature (D,) of several images (n, D)."""
+    import torch
+
+    from presel_lightning.functional import mean_direction
+
+    found: np.ndarray = mean_direction(torch.from_numpy(features)).numpy()
+    return found
+
+
+class _Images:
+    """Features of the distinct images, new and known, by their index.
+
+    Args:
+        embedded: (V, D) features of the new images, in order.
+        known: (U,) row of each image in `old`; -1 for the new ones.
+        old: arrays of the features that are known, counted one behind the other.
+    """
+
+    def __init__(self, embedded: np.ndarray, known: np.ndarray, old: list[np.ndarray]) -> None:
+        self._new = known < 0
+        self._row = np.where(self._new, np.cumsum(self._new) - 1, known)
+        self._embedded, self._old = embedded, old
+        like = old[0] if old else embedded
+        self.dtype, self.width = like.dtype, like.shape[1]
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        """Features (k, D) of the images at some indices (k,)."""
+        found = np.empty((len(places), self.width), dtype=self.dtype)
+        row, new = self._row[places], self._new[places]
+        if new.any():
+            found[new] = self._embedded[row[new]]
+        start = 0
+        for array in self._old:
+            held = ~new & (row >= start) & (row < start + len(array))
+            found[held] = array[row[held] - start]
+            start += len(array)
+        return found
+
+
+def _shown_alone(table: FeatureTable) -> tuple[np.ndarray, np.ndarray]:
+    """Which images a sample shows alone, (U,) bool, and the row that holds each; see `rows_of_images`."""
+    single = np.ones(len(table.uid), dtype=bool)
+    single[list(table.several)] = False
+    samples = np.flatnonzero(single)
+    places, first = np.unique(table.place[samples], return_index=True)
+    alone = np.zeros(len(table.images), dtype=bool)
+    alone[places] = True
+    row = len(table.uid) + np.cumsum(~alone) - 1
+    row[places] = samples[first]
+    return alone, row

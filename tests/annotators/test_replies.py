@@ -49,16 +49,16 @@ def reply(content: Any, finish: str | None = "stop", **fields: Any) -> dict[str,
     ],
 )
 def test_json_inside_thinking_prose_or_parts_is_read(content: Any) -> None:
-    assert conversation_of(reply(content), "a.png") == EXPECTED
+    assert conversation_of(reply(content), ["a.png"]) == EXPECTED
 
 
 @pytest.mark.parametrize("content", [None, "", [], " \n"])
 @pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
 def test_reply_in_reasoning_is_read_where_content_is_empty(content: Any, field: str) -> None:
     message = {field: f"One object.\n{JSON}"}
-    assert conversation_of(reply(content, **message), "a.png") == EXPECTED
+    assert conversation_of(reply(content, **message), ["a.png"]) == EXPECTED
     with pytest.raises(Malformed):
-        conversation_of(reply("Done.", **message), "a.png")
+        conversation_of(reply("Done.", **message), ["a.png"])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_reply_in_reasoning_is_read_where_content_is_empty(content: Any, field: 
 )
 def test_numbers_and_booleans_are_answers(value: Any, text: str) -> None:
     turns = {"turns": [{"question": "How many?", "answer": value}]}
-    assert conversation_of(reply(json.dumps(turns)), "a.png")[1]["value"] == text
+    assert conversation_of(reply(json.dumps(turns)), ["a.png"])[1]["value"] == text
 
 
 @pytest.mark.parametrize(
@@ -96,17 +96,17 @@ def test_numbers_and_booleans_are_answers(value: Any, text: str) -> None:
 )
 def test_reply_without_the_instruction_is_malformed_with_reason(content: Any, reason: str) -> None:
     with pytest.raises(Malformed, match=reason):
-        conversation_of(reply(content), "a.png")
+        conversation_of(reply(content), ["a.png"])
 
 
 def test_cut_off_reply_is_malformed_and_refusal_is_refused() -> None:
     with pytest.raises(Malformed, match="max_tokens") as caught:
-        conversation_of(reply(JSON, "length"), "a.png")
+        conversation_of(reply(JSON, "length"), ["a.png"])
     assert "init_args" not in caught.value.reason  # what the model is told
     parts = [{"type": "refusal", "refusal": "No."}]
     for refused in (reply(JSON, "content_filter"), reply(None, refusal="No."), reply(parts)):
         with pytest.raises(Refused):
-            conversation_of(refused, "a.png")
+            conversation_of(refused, ["a.png"])
 
 
 texts = st.text(max_size=12) | st.sampled_from(
@@ -128,10 +128,10 @@ def test_any_json_in_any_mix_of_wrappings_is_read(
     entries = [{"question": turn.question, "answer": turn.answer} for turn in turns]
     content: Any = json.dumps({"turns": entries}, indent=indent, ensure_ascii=plain)
     try:
-        check("a.png", from_turns(turns))
+        check(["a.png"], from_turns(turns))
     except InvalidRecordError:
         with pytest.raises(Malformed):
-            conversation_of(reply(content), "a.png")
+            conversation_of(reply(content), ["a.png"])
         return
     parts = False
     for kind, before, after, tag in layers:
@@ -144,7 +144,7 @@ def test_any_json_in_any_mix_of_wrappings_is_read(
             "parts": content,
         }[kind]
     content = [{"type": "text", "text": content}] if parts else content
-    assert conversation_of(reply(content), "a.png") == from_turns(turns)
+    assert conversation_of(reply(content), ["a.png"]) == from_turns(turns)
 
 
 values = st.recursive(
@@ -166,6 +166,6 @@ def test_any_other_reply_is_malformed(value: Any, whole: bool, before: str) -> N
     """No `answer` anywhere, so that nothing of it is an instruction."""
     other = value if whole else reply(before + json.dumps(value))
     with pytest.raises(Malformed):
-        conversation_of(other, "a.png")
+        conversation_of(other, ["a.png"])
     with pytest.raises(Malformed):
-        conversation_of(reply(value), "a.png")
+        conversation_of(reply(value), ["a.png"])

@@ -18,7 +18,6 @@ from PIL import Image
 
 from presel_lightning.cli.main import main
 from presel_lightning.data import build_pool, load_pool, source
-from presel_lightning.data.conversation import InvalidRecordError
 from presel_lightning.data.forms import adopted
 from presel_lightning.errors import UserError
 
@@ -160,13 +159,6 @@ def test_every_source_takes_a_null_image_as_text_only(write: Write, tmp_path: Pa
 )
 def test_adopted_finds_the_one_image(given: Record, image: str | None) -> None:
     assert adopted(given).get("image") == image
-
-
-@pytest.mark.parametrize("key", ["image", "images"])
-def test_several_images_are_a_problem_of_that_name(key: str) -> None:
-    with pytest.raises(InvalidRecordError) as caught:
-        adopted({"image": "a.png", key: ["a.png", "b.png"]})
-    assert caught.value.problem == "several_images"
 
 
 def test_dataset_with_a_list_of_images_is_read(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class LlamaFactory(ListTarget):
     """A folder for `dataset_dir`, with one dataset, `presel`.
 
     LLaMA-Factory requires as many `<image>`, `<video>` and `<audio>` as there are files of each, so each
-    conversation holds exactly one `<image>`.
+    conversation holds exactly as many `<image>` as its record has images.
     """
 
     placeholders = ("<image>", "<video>", "<audio>")
@@ -50,7 +50,7 @@ class LlamaFactory(ListTarget):
         return {
             "conversations": list(entries(selected)),
             "system": system_prompt(selected.sample.turns),
-            "images": [self.place(selected, folder)],
+            "images": self.places(selected, folder),
             "uid": selected.uid,
             **({"weight": selected.weight} if selected.weighted else {}),
         }

@@ -26,7 +26,7 @@ class MsSwift(ListTarget):
             for each in samples:
                 line = {
                     "messages": list(messages(each)),
-                    "images": [str(final / self.place(each, folder))],
+                    "images": [str(final / place) for place in self.places(each, folder)],
                     "uid": each.uid,
                 }
                 handle.write(json.dumps(line, ensure_ascii=False) + "\n")

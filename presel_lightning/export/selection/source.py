@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from presel_lightning.data.annotations import read_records
-from presel_lightning.data.conversation import parse
+from presel_lightning.data.conversation import images_of, parse
 from presel_lightning.data.image_memory import Found
 from presel_lightning.data.images import check_image
 from presel_lightning.data.pixels import Pixels
@@ -28,21 +28,21 @@ NO_LIMIT = 1 << 62
 
 @dataclass(frozen=True, slots=True)
 class SelectedSample:
-    """One sample of a selection, with its image file checked.
+    """One sample of a selection, with its image files checked.
 
     Attributes:
         sample: its record is that of the annotation file, with our fields under `presel`.
         uid: name of the sample in the export.
-        file: image file, absolute, with links resolved.
-        inside: path of the image below the image root, without `..`.
+        files: image files, absolute, with links resolved; one, unless the record has several images.
+        inside: path of each image below the image root, without `..`.
         facts: cluster, score, rank, weight and reason of `selection.parquet`.
         weighted: whether any sample of the selection has a weight other than 1.
         pixels: how the run reads images.
     """
 
     sample: Sample
-    file: Path
-    inside: str
+    files: tuple[Path, ...]
+    inside: tuple[str, ...]
     facts: dict[str, Any]
     weighted: bool = False
     pixels: Pixels = "as_shown"
@@ -101,25 +101,26 @@ class SelectedSamples:
         self.unlike = 0
         for record in read_records(self.run / "selection" / "selected.json"):
             ours = {**record, **own_fields(record)}  # an earlier version wrote them beside
-            uid, image, task = ours["uid"], record["image"], ours["task"]
+            uid, images, task = ours["uid"], images_of(record), ours["task"]
+            image = images[0]
             sample = Sample(uid, str(record.get("id", "")), image, task, parse(record), record)
             try:
-                file = self.resolver(image)
+                files = tuple(map(self.resolver, images))
             except OutsideRoot as error:
                 fault: Found | None = ("outside_root", str(error))
             else:
-                fault = self.fault_of(sample, file)
+                fault = self.fault_of(sample, files)
             if fault is None:
-                self.unlike += self.needs_image and not is_plain(file)
-                inside = os.path.normpath(image)
+                self.unlike += sum(self.needs_image and not is_plain(file) for file in files)
+                inside = tuple(map(os.path.normpath, images))
                 name = str(record.get("uid", uid)) if self.own_uids else uid
                 yield SelectedSample(
-                    sample, file, inside, facts[uid], weighted, self.pixels, uid=name
+                    sample, files, inside, facts[uid], weighted, self.pixels, uid=name
                 )
             else:
                 self.left_out.append(LeftOut(uid, sample.id, image, sample.task, *fault))
 
-    def fault_of(self, sample: Sample, file: Path) -> Found | None:
+    def fault_of(self, sample: Sample, files: Sequence[Path]) -> Found | None:
         """Return why a sample cannot be exported, (problem, detail); None where it can."""
         if self.needs_instruction and not sample.has_instruction:
             return "no_instruction", "its instruction has not been written yet"
@@ -131,7 +132,8 @@ class SelectedSamples:
                         f"{mark} in its text would count as a place of its own",
                     )
         if self.needs_image:
-            return check_image(file, max_pixels=NO_LIMIT, verify="header")
+            checked = (check_image(f, max_pixels=NO_LIMIT, verify="header") for f in files)
+            return next((fault for fault in checked if fault), None)
         return None
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ FACTS = ("cluster", "score", "rank", "weight", "reason")
 """Columns of `selection.parquet`."""
 
 COLUMNS = ("uid", "id", "image", "path", "task", "n_turns", *FACTS)
-"""`image` is relative to the image root, `path` absolute."""
+"""`image` is relative to the image root, `path` absolute; JSON lists where a record has several."""
 
 HEX = re.compile("[0-9a-f]{32}")
 UID = np.dtype("u8,u8")
@@ -36,8 +37,14 @@ class Csv(Target):
             writer.writerow(COLUMNS)
             for each in samples:
                 sample, facts = each.sample, (each.facts[name] for name in FACTS)
-                about = (each.uid, sample.id, sample.image, each.file, sample.task)
+                images, files = cell(sample.images), cell(list(map(str, each.files)))
+                about = (each.uid, sample.id, images, files, sample.task)
                 writer.writerow([*about, len(sample.turns), *facts])
+
+
+def cell(paths: Sequence[str]) -> str:
+    """The path of an image; of several their JSON list."""
+    return paths[0] if len(paths) == 1 else json.dumps(list(paths), ensure_ascii=False)
 
 
 class Npy(Target):

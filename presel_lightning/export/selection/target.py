@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-from presel_lightning.data.conversation import IMAGE
+from presel_lightning.data.conversation import IMAGE, put_in
+from presel_lightning.data.pixels import Pixels
 from presel_lightning.errors import UserError
 from presel_lightning.export.selection import pictures
 from presel_lightning.export.selection.source import SelectedSample
@@ -77,21 +78,25 @@ class ListTarget(Target):
         """Not where the images stay in place."""
         return self.images != "none"
 
-    def place(self, selected: SelectedSample, folder: Path) -> str:
-        """Copy or link an image if requested; return its absolute path, or that in the export.
+    def places(self, selected: SelectedSample, folder: Path) -> list[str]:
+        """Copy or link images if requested; return their absolute paths, or those in the export.
 
         One that other tools would read otherwise than the run is written, never linked.
         """
         if self.images == "none":
-            return str(selected.file)
-        name = f"{IMAGES}/{pictures.name(selected.file, selected.inside)}"
+            return list(map(str, selected.files))
+        each = zip(selected.files, selected.inside, strict=True)
+        return [self._place(file, inside, folder, selected.pixels) for file, inside in each]
+
+    def _place(self, file: Path, inside: str, folder: Path, pixels: Pixels) -> str:
+        name = f"{IMAGES}/{pictures.name(file, inside)}"
         place = folder / name
         if not os.path.lexists(place):
             place.parent.mkdir(parents=True, exist_ok=True)
-            if self.images == "copy" or not pictures.is_plain(selected.file):
-                place.write_bytes(pictures.content(selected.file, selected.pixels))
+            if self.images == "copy" or not pictures.is_plain(file):
+                place.write_bytes(pictures.content(file, pixels))
             else:
-                place.symlink_to(selected.file)
+                place.symlink_to(file)
         return name
 
 
@@ -132,7 +137,12 @@ def write_list(records: Iterable[dict[str, Any]], handle: TextIO) -> None:
 
 
 def questions(turns: Sequence[Turn]) -> list[tuple[str, str]]:
-    r"""Return questions and answers, with `<image>\n` before the question of the image only."""
+    r"""Return questions and answers, with `<image>\n` before the question of the image only.
+
+    Of a record with several images each `<image>` stands where the record has it.
+    """
+    if any(turn.images_at for turn in turns):
+        return [(put_in(turn.question, turn.images_at), turn.answer) for turn in turns]
     texts = [(turn.question, turn.answer) for turn in turns]
     place = image_place(turns)
     question, answer = texts[place]

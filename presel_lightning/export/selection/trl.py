@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from presel_lightning.export.selection.pictures import content, name
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ShardTarget
-from presel_lightning.records import Turn, image_place, system_prompt
+from presel_lightning.records import Turn, image_place, pieces_of, system_prompt
 
 TEXT = {"dtype": "string", "_type": "Value"}
 FEATURES = {
@@ -40,6 +40,8 @@ SCHEMA = pa.schema(
     ],
     metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})},
 )
+SHOWN = {"type": "image", "text": None}
+"""Part of a message that shows the next image."""
 GROUP_ROWS, GROUP_BYTES = 256, 1 << 25
 """Maximum rows and image bytes of a row group, the unit of reading and writing."""
 
@@ -81,11 +83,13 @@ def groups(samples: Iterable[SelectedSample]) -> Iterator[list[dict[str, Any]]]:
 
 def row_of(selected: SelectedSample) -> dict[str, Any]:
     """Build one row."""
-    sample, file = selected.sample, selected.file
-    image = content(file, selected.pixels)
-    place = image_place(sample.turns)
+    sample = selected.sample
+    place = None if any(turn.images_at for turn in sample.turns) else image_place(sample.turns)
     return {
-        "images": [{"bytes": image, "path": name(file, file.name)}],
+        "images": [
+            {"bytes": content(file, selected.pixels), "path": name(file, file.name)}
+            for file in selected.files
+        ],
         "messages": [
             *system_message(system_prompt(sample.turns)),
             *(
@@ -106,14 +110,17 @@ def system_message(text: str) -> list[dict[str, Any]]:
 
 
 def messages(turn: Turn, *, image: bool) -> Iterator[dict[str, Any]]:
-    """Yield a question and its answer; the image precedes its question."""
-    asked = [{"type": "image", "text": None}] if image else []
-    if turn.question or not image:
-        asked.append({"type": "text", "text": turn.question})
+    """Yield a question and its answer; the image precedes its question, several stand in it."""
+    first, *rest = pieces_of(turn.question, turn.images_at)
+    asked: list[dict[str, Any]] = [SHOWN] if image else []
+    if first or not (image or rest):
+        asked.append({"type": "text", "text": first})
+    for piece in rest:
+        asked += [SHOWN, {"type": "text", "text": piece}] if piece else [SHOWN]
     yield {"role": "user", "content": asked}
     yield {"role": "assistant", "content": [{"type": "text", "text": turn.answer}]}
 
 
 def bytes_of(rows: list[dict[str, Any]]) -> int:
     """Return the image bytes of some rows."""
-    return sum(len(row["images"][0]["bytes"]) for row in rows)
+    return sum(len(image["bytes"]) for row in rows for image in row["images"])

@@ -36,13 +36,17 @@ class WebDataset(ShardTarget):
 
 
 def add(shard: tarfile.TarFile, selected: SelectedSample) -> None:
-    """Append image and record; the image has the ending of its content."""
-    key, kind = selected.sample.uid, ending(selected.file)
+    """Append images and record; an image has the ending of its content, one of several a number too."""
+    key, files = selected.sample.uid, selected.files
+    numbers = [f".{number}" for number in range(len(files))] if len(files) > 1 else [""]
     ours = {"uid": selected.sample.uid, "task": selected.sample.task}
     ours |= {name: selected.facts[name] for name in FACTS}
     record = json.dumps(with_own(selected.sample.record, ours), ensure_ascii=False).encode()
-    image = content(selected.file, selected.pixels)
-    for name, data in ((key + kind, image), (f"{key}.json", record)):
+    images = (
+        (f"{key}{number}{ending(file)}", content(file, selected.pixels))
+        for file, number in zip(files, numbers, strict=True)
+    )
+    for name, data in (*images, (f"{key}.json", record)):
         member = tarfile.TarInfo(name)
         member.size = len(data)
         shard.addfile(member, BytesIO(data))

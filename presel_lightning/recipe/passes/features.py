@@ -91,8 +91,17 @@ class FeaturesPass(Pass):
     def _table(self) -> FeatureTable:
         """The distinct images of the pool, and which sample shows which."""
         pool = self.context.data.pool
-        images, first, place = np.unique(pool.image, return_index=True, return_inverse=True)
-        return FeatureTable(pool.uid, images, pool.image_digest[first], place)
+        if not pool.several:
+            images, first, place = np.unique(pool.image, return_index=True, return_inverse=True)
+            return FeatureTable(pool.uid, images, pool.image_digest[first], place)
+        shown = {
+            int(row): np.array(pool.several[uid], dtype=object)
+            for row, uid in zip(pool.rows(pool.several), pool.several, strict=True)
+        }
+        images = np.unique(np.concatenate([pool.image, *shown.values()]))
+        several = {row: np.searchsorted(images, names) for row, names in shown.items()}
+        place = np.searchsorted(images, pool.image)
+        return FeatureTable(pool.uid, images, pool.digests_of(images.tolist()), place, several)
 
     @cached_property
     def _images(self) -> str:
