@@ -131,7 +131,7 @@ def report_copies(source: PoolSource, images: list[str], copies: str, report: Re
         copies: value of `data.copies`.
         report: collects the results.
     """
-    found = summary(same_files(source.image_root, images))
+    found = summary(same_files(source.resolver, images))
     for group in found["largest"]:
         named = ", ".join(group["images"])
         report.add("copies", named, f"the same picture under {group['count']:,} names")
