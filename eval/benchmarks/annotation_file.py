@@ -10,7 +10,7 @@ from presel_lightning.data.annotations import read_records
 from presel_lightning.data.conversation import InvalidRecordError, images_of, parse, put_in
 from presel_lightning.data.entries import Record
 from presel_lightning.data.images import check_images
-from presel_lightning.data.resolver import Resolver
+from presel_lightning.data.resolver import OutsideRoot, Resolver
 from presel_lightning.data.uid import canonical
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask, Item, Score
@@ -36,6 +36,7 @@ class AnnotationFile(BenchmarkTask):
         task_key: field with a record's task; records without it form the task `name`.
         max_new_tokens: maximum tokens of an answer.
         limit: number of items, evenly spaced over the file, for a quick run.
+        follow_links: whether links below `image_root` may lead out of it, as `data.follow_links`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class AnnotationFile(BenchmarkTask):
         task_key: str = "task",
         max_new_tokens: Tokens = 32,
         limit: Count | None = None,
+        follow_links: bool = False,
     ) -> None:
         if limit is not None and limit < 1:
             raise UserError(
@@ -56,18 +58,19 @@ class AnnotationFile(BenchmarkTask):
         self.task_key = task_key
         self.max_new_tokens = max_new_tokens
         self.limit = limit
+        self.follow_links = follow_links
         self._items: list[Item] | None = None
         self._fingerprint: dict[str, Any] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
         """Return file and image digests, and the settings that change items or answers."""
         if self._fingerprint is None:
-            file, root = self._places()
+            file, resolver = self._places()
             images = sorted({image for record in read_records(file) for image in _named_in(record)})
             self._fingerprint = {
                 "benchmark": [type(self).__name__, 2, self.name],
                 "file": digest_file(file),
-                "images": digest_lines(f"{image} {_content(root / image)}" for image in images),
+                "images": digest_lines(f"{image} {_content(image, resolver)}" for image in images),
                 "settings": [self.task_key, self.max_new_tokens, self.limit],
             }
         return self._fingerprint
@@ -112,8 +115,8 @@ class AnnotationFile(BenchmarkTask):
             item_ids=[item.uid for item in items],
         )
 
-    def _places(self) -> tuple[Path, Path]:
-        """The annotation file and the image root."""
+    def _places(self) -> tuple[Path, Resolver]:
+        """The annotation file, and what finds its images."""
         file = _quickstart_file() if self.path == QUICKSTART else Path(self.path).expanduser()
         if not file.is_file():
             raise UserError(
@@ -124,12 +127,12 @@ class AnnotationFile(BenchmarkTask):
             raise UserError(
                 f"benchmarks: {root}: no such folder; set `image_root` of the benchmark {self.name}"
             )
-        return file, root
+        return file, Resolver(root, self.follow_links)
 
     def _read(self) -> list[Item]:
-        file, root = self._places()
+        file, resolver = self._places()
         records = list(read_records(file))
-        faults = _faults(records, root)
+        faults = _faults(records, resolver)
         if faults:
             named = "; ".join(f"record {row + 1} {text}" for row, text in faults[:NAMED])
             more = f"; and {len(faults) - NAMED} more" if len(faults) > NAMED else ""
@@ -139,7 +142,6 @@ class AnnotationFile(BenchmarkTask):
             )
         if not records:
             raise UserError(f"benchmark {self.name}: {file} holds no record")
-        resolver = Resolver(root)
         return [
             item
             for record in records
@@ -166,7 +168,7 @@ class AnnotationFile(BenchmarkTask):
         return [items[place * len(items) // self.limit] for place in range(self.limit)]
 
 
-def _faults(records: list[Record], root: Path) -> list[tuple[int, str]]:
+def _faults(records: list[Record], resolver: Resolver) -> list[tuple[int, str]]:
     """Return row and description of every invalid record, in order."""
     found: list[tuple[int, str]] = []
     images: dict[int, tuple[str, ...]] = {}
@@ -178,7 +180,7 @@ def _faults(records: list[Record], root: Path) -> list[tuple[int, str]]:
             images[row] = _check(record, repeated=seen[whole] > 1)
         except InvalidRecordError as error:
             found.append((row, _named(record, error.problem, str(error))))
-    faulty = check_images(root, sorted({image for some in images.values() for image in some}))
+    faulty = check_images(resolver, sorted({image for some in images.values() for image in some}))
     found += [
         (row, _named(records[row], *faulty[wrong[0]]))
         for row, some in images.items()
@@ -214,7 +216,11 @@ def _named(record: Record, problem: str, detail: str) -> str:
     return f"(id {record.get('id', '-')!s:.40}): {problem}, {detail}"
 
 
-def _content(path: Path) -> str:
+def _content(image: str, resolver: Resolver) -> str:
+    try:
+        path = resolver(image)
+    except OutsideRoot:  # an error once the items are read
+        return ""
     return digest_file(path) if path.is_file() else ""
 
 

@@ -38,10 +38,11 @@ from presel_lightning.check.pictures import (
 from presel_lightning.check.probe import DevicePass, Measured, probe, report_probe
 from presel_lightning.check.report import Report, share
 from presel_lightning.check.sizes import examine_sizes
-from presel_lightning.check.survey import Survey, report_survey, survey
+from presel_lightning.check.survey import Survey, causes, report_survey, survey
 from presel_lightning.check.tokens import Lengths, examine_tokens
 from presel_lightning.console import size, track
 from presel_lightning.data.cures import cures_of
+from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
@@ -134,8 +135,7 @@ def check(
         with report.collecting():
             found = survey(source, n_records, plan.seed, track)
             report_survey(found, source, report)
-        if found.n_records:
-            left_out = examine_images(plan, source, found, n_images, report)
+        left_out = examine_images(plan, source, found, n_images, report)
     work = examine_sizes(plan, found, left_out, report)
     width = examine_encoder(plan, factory, report)
     with report.collecting():
@@ -205,23 +205,29 @@ def examine_images(
     plan: Plan, source: PoolSource, found: Survey, limit: int | None, report: Report
 ) -> int:
     """Read image headers, and decode some images; return how many records they will lose."""
-    checked, faults = inspect_images(source, list(found.images), limit, plan.seed, track)
-    report_images(source, checked, len(found.images), faults, report)
+    checked, faults, _ = inspect_images(source, list(found.images), limit, plan.seed, track)
+    lost = report_images(source, checked, len(found.images), faults, report)
     sound = [image for image in checked if image not in faults]
     report_copies(source, sound, plan.data.copies, report)
-    decoded, broken = inspect_images(source, sound, DECODED, plan.seed, track, verify="full")
-    report_decoded(decoded, len(sound), broken, report)
+    look = inspect_images(source, sound, DECODED, plan.seed, track, verify="full")
+    report_decoded(look, len(sound), source.pixels, report)
     kept = (1 - lost_share(found.images, checked, faults)) * (
-        1 - lost_share(found.images, decoded, broken)
+        1 - lost_share(found.images, look.images, look.faults)
     )
     left_out = round((1 - kept) * found.n_samples)
-    kinds = Counter(kind for kind, _ in (*faults.values(), *broken.values()))
-    examine_problems(plan, found, left_out, kinds, report)
+    kinds = Counter(kind for kind, _ in (*faults.values(), *look.faults.values()))
+    lines = [*causes(found, source), *([lost] if lost else [])]
+    examine_problems(plan, found, left_out, kinds, lines, report)
     return left_out
 
 
 def examine_problems(
-    plan: Plan, found: Survey, left_out: int, kinds: Counter[str], report: Report
+    plan: Plan,
+    found: Survey,
+    left_out: int,
+    kinds: Counter[str],
+    lines: list[str],
+    report: Report,
 ) -> None:
     """Compare the number of records left out with the limit at which the run stops.
 
@@ -230,18 +236,24 @@ def examine_problems(
         found: the records.
         left_out: records that are expected to lose their image.
         kinds: invalid images by kind of problem, of those that were checked.
+        lines: causes of many of these problems; warnings where the run goes on in spite of them.
         report: collects the lines.
     """
-    problems = left_out + found.invalid.total() + found.untasked
+    problems = left_out + found.invalid.total()
     limit_of_problems = plan.data.max_problem_fraction
     report.add("images", "records left out in all", share(problems, found.n_records))
-    with report.collecting():
-        if problems > limit_of_problems * found.n_records:
-            raise UserError(
-                f"{problems} of {found.n_records} records would be left out, more than "
-                f"data.max_problem_fraction {limit_of_problems} allows: raise it, or fix them: "
-                f"{cures_of(kinds + found.invalid + Counter(unknown_task=found.untasked))}"
-            )
+    if problems > limit_of_problems * found.n_records:
+        limit = (
+            f"{problems} of {found.n_records} records would be left out, more than "
+            f"data.max_problem_fraction {limit_of_problems} allows: raise it, or fix them: "
+            f"{cures_of(kinds + found.invalid)}"
+        )
+        report.failures += [*lines, limit]
+    elif left_out == found.n_samples:
+        others = found.passed_over, found.text_only
+        report.failures += lines or [nothing_usable(plan.data.annotations, *others)]
+    else:
+        report.notes += lines
 
 
 def models_of(plan: Plan, factory: StageFactory) -> tuple[str | None, list[Checkpoint]]:

@@ -5,18 +5,31 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from presel_lightning.check.report import Report, share
 from presel_lightning.data.copies import line_of, same_files, summary
 from presel_lightning.data.image_memory import Found
-from presel_lightning.data.images import Track, Verify, check_images
+from presel_lightning.data.images import Track, Verify, scan_images
+from presel_lightning.data.pixels import Pixels, counted
+from presel_lightning.data.pixels import summary as pixel_lines
 from presel_lightning.data.source import PoolSource
-from presel_lightning.errors import UserError
 
 EXAMPLES = 5
 """Number of broken images that a message names."""
 MOSTLY = 0.5
 """Share of missing images above which a folder is reported as missing."""
+
+
+class Inspected(NamedTuple):
+    """Result of `inspect_images`."""
+
+    images: list[str]
+    """The images that were checked."""
+    faults: dict[str, Found]
+    """The fault of each that cannot be used."""
+    shown: Counter[str]
+    """Images that a plain conversion does not show as viewers do; see `pixels.counted`."""
 
 
 def inspect_images(
@@ -26,7 +39,7 @@ def inspect_images(
     seed: int,
     track: Track | None = None,
     verify: Verify = "header",
-) -> tuple[list[str], dict[str, Found]]:
+) -> Inspected:
     """Check the images, or a random sample of them.
 
     Args:
@@ -36,14 +49,11 @@ def inspect_images(
         seed: seed of the sample.
         track: shows progress.
         verify: whether headers are read, or images fully decoded.
-
-    Returns:
-        The checked images, and the fault of each that cannot be used.
     """
     sample = sorted(images)
     if limit is not None and limit < len(sample):
         sample = sorted(random.Random(seed).sample(sample, limit))
-    faults = check_images(
+    scans = scan_images(
         source.resolver,
         sample,
         max_pixels=source.max_pixels,
@@ -51,8 +61,14 @@ def inspect_images(
         verify=verify,
         workers=source.workers,
         track=track,
+        named=False,
     )
-    return sample, faults
+    found = Inspected(sample, {}, Counter())
+    for image, _, scan in scans:
+        if scan.fault is not None:
+            found.faults[image] = scan.fault
+        found.shown.update(counted(scan.shown))
+    return found
 
 
 def report_images(
@@ -61,10 +77,11 @@ def report_images(
     n_images: int,
     faults: dict[str, Found],
     report: Report,
-) -> None:
+) -> str | None:
     """Report the images that will be left out, by top folder.
 
-    An image root or folder that does not hold its images becomes a failure of the report.
+    Returns:
+        A line on the image root or folders that do not hold their images, with the cure.
     """
     what = f"{len(checked):,} of {n_images:,} in {source.image_root}"
     report.add("images", "headers read", what)
@@ -75,16 +92,16 @@ def report_images(
     cure = "set data.image_root to the folder that image paths start from"
     if by_problem["outside_root"]:
         cure += ", or data.follow_links to true where links lead out of it"
-    with report.collecting():
-        if lost:
-            first = min(image for image in faults if top_folder(image) in lost)
-            held = ", ".join(sorted(lost)) if any(lost) else "its images"
-            raise UserError(
-                f"data.image_root {source.image_root} does not hold {held}: "
-                f"{sum(gone[folder] for folder in lost)} of the "
-                f"{sum(sizes[folder] for folder in lost)} images checked are missing, such as "
-                f"{first}; {cure}"
-            )
+    if not lost:
+        return None
+    first = min(image for image in faults if top_folder(image) in lost)
+    held = ", ".join(sorted(lost)) if any(lost) else "its images"
+    return (
+        f"data.image_root {source.image_root} does not hold {held}: "
+        f"{sum(gone[folder] for folder in lost)} of the "
+        f"{sum(sizes[folder] for folder in lost)} images checked are missing, such as "
+        f"{first}; {cure}"
+    )
 
 
 def report_faults(
@@ -107,10 +124,9 @@ def report_faults(
     return by_problem
 
 
-def report_decoded(
-    decoded: list[str], n_images: int, faults: dict[str, Found], report: Report
-) -> None:
-    """Report how many images were fully decoded, and which could not be."""
+def report_decoded(found: Inspected, n_images: int, pixels: Pixels, report: Report) -> None:
+    """Report how many images were fully decoded, which could not be, and which `pixels` changes."""
+    decoded, faults, shown = found
     rest = "; the share of broken images is extrapolated" if len(decoded) < n_images else ""
     report.add("images", "decoded", f"{len(decoded):,} of {n_images:,}{rest}")
     report_faults(Counter(map(top_folder, decoded)), faults, report)
@@ -120,6 +136,8 @@ def report_decoded(
         report.notes.append(
             f"{len(faults):,} of {len(decoded):,} images that were decoded are broken: {named}{more}"
         )
+    of = f"of {len(decoded):,} images that were decoded, " if len(decoded) < n_images else ""
+    report.notes += [of + line for line in pixel_lines(shown, pixels)]
 
 
 def report_copies(source: PoolSource, images: list[str], copies: str, report: Report) -> None:
@@ -131,7 +149,7 @@ def report_copies(source: PoolSource, images: list[str], copies: str, report: Re
         copies: value of `data.copies`.
         report: collects the results.
     """
-    found = summary(same_files(source.image_root, images))
+    found = summary(same_files(source.resolver, images))
     for group in found["largest"]:
         named = ", ".join(group["images"])
         report.add("copies", named, f"the same picture under {group['count']:,} names")

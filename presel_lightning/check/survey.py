@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+from array import array
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from presel_lightning.check.report import Report, share
 from presel_lightning.console import size
-from presel_lightning.data.conversation import InvalidRecordError, images_of, is_text_only, parse
+from presel_lightning.data.build import examined_row
+from presel_lightning.data.conversation import InvalidRecordError, images_of, parse
 from presel_lightning.data.entries import Entry, Record
 from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.images import Track
+from presel_lightning.data.record_file import digest_of
 from presel_lightning.data.source import PoolSource, first_question
-from presel_lightning.errors import UserError
 from presel_lightning.records import Turn
 
 SHOWN = 12
@@ -29,13 +33,11 @@ class Survey:
     Attributes:
         n_records: number of records.
         text_only: records without an image.
-        formless: records with neither image nor conversation.
         tasks: valid image records by task.
         without_instruction: those of them without a conversation.
         invalid: records that will be left out, by problem.
         details: details of the first record of each problem.
-        untasked: records that no key, file or rule assigns a task.
-        untasked_examples: descriptions of some of them.
+        untasked: descriptions of some records that no key, file or rule assigns a task.
         images: number of valid records by image path.
         several: valid records with several images.
         sample: conversations of a random sample of valid records.
@@ -43,18 +45,17 @@ class Survey:
         passed_over: files of folders that are no pictures, by kind.
         notices: lines that say how something was read.
         texts: conversations of a random sample of the text-only records.
-        keys: fields of the first formless record.
+        keys: fields of the first record with neither image nor conversation.
+        digests: of each valid record, 8 bytes.
     """
 
     n_records: int = 0
     text_only: int = 0
-    formless: int = 0
     tasks: Counter[str] = field(default_factory=Counter)
     without_instruction: int = 0
     invalid: Counter[str] = field(default_factory=Counter)
     details: dict[str, str] = field(default_factory=dict)
-    untasked: int = 0
-    untasked_examples: list[str] = field(default_factory=list)
+    untasked: list[str] = field(default_factory=list)
     images: Counter[str] = field(default_factory=Counter)
     several: int = 0
     sample: list[tuple[Turn, ...]] = field(default_factory=list)
@@ -63,6 +64,7 @@ class Survey:
     keys: list[str] = field(default_factory=list)
     passed_over: Counter[str] = field(default_factory=Counter)
     notices: list[str] = field(default_factory=list)
+    digests: array[int] = field(default_factory=lambda: array("Q"))
 
     @property
     def n_samples(self) -> int:
@@ -72,42 +74,37 @@ class Survey:
     def take(self, entry: Entry) -> tuple[Turn, ...] | None:
         """Count one record; return its turns where it is valid or text-only."""
         self.n_records += 1
-        record, task = entry.record, entry.task
-        if entry.fault:
-            self._leave_out(*entry.fault)
-            return None
-        if record.get("image") is None and record.get("conversations") is None:
-            self.formless += 1
-            self.keys = self.keys or sorted(record)[:5]
-            self._leave_out("no_image", "neither an image nor a conversation")
-            return None
-        if is_text_only(record):
-            self.text_only += 1
-            return parse(record)
+        record = entry.record
         try:
-            turns = parse(record)
+            row = examined_row(entry)
         except InvalidRecordError as error:
-            self._leave_out(error.problem, str(error))
+            self._leave_out(entry, error)
             return None
+        turns = parse(record)
+        if "key" not in row:
+            self.text_only += 1
+            return turns
+        self.digests.append(int.from_bytes(digest_of([row["task"], record])[:8]))
         images = images_of(record)
         self.images.update(images)
         self.several += len(images) > 1
-        if task is None:
-            self._take_untasked(record)
-            return None
-        self.tasks[task] += 1
+        self.tasks[row["task"]] += 1
         self.without_instruction += not turns
         return turns
 
-    def _leave_out(self, problem: str, detail: str) -> None:
-        self.invalid[problem] += 1
-        self.details.setdefault(problem, detail)
+    def count_repeated(self) -> None:
+        """Leave out the records that repeat another whole."""
+        if repeated := len(self.digests) - len(np.unique(self.digests)):
+            self.invalid["repeated_record"] += repeated
 
-    def _take_untasked(self, record: Record) -> None:
-        self.untasked += 1
-        if len(self.untasked_examples) < EXAMPLES:
-            question = " ".join(first_question(record).split())[:60]
-            self.untasked_examples.append(f"{record['image']} {question!r}")
+    def _leave_out(self, entry: Entry, error: InvalidRecordError) -> None:
+        self.invalid[error.problem] += 1
+        self.details.setdefault(error.problem, str(error))
+        if error.problem == "no_image":
+            self.keys = self.keys or sorted(entry.record)[:5]
+        if error.problem == "unknown_task" and len(self.untasked) < EXAMPLES:
+            question = " ".join(first_question(entry.record).split())[:60]
+            self.untasked.append(f"{entry.record['image']} {question!r}")
 
 
 def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = None) -> Survey:
@@ -132,6 +129,7 @@ def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = N
         if (place := place_of(seen, n_sample, rng)) is not None:
             found.sample[place : place + 1] = [turns]
             found.records[place : place + 1] = [record]
+    found.count_repeated()
     return found
 
 
@@ -142,7 +140,7 @@ def place_of(number: int, n_sample: int, rng: random.Random) -> int | None:
 
 
 def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
-    """Report the counts of the annotations, and the failures among them."""
+    """Report the counts of the annotations."""
     for _, path in source.files:
         what = "folders of images" if path.is_dir() else size(path.stat().st_size)
         report.add("files", path.name, f"{what} in {path.parent}")
@@ -162,29 +160,25 @@ def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
         )
     for problem, n in found.invalid.most_common():
         report.add("records", f"left out: {problem}", share(n, found.n_records))
-    if found.untasked:
-        report.add("records", "left out: no task", share(found.untasked, found.n_records))
     for task, n in found.tasks.most_common(SHOWN):
         report.add("tasks", task, share(n, found.n_samples))
     if (more := len(found.tasks) - SHOWN) > 0:
         rest = sum(n for _, n in found.tasks.most_common()[SHOWN:])
         report.add("tasks", f"{more} more", share(rest, found.n_samples))
-    for failure in failures(found, source):
-        with report.collecting():
-            raise UserError(failure)
 
 
-def failures(found: Survey, source: PoolSource) -> list[str]:
-    """Return the errors that will stop the run, or leave out records that are likely meant."""
+def causes(found: Survey, source: PoolSource) -> list[str]:
+    """Return why many records are left out, or all of them, with the cure."""
     messages = []
-    if 2 * found.formless > found.n_records:
+    formless, untasked = found.invalid["no_image"], found.invalid["unknown_task"]
+    if 2 * formless > found.n_records:
         fields = ", ".join(found.keys) or "none"
         messages.append(
-            f"{found.formless} of {found.n_records} records of data.annotations have neither "
-            f"`image` nor `conversations` (fields: {fields}): not LLaVA's format; expected a JSON "
-            "list or JSON lines of {id, image, conversations: [{from, value}]}"
+            f"{formless} of {found.n_records} records of data.annotations have neither `image` nor "
+            f"`conversations` (fields: {fields}): not LLaVA's format; expected a JSON list or JSON "
+            "lines of {id, image, conversations: [{from, value}]}"
         )
-    if found.untasked:
+    if untasked:
         if source.task_rules:
             cure = "add a rule to data.task_rules, or a last one {task: rest}"
         elif any(path.is_dir() for _, path in source.files):
@@ -194,8 +188,8 @@ def failures(found: Survey, source: PoolSource) -> list[str]:
                 f"no field {source.task_key!r}: set data.task_key, data.task_files or "
                 "data.task_rules"
             )
-        examples = "; ".join(found.untasked_examples)
-        messages.append(f"{found.untasked} records have no task, such as {examples}: {cure}")
+        examples = "; ".join(found.untasked)
+        messages.append(f"{untasked} records have no task, such as {examples}: {cure}")
     if not found.n_samples and not messages:
         named = ", ".join(str(path) for _, path in source.files)
         kinds = "; ".join(f"{problem}: {detail}" for problem, detail in found.details.items())

@@ -143,22 +143,29 @@ def _write_records(
         add_text = files.enter_context(writing(texts_path(out))) if keep_texts else None
         for entry in entries:
             try:
-                if entry.fault:
-                    raise InvalidRecordError(*entry.fault)
-                if not is_text_only(entry.record):
-                    add(_candidate(entry))
+                row = examined_row(entry)
+                if "key" in row:
+                    add(row)
                     continue
-                text = row_of(entry)
                 if add_text is not None:
-                    add_text(text)
+                    add_text(row)
                 text_only += 1
             except InvalidRecordError as odd:
                 problems.append(_problem(entry, odd.problem, str(odd)))
     return text_only
 
 
-def _candidate(entry: Entry) -> Row:
+def examined_row(entry: Entry) -> Row:
+    """Row of a record that can be used; one with an image has `image`, `task` and `key`.
+
+    Raises:
+        InvalidRecordError: it cannot be used.
+    """
+    if entry.fault:
+        raise InvalidRecordError(*entry.fault)
     record, row = entry.record, row_of(entry)
+    if is_text_only(record):
+        return row
     if not (images := images_of(record)):
         raise InvalidRecordError("no_image", "neither an image nor a conversation about none")
     if entry.task is None:

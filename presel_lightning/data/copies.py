@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from presel_lightning.data.build import seen_path
 from presel_lightning.data.images import DIGEST
 from presel_lightning.data.pool import bytes16
-from presel_lightning.data.resolver import OutsideRoot, Resolver
+from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
 from presel_lightning.run.fingerprint import digest_bytes
 
 LARGEST = 5
@@ -116,16 +116,16 @@ def _close(looks: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return np.stack([one, other])[:, differ <= NEAR]
 
 
-def same_files(root: Path, images: Sequence[str]) -> list[list[str]]:
+def same_files(root: Path | Resolver, images: Sequence[str]) -> list[list[str]]:
     """Groups of images whose files hold the same bytes.
 
     Only files of equal size are read.
 
     Args:
-        root: folder that paths are relative to.
+        root: folder that paths are relative to, or what finds the images below it.
         images: (U,) distinct paths.
     """
-    resolver = Resolver(root)
+    resolver = resolver_of(root)
     paths: dict[str, Path] = {}
     sizes: dict[int, list[str]] = defaultdict(list)
     for image in images:

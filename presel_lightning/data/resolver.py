@@ -57,8 +57,8 @@ class Resolver:
             raise OutsideRoot(f"image path {relative!r} leaves the image root")
         if not self.follow_links:
             raise OutsideRoot(
-                f"image path {relative!r} leads by a link out of the image root; data.follow_links "
-                "true follows it"
+                f"image path {relative!r} leads by a link out of the image root; follow_links: true "
+                "follows it"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -13,8 +14,10 @@ from presel_lightning.functional.centrality import members_by_label
 from presel_lightning.functional.kmeans import kmeans
 from presel_lightning.functional.typicality import typical_first
 from presel_lightning.records import Selection
-from presel_lightning.run.ranges import Count
-from presel_lightning.selectors.base import Selector, best_first, budgets_by_size, selection_of
+from presel_lightning.run.ranges import Count, Fraction
+from presel_lightning.selectors.base import Selector, budgets_by_size, selection_of
+from presel_lightning.selectors.in_task import Order
+from presel_lightning.selectors.within.clusters import repetitions_last
 from presel_lightning.signals import Features, Signals
 
 _SMALL = 5  # clusters of no more images come last
@@ -45,15 +48,23 @@ class TypiClust(Selector):
     Args:
         max_clusters: maximum number of clusters of a task.
         neighbors: k of the typicality.
+        near_duplicates: cosine similarity above which an image counts as a near duplicate of
+            another of its cluster and comes last, such as 0.98.
 
     Source: Hacohen, Dekel, Weinshall, "Active Learning on a Budget", ICML 2022, Algorithm 1, Eq. 4.
     """
 
     needs: ClassVar[tuple[str, ...]] = (Features.name,)
 
-    def __init__(self, max_clusters: Count = 500, neighbors: Count = 20) -> None:
+    def __init__(
+        self,
+        max_clusters: Count = 500,
+        neighbors: Count = 20,
+        near_duplicates: Fraction | None = None,
+    ) -> None:
         self.max_clusters = max_clusters
         self.neighbors = neighbors
+        self.near_duplicates = near_duplicates
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Cluster each task and select from its clusters in turn."""
@@ -72,15 +83,12 @@ class TypiClust(Selector):
             free = (~labeled).nonzero()[:, 0]
             for members in members_by_label(labels[free]):
                 local = free[members]
-                typical = typical_first(
-                    features[local], int(quotas[labels[local[0]]]), self.neighbors
-                )
-                here = rows[local.numpy()]
-                score[here] = typical.typicality.numpy()
-                picks = here[typical.rows.numpy()]
-                taken[picks] = True
-                left = best_first(pool, score, here[~taken[here]])
-                rank[np.concatenate([picks, left])] = np.arange(len(here))
+                count = int(quotas[labels[local[0]]])
+                order, typicality = self.order(features[local], count)
+                here, best = rows[local.numpy()], order.numpy()
+                score[here] = typicality.numpy()
+                rank[here[best]] = np.arange(len(here))
+                taken[here[best[:count]]] = True
         return selection_of(
             pool,
             np.flatnonzero(taken),
@@ -90,6 +98,28 @@ class TypiClust(Selector):
             otherwise="less typical of its cluster",
             cluster=cluster,
         )
+
+    def order(self, features: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Order the available images of one cluster: its turns, then the others by typicality.
+
+        Args:
+            features: (n, D) in the order of uid.
+            count: turns of the cluster.
+
+        Returns:
+            (n,) row numbers in order; (n,) float64 typicality of the rows.
+        """
+        order: Order = partial(turns_first, count=count, neighbors=self.neighbors)
+        if self.near_duplicates is not None:
+            order = repetitions_last(order, self.near_duplicates)
+        return order(features)
+
+
+def turns_first(features: Tensor, *, count: int, neighbors: int) -> tuple[Tensor, Tensor]:
+    """Order rows by `typical_first`, and those without a turn by typicality; see `TypiClust.order`."""
+    picks, typicality = typical_first(features, min(count, len(features)), neighbors)
+    left = typicality.index_fill(0, picks, -torch.inf).argsort(descending=True, stable=True)
+    return torch.cat([picks, left[: len(features) - len(picks)]]), typicality
 
 
 def round_robin(labels: Tensor, labeled: Tensor, total: int) -> Tensor:

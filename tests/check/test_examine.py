@@ -136,12 +136,17 @@ def test_check_image_root_without_images_is_named(pool_folder: Path, tmp_path: P
 
 def test_check_image_root_without_one_folder_names_it(pool_folder: Path, tmp_path: Path) -> None:
     def move(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        for record in records[:4]:
+        for record in records[:8]:
             record["image"] = record["image"].replace("images/", "ocr_vqa/images/")
         return records
 
-    error = refused(recipe_of(pool_folder, tmp_path, *rewrite(pool_folder, tmp_path, move)))
-    assert "does not hold ocr_vqa/: 4 of the 4" in error
+    options = rewrite(pool_folder, tmp_path, move)
+    error = refused(recipe_of(pool_folder, tmp_path / "one", *options))
+    line = "does not hold ocr_vqa/: 8 of the 8"
+    assert line in error
+    more = ["--data.max_problem_fraction", "0.1"]
+    report, _ = run_check(recipe_of(pool_folder, tmp_path / "two", *options, *more))
+    assert any(line in note for note in report.notes)
 
 
 def test_check_few_invalid_images_are_reported_without_failure(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tarfile
-import tempfile
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -12,14 +11,11 @@ from typing import Any
 
 import datasets
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from presel_lightning.cli.main import main
 from presel_lightning.data import build_pool, load_pool, source
 from presel_lightning.data.forms import adopted
-from presel_lightning.errors import UserError
 
 Record = dict[str, Any]
 Write = Callable[[Path, list[Record]], str]
@@ -197,59 +193,3 @@ def test_list_as_task_is_a_problem(tmp_path: Path) -> None:
     where = source(path)
     assert build_pool(where, tmp_path / "out").by_problem == {"bad_task": 2}
     assert load_pool(tmp_path / "out", tmp_path).tasks == ("7", "a")
-
-
-KEYS = [
-    "id",
-    "image",
-    "images",
-    "task",
-    "conversations",
-    "messages",
-    "texts",
-    "question",
-    "answer",
-    "system",
-    "system_prompt",
-    "video",
-    "audio",
-    "uid",
-    "presel",
-    "score",
-]
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["from", "value", "role", "content", "type", "text", "user", "path"])
-            | st.text(max_size=3),
-            inner,
-            max_size=3,
-        )
-    ),
-    max_leaves=6,
-)
-RECORDS = st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=5), max_size=10)
-
-
-def consume(folder: Path, records: list[Record]) -> None:
-    """Each record is a sample, a text or a problem, or the file is refused in a line."""
-    good = {"id": "g", "image": "0.png", "task": "t", "messages": chat("Q?")}
-    (folder / "0.png").write_bytes(picture(0))
-    lines = [json.dumps(record) for record in (good, *({**good, **each} for each in records))]
-    (folder / "a.jsonl").write_text("\n".join(lines))
-    try:
-        counts = build_pool(source(str(folder / "a.jsonl")), folder / "out")
-    except UserError as error:
-        assert "\n" not in str(error)
-        return
-    assert counts.pool + counts.text_only + counts.problems == len(lines)
-
-
-@given(RECORDS)
-@example([{"messages": [{"from": None}, {}]}, {"messages": [{"from": None}, None]}])
-@settings(max_examples=60)
-def test_any_value_in_any_field_is_a_sample_or_a_problem(records: list[Record]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        consume(Path(folder), records)

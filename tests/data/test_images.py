@@ -9,7 +9,6 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Barrier
 from typing import ClassVar, Literal, TypeVar
@@ -109,15 +108,6 @@ def test_resolve_matches_composed_and_decomposed_names(
 )
 def test_tidy_removes_parts_that_say_nothing(given: str, tidied: str) -> None:
     assert tidy(given) == tidied
-
-
-def test_check_image_of_heic_is_read_or_names_the_extra(tmp_path: Path) -> None:
-    path = tmp_path / "a.heic"
-    path.write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    problem = check_image(path)
-    assert problem is not None
-    if find_spec("pillow_heif") is None:
-        assert problem[0] == "not_an_image" and "presel-lightning[heif]" in problem[1]
 
 
 def test_check_image_reports_each_kind_of_problem(tmp_path: Path) -> None:

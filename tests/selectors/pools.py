@@ -25,6 +25,8 @@ class Case(NamedTuple):
     """Every n-th image by id belongs to the reference split; 0 for none."""
     copies: bool = False
     """Whether all images are alike."""
+    near: bool = False
+    """Whether every other image, by uid, is a near copy of the one before it."""
 
 
 def make_pool(folder: Path, case: Case, seed: int | None = None) -> Pool:
@@ -54,6 +56,8 @@ def make_signals(folder: Path, case: Case, pool: Pool) -> Signals:
     by_id = dict(zip(sorted(pool.id), table, strict=True))
     features = np.stack([by_id[name] for name in pool.id])
     features[(pool.task == "twins") | case.copies] = 1.0
+    if case.near:
+        features[1::2] = features[: 2 * (len(pool) // 2) : 2] + 1e-3
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     rows = np.arange(len(pool))
     new = np.full(len(pool), -1)

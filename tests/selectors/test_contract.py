@@ -14,10 +14,12 @@ from presel_lightning.data import Pool
 from presel_lightning.errors import MissingSignalError
 from presel_lightning.selectors import FromFile, Selector, SemDeDup
 from presel_lightning.selectors.checks import check_weights
+from presel_lightning.selectors.within import WITHIN
 from presel_lightning.signals import Features, Signal, Signals
 from tests.selectors.pools import Case, Pair, make_pair, make_pool, make_signals
 from tests.selectors.weighted import Weighted
 
+WITHIN_BY_CLASS = {rule.__name__: rule for rule in WITHIN.values()}
 MIXED = {"a": 130, "b": 41, "single": 1, "twins": 12}
 CASES = {
     "mixed": Case(MIXED),
@@ -43,6 +45,12 @@ def shuffled(tmp_path_factory: pytest.TempPathFactory) -> Pair:
     folder = tmp_path_factory.mktemp("shuffled")
     pool = make_pool(folder / "pool", CASES["mixed"], seed=1)
     return pool, make_signals(folder / "signals", CASES["mixed"], pool)
+
+
+@pytest.fixture(scope="module")
+def near_copies(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """A task of which every other image is a near copy of the one before it."""
+    return make_pair(tmp_path_factory.mktemp("near"), Case({"only": 61}, near=True))
 
 
 def concrete() -> list[type[Selector]]:
@@ -115,8 +123,28 @@ def test_selector_with_one_image_per_cluster_meets_the_budget(
     assert not pool.reference[pool.rows(chosen.uids)].any()
 
 
+def skipping_near_duplicates(kind: type[Selector]) -> Selector:
+    """A selector with the option `near_duplicates`, of its own or of its rule inside a task."""
+    options = inspect.signature(kind).parameters
+    if "within" in options:
+        rule = WITHIN_BY_CLASS[options["within"].default]
+        return kind(within=rule(near_duplicates=0.999))  # type: ignore[call-arg]
+    # SemDeDup is this option: a near duplicate of an earlier image comes last
+    return kind() if kind is SemDeDup else kind(near_duplicates=0.999)  # type: ignore[call-arg]
+
+
 @pytest.mark.parametrize("kind", concrete(), ids=lambda kind: kind.__name__)
 class TestContract:
+    def test_selector_that_clusters_takes_near_duplicates_last(
+        self, kind: type[Selector], near_copies: Pair, tmp_path: Path
+    ) -> None:
+        pool, signals = near_copies
+        plain = build(kind, tmp_path, pool, 20).select(pool, signals, 20, seed=0)
+        if (plain.cluster < 0).all():
+            return  # does not cluster
+        chosen = skipping_near_duplicates(kind).select(pool, signals, 20, seed=0)
+        assert len(chosen.uids) == 20 == len(set(pool.rows(chosen.uids) // 2))
+
     def test_selector_same_seed_selects_the_same_samples(
         self, kind: type[Selector], pairs: dict[str, Pair], tmp_path: Path
     ) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from presel_lightning.functional import kmeans
 from presel_lightning.selectors import TypiClust
 from presel_lightning.selectors.base import budgets_by_size
 from presel_lightning.selectors.typiclust import round_robin
-from tests.selectors.pools import Pair
+from tests.selectors.pools import Case, Pair, make_pair
 
 
 def turns(labels: Tensor, labelled: Tensor, total: int) -> list[int]:
@@ -81,3 +83,19 @@ def test_typiclust_rank_orders_each_cluster(bare: Pair) -> None:
             here = (pool.task == task) & (chosen.cluster == cluster)
             assert sorted(chosen.rank[here]) == list(range(here.sum()))
             assert (chosen.rank[here & taken] < here.sum() - (here & ~taken).sum()).all()
+
+
+def test_typiclust_near_duplicates_come_last_and_are_nobodys_neighbors(
+    tmp_path: Path,
+) -> None:
+    """Every other image is a near copy: beside the rule on the first of each alone."""
+    pool, signals = make_pair(tmp_path, Case({"only": 40}, reference=0, near=True))
+    firsts = signals.features(pool, np.arange(0, 40, 2)).astype(np.float64)
+    left, expected = list(range(20)), []
+    while left:
+        typical = typicality(firsts[left], 4)
+        expected.append(2 * left.pop(int(np.argmax(typical.round(6)))))
+    chosen = TypiClust(max_clusters=1, neighbors=4, near_duplicates=0.999).select(
+        pool, signals, 26, seed=0
+    )
+    assert np.argsort(chosen.rank).tolist() == expected + list(range(1, 40, 2))

@@ -61,6 +61,7 @@ class OfflineBenchmark(BenchmarkTask):
         image_root: folder of the images, by default that of LLaVA's evaluation guide.
         name: name of the benchmark, by default that of its column in the paper.
         max_new_tokens: maximum tokens of an answer.
+        follow_links: whether links below `image_root` may lead out of it, as `data.follow_links`.
 
     Source of folders and prompts: LLaVA, docs/Evaluation.md and scripts/v1_5/eval.
     """
@@ -78,11 +79,13 @@ class OfflineBenchmark(BenchmarkTask):
         image_root: str | None = None,
         name: str | None = None,
         max_new_tokens: Tokens = 32,
+        follow_links: bool = False,
     ) -> None:
         self.questions = Path(questions).expanduser()
         self.image_root = Path(image_root).expanduser() if image_root else None
         self.name = name or self.column
         self.max_new_tokens = max_new_tokens
+        self.follow_links = follow_links
         self._asked: list[Question] | None = None
         self._items: list[Item] | None = None
         self._images: str | None = None
@@ -142,8 +145,8 @@ class OfflineBenchmark(BenchmarkTask):
                     f"benchmark {self.name}: {root}: no such folder; set `image_root` to that of "
                     "the images"
                 )
-            self._check(root, asked)
-            resolver = Resolver(root)
+            resolver = Resolver(root, self.follow_links)
+            self._check(resolver, asked)
             self._items = [
                 Item(q.uid, q.task, resolver(q.image), (), q.text, most_common(q.answers))
                 for q in asked
@@ -172,15 +175,16 @@ class OfflineBenchmark(BenchmarkTask):
             self._asked = asked
         return self._asked
 
-    def _check(self, root: Path, asked: list[Question]) -> None:
+    def _check(self, resolver: Resolver, asked: list[Question]) -> None:
         images = sorted({q.image for q in asked})
-        faulty = check_images(root, images)
+        faulty = check_images(resolver, images)
         if faulty:
             named = "; ".join(f"{i}: {p}, {d}" for i, (p, d) in list(faulty.items())[:NAMED])
             more = f"; and {len(faulty) - NAMED} more" if len(faulty) > NAMED else ""
             raise UserError(
-                f"benchmark {self.name}: {len(faulty)} of {len(images)} images below {root} cannot "
-                f"be used, and a benchmark must be complete; set `image_root`, or fix: {named}{more}"
+                f"benchmark {self.name}: {len(faulty)} of {len(images)} images below "
+                f"{resolver.root} cannot be used, and a benchmark must be complete; set `image_root`, "
+                f"or fix: {named}{more}"
             )
 
     # ------------------------------------------------------------------ shared by the readers

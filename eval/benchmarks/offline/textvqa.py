@@ -49,8 +49,9 @@ class TextVQA(OfflineBenchmark):
         name: str | None = None,
         max_new_tokens: Tokens = 32,
         ocr: str | None = OCR,
+        follow_links: bool = False,
     ) -> None:
-        super().__init__(questions, image_root, name, max_new_tokens)
+        super().__init__(questions, image_root, name, max_new_tokens, follow_links)
         self.ocr = ocr
 
     def files(self) -> list[Path]:

@@ -69,6 +69,18 @@ def test_annotation_file_score_is_the_mean_over_tasks(tmp_path: Path) -> None:
         benchmark.score(["2"])
 
 
+def test_annotation_file_follows_links_on_request(tmp_path: Path) -> None:
+    path = write(tmp_path, RECORDS)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "images").symlink_to(tmp_path / "images")
+    root = str(tmp_path / "root")
+    with pytest.raises(UserError, match=r"outside_root.*link.*follow_links: true"):
+        AnnotationFile(path, root).items()
+    followed = AnnotationFile(path, root, follow_links=True)
+    assert followed.items() == AnnotationFile(path).items()
+    assert followed.fingerprint() == AnnotationFile(path).fingerprint()
+
+
 def test_annotation_file_constructor_reads_no_file() -> None:
     benchmark = AnnotationFile("nowhere.json")
     assert benchmark.name == "nowhere"

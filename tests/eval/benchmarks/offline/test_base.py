@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from presel_lightning.callbacks.benchmark import as_json
+from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks import offline
 from presel_lightning.eval.benchmarks.base import Score
 from presel_lightning.eval.benchmarks.offline.base import OfflineBenchmark
@@ -67,3 +68,18 @@ def test_paired_intervals_skip_different_items(benchmark: OfflineBenchmark) -> N
     assert score.item_ids is not None and len(paired_intervals(found)) == 1
     found["full"]["benchmarks"]["b"]["item_ids"] = ["another", *score.item_ids[1:]]
     assert paired_intervals(found) == []
+
+
+@pytest.mark.parametrize("reader", ["POPE", "TextVQA"])
+def test_images_behind_links_are_read_on_request(
+    reader: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    files = request.getfixturevalue(reader.lower())
+    kind = getattr(offline, reader)
+    plain = kind(str(files))
+    root = tmp_path_factory.mktemp("linked")
+    for path in plain.root().iterdir():
+        (root / path.name).symlink_to(path.resolve())
+    with pytest.raises(UserError, match=r"below .*linked.*link.*follow_links: true"):
+        kind(str(files), image_root=str(root)).items()
+    assert kind(str(files), image_root=str(root), follow_links=True).items() == plain.items()
