@@ -10,7 +10,7 @@ CURES = {
     "not_json": "write it again as JSON",
     "not_a_record": "write one object a record",
     "bad_number": "write the number as text",
-    "not_unicode": "save the file in UTF-8",
+    "not_unicode": "save the annotation file in UTF-8, or rename the image file",
     "repeated_key": "take one of the two keys out",
     "too_deep": "take the field out",
     "too_large": "take the field out",
@@ -51,8 +51,8 @@ CURES = {
         "paths start from"
     ),
     "outside_root": (
-        "make the path relative, set data.image_root to a folder above, or set data.follow_links "
-        "to true where links lead out of it"
+        "set data.follow_links to true where links lead out of the image root; write other paths "
+        "relative to data.image_root"
     ),
     "empty": "fetch the file again",
     "not_an_image": "convert it to JPEG or PNG, or remove it from the folder",

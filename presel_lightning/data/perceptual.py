@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from PIL import Image
-from scipy.fft import dctn
 
 SIDE = 32
 """Pixels of the thumbnail's sides."""
@@ -12,6 +11,9 @@ LOW = 8
 """Frequencies of each direction that are kept."""
 LEAST_BITS = 16
 """Bits that a picture with any structure has set; a plain area has hardly one."""
+_ANGLES = np.pi / SIDE * np.outer(np.arange(LOW), np.arange(SIDE) + 0.5)
+WAVES: np.ndarray = (2 * np.cos(_ANGLES)).astype(np.float32)
+"""The lowest frequencies of a DCT-II, (8, 32)."""
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -27,13 +29,14 @@ def perceptual_hash(image: Image.Image) -> int:
     Returns:
         The hash; 0 where the picture has no structure.
     """
-    width, height = image.size
+    gray = image.convert("L")
+    width, height = gray.size
     factors = max(1, width // SIDE), max(1, height // SIDE)
-    small = image.reduce(factors) if factors != (1, 1) else image
-    thumb = small.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
-    waves = dctn(np.asarray(thumb, dtype=np.float32))[:LOW, :LOW].ravel()
-    waves = np.round(waves)
-    bits = waves > np.median(waves[1:])
+    small = gray.reduce(factors) if factors != (1, 1) else gray
+    thumb = np.asarray(small.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
+    waves = np.rint(WAVES @ thumb @ WAVES.T).ravel()  # (64,)
+    middle = (LOW * LOW - 1) // 2
+    bits = waves > np.partition(waves[1:], middle)[middle]  # the median of 63
     if bits.sum() < LEAST_BITS:
         return 0
     return int.from_bytes(np.packbits(bits).tobytes(), "big")

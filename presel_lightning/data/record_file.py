@@ -101,7 +101,9 @@ def _text(record: Record) -> str:
     except ValueError as error:
         raise InvalidRecordError("bad_number", f"a number is infinite or none: {error}") from error
     if not text.isprintable() and _has_surrogate(text):
-        raise InvalidRecordError("not_unicode", "a lone surrogate, which no text file can hold")
+        raise InvalidRecordError(
+            "not_unicode", "a text or file name that is no Unicode (a lone surrogate)"
+        )
     if len(text) > MAX_RECORD:
         raise InvalidRecordError(*TOO_LARGE)
     return text

@@ -19,16 +19,17 @@ class Texts:
 
     Args:
         out: run folder that `build_pool` wrote with `text_only`.
+        order: (T,) rows of the file, by default all in the order of what they say.
 
     Attributes:
         n_words: (T,) words of each conversation.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, order: np.ndarray | None = None) -> None:
         self.out = out
         facts = read_facts(texts_path(out), ["n_words", "turns"])
         digests = bytes16(facts["turns"])
-        self._order = np.argsort(digests, kind="stable")
+        self._order = np.argsort(digests, kind="stable") if order is None else order
         self._digests = digests[self._order]
         self.n_words: np.ndarray = facts["n_words"].to_numpy()[self._order]
 
@@ -36,9 +37,13 @@ class Texts:
         """Number of records."""
         return len(self._order)
 
-    def __reduce__(self) -> tuple[type[Texts], tuple[Path]]:
+    def __reduce__(self) -> tuple[type[Texts], tuple[Path, np.ndarray]]:
         """Another process opens the file itself."""
-        return Texts, (self.out,)
+        return Texts, (self.out, self._order)
+
+    def without(self, left_out: np.ndarray) -> Texts:
+        """Return the records that are not marked, (T,) bool."""
+        return Texts(self.out, self._order[~left_out])
 
     @cached_property
     def _records(self) -> RecordReader:

@@ -35,7 +35,7 @@ from presel_lightning.loading.samplers import (
     token_blocks,
 )
 from presel_lightning.loading.templates import AUTO, TEMPLATES
-from presel_lightning.loading.truncation import without_answer
+from presel_lightning.loading.truncation import texts_without_answer, without_answer
 from presel_lightning.records import Selection
 from presel_lightning.run.process_watch import obey_parent
 from presel_lightning.run.ranges import Count, Fraction, Processes, Size
@@ -151,7 +151,7 @@ class SelectionDataModule(LightningDataModule):
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
-        self.n_without_answer = 0
+        self.n_without_answer = self.n_texts_without_answer = 0
         self._train: Callable[..., ResumableLoader]
         self._predict: Callable[[int, int], DataLoader[Any]]
         self._shown: PairSet | ImageSet
@@ -305,7 +305,8 @@ class SelectionDataModule(LightningDataModule):
     ) -> None:
         """Serve these samples to the next fit, and text-only records beside them.
 
-        A sample that `max_length` leaves no answer of is left out (`n_without_answer`).
+        A sample or text that `max_length` leaves no answer of is left out (`n_without_answer`,
+        `n_texts_without_answer`).
 
         Args:
             uids: the samples.
@@ -317,6 +318,10 @@ class SelectionDataModule(LightningDataModule):
         rows, encoder = np.sort(self.pool.rows(uids)), self.encoder(processor)
         empty = without_answer(encoder, self.pool, rows)
         rows, self.n_without_answer = rows[~empty], int(empty.sum())
+        self.n_texts_without_answer = 0
+        if texts is not None:
+            left_out = texts_without_answer(encoder, texts)
+            texts, self.n_texts_without_answer = texts.without(left_out), int(left_out.sum())
         in_loss, chances = self._weigh(rows, weights or {})
         read = self.max_pixels, self.pixels
         dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, *read)

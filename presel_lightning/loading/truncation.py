@@ -9,6 +9,7 @@ import numpy as np
 from jinja2 import TemplateError
 
 from presel_lightning.data.pool import Pool
+from presel_lightning.data.texts import Texts
 from presel_lightning.errors import UserError
 from presel_lightning.loading.encoder import Files, SampleEncoder
 from presel_lightning.records import Turn
@@ -81,6 +82,15 @@ def without_answer(encoder: SampleEncoder, pool: Pool, rows: np.ndarray) -> np.n
             f"data.max_length leaves no answer token in any of {len(rows)} samples; raise it"
         )
     return np.isin(np.arange(len(rows)), empty)
+
+
+def texts_without_answer(encoder: SampleEncoder, texts: Texts) -> np.ndarray:
+    """Which text-only records `max_length` leaves no answer token of: (T,) of bool."""
+    items = (
+        Item(f"text-only record {row + 1}", texts.turns(row), None) for row in range(len(texts))
+    )
+    empty = [cut.place for cut in truncated(encoder, items) if cut.kept == 0]
+    return np.isin(np.arange(len(texts)), empty)
 
 
 def items_of(pool: Pool, rows: np.ndarray) -> Iterator[Item]:

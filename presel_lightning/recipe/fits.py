@@ -101,9 +101,10 @@ class Fits:
             return {
                 "samples": len(uids),
                 "instructions": len(uids),
-                **({"text_only": len(texts)} if texts else {}),
+                **({"text_only": len(texts) - data.n_texts_without_answer} if texts else {}),
                 **({"weights": data.weights} if weights else {}),
                 **({"without_answer": n} if (n := data.n_without_answer) else {}),
+                **({"texts_without_answer": n} if (n := data.n_texts_without_answer) else {}),
                 **devices,
                 "steps": trainer.global_step,
                 **({} if loss is None else {"loss_last": round(float(loss), 4)}),
@@ -114,13 +115,18 @@ class Fits:
         self.context.keys[name] = runner.stage(name, key, [folder], work, together=True)
 
     def report_left_out(self, name: str, uids: np.ndarray, processor: Any) -> None:  # noqa: ANN401
-        """Print how many samples have no answer token left, and how many system prompts no place."""
+        """Print how many samples and texts have no answer token left, and how many system prompts no place."""
         data = self.context.data
-        if left_out := data.n_without_answer:
-            self.context.runner.print(
-                f"[yellow]![/] {name:<12} {left_out} of {len(uids)} samples are not trained on: "
-                f"data.max_length {data.max_length} leaves them no answer token; raise it"
-            )
+        kinds = {
+            f"of {len(uids)} samples": data.n_without_answer,
+            f"of {len(data.texts or ())} text-only records": data.n_texts_without_answer,
+        }
+        for kind, left_out in kinds.items():
+            if left_out:
+                self.context.runner.print(
+                    f"[yellow]![/] {name:<12} {left_out} {kind} are not trained on: "
+                    f"data.max_length {data.max_length} leaves them no answer token; raise it"
+                )
         n = int(data.pool.has_system[data.pool.rows(uids)].sum())
         if n and not data.encoder(processor).has_system:
             self.context.runner.print(

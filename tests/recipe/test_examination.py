@@ -24,7 +24,10 @@ from presel_lightning.quickstart.world import generate
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pool of 12 images; the first question is long, the second so long that its answer is cut."""
+    """A pool of 12 images; the first question is long, the second so long that its answer is cut.
+
+    Beside it two text-only records, one of them with such a question.
+    """
     folder = tmp_path_factory.mktemp("few") / "pool"
     generate(folder, seed=7, sizes={"colour": 6, "shape": 6}, test_per_task=1)
     records = json.loads((folder / "train.json").read_text())
@@ -34,6 +37,9 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"from": "human", "value": "again, " * 200},
         {"from": "gpt", "value": "yes"},
     ]
+    for name, n in (("short", 1), ("long", 400)):
+        said = [{"from": "human", "value": "and so on " * n}, {"from": "gpt", "value": "yes"}]
+        records.append({"id": name, "conversations": said})
     (folder / "train.json").write_text(json.dumps(records))
     return folder
 
@@ -49,7 +55,7 @@ def test_answers_cut_off_are_counted_and_an_empty_one_is_not_trained_on(
     few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names = [record["id"] for record in json.loads((few / "train.json").read_text())]
-    short = ["--data.max_length", "600"]
+    short = ["--data.max_length", "600", "--data.text_only", "true"]
     assert main(["check", *words(few, tmp_path / "no", *short)]) == 0
     checked = capsys.readouterr().out
     assert main(["fit", *words(few, tmp_path / "run", *short)]) == 0
@@ -60,7 +66,10 @@ def test_answers_cut_off_are_counted_and_an_empty_one_is_not_trained_on(
     assert fitted.index("cuts off") < fitted.index("selection")
     assert "1 of 12 samples are not trained on" in fitted
     run = json.loads((tmp_path / "run/run.json").read_text())
-    assert run["stages"]["final"]["without_answer"] == 1
+    final = run["stages"]["final"]
+    assert (final["samples"], final["without_answer"]) == (12, 1)
+    assert "1 of 2 text-only records are not trained on" in fitted
+    assert (final["text_only"], final["texts_without_answer"]) == (1, 1)
     assert any("cuts off" in notice for notice in run["notices"])
 
 
