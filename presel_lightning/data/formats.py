@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
@@ -45,13 +46,16 @@ def formats() -> tuple[str, ...]:
     return found
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(file: Path | BytesIO) -> Image.Image:
     """Open an image file of one of the formats; its pixels are not decoded yet.
+
+    Args:
+        file: path, or its content.
 
     Raises:
         UnidentifiedImageError: it is of none of them.
     """
-    image = Image.open(path, formats=formats())
+    image = Image.open(file, formats=formats())
     if image.format == "TIFF":
         # Pillow would map an uncompressed file into memory; of one that an orientation turns to
         # its side it takes the width for the height then, and scrambles the pixels

@@ -36,6 +36,8 @@ class Scan(NamedTuple):
     """What a plain conversion would not show of it; see `pixels.kinds_of`."""
     look: int = 0
     """Perceptual hash, where it was decoded and a name was asked for."""
+    thumbnail: bytes = b""
+    """What the perceptual hash is made of, until it is made."""
 
 
 def fact_of(path: Path) -> Fact:

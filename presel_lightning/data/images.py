@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -24,8 +25,9 @@ from presel_lightning.data.image_memory import (
     fact_of,
     open_memory,
 )
-from presel_lightning.data.perceptual import perceptual_hash
+from presel_lightning.data.perceptual import perceptual_hashes, thumbnail
 from presel_lightning.data.pixels import Pixels, kinds_of, rgb_of
+from presel_lightning.data.record_file import digest16
 from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
 from presel_lightning.errors import UserError
 from presel_lightning.run.fingerprint import digest_bytes
@@ -51,6 +53,9 @@ BLOCK = 2048
 
 FEW = 2000
 """Images up to which starting processes costs more than it saves."""
+
+HELD = 1 << 26
+"""Bytes of a file up to which it is read once, for its name and its pixels."""
 
 DIGEST = 16
 """Bytes of the name of an image's content."""
@@ -90,19 +95,25 @@ def scan_image(
         max_pixels: see `check_image`.
         verify: see `check_image`.
         pixels: see `check_image`.
-        named: whether the perceptual hash of a decoded image is made.
+        named: whether to name it by all bytes of its file, and to make the thumbnail of a decoded
+            one.
     """
     if (problem := _check_file(path)) is not None:
         return Scan(problem)
     try:
-        with open_image(path) as image:
+        content = path.read_bytes() if named and path.stat().st_size <= HELD else None
+        with open_image(path if content is None else BytesIO(content)) as image:
             if (problem := _check_size(*image.size, max_pixels)) is not None:
                 return Scan(problem)
             kinds = kinds_of(image, decode=verify == "full")
-            if verify == "header":
-                return Scan(None, shown=kinds)
-            shown = image if image.mode == "RGB" else rgb_of(image, pixels)
-            return Scan(None, shown=kinds, look=perceptual_hash(shown) if named else 0)
+            thumb = b""
+            if verify == "full":
+                shown = image if image.mode == "RGB" else rgb_of(image, pixels)
+                thumb = thumbnail(shown) if named else b""
+        digest = b""
+        if named:
+            digest = digest_bytes(path, DIGEST) if content is None else digest16(content)
+        return Scan(None, digest, kinds, thumbnail=thumb)
     except UnidentifiedImageError:
         return Scan(("not_an_image", why_unread(path)))
     except Image.DecompressionBombError as error:
@@ -169,20 +180,6 @@ def open_rgb(path: Path, max_pixels: int = MAX_PIXELS, pixels: Pixels = "as_show
     )
 
 
-def name_image(path: Path, max_pixels: int, verify: Verify, pixels: Pixels) -> Scan:
-    """Check whether an image can be used, and name one that can by all bytes of its file.
-
-    Nothing is read twice from the disk: what was decoded just now lies in the system's cache.
-    """
-    found = scan_image(path, max_pixels, verify, pixels, named=True)
-    if found.fault is None:
-        try:
-            return found._replace(digest=digest_bytes(path, DIGEST))
-        except OSError as error:  # gone meanwhile
-            return Scan(("unreadable", str(error.strerror)))
-    return found
-
-
 def check_images(
     root: Path | Resolver,
     relatives: Sequence[str],
@@ -244,14 +241,12 @@ def scan_images(
         cache: file that remembers what was found, by path, size, mtime and ctime; written every
             `BLOCK` images, so that a killed pass goes on from there.
         track: shows how far it is.
-        named: whether images that can be used are named by their content; see `name_image`.
+        named: whether images that can be used are named by their content; see `scan_image`.
     """
     resolver = resolver_of(root)
-    look = partial(
-        name_image if named else scan_image, max_pixels=max_pixels, verify=verify, pixels=pixels
-    )
+    look = partial(scan_image, max_pixels=max_pixels, verify=verify, pixels=pixels, named=named)
     read = f"{verify} {pixels} {max_pixels} {MAX_PROPORTION} {' '.join(formats())}"
-    how = f"{read} shown{' named' if named else ''}"
+    how = f"{read} shown{' named 2' if named else ''}"
     with open_memory(cache, how) as memory, _mapper(workers, relatives) as run:
         found = _scan(relatives, resolver, memory, lambda paths: run(look, paths))
         yield from track(found, "images", len(relatives)) if track else found
@@ -273,7 +268,7 @@ def _scan(
         facts = {path: fact_of(path) for path in places.values() if isinstance(path, Path)}
         known = memory.recall(facts)
         new = [path for path in facts if path not in known]
-        found = dict(zip(new, look(new), strict=True))
+        found = dict(zip(new, _hashed(list(look(new))), strict=True))
         memory.keep(facts, found)
         known |= found
         for image, path in places.items():
@@ -281,6 +276,12 @@ def _scan(
                 yield image, facts[path], known[path]
             else:
                 yield image, ABSENT, Scan(path)
+
+
+def _hashed(scans: Sequence[Scan]) -> list[Scan]:
+    """The perceptual hash of each image in place of its thumbnail."""
+    looks = iter(perceptual_hashes([scan.thumbnail for scan in scans if scan.thumbnail]))
+    return [s._replace(look=next(looks), thumbnail=b"") if s.thumbnail else s for s in scans]
 
 
 def _inside(resolver: Resolver, relative: str) -> Path | Found:

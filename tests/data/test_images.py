@@ -272,9 +272,11 @@ def test_check_images_cache_is_valid_until_a_file_changes(
     }
     looked: list[str] = []
 
-    def counted_check(path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels) -> Scan:
+    def counted_check(
+        path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels, *, named: bool
+    ) -> Scan:
         looked.append(path.name)
-        return scan_image(path, max_pixels, verify, pixels)
+        return scan_image(path, max_pixels, verify, pixels, named=named)
 
     monkeypatch.setattr(images, "scan_image", counted_check)
     assert check_images(tmp_path, names, cache=cache) == first
@@ -295,11 +297,13 @@ def test_check_images_interrupted_keeps_cached_results(
     monkeypatch.setattr(images, "BLOCK", 2)
     looked: list[str] = []
 
-    def dies(path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels) -> Scan:
+    def dies(
+        path: Path, max_pixels: int, verify: images.Verify, pixels: Pixels, *, named: bool
+    ) -> Scan:
         looked.append(path.name)
         if len(looked) == 4:
             raise KeyboardInterrupt
-        return scan_image(path, max_pixels, verify, pixels)
+        return scan_image(path, max_pixels, verify, pixels, named=named)
 
     monkeypatch.setattr(images, "scan_image", dies)
     with pytest.raises(KeyboardInterrupt):

@@ -19,6 +19,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.data import Pool, build_pool, load_pool, source
 from presel_lightning.data.conversation import parse, put_in, taken_out
 from presel_lightning.data.forms import adopted
+from presel_lightning.data.source import SeveralImages
 from presel_lightning.selectors.copies import later_copies
 
 Record = dict[str, Any]
@@ -44,7 +45,7 @@ def written(folder: Path, records: list[Record]) -> str:
     return str(folder / "a.jsonl")
 
 
-def pool_of(path: str, out: Path, keep: str = "keep") -> tuple[Pool, dict[str, int]]:
+def pool_of(path: str, out: Path, keep: SeveralImages = "keep") -> tuple[Pool, dict[str, int]]:
     where = source(path, unpacked=out / "unpacked", several_images=keep)
     counts = build_pool(where, out)
     return load_pool(out, where.image_root), counts.by_problem
@@ -116,7 +117,7 @@ def test_placeholders_are_put_back_where_they_stood(pieces: list[str]) -> None:
 
 
 def test_pool_keeps_all_images_and_counts_records(tmp_path: Path) -> None:
-    records = [
+    records: list[Record] = [
         {"id": "two", "image": BOTH, "task": "t", "conversations": says(ASKED, "A")},
         {"id": "one", "image": "./2.png", "task": "t"},
         {"id": "none yet", "image": ["3.png", "./2.png", "3.png"], "task": "t"},
@@ -163,7 +164,7 @@ def test_copies_have_all_images_equal_in_order(tmp_path: Path) -> None:
         ["1.png", "0.png"],
         ["0.png", "1.png", "2.png"],
     ]
-    records = [
+    records: list[Record] = [
         *({"id": str(n), "image": images, "task": "t"} for n, images in enumerate(lists)),
         {"id": "4", "image": "0.png", "task": "t"},
     ]

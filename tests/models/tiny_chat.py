@@ -145,7 +145,11 @@ def write_chat_model(name: str, place: Path) -> str:
 
 
 def encode_chat(
-    processor: Any, turns: Sequence[Turn], image: Image | None, *, with_question: bool = True
+    processor: Any,
+    turns: Sequence[Turn],
+    image: Image | list[Image] | None,
+    *,
+    with_question: bool = True,
 ) -> dict[str, Any]:
     """One conversation, as a batch of one."""
     batch: dict[str, Any] = chat_batch(processor, [(turns, image)], with_question=with_question)
