@@ -42,7 +42,8 @@ def leading_axes(rows: Tensor) -> Tensor | None:
     covariance = centered.T @ centered
     if covariance.trace().square() > _SPREAD * covariance.square().sum():
         return None
-    return torch.linalg.eigh(covariance).eigenvectors[:, -N_AXES:].contiguous()
+    axes: Tensor = torch.linalg.eigh(covariance).eigenvectors[:, -N_AXES:]
+    return axes.contiguous()
 
 
 def project(features: Tensor, place: Tensor, axes: Tensor, block: int, threads: int) -> Tensor:
@@ -67,7 +68,7 @@ class DenseLloyd:
         centroids: (C, D) float32 to begin with instead.
 
     Raises:
-        ValueError: Both are given, or neither.
+        ValueError: Neither is given.
     """
 
     def __init__(
@@ -80,18 +81,18 @@ class DenseLloyd:
         labels: Tensor | None = None,
         centroids: Tensor | None = None,
     ) -> None:
-        if (labels is None) == (centroids is None):
-            raise ValueError("expected labels or centroids")
         self.rows, self.weight, self.block, self.threads = rows, weight, block, threads
         self.norms = torch.cat(
             self._blocks(lambda start, stop: rows[start:stop].float().square().sum(dim=1))
         )
-        if centroids is not None:
-            k, labels = len(centroids), self._nearest(centroids)
-            reseat(labels, self.distance, k)
-        elif labels is not None:
-            k = int(labels.max()) + 1
-        self.labels = labels
+        self.distance = torch.zeros(len(rows), device=rows.device)
+        if labels is None:
+            if centroids is None:
+                raise ValueError("expected labels or centroids")
+            labels = self._nearest(centroids)
+            reseat(labels, self.distance, len(centroids))
+        self.labels: Tensor = labels
+        k = int(labels.max()) + 1
         self.sums = weight.new_zeros(k, rows.shape[1])
         self.mass = weight.new_zeros(k)
         for some in torch.arange(len(rows), device=rows.device).split(block):
@@ -165,7 +166,7 @@ class DenseLloyd:
     def _move(self, labels: Tensor) -> None:
         """Set the labels, and move the rows whose label changed between the sums."""
         reseat(labels, self.distance, len(self.mass))
-        for some in (labels != self.labels).nonzero()[:, 0].split(self.block):
+        for some in torch.ne(labels, self.labels).nonzero()[:, 0].split(self.block):
             self._add(some, labels[some], 1)
             self._add(some, self.labels[some], -1)
         self.labels = labels
