@@ -4,7 +4,7 @@ BIN := .venv/bin
 # one thread a process: tests run side by side, and small models are slower on two
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test oldest lint bench bench-gpu clean
+.PHONY: demo test oldest lint bench bench-gpu evidence-photos clean
 
 demo: .venv/.installed ## the whole recipe on the shipped pool, then a report
 	$(BIN)/python -m presel_lightning fit --config quickstart.yaml
@@ -32,6 +32,13 @@ bench: .venv/.installed-test ## ratios against the authors' procedure, to bench.
 
 bench-gpu: .venv/.installed-test ## tokens/s, samples/s and memory of a CUDA device, to bench_gpu.json
 	PYTHONPATH=. $(BIN)/python tests/bench/bench_gpu.py $(ARGS)
+
+# FOLDER=images, a folder a label, with CHECKPOINT=encoder (default: that of photos.yaml);
+# or FEATURES=features.npz, or features.npy with LABELS=labels.txt
+evidence-photos: .venv/.installed-test ## which selection pays on your labeled images: a table with intervals
+	$(BIN)/python -m presel_lightning probe $(if $(FEATURES),--features $(FEATURES),--data.annotations \
+	  $(or $(FOLDER),$(error give FOLDER=images, a folder a label, or FEATURES=features.npz))) \
+	  $(if $(LABELS),--labels $(LABELS)) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(ARGS)
 
 clean: ## remove the environment and what tools left
 	rm -rf .venv .venv-oldest .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info

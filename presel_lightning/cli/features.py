@@ -9,6 +9,7 @@ import numpy as np
 
 from presel_lightning.cli.probe import read_features, read_labels
 from presel_lightning.console import console
+from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
 from presel_lightning.run.files import replacing
 from presel_lightning.selectors.arrays import select
@@ -40,6 +41,8 @@ def select_rows(
     table, _ = read_features(Path(features))
     names = None if tasks is None else read_labels(Path(tasks))
     without = None if excluded is None else _rows(Path(excluded))
+    if table.ndim == 2 and len(table):
+        count_of(budget, len(table), "data.budget")
     rows = select(table, names, budget=budget, method=selector, seed=seed, excluded=without)
     folder = Path(out) / "selection"
     with replacing(folder / "rows.npy") as part, part.open("wb") as file:

@@ -101,6 +101,7 @@ def probe(
     methods: list[str] | None = None,
     budgets: list[int | float] | None = None,
     annotations: str | None = None,
+    checkpoint: str | None = None,
 ) -> None:
     """Which selection pays on these images: a linear probe on what each method selects.
 
@@ -117,9 +118,11 @@ def probe(
         methods: selectors, or rules inside a task by their short names.
         budgets: what is selected of the pool, each a fraction or a count.
         annotations: folder of folders of images, a folder a label; features are made first.
+        checkpoint: with `--data.annotations`: vision encoder of the features, as
+            `stages.features.model.checkpoint` takes it; that of `photos.yaml` by default.
 
     Raises:
-        UserError: neither features nor annotations are given.
+        UserError: neither features nor annotations are given, or a checkpoint with features.
     """
     from presel_lightning.cli.probe import features_of_images, run_probe
     from presel_lightning.eval.linear_probe import Trial
@@ -128,7 +131,9 @@ def probe(
         raise UserError(
             "probe needs --features FILE, or --data.annotations FOLDER of labeled images"
         )
-    source = features_of_images(str(annotations), out) if features is None else features
+    if checkpoint is not None and features is not None:
+        raise UserError("--checkpoint requires --data.annotations; --features are made already")
+    source = features_of_images(str(annotations), out, checkpoint) if features is None else features
     given = {"methods": methods, "budgets": budgets}
     trial = Trial(
         splits=splits,
@@ -200,6 +205,11 @@ def run_light(command: str, argv: Sequence[str]) -> None:
     try:
         options = vars(parser.parse_args(list(argv)))
     except ArgumentError as error:
-        raise UserError(explain(str(error), list(parser.get_defaults().keys()))) from error
+        message = str(error)
+        for name, details in lists.items():  # the option, not the argument that it fills
+            message = message.replace(
+                f'Parser key "{details.get("dest")}"', f'Parser key "{name.removeprefix("--")}"'
+            )
+        raise UserError(explain(message, list(parser.get_defaults().keys()))) from error
     with storing_anywhere(lambda: [Path.cwd(), Path(gettempdir())]):
         COMMANDS[command](**options)

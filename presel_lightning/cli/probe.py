@@ -57,8 +57,13 @@ def run_probe(
     return rows
 
 
-def features_of_images(folder: str, out: str) -> str:
+def features_of_images(folder: str, out: str, checkpoint: str | None = None) -> str:
     """Make the features of a folder of labeled images, a folder a label; return the run folder.
+
+    Args:
+        folder: of the folders.
+        out: the run folder is `images` in it.
+        checkpoint: vision encoder; None is that of `photos.yaml`.
 
     Raises:
         UserError: the images cannot be read.
@@ -68,6 +73,8 @@ def features_of_images(folder: str, out: str) -> str:
 
     place = Path(out) / "images"
     words = ["--config", "photos.yaml", "--data.annotations", folder, "--out", str(place)]
+    if checkpoint is not None:
+        words += ["--stages.features.model.checkpoint", checkpoint]
     arguments, name = find_configs([*words, "--selector", "SizeBalanced"])
     with suppress(InstructionsMissing):  # a probe needs none
         run("select", arguments, name, lambda _: 1)

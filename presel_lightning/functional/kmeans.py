@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from presel_lightning.functional.dense_lloyd import DenseLloyd, leading_axes, project, search
 from presel_lightning.functional.lloyd import Lloyd
 from presel_lightning.functional.seeding import two_levels
 from presel_lightning.functional.threads import map_blocks, single_threaded
@@ -49,6 +50,10 @@ def kmeans(
        follows from how far rows have moved so far) and moves where it lowers the inertia most
        (Hartigan), not to the nearest centroid.
 
+    Where few directions hold most of the variance, as in features of encoders, and clusters are at
+    most 256, the search runs over the 128 leading principal components (`leading_axes`) and compares
+    each row with every centroid there; passes over all dimensions end it.
+
     Cost grows about as N for clusters of equal size.
 
     Equal rows count as one row of higher weight, and rows are sorted by content hash: labels depend
@@ -87,8 +92,18 @@ def kmeans(
         first, inverse, weight = distinct_rows(features, block, threads)
         k = min(n_clusters, len(first))
         generator = torch.Generator("cpu").manual_seed(seed)
+        n_threads = threads if device.type == "cpu" else 1
         sample, stands_for = weighted_sample(weight, max(_SAMPLE * k, _SMALLEST_SAMPLE), generator)
-        seeds, cells = two_levels(features[first[sample]].float(), stands_for, k, generator)
+        rows = features[first[sample]].float()
+        if k <= _WIDE and (axes := leading_axes(rows)) is not None:
+            reduced = project(features, first, axes, block, threads)
+            seeds, _ = two_levels(reduced[sample], stands_for, k, generator)
+            there = weight.to(device)
+            labels = search(reduced.to(device), there, seeds.to(device), block, n_threads)
+            dense = DenseLloyd(features[first].to(device), there, block, n_threads, labels=labels)
+            dense.passes(n_iter, 4 * tol)
+            return KMeans(dense.labels.cpu()[inverse], dense.means().cpu())
+        seeds, cells = two_levels(rows, stands_for, k, generator)
         wide = 4 * k // len(cells)
         if k <= _WIDE:
             wide, cells = k, cells[:1]
@@ -97,7 +112,7 @@ def kmeans(
             features.to(device),
             cells=cells.to(device),
             block=block,
-            threads=threads if device.type == "cpu" else 1,
+            threads=n_threads,
         )
         sample, stands_for = weighted_sample(weight, max(_SKETCH * k, _SMALLEST_SAMPLE), generator)
         lloyd = start(

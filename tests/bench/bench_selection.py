@@ -4,9 +4,10 @@
 
 Both sides run on one thread and are timed in CPU-seconds; each figure is a ratio, since seconds
 belong to a machine. Features are synthetic: unit vectors around centres that lie around coarser
-centres, of Zipf sizes, with 2 % near-duplicates; `tight` and `diffuse` differ in the spread. Four
-kinds without such a structure stand beside them: `isotropic`, `low rank` (twelve dimensions and a
-little noise), `blob` (half of the rows around one centre), `repeated` (half of them copies of a few).
+centres, of Zipf sizes, with 2 % near-duplicates; `tight` and `diffuse` differ in the spread. Five
+kinds stand beside them: `isotropic`, `low rank` (twelve dimensions and a little noise), `blob` (half
+of the rows around one centre), `repeated` (half of them copies of a few), and `falling`, a mixture
+whose variance falls with the dimension.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from presel_lightning.selectors.in_task import select_from_clusters
 from tests.bench.common import Row, keep, resident, timed
 
 SPREAD = {"tight": 0.5, "diffuse": 1.2}
-PLAIN = ("isotropic", "low rank", "blob", "repeated")
+PLAIN = ("isotropic", "low rank", "blob", "repeated", "falling")
 DIM = 768
 POOL = [160_000, 105_000, 85_000, 80_000, 72_000, 50_000, 30_000, 22_000, 15_000, 6_000]
 
@@ -68,6 +69,10 @@ def plain_features(n: int, kind: str) -> Tensor:
     elif kind == "repeated":
         few = torch.randint(0, max(1, n // 67), (n // 2,), generator=generator)
         rows[: n // 2] = noise(max(1, n // 67), DIM)[few]
+    elif kind == "falling":  # a mixture whose variance falls with the dimension, as of encoders
+        scale = torch.arange(1, DIM + 1) ** -0.5
+        centers = noise(max(1, n // 67), DIM) * scale
+        rows = centers[torch.randint(0, len(centers), (n,), generator=generator)] + rows * scale
     return normalize(rows, dim=1)
 
 

@@ -80,6 +80,8 @@ def test_probe_of_labeled_images_makes_their_features_first(tmp_path: Path) -> N
     ("words", "message"),
     [
         ([], "--features FILE, or --data.annotations"),
+        (["--features", "{}/both.npz", "--checkpoint", "x"], "--checkpoint requires --data.ann"),
+        (["--data.annotations", "{}/images", "--checkpoint", "{}/none"], "checkpoint"),
         (["--features", "{}/none.npy"], "give .npy, .npz or a run folder"),
         (["--features", "{}/features.npy"], "give --labels FILE"),
         (["--features", "{}/both.npz", "--methods", "PreSel"], "'PreSel' is unknown; choose from"),
@@ -92,6 +94,8 @@ def test_probe_mistakes_end_in_one_line(
     words: list[str], message: str, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     np.save(table / "short.npy", np.zeros((3, 2), dtype=np.float32))
+    (table / "images" / "a").mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(table / "images" / "a" / "0.png")
     words = [word.format(table) for word in words]
     assert main(["probe", *words, "--splits", "1", "--out", str(table / "out")]) == 2
     error = capsys.readouterr().err
@@ -113,3 +117,12 @@ def test_select_from_features_alone_equals_the_python_call(table: Path) -> None:
     assert [int(row["row"]) for row in rows] == expected.tolist()
     assert [row["task"] for row in rows] == [tasks[row] for row in expected]
     assert main([*words, str(table / "labels.txt"), "--out", str(table / "out")]) == 2
+
+
+@pytest.mark.parametrize("budget", ["121", "1.5"])
+def test_select_from_features_names_the_key_of_a_wrong_budget(
+    budget: str, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["select", "--data.features", str(table / "features.npy"), "--data.budget", budget]
+    assert main([*words, "--out", str(table / "out")]) == 2
+    assert "data.budget" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from presel_lightning.functional import kmeans
+from presel_lightning.functional.dense_lloyd import N_AXES, leading_axes
 
 
 def mixture(n: int, centers: int, seed: int, spread: float = 0.6, dim: int = 16) -> Tensor:
@@ -52,6 +53,52 @@ def test_kmeans_inertia_on_isotropic_rows_beats_scikit_learn() -> None:
     features = normalize(torch.randn(4000, 96, generator=torch.Generator().manual_seed(0)), dim=1)
     ours = inertia(features, kmeans(features, 40, seed=0).labels)
     assert ours < KMeans(40, n_init=1, random_state=0).fit(features.numpy()).inertia_
+
+
+def falling(n: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Rows of a mixture whose variance falls with the dimension, some of them copies."""
+    generator = torch.Generator().manual_seed(seed)
+    scale = torch.arange(1, 321) ** -0.5
+    means = torch.randn(60, 320, generator=generator) * scale
+    which = torch.randint(0, 60, (n,), generator=generator)
+    rows = means[which] + torch.randn(n, 320, generator=generator) * scale
+    rows[: n // 10] = rows[n // 10 : 2 * (n // 10)]
+    return normalize(rows, dim=1).to(dtype)
+
+
+def test_kmeans_inertia_on_rows_of_falling_variance_matches_scikit_learn() -> None:
+    features = falling(6000, 0)
+    ours = [inertia(features, kmeans(features, 60, seed=s).labels) for s in range(3)]
+    theirs = [KMeans(60, n_init=1, random_state=s).fit(features.numpy()).inertia_ for s in range(3)]
+    assert np.mean(ours) <= 1.001 * np.mean(theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_kmeans_on_rows_of_falling_variance_does_not_depend_on_order_or_threads(
+    dtype: torch.dtype,
+) -> None:
+    features = falling(2500, 1, dtype)
+    order = torch.randperm(2500, generator=torch.Generator().manual_seed(2))
+    expected = kmeans(features, 25, seed=0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    found = kmeans(features[order], 25, seed=0)
+    torch.set_num_threads(before)
+    assert torch.equal(found.labels, expected.labels[order])
+    assert expected.labels.unique().tolist() == list(range(25))
+    means = torch.stack([features[expected.labels == c].double().mean(dim=0) for c in range(25)])
+    torch.testing.assert_close(expected.centroids.double(), means, rtol=0, atol=1e-6)
+
+
+def test_leading_axes_are_those_of_an_svd_where_few_directions_hold_the_variance() -> None:
+    rows = falling(1000, 0)
+    axes = leading_axes(rows)
+    assert axes is not None
+    basis = np.linalg.svd((rows - rows.mean(dim=0)).numpy().astype(np.float64))[2][:N_AXES].T
+    overlap = np.linalg.svd(basis.T @ axes.numpy())[1]  # cosines of the angles between both spaces
+    assert overlap.min() > 0.999
+    assert leading_axes(torch.randn(1000, 320, generator=torch.Generator().manual_seed(0))) is None
+    assert leading_axes(rows[:, :200]) is None and leading_axes(rows[:200]) is None
 
 
 def test_kmeans_treats_negative_zero_as_zero() -> None:
