@@ -15,7 +15,7 @@ from presel_lightning.data.images import MAX_PIXELS, open_rgb
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.texts import Texts
-from presel_lightning.loading.encoder import SampleEncoder
+from presel_lightning.loading.encoder import TEXT, SampleEncoder
 from presel_lightning.loading.samplers import Row
 
 
@@ -70,17 +70,21 @@ class TrainSet(Dataset[dict[str, Any]]):
         return {**self.encoder.batch(samples), "weight": weights}
 
 
-class PairSet(TrainSet):
-    """Each sample twice: with its question and without, for the paired losses."""
+class ReadSet(TrainSet):
+    """Instructions that a model reads, and is not trained on."""
 
     def lengths(self) -> np.ndarray:
-        """Tokens that each sample takes: what is shared once, and both continuations."""
+        """Tokens of each sample with its question and without; what both share counts once."""
         pool = self.pool
         sizes = (
             self.encoder.pair_length(pool.sample(row).turns, pool.image_path(row))
             for row in map(int, self.rows)
         )
         return np.fromiter(sizes, np.int64, len(self))
+
+
+class PairSet(ReadSet):
+    """Each sample twice: with its question and without, for the paired losses."""
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
         """One image, decoded once, with both inputs."""
@@ -92,6 +96,51 @@ class PairSet(TrainSet):
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Two labelled batches of the same images; see `SampleEncoder.pair_batch`."""
         return {"first": samples[0]["index"], **self.encoder.pair_batch(samples)}
+
+
+class BranchSet(PairSet):
+    """Each sample three times: with its question, without it, and without its image."""
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """One image, decoded once, with both inputs, and the text alone."""
+        turns = self.pool.sample(int(self.rows[place[0]])).turns
+        return {**super().__getitem__(place), TEXT: self.encoder.sample(turns, None)}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """The batch of pairs, and beside it that of the texts under `TEXT`."""
+        text = self.encoder.batch([sample[TEXT] for sample in samples])
+        return {**super().collate(samples), TEXT: without_blank(text)}
+
+
+class TextSet(ReadSet):
+    """Each sample once, without its image."""
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """The conversation; no image is read."""
+        turns = self.pool.sample(int(self.rows[place[0]])).turns
+        return {"index": place[0], **self.encoder.sample(turns, None)}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Inputs of the model with labels (B, L)."""
+        batch = without_blank(self.encoder.batch(samples))
+        return {"first": samples[0]["index"], **batch}
+
+
+class WholeSet(ReadSet):
+    """Each sample once: image, questions and answers."""
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """One conversation with its image."""
+        return {"index": place[0], **super().__getitem__(place)}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Inputs of the model with labels (B, L)."""
+        return {"first": samples[0]["index"], **self.encoder.batch(samples)}
+
+
+def without_blank(batch: dict[str, Any]) -> dict[str, Any]:
+    """A batch without the black image that a batch of texts alone brings for a fit."""
+    return {name: value for name, value in batch.items() if name != "blank"}
 
 
 class ImageSet(Dataset[dict[str, Any]]):

@@ -1,22 +1,29 @@
 """Selectors: strategies that select the images to annotate; one file each."""
 
 from presel_lightning.selectors.base import RankSelector, Selector
+from presel_lightning.selectors.el2n import EL2N
 from presel_lightning.selectors.from_file import FromFile
+from presel_lightning.selectors.ifd import IFD
 from presel_lightning.selectors.in_task import select_in_task
 from presel_lightning.selectors.k_center import KCenter
 from presel_lightning.selectors.medoids import Medoids
+from presel_lightning.selectors.perplexity import Perplexity
 from presel_lightning.selectors.presel import PreSel
 from presel_lightning.selectors.prism import Prism
 from presel_lightning.selectors.random import Random
 from presel_lightning.selectors.semdedup import SemDeDup
 from presel_lightning.selectors.size_balanced import SizeBalanced
 from presel_lightning.selectors.typiclust import TypiClust
+from presel_lightning.selectors.visnec import VisNec
 from presel_lightning.selectors.zcore import ZCore
 
 __all__ = [
+    "EL2N",
+    "IFD",
     "FromFile",
     "KCenter",
     "Medoids",
+    "Perplexity",
     "PreSel",
     "Prism",
     "Random",
@@ -25,6 +32,7 @@ __all__ = [
     "SemDeDup",
     "SizeBalanced",
     "TypiClust",
+    "VisNec",
     "ZCore",
     "select_in_task",
 ]

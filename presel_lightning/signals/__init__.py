@@ -1,7 +1,9 @@
 """Per-sample signals that selectors read from disk; one file per signal, and a line here."""
 
+from presel_lightning.signals.base import ColumnSignal as ColumnSignal
 from presel_lightning.signals.base import Signal as Signal
 from presel_lightning.signals.base import Signals as Signals
 from presel_lightning.signals.features import Features as Features
 from presel_lightning.signals.held_out_loss import HeldOutLoss as HeldOutLoss
 from presel_lightning.signals.paired_loss import PairedLoss as PairedLoss
+from presel_lightning.signals.token_loss import TokenLoss as TokenLoss

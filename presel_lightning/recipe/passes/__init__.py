@@ -1,6 +1,8 @@
 """What makes each signal; one file a signal, and a line here."""
 
+from presel_lightning.recipe.passes.base import ModelPass as ModelPass
 from presel_lightning.recipe.passes.base import Pass as Pass
 from presel_lightning.recipe.passes.features import FeaturesPass as FeaturesPass
 from presel_lightning.recipe.passes.held_out_loss import HeldOutLossPass as HeldOutLossPass
 from presel_lightning.recipe.passes.paired_loss import PairedLossPass as PairedLossPass
+from presel_lightning.recipe.passes.token_loss import TokenLossPass as TokenLossPass

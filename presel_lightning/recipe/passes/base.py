@@ -8,12 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from lightning import LightningModule
 
+from presel_lightning.errors import UserError
+from presel_lightning.loading.datasets import ReadSet
+from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
+from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranges import Positive
-from presel_lightning.signals import Signal
+from presel_lightning.run.ranks import broadcast, rank_zero
+from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.signals import ColumnSignal, Signal
 from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.block_writer import BlockWriter
 
 
 @dataclass(frozen=True)
@@ -157,3 +165,83 @@ class Pass(ABC):
         """How a loss pass computes: dtype and quantization of weights, precision, aspect."""
         how = [module.dtype_name, str(module.quantization), self.precision("losses")]
         return [*how, str(module.aspect)]
+
+
+class ModelPass(Pass):
+    """Makes a signal that the pre-instruction model reads off every instruction of the pool.
+
+    Reading goes block by block through the Trainer's predict loop, divided over the processes. A
+    sample without an instruction has no values.
+    """
+
+    version: ClassVar[int] = 1
+    """Raised when the values of the signal change."""
+    inputs: ClassVar[type[ReadSet]]
+    """How samples are laid out for the model."""
+
+    @abstractmethod
+    def reader(self, model: FineTune) -> LightningModule:
+        """Build the module whose `predict_step` returns the columns of a block."""
+
+    def model(self) -> FineTune:
+        """Build the model that reads, without weights."""
+        return self.context.factory.model("losses", tune="none")
+
+    def model_key(self, reference: np.ndarray) -> Any:  # noqa: ANN401 - any JSON value
+        """Name the weights of the model."""
+        return self.model().fingerprint()["checkpoint"]
+
+    def samples(self, reference: np.ndarray) -> np.ndarray:
+        """Mark the samples that are read, (N,) bool: all that have an instruction.
+
+        Raises:
+            UserError: none has one.
+        """
+        has: np.ndarray = self.context.data.pool.has_instruction
+        if not has.any():
+            raise UserError(
+                f"signal `{self.signal.name}` is computed from instructions, and none of the "
+                f"{len(has)} samples has one: take a selector that needs none before they are "
+                "written, such as Medoids (docs/selectors.md)"
+            )
+        return has
+
+    def key(self, reference: np.ndarray) -> str:
+        """Name the signal by the model, how it computes, and the samples that it reads."""
+        data = self.context.data
+        has = data.pool.has_instruction
+        return fingerprint(
+            {
+                self.signal.name: self.version,
+                "model": self.model_key(reference),
+                "how": self.numerics(self.model()),
+                "data": [data.template, data.max_length, data.pixels],
+                "pool": digest_lines(data.pool.uid),
+                "records": records_digest(data.pool, data.pool.uid[has]),
+            }
+        )
+
+    def make(self, reference: np.ndarray) -> None:
+        """Read every sample whose block is not there yet."""
+        context, data = self.context, self.context.data
+        has = self.samples(reference)
+        key = context.keys[self.stage] = broadcast(lambda: self.key(reference))
+        signal = context.signals.of(self.signal)
+        assert isinstance(signal, ColumnSignal)
+
+        def work() -> Facts:
+            model = self.model()
+            trainer = context.factory.trainer("losses", context.out / "logs" / self.stage)
+            devices = context.runner.runs_on(devices_of(trainer))
+            folder = context.out / "work" / f"{self.stage}-{key}-{self.loss_blocks}"
+            blocks = data.read_as(self.inputs, data.pool.uid[has], model.processor)
+            writer = BlockWriter(folder, blocks)
+            writer.fill(trainer, self.reader(model), data)
+            if rank_zero():
+                signal.write(data.pool, has, writer.merge(), {"key": key})
+                self.clear(f"{self.stage}-*")
+            without = int((~has).sum())
+            facts = {"samples": int(has.sum()), **devices}
+            return {**facts, **({"without_instruction": without} if without else {})}
+
+        context.runner.stage(self.stage, key, [signal.path], work, together=True)
