@@ -146,8 +146,7 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     elif command != "check":  # `check` collects these errors itself
         factory.examine_launchers()
     if command == "compare":  # one process, whatever its cells use
-        features = factory.merged["features"].trainer
-        features.devices, features.num_nodes, features.strategy = 1, 1, "auto"
+        factory.pass_in_one_process()
     elif command != "check":
         join(factory.trainer("losses", plan.out / "logs" / "losses"))
     if command != "check":  # `check` writes nothing

@@ -23,7 +23,7 @@ from presel_lightning.data.texts import Texts
 from presel_lightning.data.values import AnswerLists, check_lists
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
-from presel_lightning.loading.datasets import ImageSet, PairSet, ReadSet, TrainSet
+from presel_lightning.loading.datasets import ImageSet, MatchSet, PairSet, ReadSet, TrainSet
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.samplers import (
     Blocks,
@@ -355,6 +355,14 @@ class SelectionDataModule(LightningDataModule):
         """Prepare images for the next prediction."""
         self._shown = ImageSet(paths, image_processor, self.max_pixels, self.pixels)
         self._blocks = even_blocks(len(paths), self.block_size)
+        return self._blocks
+
+    def match(self, uids: np.ndarray, image_processor: Any, reader: Any) -> Blocks:  # noqa: ANN401
+        """Prepare the images of these samples with their texts for the next prediction."""
+        rows = np.sort(self.pool.rows(uids))
+        read = self.max_pixels, self.pixels
+        self._shown = MatchSet(self.pool, rows, image_processor, reader, *read)
+        self._blocks = even_blocks(len(rows), self.block_size)
         return self._blocks
 
     def serve(self, pending: list[int]) -> None:

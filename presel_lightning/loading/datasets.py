@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +183,43 @@ class ImageSet(Dataset[dict[str, Any]]):
         scale, shift = normalisation(self.image_processor)
         crops = torch.stack([sample["crop"] for sample in samples])
         return {"first": samples[0]["index"], "crops": crops, "scale": scale, "shift": shift}
+
+
+class MatchSet(ImageSet):
+    """Images, each with the text of its conversation.
+
+    Args:
+        pool: every sample.
+        rows: (N,) which of them.
+        image_processor: of the encoder.
+        reader: texts to tokens (B, L).
+        max_pixels: limit on an image, that of the pool.
+        pixels: how an image is read, that of the pool.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        rows: np.ndarray,
+        image_processor: Any,  # noqa: ANN401 - transformers has one class a model
+        reader: Callable[[Sequence[str]], dict[str, Tensor]],
+        max_pixels: int = MAX_PIXELS,
+        pixels: Pixels = "as_shown",
+    ) -> None:
+        paths = [pool.image_path(int(row)) for row in rows]
+        super().__init__(paths, image_processor, max_pixels, pixels)
+        self.pool, self.rows, self.reader = pool, rows, reader
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """One image, resized and cropped, and all that is asked and answered about it."""
+        turns = self.pool.sample(int(self.rows[place[0]])).turns
+        text = " ".join(part for turn in turns for part in (turn.question, turn.answer) if part)
+        return {**super().__getitem__(place), "text": text}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """The batch of images, and `tokens` of the texts."""
+        tokens = self.reader([sample["text"] for sample in samples])
+        return {**super().collate(samples), "tokens": tokens}
 
 
 def normalisation(image_processor: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401

@@ -95,7 +95,7 @@ class Recipe:
             fits: stages that are fitted after the selection.
         """
         encoder, models = self.models_of(self.plan.selector.needs, fits)
-        self.reach_hub(encoder, models)
+        self.reach_hub(encoder, models, self.plan.selector.needs)
         self.begin()
         self.pool()
         self.examine_models(encoder, models, self.stages_of(self.plan.selector.needs, fits))
@@ -133,7 +133,7 @@ class Recipe:
 
     def prepare(self, signals: Collection[str]) -> None:
         """Draw the reference split and make signals, but select nothing; `compare` begins so."""
-        self.reach_hub(*self.models_of(signals, []))
+        self.reach_hub(*self.models_of(signals, []), signals)
         self.begin()
         self.pool()
         self.make_signals(signals, self.split())
@@ -220,11 +220,15 @@ class Recipe:
         encoder = self.factory.embed().checkpoint if Features.name in needs else None
         if encoder == AUTO_ENCODER:
             encoder = self.factory.encoder = broadcast(hub.available_encoder)
-        return encoder, [self.factory.model(stage).origin for stage in stages]
+        fitted = [self.factory.model(stage).origin for stage in stages]
+        return encoder, fitted + [m for need in needs for m in self.passes[need].models()]
 
-    def reach_hub(self, encoder: str | None, models: list[Checkpoint]) -> None:
+    def reach_hub(
+        self, encoder: str | None, models: list[Checkpoint], needs: Collection[str] = ()
+    ) -> None:
         """See that the hub answers, or that its cache has what is needed; see `hub.reach_hub`."""
-        if broadcast(lambda: hub.reach_hub(encoder, models)):
+        others = {key: name for need in needs for key, name in self.passes[need].others().items()}
+        if broadcast(lambda: hub.reach_hub(encoder, models, others)):
             hub.use_cache_alone()
             self.runner.print(f"[yellow]![/] {hub.obstacle()}: its cache is used")
 

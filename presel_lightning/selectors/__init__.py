@@ -1,6 +1,11 @@
 """Selectors: strategies that select the images to annotate; one file each."""
 
 from presel_lightning.selectors.base import RankSelector, Selector
+from presel_lightning.selectors.ccs import CCS
+from presel_lightning.selectors.clip_score import ClipScore
+from presel_lightning.selectors.coincide import Coincide
+from presel_lightning.selectors.d2pruning import D2Pruning
+from presel_lightning.selectors.datatailor import DataTailor
 from presel_lightning.selectors.el2n import EL2N
 from presel_lightning.selectors.from_file import FromFile
 from presel_lightning.selectors.ifd import IFD
@@ -11,6 +16,7 @@ from presel_lightning.selectors.perplexity import Perplexity
 from presel_lightning.selectors.presel import PreSel
 from presel_lightning.selectors.prism import Prism
 from presel_lightning.selectors.random import Random
+from presel_lightning.selectors.selffilter import SelfFilter
 from presel_lightning.selectors.semdedup import SemDeDup
 from presel_lightning.selectors.size_balanced import SizeBalanced
 from presel_lightning.selectors.typiclust import TypiClust
@@ -18,8 +24,13 @@ from presel_lightning.selectors.visnec import VisNec
 from presel_lightning.selectors.zcore import ZCore
 
 __all__ = [
+    "CCS",
     "EL2N",
     "IFD",
+    "ClipScore",
+    "Coincide",
+    "D2Pruning",
+    "DataTailor",
     "FromFile",
     "KCenter",
     "Medoids",
@@ -29,6 +40,7 @@ __all__ = [
     "Random",
     "RankSelector",
     "Selector",
+    "SelfFilter",
     "SemDeDup",
     "SizeBalanced",
     "TypiClust",

@@ -100,8 +100,10 @@ class ColumnSignal(Signal):
         """
         place, values = self.places(pool, rows), self.column(column)
         found = np.full((len(rows), *values.shape[1:]), np.nan, dtype=np.float32)
-        found[place >= 0] = values[place[place >= 0]]
-        found[~np.isfinite(found)] = np.nan
+        for start in range(0, len(rows), COPIED):
+            own, block = place[start : start + COPIED], found[start : start + COPIED]
+            block[own >= 0] = values[own[own >= 0]]
+            block[~np.isfinite(block)] = np.nan
         return found
 
     def column(self, name: str) -> np.ndarray:
@@ -125,7 +127,8 @@ class ColumnSignal(Signal):
         found = np.searchsorted(uids, wanted) % max(1, len(uids))
         if not np.array_equal(uids[found], wanted):
             raise MissingSignalError(self.name, self.folder)
-        return place[order[found]]
+        places: np.ndarray = place[order[found]]
+        return places
 
     @cached_property
     def _uids(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,7 +2,15 @@
 
 from presel_lightning.recipe.passes.base import ModelPass as ModelPass
 from presel_lightning.recipe.passes.base import Pass as Pass
+from presel_lightning.recipe.passes.clip_similarity import (
+    ClipSimilarityPass as ClipSimilarityPass,
+)
 from presel_lightning.recipe.passes.features import FeaturesPass as FeaturesPass
 from presel_lightning.recipe.passes.held_out_loss import HeldOutLossPass as HeldOutLossPass
+from presel_lightning.recipe.passes.hidden_states import HiddenStatesPass as HiddenStatesPass
+from presel_lightning.recipe.passes.layer_features import LayerFeaturesPass as LayerFeaturesPass
 from presel_lightning.recipe.passes.paired_loss import PairedLossPass as PairedLossPass
+from presel_lightning.recipe.passes.reference_hidden_states import (
+    ReferenceHiddenStatesPass as ReferenceHiddenStatesPass,
+)
 from presel_lightning.recipe.passes.token_loss import TokenLossPass as TokenLossPass

@@ -12,6 +12,8 @@ from lightning import LightningModule
 
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datasets import ReadSet
+from presel_lightning.loading.samplers import Blocks
+from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
@@ -134,6 +136,14 @@ class Pass(ABC):
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU by stage, for `check`."""
 
+    def models(self) -> list[Checkpoint]:
+        """Checkpoints of image-text models that the pass loads, besides those of fits."""
+        return []
+
+    def others(self) -> dict[str, str]:
+        """Checkpoints of other models that the pass loads, by the key that names each."""
+        return {}
+
     def made(self, reference: np.ndarray) -> str | None:
         """Key of the signal, if this run has made it, or if it lies there and would be the same.
 
@@ -167,8 +177,8 @@ class Pass(ABC):
         return [*how, str(module.aspect)]
 
 
-class ModelPass(Pass):
-    """Makes a signal that the pre-instruction model reads off every instruction of the pool.
+class InstructionPass(Pass):
+    """Makes a signal that a frozen model reads off every instruction of the pool.
 
     Reading goes block by block through the Trainer's predict loop, divided over the processes. A
     sample without an instruction has no values.
@@ -176,22 +186,18 @@ class ModelPass(Pass):
 
     version: ClassVar[int] = 1
     """Raised when the values of the signal change."""
-    inputs: ClassVar[type[ReadSet]]
-    """How samples are laid out for the model."""
+    trainer_stage: ClassVar[str] = "losses"
+    """Stage whose Trainer the pass runs by."""
 
     @abstractmethod
-    def reader(self, model: FineTune) -> LightningModule:
-        """Build the module whose `predict_step` returns the columns of a block."""
+    def prepare(self, uids: np.ndarray) -> tuple[LightningModule, Blocks]:
+        """Build the module whose `predict_step` returns the columns, and serve the samples to it."""
 
-    def model(self) -> FineTune:
-        """Build the model that reads, without weights."""
-        return self.context.factory.model("losses", tune="none")
+    @abstractmethod
+    def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
+        """Name the model, how it computes, and how it is shown the samples."""
 
-    def model_key(self, reference: np.ndarray) -> Any:  # noqa: ANN401 - any JSON value
-        """Name the weights of the model."""
-        return self.model().fingerprint()["checkpoint"]
-
-    def samples(self, reference: np.ndarray) -> np.ndarray:
+    def samples(self) -> np.ndarray:
         """Mark the samples that are read, (N,) bool: all that have an instruction.
 
         Raises:
@@ -208,35 +214,27 @@ class ModelPass(Pass):
 
     def key(self, reference: np.ndarray) -> str:
         """Name the signal by the model, how it computes, and the samples that it reads."""
-        data = self.context.data
-        has = data.pool.has_instruction
-        return fingerprint(
-            {
-                self.signal.name: self.version,
-                "model": self.model_key(reference),
-                "how": self.numerics(self.model()),
-                "data": [data.template, data.max_length, data.pixels],
-                "pool": digest_lines(data.pool.uid),
-                "records": records_digest(data.pool, data.pool.uid[has]),
-            }
-        )
+        pool = self.context.data.pool
+        records = records_digest(pool, pool.uid[pool.has_instruction])
+        own = {self.signal.name: self.version, **self.rests_on(reference)}
+        return fingerprint({**own, "pool": digest_lines(pool.uid), "records": records})
 
     def make(self, reference: np.ndarray) -> None:
         """Read every sample whose block is not there yet."""
         context, data = self.context, self.context.data
-        has = self.samples(reference)
+        has = self.samples()
         key = context.keys[self.stage] = broadcast(lambda: self.key(reference))
         signal = context.signals.of(self.signal)
         assert isinstance(signal, ColumnSignal)
 
         def work() -> Facts:
-            model = self.model()
-            trainer = context.factory.trainer("losses", context.out / "logs" / self.stage)
+            logs = context.out / "logs" / self.stage
+            trainer = context.factory.trainer(self.trainer_stage, logs)
             devices = context.runner.runs_on(devices_of(trainer))
             folder = context.out / "work" / f"{self.stage}-{key}-{self.loss_blocks}"
-            blocks = data.read_as(self.inputs, data.pool.uid[has], model.processor)
+            module, blocks = self.prepare(data.pool.uid[has])
             writer = BlockWriter(folder, blocks)
-            writer.fill(trainer, self.reader(model), data)
+            writer.fill(trainer, module, data)
             if rank_zero():
                 signal.write(data.pool, has, writer.merge(), {"key": key})
                 self.clear(f"{self.stage}-*")
@@ -245,3 +243,40 @@ class ModelPass(Pass):
             return {**facts, **({"without_instruction": without} if without else {})}
 
         context.runner.stage(self.stage, key, [signal.path], work, together=True)
+
+
+class ModelPass(InstructionPass):
+    """Makes a signal that the pre-instruction model reads off every instruction of the pool."""
+
+    inputs: ClassVar[type[ReadSet]]
+    """How samples are laid out for the model."""
+
+    @abstractmethod
+    def reader(self, model: FineTune) -> LightningModule:
+        """Build the module whose `predict_step` returns the columns of a block."""
+
+    def model(self) -> FineTune:
+        """Build the model that reads, without weights."""
+        return self.context.factory.model("losses", tune="none")
+
+    def models(self) -> list[Checkpoint]:
+        """Checkpoints of image-text models that the pass loads."""
+        return [self.context.factory.model("losses", tune="none").origin]
+
+    def model_key(self, reference: np.ndarray) -> Any:  # noqa: ANN401 - any JSON value
+        """Name the weights of the model."""
+        return self.model().fingerprint()["checkpoint"]
+
+    def prepare(self, uids: np.ndarray) -> tuple[LightningModule, Blocks]:
+        """Build the reader, and lay the samples out for it."""
+        model = self.model()
+        return self.reader(model), self.context.data.read_as(self.inputs, uids, model.processor)
+
+    def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
+        """Name the model, its number formats, and how conversations are written."""
+        data = self.context.data
+        return {
+            "model": self.model_key(reference),
+            "how": self.numerics(self.context.factory.model("losses", tune="none")),
+            "data": [data.template, data.max_length, data.pixels],
+        }
