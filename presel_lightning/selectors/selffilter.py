@@ -57,7 +57,7 @@ class SelfFilter(Selector):
         self,
         gamma: NonNegative = 1.0,
         neighbors: Count = 10,
-        epochs: Count = 3,
+        epochs: Count = 10,
         lr: Positive = 1e-2,
     ) -> None:
         self.gamma, self.neighbors, self.epochs, self.lr = gamma, neighbors, epochs, lr

@@ -30,7 +30,7 @@ def with_states(
 ) -> Pair:
     """Random hidden states in clumps, so that clusters have several members; random turns."""
     rng = np.random.default_rng(seed)
-    signals = Signals(folder)
+    signals = Signals(folder / "signals")
     last = rng.normal(size=(12, 5))[rng.integers(0, 12, len(pool))]
     last = (last + 0.05 * rng.normal(size=last.shape)).astype(np.float32)
     change(last)
