@@ -45,7 +45,8 @@ def representativeness(
         near = np.exp(unit[start : start + BLOCK] @ unit.T)  # (b, B)
         own = near[np.arange(len(near)), start + np.arange(len(near))]
         factor[start : start + BLOCK] = (near.sum(axis=1) - own) / (n - 1)
-    return information * factor[labels]
+    found: np.ndarray = information * factor[labels]
+    return found
 
 
 def uniqueness(rows: np.ndarray, information: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -160,5 +161,6 @@ def quota_weights(sizes: np.ndarray, tau: np.ndarray, rule: Quota) -> np.ndarray
         tau: (T,) mean concentration of each.
         rule: one of these.
     """
-    weights = {"tau2": sizes * tau**2, "proportional": sizes, "uniform": np.ones(len(sizes))}
-    return weights[rule].astype(np.float64)
+    by_rule = {"tau2": sizes * tau**2, "proportional": sizes, "uniform": np.ones(len(sizes))}
+    weights: np.ndarray = by_rule[rule].astype(np.float64)
+    return weights

@@ -314,10 +314,13 @@ class Recipe:
                 **self.copies_key(),
             }
         )
-        files = [self.out / "selection" / name for name in ("selection.parquet", "tasks.csv")]
+        names = ("selection.parquet", "tasks.csv", "manifest.json")
+        files = [self.out / "selection" / name for name in names]
 
         def work() -> Facts:
             selection = self.data.select(plan.selector, signals, earlier, seed=plan.seed)
+            manifest = {"method": plan.selector_spec, "seed": plan.seed, "versions": versions()}
+            artifacts.write_manifest(self.out, pool, selection, manifest)
             irs = signals.of(PairedLoss).irs_by_task(pool) if PairedLoss.name in known else {}
             artifacts.write_selection(self.out, pool, selection, irs)
             best_first = np.argsort(selection.rank[pool.rows(selection.uids)], kind="stable")
@@ -326,8 +329,10 @@ class Recipe:
             warnings = [*selection.meta.get("warnings", []), *empty_tasks(pool, selection.uids)]
             if Features.name in plan.selector.needs:
                 warnings += near_copy_warnings(pool, signals, selection, seed=plan.seed)
-            warned = {"warnings": warnings} if warnings else {}
-            return {"samples": len(selection.uids), "pool": len(pool), **kept, **warned}
+            shown: Facts = {"warnings": warnings}
+            shown["length_correlation"] = selection.meta.get("length_correlation")
+            shown = {name: fact for name, fact in shown.items() if fact}
+            return {"samples": len(selection.uids), "pool": len(pool), **kept, **shown}
 
         self.runner.stage("selection", key, files, work)
         for warning in self.runner.ledger.stage("selection").get("warnings", []):

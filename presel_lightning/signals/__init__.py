@@ -12,4 +12,5 @@ from presel_lightning.signals.paired_loss import PairedLoss as PairedLoss
 from presel_lightning.signals.reference_hidden_states import (
     ReferenceHiddenStates as ReferenceHiddenStates,
 )
+from presel_lightning.signals.text_loss import TextLoss as TextLoss
 from presel_lightning.signals.token_loss import TokenLoss as TokenLoss

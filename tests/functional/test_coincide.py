@@ -69,7 +69,7 @@ def test_closest_subset_minimizes_the_discrepancy_at_every_pick(
     chosen: list[int] = []
     for row in closest_subset(kernel, allowed, picks).tolist():
         costs = {}
-        for candidate in np.flatnonzero(allowed):
+        for candidate in np.flatnonzero(allowed).tolist():
             if candidate not in chosen:
                 subset = [*chosen, candidate]
                 costs[candidate] = (

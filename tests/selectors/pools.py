@@ -21,6 +21,7 @@ from presel_lightning.signals import (
     PairedLoss,
     ReferenceHiddenStates,
     Signals,
+    TextLoss,
     TokenLoss,
 )
 from presel_lightning.signals.features import FeatureTable
@@ -89,11 +90,13 @@ def write_columns(signals: Signals, pool: Pool, has: np.ndarray | None = None) -
 
     def numbers(*shape: int, low: float = 0.1) -> np.ndarray:
         """Between `low` and 2, float32; the same for an id in any order of the rows."""
-        return rng.uniform(low, 2, (len(pool), *shape)).astype(np.float32)[order]
+        drawn: np.ndarray = rng.uniform(low, 2, (len(pool), *shape)).astype(np.float32)[order]
+        return drawn
 
     def directions() -> np.ndarray:
         found = numbers(8, low=-2)
-        return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float16)
+        unit: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
+        return unit.astype(np.float16)
 
     spectra = {"entropy": numbers(), "concentration": numbers() / 2, "last": numbers(6, low=-2)}
     columns: dict[type[ColumnSignal], dict[str, np.ndarray]] = {
@@ -115,6 +118,9 @@ def write_columns(signals: Signals, pool: Pool, has: np.ndarray | None = None) -
     }
     for kind, values in columns.items():
         signals.of(kind).write(pool, has, values, {})
+    if pool.reference.any():
+        text = {"loss_without_image": numbers()[pool.reference[has]]}
+        signals.of(TextLoss).write(pool, pool.reference & has, text, {})
 
 
 def reference_losses(pool: Pool) -> pa.Table:

@@ -34,7 +34,7 @@ def with_states(
     last = rng.normal(size=(12, 5))[rng.integers(0, 12, len(pool))]
     last = (last + 0.05 * rng.normal(size=last.shape)).astype(np.float32)
     change(last)
-    columns = {
+    columns: dict[str, np.ndarray] = {
         "entropy": rng.uniform(1, 5, len(pool)).astype(np.float32),
         "concentration": rng.uniform(0.05, 0.9, len(pool)).astype(np.float32),
         "last": last,
@@ -83,8 +83,8 @@ def published(pool: Pool, signals: Signals, budget: int) -> set[str]:
                 key=lambda i: (math.isnan(values[i]), 0 if math.isnan(values[i]) else values[i], i),
             )
             rank = np.zeros(len(own), dtype=np.float32)
-            for place, i in enumerate(order):
-                rank[i] = np.float32(place) / np.float32(len(own))
+            for place, row in enumerate(order):
+                rank[row] = np.float32(place) / np.float32(len(own))
             ranks.append(rank)
         turns = pool.n_turns[own].astype(np.float32)
         score = (turns * ranks[0] + ranks[1] + ranks[2]) / (turns + np.float32(2))
@@ -205,4 +205,4 @@ def test_report_facts_hold_the_correlation_of_each_score_with_length(
 @pytest.mark.parametrize("key", ["mode", "domain_quota", "probe_at"])
 def test_unknown_option_is_named(key: str) -> None:
     with pytest.raises(UserError, match=f"{key} 'x' is unknown; choose from"):
-        DataTailor(**{key: "x"})
+        DataTailor(**{key: "x"})  # type: ignore[arg-type]

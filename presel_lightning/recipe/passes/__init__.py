@@ -13,4 +13,5 @@ from presel_lightning.recipe.passes.paired_loss import PairedLossPass as PairedL
 from presel_lightning.recipe.passes.reference_hidden_states import (
     ReferenceHiddenStatesPass as ReferenceHiddenStatesPass,
 )
+from presel_lightning.recipe.passes.text_loss import TextLossPass as TextLossPass
 from presel_lightning.recipe.passes.token_loss import TokenLossPass as TokenLossPass

@@ -197,13 +197,18 @@ class InstructionPass(Pass):
     def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
         """Name the model, how it computes, and how it is shown the samples."""
 
+    def read_samples(self) -> np.ndarray:
+        """Mark the samples that are read, (N,) bool: all that have an instruction."""
+        has: np.ndarray = self.context.data.pool.has_instruction
+        return has
+
     def samples(self) -> np.ndarray:
-        """Mark the samples that are read, (N,) bool: all that have an instruction.
+        """Mark the samples that are read, (N,) bool.
 
         Raises:
-            UserError: none has one.
+            UserError: there is none.
         """
-        has: np.ndarray = self.context.data.pool.has_instruction
+        has = self.read_samples()
         if not has.any():
             raise UserError(
                 f"signal `{self.signal.name}` is computed from instructions, and none of the "
@@ -215,7 +220,7 @@ class InstructionPass(Pass):
     def key(self, reference: np.ndarray) -> str:
         """Name the signal by the model, how it computes, and the samples that it reads."""
         pool = self.context.data.pool
-        records = records_digest(pool, pool.uid[pool.has_instruction])
+        records = records_digest(pool, pool.uid[self.read_samples()])
         own = {self.signal.name: self.version, **self.rests_on(reference)}
         return fingerprint({**own, "pool": digest_lines(pool.uid), "records": records})
 
@@ -280,3 +285,24 @@ class ModelPass(InstructionPass):
             "how": self.numerics(self.context.factory.model("losses", tune="none")),
             "data": [data.template, data.max_length, data.pixels],
         }
+
+
+class ReferencePass(ModelPass):
+    """Makes a signal that the reference model reads off instructions.
+
+    The reference model is tuned for it where it does not lie there; its cost is counted with the
+    paired losses, which selectors that read such a signal need beside it.
+    """
+
+    def model(self) -> FineTune:
+        """Build the reference model, without weights."""
+        return self.fits.scoring.trained("losses", self.context.out / "models" / "reference")
+
+    def model_key(self, reference: np.ndarray) -> Any:  # noqa: ANN401 - any JSON value
+        """Name the weights by the fit that they come from."""
+        return self.fits.key("reference", reference, stage="reference", is_arm=False)
+
+    def make(self, reference: np.ndarray) -> None:
+        """Fit the reference model, then read every sample."""
+        self.fits.run("reference", reference, stage="reference", is_arm=False)
+        super().make(reference)

@@ -96,7 +96,8 @@ def inputs(pool: Pool, row: int, **options: bool) -> dict[str, torch.Tensor]:
 
 
 def written(pool: Pool) -> list[int]:
-    return np.flatnonzero(pool.has_instruction)[::4].tolist()
+    rows: list[int] = np.flatnonzero(pool.has_instruction)[::4].tolist()
+    return rows
 
 
 def test_samples_without_an_instruction_have_no_values(out: Path, pool: Pool) -> None:
@@ -169,19 +170,11 @@ def test_layer_features_are_means_of_attention_over_image_and_text(
     for row in written(pool)[:4]:
         batch = inputs(pool, row)
         batch.pop("labels")
-        seen: list[torch.Tensor] = []
-        layers = model.model.language_model.layers
-        hooks = [
-            layer.self_attn.register_forward_hook(lambda *given: seen.append(given[-1][0][0]))
-            for layer in layers[:2]
-        ]
-        model.model(**batch)
-        for hook in hooks:
-            hook.remove()
+        seen = attention_outputs(model, batch)
         shown = batch["input_ids"][0] == 3
         parts = []
         for chosen in (shown, ~shown):
-            for states in seen[-2:]:
+            for states in seen:
                 mean = states[chosen].mean(dim=0).tanh()
                 parts.append(mean / mean.norm())
         expected = torch.cat(parts) / 2.0  # the root of twice two layers
@@ -202,6 +195,19 @@ def test_clip_similarity_is_the_cosine_of_each_image_and_its_own_text(
         one = image_vectors(model, pixels["pixel_values"])
         other = text_vectors(model, reader([text]))
         assert found[row] == pytest.approx(float((one * other).sum()), abs=1e-4)
+
+
+def attention_outputs(model: Any, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    """What self-attention of the first two layers returns for one sample, (L, D) each."""
+    seen: list[torch.Tensor] = []
+    hooks = [
+        layer.self_attn.register_forward_hook(lambda *given: seen.append(given[-1][0][0]))
+        for layer in model.model.language_model.layers[:2]
+    ]
+    model.model(**batch)
+    for hook in hooks:
+        hook.remove()
+    return seen
 
 
 def same_files(one: Path, other: Path) -> None:
