@@ -15,7 +15,7 @@ from presel_lightning.data.images import MAX_PIXELS, open_rgb
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.texts import Texts
-from presel_lightning.loading.encoder import TEXT, SampleEncoder
+from presel_lightning.loading.encoder import SIDES, TEXT, SampleEncoder
 from presel_lightning.loading.samplers import Row
 
 
@@ -136,6 +136,38 @@ class WholeSet(ReadSet):
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Inputs of the model with labels (B, L)."""
         return {"first": samples[0]["index"], **self.encoder.batch(samples)}
+
+
+class ValiditySet(ReadSet):
+    """Each sample as two questions whether its answer is right: with its own question, and without."""
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """One image with both questions."""
+        row = int(self.rows[place[0]])
+        turns = self.pool.sample(row).turns
+        said = [
+            validity_question(
+                " ".join(turn.question for turn in turns) if with_question else "",
+                " ".join(turn.answer for turn in turns),
+            )
+            for with_question in (True, False)
+        ]
+        image = open_rgb(self.pool.image_path(row), self.max_pixels, self.pixels)
+        return {"index": place[0], "asked": [((), text, image) for text in said]}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Left-padded prompts (`SIDES`)."""
+        sides = {
+            side: self.encoder.prompts([sample["asked"][number] for sample in samples])
+            for number, side in enumerate(SIDES)
+        }
+        return {"first": samples[0]["index"], **sides}
+
+
+def validity_question(question: str, answer: str) -> str:
+    """Word the question whether an answer is right; no `question` leaves that of the sample out."""
+    shown = f"Question: {question}\n" if question else ""
+    return f"{shown}Answer: {answer}\nIs this a right answer about the image? Reply with Yes or No."
 
 
 def without_blank(batch: dict[str, Any]) -> dict[str, Any]:

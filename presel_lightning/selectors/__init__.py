@@ -4,6 +4,7 @@ from presel_lightning.selectors.base import RankSelector, Selector
 from presel_lightning.selectors.ccs import CCS
 from presel_lightning.selectors.clip_score import ClipScore
 from presel_lightning.selectors.coincide import Coincide
+from presel_lightning.selectors.cvs import Cvs
 from presel_lightning.selectors.d2pruning import D2Pruning
 from presel_lightning.selectors.datatailor import DataTailor
 from presel_lightning.selectors.el2n import EL2N
@@ -16,6 +17,7 @@ from presel_lightning.selectors.perplexity import Perplexity
 from presel_lightning.selectors.presel import PreSel
 from presel_lightning.selectors.prism import Prism
 from presel_lightning.selectors.random import Random
+from presel_lightning.selectors.scalselect import ScalSelect
 from presel_lightning.selectors.selffilter import SelfFilter
 from presel_lightning.selectors.semdedup import SemDeDup
 from presel_lightning.selectors.size_balanced import SizeBalanced
@@ -29,6 +31,7 @@ __all__ = [
     "IFD",
     "ClipScore",
     "Coincide",
+    "Cvs",
     "D2Pruning",
     "DataTailor",
     "FromFile",
@@ -39,6 +42,7 @@ __all__ = [
     "Prism",
     "Random",
     "RankSelector",
+    "ScalSelect",
     "Selector",
     "SelfFilter",
     "SemDeDup",

@@ -1,5 +1,6 @@
 """Per-sample signals that selectors read from disk; one file per signal, and a line here."""
 
+from presel_lightning.signals.answer_validity import AnswerValidity as AnswerValidity
 from presel_lightning.signals.base import ColumnSignal as ColumnSignal
 from presel_lightning.signals.base import Signal as Signal
 from presel_lightning.signals.base import Signals as Signals
@@ -14,3 +15,4 @@ from presel_lightning.signals.reference_hidden_states import (
 )
 from presel_lightning.signals.text_loss import TextLoss as TextLoss
 from presel_lightning.signals.token_loss import TokenLoss as TokenLoss
+from presel_lightning.signals.visual_tokens import VisualTokens as VisualTokens

@@ -12,6 +12,7 @@ from PIL import Image
 
 from presel_lightning.data import Pool, build_pool, load_pool, source
 from presel_lightning.signals import (
+    AnswerValidity,
     ClipSimilarity,
     ColumnSignal,
     Features,
@@ -23,6 +24,7 @@ from presel_lightning.signals import (
     Signals,
     TextLoss,
     TokenLoss,
+    VisualTokens,
 )
 from presel_lightning.signals.features import FeatureTable
 
@@ -115,6 +117,8 @@ def write_columns(signals: Signals, pool: Pool, has: np.ndarray | None = None) -
             "text": directions(),
         },
         LayerFeatures: {"features": directions(), "finite": np.ones(has.sum(), dtype=np.uint8)},
+        VisualTokens: {"features": numbers(6, low=-2), "finite": np.ones(has.sum(), np.uint8)},
+        AnswerValidity: {f"{side}_question": numbers() / 2 for side in ("with", "without")},
     }
     for kind, values in columns.items():
         signals.of(kind).write(pool, has, values, {})

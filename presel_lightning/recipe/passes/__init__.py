@@ -1,5 +1,8 @@
 """What makes each signal; one file a signal, and a line here."""
 
+from presel_lightning.recipe.passes.answer_validity import (
+    AnswerValidityPass as AnswerValidityPass,
+)
 from presel_lightning.recipe.passes.base import ModelPass as ModelPass
 from presel_lightning.recipe.passes.base import Pass as Pass
 from presel_lightning.recipe.passes.clip_similarity import (
@@ -15,3 +18,4 @@ from presel_lightning.recipe.passes.reference_hidden_states import (
 )
 from presel_lightning.recipe.passes.text_loss import TextLossPass as TextLossPass
 from presel_lightning.recipe.passes.token_loss import TokenLossPass as TokenLossPass
+from presel_lightning.recipe.passes.visual_tokens import VisualTokensPass as VisualTokensPass

@@ -16,6 +16,7 @@ from transformers import LlavaForConditionalGeneration
 from presel_lightning.cli.main import main
 from presel_lightning.data import Pool, load_pool
 from presel_lightning.data.images import open_rgb
+from presel_lightning.loading.datasets import validity_question
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.llava_encoder import Encoder
 from presel_lightning.models.image_text import (
@@ -30,7 +31,15 @@ from presel_lightning.signals import Signals
 from presel_lightning.tasks.block_writer import BlockWriter
 from tests.conftest import fit_arguments, start
 
-SIGNALS = ("token_loss", "hidden_states", "layer_features", "clip_similarity")
+SIGNALS = {
+    "token_loss": "loss_with_question",
+    "hidden_states": "entropy",
+    "layer_features": "finite",
+    "clip_similarity": "similarity",
+    "visual_tokens": "finite",
+    "answer_validity": "with_question",
+}
+"""Signals of instructions, and a column of each."""
 
 
 def arguments(pool_folder: Path, out: Path, *more: str) -> list[str]:
@@ -102,9 +111,7 @@ def written(pool: Pool) -> list[int]:
 
 def test_samples_without_an_instruction_have_no_values(out: Path, pool: Pool) -> None:
     assert (~pool.has_instruction).sum() == 4
-    for signal, column in zip(
-        SIGNALS, ("loss_with_question", "entropy", "finite", "similarity"), strict=True
-    ):
+    for signal, column in SIGNALS.items():
         values = read(out, pool, signal, column)
         assert (np.isfinite(values) == pool.has_instruction).all()
     stages = json.loads((out / "run.json").read_text())["stages"]
@@ -195,6 +202,55 @@ def test_clip_similarity_is_the_cosine_of_each_image_and_its_own_text(
         one = image_vectors(model, pixels["pixel_values"])
         other = text_vectors(model, reader([text]))
         assert found[row] == pytest.approx(float((one * other).sum()), abs=1e-4)
+
+
+@torch.no_grad()
+def test_visual_tokens_are_the_fewest_that_hold_the_attention_of_the_text(
+    out: Path, pool: Pool
+) -> None:
+    model = LlavaForConditionalGeneration.from_pretrained(CHECKPOINT, attn_implementation="eager")
+    found = read(out, pool, "visual_tokens", "features")
+    for row in written(pool)[:4]:
+        batch = inputs(pool, row)
+        batch.pop("labels")
+        given = model.model(**batch, output_attentions=True, output_hidden_states=True)
+        attention, states = given.attentions[0][0].mean(dim=0), given.hidden_states[1][0]
+        shown = (batch["input_ids"][0] == 3).tolist()
+        mass = {
+            v: sum(float(attention[t, v]) for t in range(len(shown)) if not shown[t])
+            for v in range(len(shown))
+            if shown[v]
+        }
+        chosen: list[int] = []
+        for token in sorted(mass, key=lambda v: -mass[v]):
+            if sum(mass[v] for v in chosen) < 0.9 * sum(mass.values()):
+                chosen.append(token)
+        np.testing.assert_allclose(found[row], states[chosen].mean(dim=0), rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_answer_validity_is_the_chance_of_yes_among_yes_and_no(
+    out: Path, pool: Pool, model: Any
+) -> None:
+    made = encoder()
+    tokenizer = made.processor.tokenizer
+
+    def first(text: str) -> int:
+        return int(tokenizer(text, add_special_tokens=False)["input_ids"][0])
+
+    yes = {first(text) for text in ("Yes", " Yes", "yes", " yes")}
+    no = {first(text) for text in ("No", " No", "no", " no")}
+    assert yes - no and no - yes
+    for side in ("with_question", "without_question"):
+        found = read(out, pool, "answer_validity", side)
+        for row in written(pool)[:4]:
+            turns = pool.sample(row).turns
+            question = " ".join(turn.question for turn in turns) if side == "with_question" else ""
+            text = validity_question(question, " ".join(turn.answer for turn in turns))
+            batch = made.prompts([((), text, open_rgb(pool.image_path(row)))])
+            chances = model(**batch).logits[0, -1].softmax(dim=-1)
+            one, other = (sum(float(chances[i]) for i in ids) for ids in (yes - no, no - yes))
+            assert found[row] == pytest.approx(one / (one + other), rel=1e-3)
 
 
 def attention_outputs(model: Any, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
