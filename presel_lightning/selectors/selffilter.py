@@ -45,7 +45,7 @@ class SelfFilter(Selector):
         gamma: strength of the penalty.
         neighbors: samples that are penalized.
         epochs: passes of the net over the samples.
-        lr: learning rate of the net (Adam).
+        lr: learning rate of the net (plain SGD: Adam steps as far along noise as along the signal).
 
     Source: Chen et al., "Your Vision-Language Model Itself Is a Strong Filter: Towards High-Quality
     Instruction Tuning with Data Selection", Findings of ACL 2024.
@@ -58,7 +58,7 @@ class SelfFilter(Selector):
         gamma: NonNegative = 1.0,
         neighbors: Count = 10,
         epochs: Count = 10,
-        lr: Positive = 1e-2,
+        lr: Positive = 1.0,
     ) -> None:
         self.gamma, self.neighbors, self.epochs, self.lr = gamma, neighbors, epochs, lr
 
@@ -96,7 +96,7 @@ class SelfFilter(Selector):
         net = nn.Linear(features.shape[1], 1, dtype=torch.float64)
         nn.init.zeros_(net.weight)
         nn.init.zeros_(net.bias)
-        optimizer = torch.optim.Adam(net.parameters(), lr=self.lr)
+        optimizer = torch.optim.SGD(net.parameters(), lr=self.lr)
         generator = torch.Generator().manual_seed(seed)
         for _ in range(self.epochs):
             for rows in torch.randperm(len(features), generator=generator).split(BATCH):

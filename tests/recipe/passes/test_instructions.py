@@ -319,3 +319,22 @@ def test_pool_without_any_instruction_names_a_selector_that_needs_none(
     given[given.index("--data.annotations") + 1] = str(tmp_path / "none.json")
     assert main(["select", *given, "--data.image_root", str(few)]) == 2
     assert "none of the 36 samples has one: take a selector" in capsys.readouterr().err
+
+
+def test_selection_reports_samples_without_a_score_and_correlation_with_length(
+    out: Path, few: Path, pool: Pool, tmp_path: Path
+) -> None:
+    """The signals are there: only the selection is made."""
+    run = shutil.copytree(out, tmp_path / "run")
+    given = fit_arguments(few, run, "--selector", "DataTailor")
+    assert main(["select", *given[1:], "--data.block_size", "16"]) == 0
+    stage = json.loads((run / "run.json").read_text())["stages"]["selection"]
+    assert stage["warnings"][0].startswith(
+        "4 of 36 samples have no score (4 without an instruction); none is selected"
+    )
+    assert set(stage["length_correlation"]) >= {"informativeness", "score"}
+    manifest = json.loads((run / "selection" / "manifest.json").read_text())
+    chosen = {sample["uid"] for sample in manifest["samples"]}
+    assert len(chosen) == 9 and not chosen & set(pool.uid[~pool.has_instruction])
+    assert manifest["method"]["class_path"].endswith("DataTailor")
+    same_files(out, run)
