@@ -90,7 +90,8 @@ def instructions_of(needs: Sequence[str], stages: Json) -> int:
     read = [stage for need in needs if issubclass(Signal.known[need], ColumnSignal)
             for stage in Signal.known[need].artifacts]  # fmt: skip
     counts = [stages.get(stage, {}).get("samples", 0) for stage in read]
-    return max([stages["final"]["instructions"], *counts])
+    most: int = max([stages["final"]["instructions"], *counts])
+    return most
 
 
 def measured(scores: dict[str, float | None]) -> dict[str, float]:
