@@ -80,6 +80,7 @@ def read_run(out: Path) -> Json:
         "published": published_rows(run.get("full_scores"), benchmarks),
         "notices": [*run.get("notices", []), *stages.get("pool", {}).get("notices", [])],
         "warnings": stages.get("selection", {}).get("warnings", []),
+        "length_correlation": stages.get("selection", {}).get("length_correlation"),
         "cost": spent,
         "test_items": test_items(details),
         "task_scores": task_scores(details),

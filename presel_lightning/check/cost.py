@@ -9,9 +9,12 @@ from pathlib import Path
 from presel_lightning.check.network import Network
 from presel_lightning.check.report import Report
 from presel_lightning.console import size
+from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.checkpoints import KEPT
+from presel_lightning.run.ranges import Size
+from presel_lightning.signals import Signal
 
 ADAM_BYTES = 16
 """Bytes of a trained fp32 parameter: itself, its gradient, and AdamW's two moments."""
@@ -56,6 +59,65 @@ def gpu_hours(work: Work, speed: Throughput) -> dict[str, float]:
         for arm, n in work.arms.items()
     }
     return {stage: took / 3600 for stage, took in seconds.items() if took}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` would do by the same configuration.
+
+    Attributes:
+        selectors: signals that each selector needs.
+        budgets: values of data.budget.
+        seeds: number of seeds.
+        full: whether full data is trained on, once a seed.
+    """
+
+    selectors: tuple[tuple[str, ...], ...]
+    budgets: tuple[Size, ...]
+    seeds: int
+    full: bool
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Signals that are made."""
+        return tuple(dict.fromkeys(need for needs in self.selectors for need in needs))
+
+
+def comparison_hours(
+    comparison: Comparison, work: Work, reference: int, images: int, speed: Throughput
+) -> dict[str, float]:
+    """Estimate the GPU-hours of a comparison: signals once, or once a seed, and a fit a cell.
+
+    Args:
+        comparison: what is compared.
+        work: of one run.
+        reference: samples of the reference split, which every cell holds.
+        images: distinct images of the pool.
+        speed: samples per second of one GPU.
+    """
+    each = replace(work, reference=reference, images=images)
+    seconds: dict[str, float] = {}
+    for need in comparison.needs:
+        times = comparison.seeds if Signal.known[need].on_reference else 1
+        for stage, took in Pass.known[need].estimate(each, speed).items():
+            seconds[stage] = times * took
+    sizes = [count_of(budget, work.pool, "budgets") for budget in comparison.budgets]
+    one = work.epochs["final"] / speed.training
+    trained = len(comparison.selectors) * sum(size + work.texts for size in sizes)
+    seconds["cells"] = comparison.seeds * trained * one
+    if comparison.full:
+        seconds["full"] = comparison.seeds * (work.pool + work.texts) * one
+    return {stage: took / 3600 for stage, took in seconds.items() if took}
+
+
+def report_comparison(comparison: Comparison, hours: dict[str, float], report: Report) -> None:
+    """Report the GPU-hours of a comparison by what takes them."""
+    fits = comparison.seeds * (
+        len(comparison.selectors) * len(comparison.budgets) + comparison.full
+    )
+    report.add("compare", "GPU-hours in all", f"{in_hours(sum(hours.values()))}, {fits} fits")
+    for stage, took in hours.items():
+        report.add("compare", stage, in_hours(took))
 
 
 def report_cost(hours: dict[str, float], speed: Throughput, source: str, report: Report) -> None:

@@ -19,7 +19,16 @@ from presel_lightning.check.benchmarks import (
     examine_answers,
     examine_benchmarks,
 )
-from presel_lightning.check.cost import disk_bytes, gpu_hours, gpu_memory, report_cost, report_disk
+from presel_lightning.check.cost import (
+    Comparison,
+    comparison_hours,
+    disk_bytes,
+    gpu_hours,
+    gpu_memory,
+    report_comparison,
+    report_cost,
+    report_disk,
+)
 from presel_lightning.check.network import (
     Network,
     dtype_width,
@@ -43,6 +52,7 @@ from presel_lightning.check.tokens import Lengths, examine_tokens
 from presel_lightning.console import size, track
 from presel_lightning.data.cures import cures_of
 from presel_lightning.data.foreign import nothing_usable
+from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
@@ -51,7 +61,7 @@ from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.models.components import cache_folder
 from presel_lightning.models.hub import available_encoder, reach_hub
-from presel_lightning.recipe.passes.base import Throughput
+from presel_lightning.recipe.passes.base import Throughput, Work
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.suitability import unsuited
 from presel_lightning.run.files import keeping_nothing
@@ -96,6 +106,7 @@ def check(
     n_records: int = 2000,
     n_images: int | None = None,
     probing: bool | None = None,
+    comparison: Comparison | None = None,
 ) -> Report:
     """Examine what a run needs before any of its stages, and print a report.
 
@@ -114,6 +125,7 @@ def check(
         probing: train some steps on one device and measure them; by default where the fit runs on a
             GPU, no throughput is given, and the model has been assembled (or need not be). True
             assembles it first, once, in the user's cache.
+        comparison: what `compare` would do, to be priced too.
 
     Returns:
         The report.
@@ -163,6 +175,7 @@ def check(
             speed, speed_source = select_throughput(throughput, measured, network)
             work = replace(work, epochs={s: n_epochs(factory, s) for s in ("reference", "final")})
             report_cost(gpu_hours(work, speed), speed, speed_source, report)
+            examine_comparison(comparison, plan, work, len(found.images), speed, report)
             annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
             needed = disk_bytes(work, network, width, annotations)
             report_disk(needed, plan.out, "run folder", "set --out to another disk", report)
@@ -170,6 +183,21 @@ def check(
     report.show(console)
     report.stop()
     return report
+
+
+def examine_comparison(
+    comparison: Comparison | None,
+    plan: Plan,
+    work: Work,
+    images: int,
+    speed: Throughput,
+    report: Report,
+) -> None:
+    """Report what a comparison would cost, where the configuration describes one."""
+    if comparison is not None:
+        reference = count_of(plan.data.reference, work.pool, "data.reference")
+        hours = comparison_hours(comparison, work, reference, images, speed)
+        report_comparison(comparison, hours, report)
 
 
 def examine_out(out: Path) -> None:

@@ -29,7 +29,8 @@ class Stage:
     trainer: dict[str, Any] = field(default_factory=dict)
     """Trainer options."""
     model: dict[str, Any] = field(default_factory=dict)
-    """Options of the stage's module: `model.…`; for `features` those of `Embed`."""
+    """Options of the stage's module: `model.…`; for `features` those of `Embed`, for `similarity`
+    those of `Similarity`."""
 
 
 @dataclass
@@ -39,9 +40,11 @@ class Stages:
     reference: Stage = field(default_factory=Stage)
     """The fit on the reference split."""
     losses: Stage = field(default_factory=Stage)
-    """The IRS loop."""
+    """The IRS loop, and other passes in which a model reads instructions."""
     features: Stage = field(default_factory=Stage)
     """The embedding of the images."""
+    similarity: Stage = field(default_factory=Stage)
+    """The comparison of images with texts, for selectors that need it."""
     final: Stage = field(default_factory=Stage)
     """The fit on the selection, and on the baselines' samples."""
 

@@ -41,7 +41,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.run.own_code import chain
 from presel_lightning.selectors import Selector
-from presel_lightning.tasks import Embed, FineTune
+from presel_lightning.tasks import Embed, FineTune, Similarity
 from presel_lightning.tasks.embed import AUTO_ENCODER
 from presel_lightning.tasks.strategies import (
     examine_launcher,
@@ -79,6 +79,11 @@ OBSERVERS = (
 )
 """Callbacks and plugins that do not change a fit; any other is assumed to change it."""
 
+OWN_MODULES = ("features", "similarity")
+"""Stages whose module is another than the model."""
+PASSES = ("losses", *OWN_MODULES)
+"""Stages that predict and train nothing."""
+
 KINDS: dict[str, type] = {
     "selector": Selector,
     "annotator": Annotator,
@@ -102,12 +107,13 @@ class ConfigStageFactory:
         self.encoder: str | None = None
         self.merged = {stage: self._merge(stage) for stage in vars(config.stages)}
         self.embed()  # raises errors of its options at the start
+        self.similarity()
 
     def _merge(self, stage: str) -> Namespace:
         """Merge one stage's overrides into the configuration, and validate it."""
         overrides = self.config.stages[stage]
         changed: dict[str, Any] = {"trainer": dict(overrides.trainer or {})}
-        if stage != "features":
+        if stage not in OWN_MODULES:
             changed["model"] = dict(overrides.model or {})
         try:
             merged: Namespace = self.parser.parse_object(changed, namespace=self.config.clone())
@@ -156,6 +162,12 @@ class ConfigStageFactory:
             examine_launcher(stage, merged.trainer)
             examine_processes(merged.trainer)
 
+    def pass_in_one_process(self) -> None:
+        """Let the passes of this process start no others."""
+        for stage in PASSES:
+            trainer = self.merged[stage].trainer
+            trainer.devices, trainer.num_nodes, trainer.strategy = 1, 1, "auto"
+
     def build(self, stage: str, key: str, **overrides: Any) -> Any:  # noqa: ANN401
         """Instantiate one part of a stage's configuration."""
         config = self.merged[stage].clone()
@@ -193,21 +205,30 @@ class ConfigStageFactory:
 
     def embed(self) -> Embed:
         """Build the module of the feature stage."""
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(Embed, "model")
-        try:
-            given = dict(self.config.stages.features.model or {})
-            if null := next((key for key, value in given.items() if value is None), None):
-                raise UserError(
-                    f"stages.features.model.{null} is null; give a value, or leave it out for its default"
-                )
-            config = parser.parse_object({"model": given})
-        except ArgumentError as error:
-            raise UserError(f"stages.features: {error_message(error, parser)}") from error
-        embed: Embed = parser.instantiate(config).model
+        embed: Embed = self._own_module("features", Embed)
         if embed.checkpoint == AUTO_ENCODER and self.encoder is not None:
             embed.checkpoint = self.encoder
         return embed
+
+    def similarity(self) -> Similarity:
+        """Build the module that compares images with texts."""
+        module: Similarity = self._own_module("similarity", Similarity)
+        return module
+
+    def _own_module(self, stage: str, kind: type) -> Any:  # noqa: ANN401 - of that type
+        """Build the module of a stage that has options of its own in the place of `model`."""
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(kind, "model")
+        try:
+            given = dict(self.config.stages[stage].model or {})
+            if null := next((key for key, value in given.items() if value is None), None):
+                raise UserError(
+                    f"stages.{stage}.model.{null} is null; give a value, or leave it out for its default"
+                )
+            config = parser.parse_object({"model": given})
+        except ArgumentError as error:
+            raise UserError(f"stages.{stage}: {error_message(error, parser)}") from error
+        return parser.instantiate(config).model
 
     def loggers(self) -> list[Logger]:
         """Build the loggers of `trainer.logger`; none where it is unset or disabled."""
@@ -248,7 +269,7 @@ class ConfigStageFactory:
         options["max_time"] = None  # see `time_limit`
         options["default_root_dir"] = options["default_root_dir"] or folder
         options["log_every_n_steps"] = options["log_every_n_steps"] or 1
-        if stage in ("losses", "features") and is_cutting(options["strategy"]):
+        if stage in PASSES and is_cutting(options["strategy"]):
             options["strategy"] = "auto"  # a predict pass needs no gradients: the whole model fits
         # batches and blocks are distributed by rank already
         options["use_distributed_sampler"] = False

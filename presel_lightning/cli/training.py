@@ -13,11 +13,12 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from presel_lightning.check import check
+from presel_lightning.check.cost import Comparison
 from presel_lightning.cli.mistakes import known_classes, suggest
 from presel_lightning.cli.options import RecipeCLI
 from presel_lightning.cli.parts import ConfigStageFactory, raised_error
 from presel_lightning.cli.trainer import TRAINER_ERRORS, RecipeTrainer, of_lightning, refused_option
-from presel_lightning.compare.cells import Grid, GridKeys
+from presel_lightning.compare.cells import Grid, GridKeys, resolved
 from presel_lightning.compare.command import compare
 from presel_lightning.compare.jobs import Main
 from presel_lightning.console import console
@@ -146,8 +147,7 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     elif command != "check":  # `check` collects these errors itself
         factory.examine_launchers()
     if command == "compare":  # one process, whatever its cells use
-        features = factory.merged["features"].trainer
-        features.devices, features.num_nodes, features.strategy = 1, 1, "auto"
+        factory.pass_in_one_process()
     elif command != "check":
         join(factory.trainer("losses", plan.out / "logs" / "losses"))
     if command != "check":  # `check` writes nothing
@@ -155,7 +155,7 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
     if rank_zero() and command not in ("check", "evaluate"):
         write_text(plan.out / "config.yaml", parser.dump(config, skip_unset=False))
     recipe = Recipe(plan, factory)
-    return recipe, options_of(command, parser, config)
+    return recipe, options_of(command, parser, config, recipe)
 
 
 def folder_of(command: str, config: Namespace, name: str) -> str:
@@ -197,7 +197,25 @@ def refuse_other(command: str, out: Path) -> None:
         raise UserError(f"--out {out} holds a run; give another folder")
 
 
-def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[str, Any]:
+def comparison_of(config: Namespace, recipe: Recipe) -> Comparison | None:
+    """Return what `compare` would do; None where the configuration names no selectors for it."""
+    if config.selectors == GridKeys().selectors:
+        return None
+    grid = grid_of(config)
+    specs = [resolved(entry.selector, recipe.plan.selector_spec) for entry in grid.entries()]
+    needs = tuple(tuple(recipe.factory.selector(spec).needs) for spec in specs)
+    return Comparison(needs, tuple(grid.budgets), len(grid.seeds), grid.full)
+
+
+def grid_of(config: Namespace) -> Grid:
+    """Return the grid of a comparison."""
+    given = {**keys_of(config, GridKeys), "budgets": config.budgets or [config.data.budget]}
+    return Grid(**given, full=not config.full_scores)
+
+
+def options_of(
+    command: str, parser: ArgumentParser, config: Namespace, recipe: Recipe
+) -> dict[str, Any]:
     """Return the keyword arguments of a command's method.
 
     Raises:
@@ -209,13 +227,12 @@ def options_of(command: str, parser: ArgumentParser, config: Namespace) -> dict[
             "n_records": config.check_records,
             "n_images": config.check_images,
             "probing": None if config.probe == "auto" else config.probe,
+            "comparison": comparison_of(config, recipe),
         }
     if command == "prepare":
         return {"signals": config.signals}
     if command == "compare":
-        given = {**keys_of(config, GridKeys), "budgets": config.budgets or [config.data.budget]}
-        grid = Grid(**given, full=not config.full_scores)
-        return {"grid": grid}
+        return {"grid": grid_of(config)}
     if command != "evaluate":
         return {}
     if not config.checkpoint:

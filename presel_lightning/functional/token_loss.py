@@ -90,3 +90,56 @@ def teacher_forced_match(logits: Tensor, labels: Tensor) -> Tensor:
     rows = mask.nonzero()[:, 0]
     missed = torch.zeros(labels.shape[0]).to(wrong).index_add_(0, rows, wrong)
     return (missed == 0).float()
+
+
+def sample_means(values: Tensor, labels: Tensor) -> Tensor:
+    """Average values of answer tokens over each sample.
+
+    Args:
+        values: (T,) at the T answer positions of the batch, rows of the batch one after another.
+        labels: (B, L) token ids with `IGNORE` outside the answers.
+
+    Returns:
+        (B,) means; NaN where a sample has no answer token.
+    """
+    mask = answer_positions(labels)
+    sums = torch.zeros(labels.shape[0]).to(values).index_add_(0, mask.nonzero()[:, 0], values)
+    return sums / mask.sum(dim=1)
+
+
+def error_norms(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Compute error norm and margin of every answer token, with p the softmax of the logits.
+
+    .. math:: e_t = \lVert p_t - \mathrm{onehot}(r_t) \rVert_2, \quad
+        m_t = p_t(r_t) - \max_{v \ne r_t} p_t(v)
+
+    The squared norm is :math:`(1 - p_r)^2 + \sum_{v \ne r} p_v^2`, so no one-hot vectors are held.
+
+    Args:
+        logits: (T, V) at the T answer positions of the batch, rows of the batch one after another.
+        labels: (B, L) token ids with `IGNORE` outside the answers.
+
+    Returns:
+        (T,) norms and (T,) margins, float32.
+
+    Source: Paul et al., "Deep Learning on a Data Diet", 2021 (EL2N); Pleiss et al. 2020 (margin).
+
+    >>> [v.tolist() for v in error_norms(torch.zeros(1, 2), torch.tensor([[IGNORE, 1]]))]
+    [[0.7071067690849304], [0.0]]
+    """
+    targets = labels[:, 1:][answer_positions(labels)][:, None]  # (T, 1)
+    chances = logits.float().softmax(dim=-1)  # (T, V)
+    own = chances.gather(1, targets)[:, 0]
+    others = chances.scatter(1, targets, 0.0)
+    norms = (others.square().sum(dim=1) + (1 - own).square()).sqrt()
+    return norms, own - others.amax(dim=1)
+
+
+def first_answer_tokens(labels: Tensor, counts: Tensor) -> Tensor:
+    """Take answer tokens beyond the first `counts` (B,) of each sample out of labels (B, L).
+
+    >>> first_answer_tokens(torch.tensor([[IGNORE, 7, 8]]), torch.tensor([1]))
+    tensor([[-100,    7, -100]])
+    """
+    number = (labels != IGNORE).cumsum(dim=1)
+    return labels.masked_fill(number > counts[:, None], IGNORE)

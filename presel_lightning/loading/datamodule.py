@@ -23,7 +23,7 @@ from presel_lightning.data.texts import Texts
 from presel_lightning.data.values import AnswerLists, check_lists
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
-from presel_lightning.loading.datasets import ImageSet, PairSet, TrainSet
+from presel_lightning.loading.datasets import ImageSet, MatchSet, PairSet, ReadSet, TrainSet
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.samplers import (
     Blocks,
@@ -154,7 +154,7 @@ class SelectionDataModule(LightningDataModule):
         self.n_without_answer = self.n_texts_without_answer = 0
         self._train: Callable[..., ResumableLoader]
         self._predict: Callable[[int, int], DataLoader[Any]]
-        self._shown: PairSet | ImageSet
+        self._shown: ReadSet | ImageSet
         self._blocks: Blocks
         self._loader: ResumableLoader | None = None
         self._place: dict[str, int] = {}
@@ -351,17 +351,29 @@ class SelectionDataModule(LightningDataModule):
 
     def pair_up(self, uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare these samples, with and without question, for the next prediction."""
+        return self.read_as(PairSet, uids, processor)
+
+    def read_as(self, kind: type[ReadSet], uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
+        """Prepare these samples, in the inputs of a kind of dataset, for the next prediction."""
         rows = np.sort(self.pool.rows(uids))
         read = self.max_pixels, self.pixels
-        pairs = PairSet(self.pool, rows, self.encoder(processor), None, None, *read)
-        self._shown = pairs
-        self._blocks = token_blocks(pairs.lengths(), self.block_tokens, self.block_size)
+        shown = kind(self.pool, rows, self.encoder(processor), None, None, *read)
+        self._shown = shown
+        self._blocks = token_blocks(shown.lengths(), self.block_tokens, self.block_size)
         return self._blocks
 
     def show(self, paths: list[Path], image_processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare images for the next prediction."""
         self._shown = ImageSet(paths, image_processor, self.max_pixels, self.pixels)
         self._blocks = even_blocks(len(paths), self.block_size)
+        return self._blocks
+
+    def match(self, uids: np.ndarray, image_processor: Any, reader: Any) -> Blocks:  # noqa: ANN401
+        """Prepare the images of these samples with their texts for the next prediction."""
+        rows = np.sort(self.pool.rows(uids))
+        read = self.max_pixels, self.pixels
+        self._shown = MatchSet(self.pool, rows, image_processor, reader, *read)
+        self._blocks = even_blocks(len(rows), self.block_size)
         return self._blocks
 
     def serve(self, pending: list[int]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from presel_lightning.data.images import MAX_PIXELS, open_rgb
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.texts import Texts
-from presel_lightning.loading.encoder import SampleEncoder
+from presel_lightning.loading.encoder import SIDES, TEXT, SampleEncoder
 from presel_lightning.loading.samplers import Row
 
 
@@ -76,17 +76,21 @@ class TrainSet(Dataset[dict[str, Any]]):
         return {**self.encoder.batch(samples), "weight": weights}
 
 
-class PairSet(TrainSet):
-    """Each sample twice: with its question and without, for the paired losses."""
+class ReadSet(TrainSet):
+    """Instructions that a model reads, and is not trained on."""
 
     def lengths(self) -> np.ndarray:
-        """Tokens that each sample takes: what is shared once, and both continuations."""
+        """Tokens of each sample with its question and without; what both share counts once."""
         pool = self.pool
         sizes = (
             self.encoder.pair_length(pool.sample(row).turns, pool.image_paths(row))
             for row in map(int, self.rows)
         )
         return np.fromiter(sizes, np.int64, len(self))
+
+
+class PairSet(ReadSet):
+    """Each sample twice: with its question and without, for the paired losses."""
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
         """The images of a sample, decoded once, with both inputs."""
@@ -98,6 +102,83 @@ class PairSet(TrainSet):
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Two labelled batches of the same images; see `SampleEncoder.pair_batch`."""
         return {"first": samples[0]["index"], **self.encoder.pair_batch(samples)}
+
+
+class BranchSet(PairSet):
+    """Each sample three times: with its question, without it, and without its image."""
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """One image, decoded once, with both inputs, and the text alone."""
+        turns = self.pool.sample(int(self.rows[place[0]])).turns
+        return {**super().__getitem__(place), TEXT: self.encoder.sample(turns, None)}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """The batch of pairs, and beside it that of the texts under `TEXT`."""
+        text = self.encoder.batch([sample[TEXT] for sample in samples])
+        return {**super().collate(samples), TEXT: without_blank(text)}
+
+
+class TextSet(ReadSet):
+    """Each sample once, without its image."""
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """The conversation; no image is read."""
+        turns = self.pool.sample(int(self.rows[place[0]])).turns
+        return {"index": place[0], **self.encoder.sample(turns, None)}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Inputs of the model with labels (B, L)."""
+        batch = without_blank(self.encoder.batch(samples))
+        return {"first": samples[0]["index"], **batch}
+
+
+class WholeSet(ReadSet):
+    """Each sample once: image, questions and answers."""
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """One conversation with its image."""
+        return {"index": place[0], **super().__getitem__(place)}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Inputs of the model with labels (B, L)."""
+        return {"first": samples[0]["index"], **self.encoder.batch(samples)}
+
+
+class ValiditySet(ReadSet):
+    """Each sample as two questions whether its answer is right: with its own question, and without."""
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """One image with both questions."""
+        row = int(self.rows[place[0]])
+        turns = self.pool.sample(row).turns
+        said = [
+            validity_question(
+                " ".join(turn.question for turn in turns) if with_question else "",
+                " ".join(turn.answer for turn in turns),
+            )
+            for with_question in (True, False)
+        ]
+        image = open_rgb(self.pool.image_path(row), self.max_pixels, self.pixels)
+        return {"index": place[0], "asked": [((), text, image) for text in said]}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Left-padded prompts (`SIDES`)."""
+        sides = {
+            side: self.encoder.prompts([sample["asked"][number] for sample in samples])
+            for number, side in enumerate(SIDES)
+        }
+        return {"first": samples[0]["index"], **sides}
+
+
+def validity_question(question: str, answer: str) -> str:
+    """Word the question whether an answer is right; no `question` leaves that of the sample out."""
+    shown = f"Question: {question}\n" if question else ""
+    return f"{shown}Answer: {answer}\nIs this a right answer about the image? Reply with Yes or No."
+
+
+def without_blank(batch: dict[str, Any]) -> dict[str, Any]:
+    """A batch without the black image that a batch of texts alone brings for a fit."""
+    return {name: value for name, value in batch.items() if name != "blank"}
 
 
 class ImageSet(Dataset[dict[str, Any]]):
@@ -140,6 +221,43 @@ class ImageSet(Dataset[dict[str, Any]]):
         scale, shift = normalisation(self.image_processor)
         crops = torch.stack([sample["crop"] for sample in samples])
         return {"first": samples[0]["index"], "crops": crops, "scale": scale, "shift": shift}
+
+
+class MatchSet(ImageSet):
+    """Images, each with the text of its conversation.
+
+    Args:
+        pool: every sample.
+        rows: (N,) which of them.
+        image_processor: of the encoder.
+        reader: texts to tokens (B, L).
+        max_pixels: limit on an image, that of the pool.
+        pixels: how an image is read, that of the pool.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        rows: np.ndarray,
+        image_processor: Any,  # noqa: ANN401 - transformers has one class a model
+        reader: Callable[[Sequence[str]], dict[str, Tensor]],
+        max_pixels: int = MAX_PIXELS,
+        pixels: Pixels = "as_shown",
+    ) -> None:
+        paths = [pool.image_path(int(row)) for row in rows]
+        super().__init__(paths, image_processor, max_pixels, pixels)
+        self.pool, self.rows, self.reader = pool, rows, reader
+
+    def __getitem__(self, place: Row) -> dict[str, Any]:
+        """One image, resized and cropped, and all that is asked and answered about it."""
+        turns = self.pool.sample(int(self.rows[place[0]])).turns
+        text = " ".join(part for turn in turns for part in (turn.question, turn.answer) if part)
+        return {**super().__getitem__(place), "text": text}
+
+    def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
+        """The batch of images, and `tokens` of the texts."""
+        tokens = self.reader([sample["text"] for sample in samples])
+        return {**super().collate(samples), "tokens": tokens}
 
 
 def normalisation(image_processor: Any) -> tuple[Tensor, Tensor]:  # noqa: ANN401

@@ -40,6 +40,10 @@ SIDES = ("with_question", "without_question")
 """The two inputs of the IRS."""
 
 
+TEXT = "without_image"
+"""A third input: the conversation without its image."""
+
+
 class SampleEncoder(Protocol):
     """What datasets and benchmarks ask of a model's way to read conversations."""
 

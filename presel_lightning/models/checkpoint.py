@@ -13,7 +13,11 @@ from presel_lightning.models.content import describe_model
 from presel_lightning.run.files import read_json
 from presel_lightning.run.fingerprint import fingerprint
 
-SHIPPED = {"quickstart": "CHECKPOINT", "quickstart-encoder": "ENCODER"}
+SHIPPED = {
+    "quickstart": "CHECKPOINT",
+    "quickstart-encoder": "ENCODER",
+    "quickstart-matcher": "MATCHER",
+}
 
 Checkpoint = str | Components
 

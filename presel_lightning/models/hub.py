@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -27,7 +27,11 @@ TIMEOUT = 2.5
 """Seconds that the hub may take to answer anything at all."""
 
 
-def reach_hub(encoder: str | None, models: Iterable[Checkpoint]) -> bool:
+def reach_hub(
+    encoder: str | None,
+    models: Iterable[Checkpoint],
+    others: Mapping[str, str] | None = None,
+) -> bool:
     """Ask the hub for a sign of life, where a model has to come from there.
 
     A hub out of reach is asked nothing else: every later request would be repeated for a minute.
@@ -36,6 +40,7 @@ def reach_hub(encoder: str | None, models: Iterable[Checkpoint]) -> bool:
     Args:
         encoder: checkpoint of the image encoder; None where no features are computed.
         models: checkpoints or parts of the models that are loaded.
+        others: checkpoints of other models, by the key that names each.
 
     Returns:
         Whether this process uses the hub's cache alone from now on.
@@ -43,7 +48,7 @@ def reach_hub(encoder: str | None, models: Iterable[Checkpoint]) -> bool:
     Raises:
         UserError: the hub cannot be reached, and a model is not in its cache; the message names all.
     """
-    keys = hub_ids(encoder, models)
+    keys = hub_ids(encoder, models, others or {})
     if not keys or (reason := obstacle()) is None:
         return False
     use_cache_alone()
@@ -74,7 +79,9 @@ def available_encoder() -> str:
     return efficientnet.NAME
 
 
-def hub_ids(encoder: str | None, models: Iterable[Checkpoint]) -> dict[str, str]:
+def hub_ids(
+    encoder: str | None, models: Iterable[Checkpoint], others: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return the hub ids among checkpoints and parts, each with the key that names it."""
     named: list[tuple[str, str]] = []
     for model in models:
@@ -84,6 +91,7 @@ def hub_ids(encoder: str | None, models: Iterable[Checkpoint]) -> dict[str, str]
         else:
             named.append((model, "model.checkpoint"))
     named += [(encoder, "stages.features.model.checkpoint")] if encoder is not None else []
+    named += [(name, key) for key, name in (others or {}).items()]
     whole = ((whole_of(name), key) for name, key in named)
     return {name: key for name, key in whole if is_hub_id(name)}
 

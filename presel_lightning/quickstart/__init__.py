@@ -1,4 +1,4 @@
-"""The embedded default: a small multi-task pool, a tiny LLaVA and a tiny DINOv2."""
+"""The embedded default: a small multi-task pool, a tiny LLaVA, a tiny DINOv2, a tiny SigLIP."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ CHECKPOINT: Path = _HERE / "weights" / "llava"
 """The tiny LLaVA before instruction tuning."""
 ENCODER: Path = _HERE / "weights" / "dinov2"
 """The tiny DINOv2 whose [CLS] describes an image."""
+MATCHER: Path = _HERE / "weights" / "siglip"
+"""The tiny SigLIP that compares an image with a text."""
 
 
 NAME = "quickstart"

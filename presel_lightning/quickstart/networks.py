@@ -1,4 +1,4 @@
-"""The tiny LLaVA and the tiny DINOv2 before any training, and their image processors."""
+"""The tiny LLaVA, DINOv2 and SigLIP before any training, and their image processors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaImageProcessorPil,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+    SiglipTextConfig,
+    SiglipVisionConfig,
 )
 
 from presel_lightning.quickstart.scenes import CELL, SIZE
@@ -69,6 +74,41 @@ def build_encoder() -> Dinov2Model:
             patch_size=CELL // 2,
         )
     )
+
+
+TEXT_TOKENS = 64
+"""Tokens that the SigLIP reads of a text; shorter ones are padded, as its pooling is by place."""
+
+
+def build_matcher(vocabulary: int) -> SiglipModel:
+    """Build the untrained SigLIP: an image tower and a text tower, 96 x 2 both."""
+    text = SiglipTextConfig(
+        hidden_size=96,
+        intermediate_size=192,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        vocab_size=vocabulary,
+        max_position_embeddings=TEXT_TOKENS,
+        projection_size=96,
+        bos_token_id=BOS_ID,
+        eos_token_id=EOS_ID,
+        pad_token_id=PAD_ID,
+    )
+    vision = SiglipVisionConfig(
+        hidden_size=96,
+        intermediate_size=192,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=SIZE,
+        patch_size=CELL // 2,
+    )
+    return SiglipModel(SiglipConfig(text_config=text, vision_config=vision))
+
+
+def matcher_processor() -> SiglipImageProcessorPil:
+    """Resize to 48 x 48 and normalize."""
+    side = {"height": SIZE, "width": SIZE}
+    return SiglipImageProcessorPil(size=side, image_mean=list(MEAN), image_std=list(STD))
 
 
 def llava_processor() -> LlavaImageProcessorPil:

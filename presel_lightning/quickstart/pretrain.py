@@ -7,7 +7,7 @@ Three stages replace the pretraining of the models before LLaVA's instruction tu
 2. talk: questions about scenes described *in words*, mixed with captions (replaces a language model
    that follows instructions). No question about an image is in the training data.
 
-A DINOv2 is trained by SimCLR on the images. Step counts and seeds are fixed, on one thread, so that
+A DINOv2 is trained by SimCLR on the images, a SigLIP on images and captions. Step counts and seeds are fixed, on one thread, so that
 the weights are reproducible.
 """
 
@@ -31,14 +31,18 @@ from transformers import (
     LlavaForConditionalGeneration,
     PreTrainedModel,
     PreTrainedTokenizerFast,
+    SiglipModel,
 )
 
 from presel_lightning.quickstart.networks import (
     IMAGE_TOKENS,
+    TEXT_TOKENS,
     build_encoder,
     build_llava,
+    build_matcher,
     encoder_processor,
     llava_processor,
+    matcher_processor,
     to_pixels,
 )
 from presel_lightning.quickstart.scenes import (
@@ -91,6 +95,7 @@ class Plan:
     captions: int = 1200
     talk: int = 1400
     encoder: int = 250
+    matcher: int = 400
     batch: int = 32
 
 
@@ -323,6 +328,36 @@ def augment(pixels: Tensor) -> Tensor:
     return view * contrast + light + 0.05 * torch.randn_like(view)
 
 
+def learn_to_match(tokenizer: PreTrainedTokenizerFast, world: World, plan: Plan) -> SiglipModel:
+    """Train a SigLIP: of the captions and images of a batch those of one scene belong together.
+
+    The loss is the mean cross-entropy in both directions, as in CLIP.
+    """
+    torch.manual_seed(SEED + 4)
+    model = build_matcher(len(tokenizer))
+    deal = batches(len(world.scenes), 2 * plan.batch, SEED + 4)
+    rng = np.random.default_rng([SEED, 3])
+
+    def loss_of() -> Tensor:
+        rows = next(deal)
+        scenes = [world.scenes[int(row)] for row in rows]
+        texts = [facts(s, rng) if rng.random() < FACTS / 2 else caption(s) for s in scenes]
+        ids = tokenizer(
+            texts,
+            padding="max_length",
+            truncation=True,
+            max_length=TEXT_TOKENS,
+            return_tensors="pt",
+        )["input_ids"]
+        found = model(input_ids=ids, pixel_values=world.pixels[rows])
+        similarity = 10 * found.text_embeds @ found.image_embeds.T
+        pairs = torch.arange(len(rows))
+        return (F.cross_entropy(similarity, pairs) + F.cross_entropy(similarity.T, pairs)) / 2
+
+    train("matcher", list(model.parameters()), loss_of, plan.matcher, 2e-3)
+    return model
+
+
 def save(model: PreTrainedModel, folder: Path, *others: Any) -> None:  # noqa: ANN401
     """Store weights as fp16 under a float32 config, so that they are loaded as float32."""
     weights = {name: tensor.half() for name, tensor in model.state_dict().items()}
@@ -333,7 +368,7 @@ def save(model: PreTrainedModel, folder: Path, *others: Any) -> None:  # noqa: A
 
 
 def pretrain(out: Path, plan: Plan) -> None:
-    """Run all stages and write `llava/` and `dinov2/` into `out`."""
+    """Run all stages and write `llava/`, `dinov2/` and `siglip/` into `out`."""
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     world = make_world(plan.scenes, np.random.default_rng([SEED, 0]))
@@ -345,6 +380,7 @@ def pretrain(out: Path, plan: Plan) -> None:
     save(model, out / "llava", tokenizer, llava_processor())
     encoder = learn_to_compare(world, plan)
     save(encoder, out / "dinov2", encoder_processor())
+    save(learn_to_match(tokenizer, world, plan), out / "siglip", tokenizer, matcher_processor())
 
 
 def main(arguments: list[str] | None = None) -> None:

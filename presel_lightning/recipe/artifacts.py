@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.records import Selection, with_own
-from presel_lightning.run.files import replacing
+from presel_lightning.run.files import replacing, write_json
 from presel_lightning.run.fingerprint import digest_lines
 
 
@@ -79,6 +79,37 @@ def write_selection(
         writer = csv.DictWriter(handle, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def write_manifest(out: Path, pool: Pool, selection: Selection, facts: Mapping[str, Any]) -> None:
+    """Write `manifest.json`: which samples are trained on, to be published and read back.
+
+    It names each by uid, id, image and content of the image, without its instruction; `FromFile`
+    reads it.
+
+    Args:
+        out: the run folder.
+        pool: with its reference split.
+        selection: what is added to it.
+        facts: method, versions, seed.
+    """
+    rows = pool.rows(selection.uids)
+    weight = np.ones(len(pool))
+    weight[rows] = selection.weights
+    samples = [
+        {
+            "uid": pool.uid[row],
+            "id": pool.id[row],
+            "image": pool.image[row],
+            "image_digest": pool.image_digest[row].tobytes().hex(),
+            "task": pool.task[row],
+            "split": "reference" if pool.reference[row] else "selected",
+            **({"weight": float(weight[row])} if weight[row] != 1 else {}),
+        }
+        for row in np.sort(np.concatenate([np.flatnonzero(pool.reference), rows]))
+    ]
+    manifest = {**facts, "image_digest": "blake2b-128 of the file", "samples": samples}
+    write_json(out / "selection" / "manifest.json", manifest)
 
 
 def task_row(

@@ -92,7 +92,12 @@ class Instructions:
         def wait() -> None:
             self.runner.ledger.update(state="waiting")
             if what != "selection":  # a choice that lies there is of another configuration
-                for name in ("selection.parquet", "tasks.csv", "selected.json"):
+                for name in (
+                    "selection.parquet",
+                    "tasks.csv",
+                    "manifest.json",
+                    "selected.json",
+                ):
                     (self.out / "selection" / name).unlink(missing_ok=True)
             raise InstructionsMissing(self.waiting_message(len(missing), len(uids), what, path))
 

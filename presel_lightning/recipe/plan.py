@@ -15,7 +15,7 @@ from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.run.ranges import Count, NonNegative
 from presel_lightning.selectors import Selector
-from presel_lightning.tasks import Embed, FineTune
+from presel_lightning.tasks import Embed, FineTune, Similarity
 
 Arm = Literal["full", "random", "untrained"]
 
@@ -43,6 +43,9 @@ class StageFactory(Protocol):
 
     def embed(self) -> Embed:
         """The module of the feature stage."""
+
+    def similarity(self) -> Similarity:
+        """The module that compares images with texts."""
 
     def examine_strategies(self) -> None:
         """See that every stage's strategy can do its work."""

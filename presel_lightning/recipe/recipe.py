@@ -101,7 +101,7 @@ class Recipe:
             fits: stages that are fitted after the selection.
         """
         encoder, models = self.models_of(self.plan.selector.needs, fits)
-        self.reach_hub(encoder, models)
+        self.reach_hub(encoder, models, self.plan.selector.needs)
         self.begin()
         self.pool()
         self.examine_models(encoder, models, self.stages_of(self.plan.selector.needs, fits))
@@ -139,7 +139,7 @@ class Recipe:
 
     def prepare(self, signals: Collection[str]) -> None:
         """Draw the reference split and make signals, but select nothing; `compare` begins so."""
-        self.reach_hub(*self.models_of(signals, []))
+        self.reach_hub(*self.models_of(signals, []), signals)
         self.begin()
         self.pool()
         self.make_signals(signals, self.split())
@@ -226,11 +226,15 @@ class Recipe:
         encoder = self.factory.embed().checkpoint if Features.name in needs else None
         if encoder == AUTO_ENCODER:
             encoder = self.factory.encoder = broadcast(hub.available_encoder)
-        return encoder, [self.factory.model(stage).origin for stage in stages]
+        fitted = [self.factory.model(stage).origin for stage in stages]
+        return encoder, fitted + [m for need in needs for m in self.passes[need].models()]
 
-    def reach_hub(self, encoder: str | None, models: list[Checkpoint]) -> None:
+    def reach_hub(
+        self, encoder: str | None, models: list[Checkpoint], needs: Collection[str] = ()
+    ) -> None:
         """See that the hub answers, or that its cache has what is needed; see `hub.reach_hub`."""
-        if broadcast(lambda: hub.reach_hub(encoder, models)):
+        others = {key: name for need in needs for key, name in self.passes[need].others().items()}
+        if broadcast(lambda: hub.reach_hub(encoder, models, others)):
             hub.use_cache_alone()
             self.runner.print(f"[yellow]![/] {hub.obstacle()}: its cache is used")
 
@@ -318,10 +322,13 @@ class Recipe:
                 **self.copies_key(),
             }
         )
-        files = [self.out / "selection" / name for name in ("selection.parquet", "tasks.csv")]
+        names = ("selection.parquet", "tasks.csv", "manifest.json")
+        files = [self.out / "selection" / name for name in names]
 
         def work() -> Facts:
             selection = self.data.select(plan.selector, signals, earlier, seed=plan.seed)
+            manifest = {"method": plan.selector_spec, "seed": plan.seed, "versions": versions()}
+            artifacts.write_manifest(self.out, pool, selection, manifest)
             irs = signals.of(PairedLoss).irs_by_task(pool) if PairedLoss.name in known else {}
             artifacts.write_selection(self.out, pool, selection, irs)
             best_first = np.argsort(selection.rank[pool.rows(selection.uids)], kind="stable")
@@ -330,8 +337,10 @@ class Recipe:
             warnings = [*selection.meta.get("warnings", []), *empty_tasks(pool, selection.uids)]
             if Features.name in plan.selector.needs:
                 warnings += near_copy_warnings(pool, signals, selection, seed=plan.seed)
-            warned = {"warnings": warnings} if warnings else {}
-            return {"samples": len(selection.uids), "pool": len(pool), **kept, **warned}
+            shown: Facts = {"warnings": warnings}
+            shown["length_correlation"] = selection.meta.get("length_correlation")
+            shown = {name: fact for name, fact in shown.items() if fact}
+            return {"samples": len(selection.uids), "pool": len(pool), **kept, **shown}
 
         self.runner.stage("selection", key, files, work)
         for warning in self.runner.ledger.stage("selection").get("warnings", []):

@@ -36,6 +36,7 @@ SILENT = (
     "copies",
     "loss_last",
     "warnings",
+    "length_correlation",
     "status",
     "fingerprint",
     "time_limit",

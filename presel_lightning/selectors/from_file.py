@@ -30,7 +30,8 @@ class FromFile(Selector):
         path: a text file with one uid per line; or CSV with the column `uid` and, optionally,
             `weight`; or LLaVA JSON, such as a `selected.json` or the selection of another tool:
             records are matched by `presel.uid`, else by a `uid` that the pool knows, else by id and
-            image, and `presel.weight` is the weight.
+            image, and `presel.weight` is the weight; or a `manifest.json` of another run, whose
+            samples are matched by a uid that the pool knows, else by id and image.
     """
 
     takes_copies: ClassVar[bool] = True
@@ -66,7 +67,10 @@ class FromFile(Selector):
         return replace(selection, weights=np.array(weights)[first])
 
 
-FORMS = "one uid a line, CSV with the column `uid`, or LLaVA JSON such as a selected.json"
+FORMS = (
+    "one uid a line, CSV with the column `uid`, LLaVA JSON such as a selected.json, or the "
+    "manifest.json of a run"
+)
 
 Name = str | tuple[Any, ...]
 """A uid; or id and image of a record (of several images a tuple), and a uid that may be another tool's."""
@@ -82,8 +86,9 @@ def read_list(path: Path) -> tuple[list[Name], list[float]]:
         raise UserError(f"selector.init_args.path {path}: no such file; give {FORMS}")
     try:
         text = path.read_text(encoding="utf-8-sig")
-        entries = list(read_records(text) if text.lstrip().startswith("[") else read_table(text))
-    except (ValueError, AttributeError, csv.Error) as error:
+        reader = {"[": read_records, "{": read_manifest}.get(text.lstrip()[:1], read_table)
+        entries = list(reader(text))
+    except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise UserError(f"selector.init_args.path {path}: {error}; give {FORMS}") from error
     try:
         return [name for name, _ in entries], [float(weight) for _, weight in entries]
@@ -102,6 +107,20 @@ def read_records(text: str) -> Iterator[tuple[Name, Any]]:
         plain = str(record.get("id", "")), tuple(image) if isinstance(image, list) else image
         name: Name = (*plain, str(record["uid"])) if record.get("uid") is not None else plain
         yield ours.get("uid", name), ours.get("weight", 1.0)
+
+
+def read_manifest(text: str) -> Iterator[tuple[Name, Any]]:
+    """Yield name and weight of each sample of a `manifest.json`.
+
+    Raises:
+        ValueError: it is another JSON object.
+    """
+    found = json.loads(text)
+    if "samples" not in found:
+        raise ValueError("a JSON object without `samples` is no manifest")
+    for sample in found["samples"]:
+        name = (str(sample["id"]), sample["image"], str(sample["uid"]))
+        yield name, sample.get("weight", 1.0)
 
 
 def read_table(text: str) -> Iterator[tuple[Name, Any]]:

@@ -31,7 +31,7 @@ class PreSel(Selector):
     Args:
         weighting: how tasks share the budget: a class with its options, or the short name of one
             with its defaults: `irs` (the paper), `size`, `sqrt_size`, `uniform`, `headroom`,
-            `headroom_error`, `learning_curve`; see docs/budgets.md.
+            `headroom_error`, `learning_curve`, `visual_necessity`; see docs/budgets.md.
         within: how images are selected inside a task, likewise: `centrality` (the paper),
             `coverage`, `random`; see docs/selection.md.
         allocation: `exact` selects exactly the budget; `floor` rounds down as Eq. 6 is printed;

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import numpy as np
+
+from presel_lightning.data.pool import Pool
 from presel_lightning.errors import MissingSignalError, UserError
+from presel_lightning.run.arrays import new_array
+from presel_lightning.run.files import replacing_folder, write_json
 
 S = TypeVar("S", bound="Signal")
 
@@ -67,6 +73,95 @@ class Signal(ABC):
         Raises:
             MissingSignalError: it has not been computed.
         """
+
+
+COPIED = 1 << 12
+"""Rows of a column that are copied at a time."""
+
+
+class ColumnSignal(Signal):
+    """A folder with an array for each column, and a row for each sample that has an instruction.
+
+    `uid.npy` (N,) names all samples of the pool, `row.npy` (N,) gives the row of each in the
+    columns, -1 where it has no instruction; `meta.json` is written last.
+    """
+
+    def exists(self) -> bool:
+        """Return whether the columns have been computed."""
+        return (self.path / "meta.json").exists()
+
+    def read(self, pool: Pool, rows: np.ndarray, column: str) -> np.ndarray:
+        """Read a column for some rows of the pool, (n, ...) float32.
+
+        NaN where a sample has no value: it has no instruction, or the value is not finite.
+
+        Raises:
+            MissingSignalError: the signal has not been computed, or not for these samples.
+        """
+        place, values = self.places(pool, rows), self.column(column)
+        found = np.full((len(rows), *values.shape[1:]), np.nan, dtype=np.float32)
+        for start in range(0, len(rows), COPIED):
+            own, block = place[start : start + COPIED], found[start : start + COPIED]
+            block[own >= 0] = values[own[own >= 0]]
+            block[~np.isfinite(block)] = np.nan
+        return found
+
+    def column(self, name: str) -> np.ndarray:
+        """Open a column, memory-mapped: (V, ...) for the V samples with an instruction.
+
+        Raises:
+            MissingSignalError: the signal has not been computed.
+        """
+        column: np.ndarray = np.load(self.require() / f"{name}.npy", mmap_mode="r")
+        return column
+
+    def places(self, pool: Pool, rows: np.ndarray) -> np.ndarray:
+        """Return the row of `column` for some rows of the pool, (n,); -1 where there is none.
+
+        Raises:
+            MissingSignalError: the signal has not been computed, or not for these samples.
+        """
+        self.require()
+        uids, order, place = self._uids
+        wanted = pool.uid[rows].astype(uids.dtype)
+        found = np.searchsorted(uids, wanted) % max(1, len(uids))
+        if not np.array_equal(uids[found], wanted):
+            raise MissingSignalError(self.name, self.folder)
+        places: np.ndarray = place[order[found]]
+        return places
+
+    @cached_property
+    def _uids(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sorted uids, the place of each in `uid.npy`, and the rows in the columns."""
+        uids: np.ndarray = np.load(self.path / "uid.npy")
+        order = np.argsort(uids)
+        return uids[order], order, np.load(self.path / "row.npy")
+
+    def write(
+        self,
+        pool: Pool,
+        has: np.ndarray,
+        columns: Mapping[str, np.ndarray],
+        meta: Mapping[str, Any],
+    ) -> None:
+        """Write the columns atomically.
+
+        Args:
+            pool: every sample.
+            has: (N,) bool, the samples that the columns have a row for.
+            columns: (V, ...) values in the order of the pool, memory-mapped or not.
+            meta: provenance.
+        """
+        with replacing_folder(self.path) as folder:
+            for name, values in columns.items():
+                array = new_array(folder / f"{name}.npy", values.dtype, values.shape)
+                for start in range(0, len(values), COPIED):
+                    array[start : start + COPIED] = values[start : start + COPIED]
+                array.flush()  # type: ignore[attr-defined]
+            np.save(folder / "uid.npy", pool.uid.astype("S32"))
+            np.save(folder / "row.npy", np.where(has, np.cumsum(has) - 1, -1))
+            write_json(folder / "meta.json", {**meta, "columns": sorted(columns)})
+        vars(self).pop("_uids", None)  # cached from the previous files
 
 
 class Signals:

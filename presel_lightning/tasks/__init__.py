@@ -1,6 +1,7 @@
-"""LightningModules: fine-tune an image-text model, embed images."""
+"""LightningModules: fine-tune an image-text model, embed images, compare them with texts."""
 
 from presel_lightning.tasks.embed import Embed
 from presel_lightning.tasks.finetune import FineTune
+from presel_lightning.tasks.similarity import Similarity
 
-__all__ = ["Embed", "FineTune"]
+__all__ = ["Embed", "FineTune", "Similarity"]

@@ -22,7 +22,7 @@ from presel_lightning.functional.token_loss import (
     teacher_forced_match,
     weighted_total,
 )
-from presel_lightning.loading.encoder import SIDES
+from presel_lightning.loading.encoder import SIDES, TEXT
 from presel_lightning.models import (
     Components,
     LoRA,
@@ -43,7 +43,7 @@ from presel_lightning.run.ranks import rank_zero
 
 Batch = dict[str, Any]
 
-NO_IMAGE = (*SIDES, "first", "prefix")
+NO_IMAGE = (*SIDES, TEXT, "first", "prefix")
 """Entries of a batch of pairs that are not the images."""
 
 
@@ -223,6 +223,18 @@ class FineTune(LightningModule):
 
         What both inputs begin with is computed once, where the model allows it.
         """
+        (with_question, labels), (without, others) = self.paired_logits(batch)
+        with_sum, n_tokens = sample_losses(with_question, labels)
+        without_sum, n_without = sample_losses(without, others)
+        return {
+            "loss_with_question": with_sum / n_tokens,
+            "loss_without_question": without_sum / n_without,
+            "n_tokens": n_tokens,
+            "correct": teacher_forced_match(with_question, labels),
+        }
+
+    def paired_logits(self, batch: Batch) -> list[tuple[Tensor, Tensor]]:
+        """Logits (T, V) at the answer positions, and labels (B, L), with the question and without."""
         model = unwrapped(self.model)
         sides = [model_inputs(model, batch[side]) for side in SIDES]
         image = {name: value for name, value in batch.items() if name not in NO_IMAGE}
@@ -233,14 +245,7 @@ class FineTune(LightningModule):
         else:
             hidden = two_passes(model, sides, image)
         labels = [batch[side]["labels"][:, prefix:] for side in SIDES]
-        logits = [answer_logits(model, *side) for side in zip(hidden, labels, strict=True)]
-        (with_sum, n_tokens), (without_sum, n_without) = map(sample_losses, logits, labels)
-        return {
-            "loss_with_question": with_sum / n_tokens,
-            "loss_without_question": without_sum / n_without,
-            "n_tokens": n_tokens,
-            "correct": teacher_forced_match(logits[0], labels[0]),
-        }
+        return [(answer_logits(model, h, l), l) for h, l in zip(hidden, labels, strict=True)]
 
     def prefix_to_share(self, agreed: int) -> int:
         """Tokens at the front that are computed once for both losses; says once if there are none.

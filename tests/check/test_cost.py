@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from presel_lightning.check.cost import (
     Answering,
+    Comparison,
     answering_memory,
     cache_bytes,
+    comparison_hours,
     disk_bytes,
     fitting_items,
     gpu_hours,
@@ -131,3 +133,20 @@ def test_size_formats_bytes_with_a_unit(n_bytes: float, text: str) -> None:
 
 def test_share_of_zero_total_is_zero_percent() -> None:
     assert share(0, 0) == "0 (0.0 %)"
+
+
+def test_comparison_counts_signals_once_or_once_a_seed_and_a_fit_for_each_cell() -> None:
+    work = Work(reference=0, images=0, arms={"final": 150}, pool=1000, needs=())
+    comparison = Comparison(
+        (("features", "paired_loss"), (), ("features", "token_loss")), (0.1, 150), 3, True
+    )
+    speed = Throughput(training=2.0, losses=4.0, features=10.0)
+    hours = comparison_hours(comparison, work, 50, 800, speed)
+    assert {stage: round(3600 * took, 6) for stage, took in hours.items()} == {
+        "features": 80.0,
+        "reference": 3 * 25.0,
+        "losses": 3 * 12.5,
+        "token_loss": 1.25 * 250.0,
+        "cells": 3 * 3 * (100 + 150) / 2.0,
+        "full": 3 * 500.0,
+    }

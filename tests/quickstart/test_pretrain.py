@@ -15,11 +15,17 @@ from transformers import (
     LlavaForConditionalGeneration,
 )
 
-from presel_lightning.quickstart import CHECKPOINT, ENCODER, pretrain
+from presel_lightning.models.image_text import (
+    image_vectors,
+    load_image_text,
+    load_readers,
+    text_vectors,
+)
+from presel_lightning.quickstart import CHECKPOINT, ENCODER, MATCHER, pretrain
 from presel_lightning.quickstart.networks import to_pixels
-from presel_lightning.quickstart.world import generate
+from presel_lightning.quickstart.world import caption, generate
 
-TINY = pretrain.Plan(scenes=24, vision=2, captions=2, talk=2, encoder=2, batch=8)
+TINY = pretrain.Plan(scenes=24, vision=2, captions=2, talk=2, encoder=2, matcher=2, batch=8)
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +82,21 @@ def test_shipped_encoder_features_are_robust_to_noise() -> None:
     assert (similarity.argmax(1) == torch.arange(32)).float().mean() > 0.9
 
 
+def test_shipped_matcher_finds_the_caption_of_an_image() -> None:
+    world = pretrain.make_world(32, np.random.default_rng(0))
+    model = load_image_text(str(MATCHER), "float32")
+    _, reader = load_readers(str(MATCHER))
+    with torch.no_grad():
+        images = image_vectors(model, world.pixels)
+        texts = text_vectors(model, reader([caption(scene) for scene in world.scenes]))
+    found = (images @ texts.T).argmax(dim=1) == torch.arange(32)
+    assert found.float().mean() > 0.5  # 0.03 by chance
+
+
 def test_shipped_processors_match_pretraining_pixels() -> None:
     picture = np.random.default_rng(0).integers(0, 256, size=(48, 48, 3), dtype=np.uint8)
     expected = to_pixels(torch.from_numpy(picture)[None])
-    for folder in (CHECKPOINT, ENCODER):
+    for folder in (CHECKPOINT, ENCODER, MATCHER):
         processor = _processor(folder)
         pixels = processor(Image.fromarray(picture), return_tensors="pt")["pixel_values"]
         assert torch.allclose(pixels, expected, atol=1e-6)

@@ -11,10 +11,27 @@ import pyarrow as pa
 from PIL import Image
 
 from presel_lightning.data import Pool, build_pool, load_pool, source
-from presel_lightning.signals import Features, HeldOutLoss, PairedLoss, Signals
+from presel_lightning.signals import (
+    AnswerValidity,
+    ClipSimilarity,
+    ColumnSignal,
+    Features,
+    HeldOutLoss,
+    HiddenStates,
+    LayerFeatures,
+    PairedLoss,
+    ReferenceHiddenStates,
+    Signals,
+    TextLoss,
+    TokenLoss,
+    VisualTokens,
+)
 from presel_lightning.signals.features import FeatureTable
 
 Pair = tuple[Pool, Signals]
+
+
+LOSSES = ("with_question", "without_question", "without_image")
 
 
 class Case(NamedTuple):
@@ -66,7 +83,52 @@ def make_signals(folder: Path, case: Case, pool: Pool) -> Signals:
     losses = reference_losses(pool)
     signals.of(PairedLoss).write(losses)
     signals.of(HeldOutLoss).write(losses, losses[::2], losses[1::2])
+    write_columns(signals, pool)
     return signals
+
+
+def write_columns(signals: Signals, pool: Pool, has: np.ndarray | None = None) -> None:
+    """Signals of instructions, made up by id, for the samples that have one; by default all."""
+    has = np.ones(len(pool), dtype=bool) if has is None else has
+    places = {name: place for place, name in enumerate(sorted(pool.id))}
+    order = np.array([places[name] for name in pool.id])[has]
+    rng = np.random.default_rng(1)
+
+    def numbers(*shape: int, low: float = 0.1) -> np.ndarray:
+        """Between `low` and 2, float32; the same for an id in any order of the rows."""
+        drawn: np.ndarray = rng.uniform(low, 2, (len(pool), *shape)).astype(np.float32)[order]
+        return drawn
+
+    def directions() -> np.ndarray:
+        found = numbers(8, low=-2)
+        unit: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
+        return unit.astype(np.float16)
+
+    spectra = {"entropy": numbers(), "concentration": numbers() / 2, "last": numbers(6, low=-2)}
+    columns: dict[type[ColumnSignal], dict[str, np.ndarray]] = {
+        TokenLoss: {
+            **{f"loss_{kind}": numbers() for kind in LOSSES},
+            "error_norm": numbers(),
+            "margin": numbers(low=-1),
+            "n_tokens": np.ceil(10 * numbers()).astype(np.int32),
+            "text": numbers(5, low=-2).astype(np.float16),
+        },
+        HiddenStates: spectra,
+        ReferenceHiddenStates: spectra,
+        ClipSimilarity: {
+            "similarity": numbers(),
+            "image": directions(),
+            "text": directions(),
+        },
+        LayerFeatures: {"features": directions(), "finite": np.ones(has.sum(), dtype=np.uint8)},
+        VisualTokens: {"features": numbers(6, low=-2), "finite": np.ones(has.sum(), np.uint8)},
+        AnswerValidity: {f"{side}_question": numbers() / 2 for side in ("with", "without")},
+    }
+    for kind, values in columns.items():
+        signals.of(kind).write(pool, has, values, {})
+    if pool.reference.any():
+        text = {"loss_without_image": numbers()[pool.reference[has]]}
+        signals.of(TextLoss).write(pool, pool.reference & has, text, {})
 
 
 def reference_losses(pool: Pool) -> pa.Table:

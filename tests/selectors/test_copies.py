@@ -18,7 +18,7 @@ from presel_lightning.selectors import FromFile, Random, Selector
 from presel_lightning.selectors.copies import later_copies
 from presel_lightning.signals import Features, HeldOutLoss, PairedLoss, Signals
 from presel_lightning.signals.features import FeatureTable
-from tests.selectors.pools import Pair, reference_losses
+from tests.selectors.pools import Pair, reference_losses, write_columns
 from tests.selectors.test_contract import concrete
 
 N_GONE, N_OWN = 16, 24
@@ -65,6 +65,7 @@ def pair(root: Path) -> Pair:
     losses = reference_losses(pool)
     signals.of(PairedLoss).write(losses)
     signals.of(HeldOutLoss).write(losses, losses[::2], losses[1::2])
+    write_columns(signals, pool)
     return pool, signals
 
 

@@ -26,6 +26,30 @@ def test_from_file_selects_what_another_run_selected(finished: Path, pool: Pool)
     assert selected_uids(selected, pool, len(uids)) == uids
 
 
+def test_manifest_of_a_run_is_read_back_by_uid_and_by_id_and_image(
+    finished: Path, pool: Pool, tmp_path: Path
+) -> None:
+    path = finished / "selection" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    uids = sorted(sample["uid"] for sample in manifest["samples"])
+    selected = json.loads((finished / "selection" / "selected.json").read_text())
+    assert uids == sorted(record["uid"] for record in selected)
+    assert manifest["method"]["class_path"].endswith("PreSel") and manifest["versions"]["torch"]
+    assert selected_uids(path, pool, len(uids)) == uids
+    for sample in manifest["samples"]:
+        row = pool.rows([sample["uid"]])[0]
+        assert sample["image_digest"] == pool.image_digest[row].tobytes().hex()
+        sample["uid"] = "f" * 32  # of a pool with other tasks
+    (tmp_path / "other.json").write_text(json.dumps(manifest))
+    assert selected_uids(tmp_path / "other.json", pool, len(uids)) == uids
+
+
+def test_json_object_that_is_no_manifest_raises_user_error(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"uids": []}')
+    with pytest.raises(UserError, match=r"without `samples` is no manifest; give one uid a line"):
+        selected_uids(tmp_path / "a.json", pool, 5)
+
+
 def test_from_file_matches_records_by_id_and_image(
     pool: Pool, pool_folder: Path, tmp_path: Path
 ) -> None:

@@ -8,12 +8,22 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from lightning import LightningModule
 
+from presel_lightning.errors import UserError
+from presel_lightning.loading.datasets import ReadSet
+from presel_lightning.loading.samplers import Blocks
+from presel_lightning.models.checkpoint import Checkpoint
+from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
+from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranges import Positive
-from presel_lightning.signals import Signal
+from presel_lightning.run.ranks import broadcast, rank_zero
+from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.signals import ColumnSignal, Signal
 from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.block_writer import BlockWriter
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,14 @@ class Pass(ABC):
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU by stage, for `check`."""
 
+    def models(self) -> list[Checkpoint]:
+        """Checkpoints of image-text models that the pass loads, besides those of fits."""
+        return []
+
+    def others(self) -> dict[str, str]:
+        """Checkpoints of other models that the pass loads, by the key that names each."""
+        return {}
+
     def made(self, reference: np.ndarray) -> str | None:
         """Key of the signal, if this run has made it, or if it lies there and would be the same.
 
@@ -157,3 +175,134 @@ class Pass(ABC):
         """How a loss pass computes: dtype and quantization of weights, precision, aspect."""
         how = [module.dtype_name, str(module.quantization), self.precision("losses")]
         return [*how, str(module.aspect)]
+
+
+class InstructionPass(Pass):
+    """Makes a signal that a frozen model reads off every instruction of the pool.
+
+    Reading goes block by block through the Trainer's predict loop, divided over the processes. A
+    sample without an instruction has no values.
+    """
+
+    version: ClassVar[int] = 1
+    """Raised when the values of the signal change."""
+    trainer_stage: ClassVar[str] = "losses"
+    """Stage whose Trainer the pass runs by."""
+
+    @abstractmethod
+    def prepare(self, uids: np.ndarray) -> tuple[LightningModule, Blocks]:
+        """Build the module whose `predict_step` returns the columns, and serve the samples to it."""
+
+    @abstractmethod
+    def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
+        """Name the model, how it computes, and how it is shown the samples."""
+
+    def read_samples(self) -> np.ndarray:
+        """Mark the samples that are read, (N,) bool: all that have an instruction."""
+        has: np.ndarray = self.context.data.pool.has_instruction
+        return has
+
+    def samples(self) -> np.ndarray:
+        """Mark the samples that are read, (N,) bool.
+
+        Raises:
+            UserError: there is none.
+        """
+        has = self.read_samples()
+        if not has.any():
+            raise UserError(
+                f"signal `{self.signal.name}` is computed from instructions, and none of the "
+                f"{len(has)} samples has one: take a selector that needs none before they are "
+                "written, such as Medoids (docs/selectors.md)"
+            )
+        return has
+
+    def key(self, reference: np.ndarray) -> str:
+        """Name the signal by the model, how it computes, and the samples that it reads."""
+        pool = self.context.data.pool
+        records = records_digest(pool, pool.uid[self.read_samples()])
+        own = {self.signal.name: self.version, **self.rests_on(reference)}
+        return fingerprint({**own, "pool": digest_lines(pool.uid), "records": records})
+
+    def make(self, reference: np.ndarray) -> None:
+        """Read every sample whose block is not there yet."""
+        context, data = self.context, self.context.data
+        has = self.samples()
+        key = context.keys[self.stage] = broadcast(lambda: self.key(reference))
+        signal = context.signals.of(self.signal)
+        assert isinstance(signal, ColumnSignal)
+
+        def work() -> Facts:
+            logs = context.out / "logs" / self.stage
+            trainer = context.factory.trainer(self.trainer_stage, logs)
+            devices = context.runner.runs_on(devices_of(trainer))
+            folder = context.out / "work" / f"{self.stage}-{key}-{self.loss_blocks}"
+            module, blocks = self.prepare(data.pool.uid[has])
+            writer = BlockWriter(folder, blocks)
+            writer.fill(trainer, module, data)
+            if rank_zero():
+                signal.write(data.pool, has, writer.merge(), {"key": key})
+                self.clear(f"{self.stage}-*")
+            without = int((~has).sum())
+            facts = {"samples": int(has.sum()), **devices}
+            return {**facts, **({"without_instruction": without} if without else {})}
+
+        context.runner.stage(self.stage, key, [signal.path], work, together=True)
+
+
+class ModelPass(InstructionPass):
+    """Makes a signal that the pre-instruction model reads off every instruction of the pool."""
+
+    inputs: ClassVar[type[ReadSet]]
+    """How samples are laid out for the model."""
+
+    @abstractmethod
+    def reader(self, model: FineTune) -> LightningModule:
+        """Build the module whose `predict_step` returns the columns of a block."""
+
+    def model(self) -> FineTune:
+        """Build the model that reads, without weights."""
+        return self.context.factory.model("losses", tune="none")
+
+    def models(self) -> list[Checkpoint]:
+        """Checkpoints of image-text models that the pass loads."""
+        return [self.context.factory.model("losses", tune="none").origin]
+
+    def model_key(self, reference: np.ndarray) -> Any:  # noqa: ANN401 - any JSON value
+        """Name the weights of the model."""
+        return self.model().fingerprint()["checkpoint"]
+
+    def prepare(self, uids: np.ndarray) -> tuple[LightningModule, Blocks]:
+        """Build the reader, and lay the samples out for it."""
+        model = self.model()
+        return self.reader(model), self.context.data.read_as(self.inputs, uids, model.processor)
+
+    def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
+        """Name the model, its number formats, and how conversations are written."""
+        data = self.context.data
+        return {
+            "model": self.model_key(reference),
+            "how": self.numerics(self.context.factory.model("losses", tune="none")),
+            "data": [data.template, data.max_length, data.pixels],
+        }
+
+
+class ReferencePass(ModelPass):
+    """Makes a signal that the reference model reads off instructions.
+
+    The reference model is tuned for it where it does not lie there; its cost is counted with the
+    paired losses, which selectors that read such a signal need beside it.
+    """
+
+    def model(self) -> FineTune:
+        """Build the reference model, without weights."""
+        return self.fits.scoring.trained("losses", self.context.out / "models" / "reference")
+
+    def model_key(self, reference: np.ndarray) -> Any:  # noqa: ANN401 - any JSON value
+        """Name the weights by the fit that they come from."""
+        return self.fits.key("reference", reference, stage="reference", is_arm=False)
+
+    def make(self, reference: np.ndarray) -> None:
+        """Fit the reference model, then read every sample."""
+        self.fits.run("reference", reference, stage="reference", is_arm=False)
+        super().make(reference)

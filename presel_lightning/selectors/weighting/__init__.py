@@ -14,6 +14,7 @@ from presel_lightning.selectors.weighting.learning_curve import LearningCurve
 from presel_lightning.selectors.weighting.size import Size
 from presel_lightning.selectors.weighting.sqrt_size import SqrtSize
 from presel_lightning.selectors.weighting.uniform import Uniform
+from presel_lightning.selectors.weighting.visual_necessity import VisualNecessity
 
 WEIGHTINGS: dict[str, type[Weighting]] = {
     "irs": IRS,
@@ -23,6 +24,7 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
     "headroom": Headroom,
     "headroom_error": HeadroomError,
     "learning_curve": LearningCurve,
+    "visual_necessity": VisualNecessity,
 }
 """Rules by their short name in a config."""
 
@@ -47,6 +49,7 @@ __all__ = [
     "SqrtSize",
     "TaskFacts",
     "Uniform",
+    "VisualNecessity",
     "Weighting",
     "adjust",
     "weighting_of",

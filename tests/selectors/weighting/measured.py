@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from presel_lightning.selectors.weighting import TaskFacts
-from presel_lightning.signals import HeldOutLoss, PairedLoss, Signals
+from presel_lightning.signals import HeldOutLoss, PairedLoss, Signals, TextLoss
 from tests.selectors.pools import Case, make_pool
 
 SIZES = {"easy": 40, "hard": 20, "noisy": 12}
@@ -58,4 +58,6 @@ def facts_of(
     losses = table(held_out)
     signals.of(HeldOutLoss).write(table(start), losses[::2], losses[1::2])
     signals.of(PairedLoss).write(losses)
+    text = np.full(int(pool.reference.sum()), 1.0, dtype=np.float32)
+    signals.of(TextLoss).write(pool, pool.reference, {"loss_without_image": text}, {})
     return TaskFacts(pool, signals)

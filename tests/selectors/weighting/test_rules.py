@@ -17,6 +17,7 @@ from presel_lightning.selectors.weighting import (
     TaskFacts,
     weighting_of,
 )
+from presel_lightning.signals import TextLoss
 from tests.selectors.weighting import measured
 from tests.selectors.weighting.measured import CORRECT, HELD_OUT, SIZES, START, TASKS, facts_of
 
@@ -128,3 +129,17 @@ def test_weighting_rules_are_never_negative(name: str, facts: TaskFacts) -> None
         weights = rule.weights(facts, 20)
         assert weights.shape == (3,) and weights.dtype == torch.float64
         assert (weights >= 0).all() and weights.sum() > 0
+
+
+def test_visual_necessity_is_the_mean_gain_by_the_image(facts: TaskFacts) -> None:
+    """Noisy answers are easier without the image: weight 0."""
+    pool = facts.pool
+    losses = facts.signals.paired_loss()
+    rows = pool.rows(losses["uid"].to_pylist())
+    gains = {"easy": 0.4, "hard": 1.2, "noisy": -0.3}
+    without = np.zeros(len(pool), dtype=np.float32)
+    for row, loss in zip(rows, losses["loss_with_question"].to_pylist(), strict=True):
+        without[row] = loss + gains[pool.task[row]]
+    text = {"loss_without_image": without[pool.reference]}
+    facts.signals.of(TextLoss).write(pool, pool.reference, text, {})
+    assert of("visual_necessity", facts) == pytest.approx([0.25, 0.75, 0.0], abs=1e-6)

@@ -1,0 +1,29 @@
+"""Activations of five layers for every conversation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from lightning import LightningModule
+
+from presel_lightning.loading.datasets import ReadSet, WholeSet
+from presel_lightning.recipe.passes.base import ModelPass, Throughput, Work
+from presel_lightning.signals import LayerFeatures, Signal
+from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.layer_features import LayerActivations
+
+
+class LayerFeaturesPass(ModelPass):
+    """Reads every sample once, image, questions and answers."""
+
+    signal: ClassVar[type[Signal]] = LayerFeatures
+    inputs: ClassVar[type[ReadSet]] = WholeSet
+
+    def reader(self, model: FineTune) -> LightningModule:
+        """Build the module of the activations."""
+        return LayerActivations(model)
+
+    @staticmethod
+    def estimate(work: Work, speed: Throughput) -> dict[str, float]:
+        """Seconds of one GPU: a pass over each sample, half of both losses."""
+        return {"layer_features": work.pool / (2 * speed.losses)}

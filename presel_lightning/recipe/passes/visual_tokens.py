@@ -1,0 +1,29 @@
+"""Visual tokens that the text attends to, for every conversation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from lightning import LightningModule
+
+from presel_lightning.loading.datasets import ReadSet, WholeSet
+from presel_lightning.recipe.passes.base import ModelPass, Throughput, Work
+from presel_lightning.signals import Signal, VisualTokens
+from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.visual_tokens import AttendedTokens
+
+
+class VisualTokensPass(ModelPass):
+    """Reads every sample up to the first layer of the language model."""
+
+    signal: ClassVar[type[Signal]] = VisualTokens
+    inputs: ClassVar[type[ReadSet]] = WholeSet
+
+    def reader(self, model: FineTune) -> LightningModule:
+        """Build the module of the attention."""
+        return AttendedTokens(model)
+
+    @staticmethod
+    def estimate(work: Work, speed: Throughput) -> dict[str, float]:
+        """Seconds of one GPU: the vision tower and one layer, about a tenth of both losses."""
+        return {"visual_tokens": work.pool / (10 * speed.losses)}
