@@ -15,6 +15,7 @@ import math
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,8 +27,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from presel_lightning.functional import kmeans
+from presel_lightning.functional.facility import facility_location
+from presel_lightning.functional.medoids import medoids
 from presel_lightning.selectors.in_task import select_from_clusters
-from tests.bench.common import Row, keep, resident, timed
+from tests.bench.common import Row, keep, measured, resident, timed
 
 SPREAD = {"tight": 0.5, "diffuse": 1.2}
 PLAIN = ("isotropic", "low rank", "blob", "repeated", "falling")
@@ -86,15 +89,15 @@ def inertia(rows: Tensor, labels: Tensor) -> float:
     return float(rows.square().sum(dtype=torch.float64) - within)
 
 
-def authors_labels(rows: Tensor, seed: int = 12345) -> Tensor:
+def authors_labels(rows: Tensor, seed: int = 12345, per_cluster: int = 100) -> Tensor:
     """k-means as the authors' script calls it (scikit-learn >= 1.4: one initialisation)."""
-    model = KMeans(max(1, int(0.01 * len(rows))), random_state=seed).fit(rows.numpy())
+    model = KMeans(max(1, len(rows) // per_cluster), random_state=seed).fit(rows.numpy())
     return torch.from_numpy(model.labels_).long()
 
 
-def our_labels(rows: Tensor, seed: int) -> Tensor:
+def our_labels(rows: Tensor, seed: int, per_cluster: int = 100) -> Tensor:
     """Ours, with as many clusters."""
-    return kmeans(rows, max(1, len(rows) // 100), seed=seed).labels
+    return kmeans(rows, max(1, len(rows) // per_cluster), seed=seed).labels
 
 
 def authors_selection(rows: Tensor, labels: Tensor, budget: int, excluded: Tensor) -> list[int]:
@@ -122,19 +125,19 @@ def authors_selection(rows: Tensor, labels: Tensor, budget: int, excluded: Tenso
     return sorted(chosen)
 
 
-def clustering(n: int, kind: str, seeds: int) -> Row:
+def clustering(n: int, kind: str, seeds: int, per_cluster: int = 100) -> Row:
     """Their k-means against ours: mean time and mean inertia over the seeds of each side."""
     rows = plain_features(n, kind) if kind in PLAIN else features(n, kind)
-    theirs = [timed(partial(authors_labels, rows, 12345 + s)) for s in range(seeds)]
-    ours = [timed(partial(our_labels, rows, s)) for s in range(2 * seeds)]
+    theirs = [timed(partial(authors_labels, rows, 12345 + s, per_cluster)) for s in range(seeds)]
+    ours = [timed(partial(our_labels, rows, s, per_cluster)) for s in range(2 * seeds)]
     their_inertia = [inertia(rows, labels) for labels, _ in theirs]
     our_inertia = [inertia(rows, labels) for labels, _ in ours]
     reference = float(np.mean(their_inertia))
     labels = ours[0][0]
-    turned = our_labels(rows.flip(0), 0).flip(0)
+    turned = our_labels(rows.flip(0), 0, per_cluster).flip(0)
     return {
         "what": "k-means",
-        "data": f"{kind} {n}",
+        "data": f"{kind} {n}" + (f", k = n / {per_cluster}" if per_cluster != 100 else ""),
         "authors_cpu_s": round(float(np.mean([s for _, s in theirs])), 2),
         "ours_cpu_s": round(float(np.mean([s for _, s in ours])), 3),
         "times_faster": round(
@@ -142,7 +145,7 @@ def clustering(n: int, kind: str, seeds: int) -> Row:
         ),
         "inertia_ratio": round(float(np.mean(our_inertia)) / reference, 4),
         "inertia_ratio_worst_seed": round(max(our_inertia) / reference, 4),
-        "empty_clusters": n // 100 - len(labels.unique()),
+        "empty_clusters": n // per_cluster - len(labels.unique()),
         "same_labels_reversed_rows": bool(torch.equal(labels, turned)),
     }
 
@@ -181,6 +184,27 @@ def growth(sizes: list[int]) -> Row:
         "data": f"diffuse {sizes}",
         "ours_cpu_s": [round(s, 2) for s in seconds],
         "exponent": round(float(exponent), 2),
+    }
+
+
+def in_one_task(sizes: list[int], rule: str) -> Row:
+    """A tenth of one task by medoids or facility location: exponent over the sizes, memory."""
+    rules: dict[str, Callable[[Tensor, int], object]] = {
+        "medoids": partial(medoids, seed=0),
+        "facility location": partial(facility_location, seed=0),
+    }
+    seconds, memory = [], 0.0
+    for n in sizes:
+        rows = features(n, "diffuse").half()
+        _, taken, memory = measured(partial(rules[rule], rows, n // 10))
+        seconds.append(taken)
+    return {
+        "what": rule,
+        "data": f"diffuse {sizes}, n / 10",
+        "ours_cpu_s": [round(s, 1) for s in seconds],
+        "largest_cpu_s": round(seconds[-1], 1),
+        "exponent": round(float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0]), 2),
+        "held_gib": round(memory / 2**10, 2),
     }
 
 
@@ -241,12 +265,16 @@ def main() -> None:
             put(stage(20_000, kind), **at_20k, **in_all)
         for kind in PLAIN:
             put(clustering(20_000, kind, 2), **at_20k, **same)
+        put(clustering(20_000, "falling", 1, per_cluster=7), **same)
         put(growth([10_000, 20_000, 40_000]), exponent="<= 1.3")
+        put(in_one_task([2_500, 5_000, 10_000], "facility location"))
         put(pool([20_000, 5_000]))
         if arguments.large:
             for kind in SPREAD:
                 put(clustering(80_000, kind, 1), **at_80k, **same)
             put(growth([20_000, 80_000, 160_000]), exponent="<= 1.3")
+            at_600k = {"largest_cpu_s": "<= 900", "held_gib": "<= 6"}
+            put(in_one_task([150_000, 300_000, 600_000], "medoids"), **at_600k)
             put(pool(POOL), ours_cpu_s="<= 180", peak_gib="<= 4")
 
 
