@@ -88,7 +88,7 @@ MISTAKES = {
     ),
     "abstract class": (
         ["--selector.init_args.within.class_path", "InClusters"],
-        "'InClusters' is not a known Within; known: Coverage, Facility, Medoids, NeighborCentrality",
+        "selector.init_args.within 'InClusters' is not a known Within; known: ",
     ),
     "argument of an earlier version": (
         ["--selector.init_args.temperature", "0.1"],
