@@ -148,7 +148,7 @@ class ValiditySet(ReadSet):
     """Each sample as two questions whether its answer is right: with its own question, and without."""
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
-        """One image with both questions."""
+        """The images of a sample with both questions."""
         row = int(self.rows[place[0]])
         turns = self.pool.sample(row).turns
         said = [
@@ -158,8 +158,8 @@ class ValiditySet(ReadSet):
             )
             for with_question in (True, False)
         ]
-        image = open_rgb(self.pool.image_path(row), self.max_pixels, self.pixels)
-        return {"index": place[0], "asked": [((), text, image) for text in said]}
+        images = self._images(row)
+        return {"index": place[0], "asked": [((), text, images) for text in said]}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Left-padded prompts (`SIDES`)."""

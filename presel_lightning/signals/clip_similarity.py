@@ -11,6 +11,8 @@ from presel_lightning.signals.base import ColumnSignal
 class ClipSimilarity(ColumnSignal):
     """`clip_similarity/`: columns over the samples of the pool that have an instruction.
 
+    A sample with several images has none.
+
     - `similarity`: cosine of both vectors;
     - `image`, `text`: (D,) vectors of unit length, in half precision.
     """

@@ -9,7 +9,7 @@ from torch import Tensor
 from presel_lightning.errors import UserError
 from presel_lightning.functional.spectral import last_states, spectrum
 from presel_lightning.models.forward import hidden_states, model_inputs
-from presel_lightning.tasks.reader import Reader
+from presel_lightning.tasks.reader import Reader, without_place
 
 Batch = dict[str, Any]
 
@@ -48,8 +48,3 @@ class HiddenSpectra(Reader):
         finally:
             hook.remove()
         return found[-1]
-
-
-def without_place(batch: Batch) -> Batch:
-    """What a model reads of a batch: all but the row that its block begins with."""
-    return {name: value for name, value in batch.items() if name != "first"}

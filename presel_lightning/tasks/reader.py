@@ -9,6 +9,8 @@ from lightning import LightningModule
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.tasks.finetune import FineTune
 
+Batch = dict[str, Any]
+
 
 class Reader(LightningModule):
     """Base class of a pass in which a frozen model reads samples.
@@ -32,3 +34,8 @@ class Reader(LightningModule):
 
     def configure_optimizers(self) -> None:
         """Nothing is trained."""
+
+
+def without_place(batch: Batch) -> Batch:
+    """What a model reads of a batch: all but the row that its block begins with."""
+    return {name: value for name, value in batch.items() if name != "first"}

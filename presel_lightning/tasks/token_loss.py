@@ -15,7 +15,7 @@ from presel_lightning.functional.token_loss import (
 )
 from presel_lightning.loading.encoder import TEXT
 from presel_lightning.models.forward import answer_logits, hidden_states, model_inputs
-from presel_lightning.tasks.reader import Reader
+from presel_lightning.tasks.reader import Reader, without_place
 
 Batch = dict[str, Any]
 
@@ -49,8 +49,7 @@ class TextLosses(Reader):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Compute the mean loss of the answer tokens of each sample of a block."""
-        inputs = {name: value for name, value in batch.items() if name != "first"}
-        hidden = hidden_states(self.model, model_inputs(self.model, inputs))
+        hidden = hidden_states(self.model, model_inputs(self.model, without_place(batch)))
         labels = batch["labels"]
         sums, counts = sample_losses(answer_logits(self.model, hidden, labels), labels)
         return {"loss_without_image": sums / counts}

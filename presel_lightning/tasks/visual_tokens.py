@@ -9,8 +9,7 @@ from torch import Tensor
 
 from presel_lightning.errors import UserError
 from presel_lightning.models.forward import hidden_states, model_inputs
-from presel_lightning.tasks.hidden_states import without_place
-from presel_lightning.tasks.reader import Reader
+from presel_lightning.tasks.reader import Reader, without_place
 
 Batch = dict[str, Any]
 COVERED = 0.9

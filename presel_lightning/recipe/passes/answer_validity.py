@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lightning import LightningModule
-
 from presel_lightning.loading.datasets import ReadSet, ValiditySet
 from presel_lightning.recipe.passes.base import ModelPass, Throughput, Work
 from presel_lightning.signals import AnswerValidity, Signal
-from presel_lightning.tasks import FineTune
 from presel_lightning.tasks.answer_validity import Validity
+from presel_lightning.tasks.reader import Reader
 
 
 class AnswerValidityPass(ModelPass):
@@ -18,10 +16,7 @@ class AnswerValidityPass(ModelPass):
 
     signal: ClassVar[type[Signal]] = AnswerValidity
     inputs: ClassVar[type[ReadSet]] = ValiditySet
-
-    def reader(self, model: FineTune) -> LightningModule:
-        """Build the module of the probabilities."""
-        return Validity(model)
+    reader: ClassVar[type[Reader]] = Validity
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:

@@ -24,6 +24,7 @@ from presel_lightning.run.stages import Facts, devices_of
 from presel_lightning.signals import ColumnSignal, Signal
 from presel_lightning.tasks import FineTune
 from presel_lightning.tasks.block_writer import BlockWriter
+from presel_lightning.tasks.reader import Reader
 
 
 @dataclass(frozen=True)
@@ -256,9 +257,8 @@ class ModelPass(InstructionPass):
     inputs: ClassVar[type[ReadSet]]
     """How samples are laid out for the model."""
 
-    @abstractmethod
-    def reader(self, model: FineTune) -> LightningModule:
-        """Build the module whose `predict_step` returns the columns of a block."""
+    reader: ClassVar[type[Reader]]
+    """Module whose `predict_step` returns the columns of a block."""
 
     def model(self) -> FineTune:
         """Build the model that reads, without weights."""

@@ -14,7 +14,7 @@ from presel_lightning.signals import ClipSimilarity, Signal
 
 
 class ClipSimilarityPass(InstructionPass):
-    """Encodes the image and the conversation of every sample."""
+    """Encodes the image and the conversation of every sample; several images have no similarity."""
 
     signal: ClassVar[type[Signal]] = ClipSimilarity
     trainer_stage: ClassVar[str] = "similarity"
@@ -23,6 +23,13 @@ class ClipSimilarityPass(InstructionPass):
         """Build the encoder, and serve images with their texts."""
         module = self.context.factory.similarity()
         return module, self.context.data.match(uids, *load_readers(module.checkpoint))
+
+    def read_samples(self) -> np.ndarray:
+        """Mark the samples with an instruction about one image, (N,) bool."""
+        pool = self.context.data.pool
+        has = super().read_samples().copy()
+        has[pool.rows(list(pool.several))] = False
+        return has
 
     def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
         """Name the encoder, its number format, and how images are read."""

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lightning import LightningModule
-
 from presel_lightning.loading.datasets import ReadSet, WholeSet
 from presel_lightning.recipe.passes.base import ModelPass, Throughput, Work
 from presel_lightning.signals import HiddenStates, Signal
-from presel_lightning.tasks import FineTune
 from presel_lightning.tasks.hidden_states import HiddenSpectra
+from presel_lightning.tasks.reader import Reader
 
 
 class HiddenStatesPass(ModelPass):
@@ -18,10 +16,7 @@ class HiddenStatesPass(ModelPass):
 
     signal: ClassVar[type[Signal]] = HiddenStates
     inputs: ClassVar[type[ReadSet]] = WholeSet
-
-    def reader(self, model: FineTune) -> LightningModule:
-        """Build the module of the spectra."""
-        return HiddenSpectra(model)
+    reader: ClassVar[type[Reader]] = HiddenSpectra
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lightning import LightningModule
-
 from presel_lightning.loading.datasets import ReadSet, WholeSet
 from presel_lightning.recipe.passes.base import ModelPass, Throughput, Work
 from presel_lightning.signals import LayerFeatures, Signal
-from presel_lightning.tasks import FineTune
 from presel_lightning.tasks.layer_features import LayerActivations
+from presel_lightning.tasks.reader import Reader
 
 
 class LayerFeaturesPass(ModelPass):
@@ -18,10 +16,7 @@ class LayerFeaturesPass(ModelPass):
 
     signal: ClassVar[type[Signal]] = LayerFeatures
     inputs: ClassVar[type[ReadSet]] = WholeSet
-
-    def reader(self, model: FineTune) -> LightningModule:
-        """Build the module of the activations."""
-        return LayerActivations(model)
+    reader: ClassVar[type[Reader]] = LayerActivations
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from lightning import LightningModule
 
 from presel_lightning.loading.datasets import ReadSet, TextSet
 from presel_lightning.recipe.passes.base import ReferencePass, Throughput, Work
 from presel_lightning.signals import Signal, TextLoss
-from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.reader import Reader
 from presel_lightning.tasks.token_loss import TextLosses
 
 
@@ -19,10 +18,7 @@ class TextLossPass(ReferencePass):
 
     signal: ClassVar[type[Signal]] = TextLoss
     inputs: ClassVar[type[ReadSet]] = TextSet
-
-    def reader(self, model: FineTune) -> LightningModule:
-        """Build the module of the losses."""
-        return TextLosses(model)
+    reader: ClassVar[type[Reader]] = TextLosses
 
     def read_samples(self) -> np.ndarray:
         """Mark the reference split, (N,) bool."""

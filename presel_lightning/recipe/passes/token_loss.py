@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lightning import LightningModule
-
 from presel_lightning.loading.datasets import BranchSet, ReadSet
 from presel_lightning.recipe.passes.base import ModelPass, Throughput, Work
 from presel_lightning.signals import Signal, TokenLoss
-from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.reader import Reader
 from presel_lightning.tasks.token_loss import TokenLosses
 
 
@@ -18,10 +16,7 @@ class TokenLossPass(ModelPass):
 
     signal: ClassVar[type[Signal]] = TokenLoss
     inputs: ClassVar[type[ReadSet]] = BranchSet
-
-    def reader(self, model: FineTune) -> LightningModule:
-        """Build the module of the losses."""
-        return TokenLosses(model)
+    reader: ClassVar[type[Reader]] = TokenLosses
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lightning import LightningModule
-
 from presel_lightning.loading.datasets import ReadSet, WholeSet
 from presel_lightning.recipe.passes.base import ModelPass, Throughput, Work
 from presel_lightning.signals import Signal, VisualTokens
-from presel_lightning.tasks import FineTune
+from presel_lightning.tasks.reader import Reader
 from presel_lightning.tasks.visual_tokens import AttendedTokens
 
 
@@ -18,10 +16,7 @@ class VisualTokensPass(ModelPass):
 
     signal: ClassVar[type[Signal]] = VisualTokens
     inputs: ClassVar[type[ReadSet]] = WholeSet
-
-    def reader(self, model: FineTune) -> LightningModule:
-        """Build the module of the attention."""
-        return AttendedTokens(model)
+    reader: ClassVar[type[Reader]] = AttendedTokens
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
