@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import numpy as np
 
 from presel_lightning.data.pool import Pool
-from presel_lightning.errors import UserError
 from presel_lightning.records import Selection
 from presel_lightning.run.ranges import Count, ProperFraction
 from presel_lightning.selectors.base import Selector
 from presel_lightning.selectors.by_score import scored_first, select_in_order, with_facts
+from presel_lightning.selectors.difficulty import (
+    Difficulty,
+    difficulty_of,
+    require_difficulty,
+)
 from presel_lightning.signals import Signals, TokenLoss
-
-Difficulty = Literal["error_norm", "margin", "loss"]
 
 
 class CCS(Selector):
@@ -80,26 +82,3 @@ class CCS(Selector):
             picked.append(rng.permutation(np.flatnonzero(stratum == each))[:share])
             left -= share
         return np.concatenate(picked), stratum
-
-
-def require_difficulty(given: str) -> None:
-    """Check the name of a difficulty.
-
-    Raises:
-        UserError: it is unknown.
-    """
-    if given not in (known := get_args(Difficulty)):
-        raise UserError(
-            f"selector.init_args.difficulty {given!r} is unknown; choose from {', '.join(known)}"
-        )
-
-
-def difficulty_of(pool: Pool, signals: Signals, name: Difficulty) -> np.ndarray:
-    """Read the difficulty of every sample, (N,), higher = harder; NaN where there is none."""
-    rows = np.arange(len(pool))
-    if name == "margin":
-        easy: np.ndarray = -signals.token_loss(pool, rows, "margin")
-        return easy
-    column = "error_norm" if name == "error_norm" else "loss_with_question"
-    found: np.ndarray = signals.token_loss(pool, rows, column)
-    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import ClassVar
 
 import numpy as np
@@ -10,12 +9,13 @@ import torch
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.functional.greedy import pick_and_lower
+from presel_lightning.functional.medoids import repeated
 from presel_lightning.functional.neighbors import nearest_neighbors
 from presel_lightning.records import Selection
 from presel_lightning.run.ranges import Count, NonNegative
 from presel_lightning.selectors.base import Selector
 from presel_lightning.selectors.by_score import scored_first, select_in_order, with_facts
-from presel_lightning.selectors.ccs import Difficulty, difficulty_of, require_difficulty
+from presel_lightning.selectors.difficulty import Difficulty, difficulty_of, require_difficulty
 from presel_lightning.signals import Features, Signals, TokenLoss
 
 
@@ -65,10 +65,10 @@ class D2Pruning(Selector):
         score = np.full(len(pool), np.nan)
         picked = copies = rows[:0]
         if len(rows):
-            features = signals.features(pool, rows)  # (n, D)
-            first = first_of_equal(features)
-            copies, rows = rows[~first], rows[first]
-            places, near = nearest_neighbors(torch.from_numpy(features[first]), self.neighbors)
+            features = torch.from_numpy(signals.features(pool, rows))  # (n, D)
+            first = ~repeated(features, torch.zeros(len(rows), dtype=torch.bool))
+            copies, rows = rows[~first.numpy()], rows[first.numpy()]
+            places, near = nearest_neighbors(features[first], self.neighbors)
             value, factors = messages(hard[rows], places.numpy(), near.numpy(), self.gamma)
             score[rows], score[copies] = value, 0.0
             picked = rows[pick_and_lower(value, places.numpy(), factors, min(budget, len(rows)))]
@@ -79,17 +79,6 @@ class D2Pruning(Selector):
         reason = "difficult, and far from what is selected"
         selection = select_in_order(pool, order[:budget], order, score, reason)
         return with_facts(selection, pool, signals, {"difficulty": hard, "message": score})
-
-
-def first_of_equal(features: np.ndarray) -> np.ndarray:
-    """Mark the first of the rows (n, D) that are equal to each other, (n,) bool."""
-    seen: set[bytes] = set()
-    first = np.zeros(len(features), dtype=bool)
-    for number, row in enumerate(features):
-        digest = blake2b(row.tobytes(), digest_size=16).digest()
-        first[number] = digest not in seen
-        seen.add(digest)
-    return first
 
 
 def messages(

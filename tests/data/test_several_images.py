@@ -230,8 +230,8 @@ def test_several_images_are_refused_unless_they_are_asked_for(
     arguments = ["select", "--config", "quickstart.yaml", "--selector", "Random"]
     arguments += ["--data.annotations", path, "--data.reference", "1", "--data.budget", "7"]
     assert main([*arguments, "--out", str(tmp_path / "refused")]) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "1 several_images" in told and "set data.several_images to keep" in told
+    said = " ".join(capsys.readouterr().err.split())
+    assert "1 several_images" in said and "set data.several_images to keep" in said
     option = ["--data.copies", "keep", "--data.several_images"]
     assert main([*arguments, *option, "some", "--out", str(tmp_path / "some")]) == 2
     capsys.readouterr()

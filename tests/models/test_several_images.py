@@ -27,6 +27,7 @@ from presel_lightning.models.forward import answer_losses
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.models.own_processor import load_chat_processor
 from presel_lightning.quickstart.world import generate
+from presel_lightning.signals import Signals
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments
 from tests.models.tiny_chat import MODELS, encode_chat, write_chat_model
@@ -244,7 +245,7 @@ def test_generation_does_not_depend_on_the_batch(command: list[str], folder: Pat
 
 
 def test_features_of_images_in_several_are_used_again(command: list[str], folder: Path) -> None:
-    """A new record shows alone what was shown among several only: nothing is embedded anew."""
+    """A new record shows alone what was shown among several only: nothing is embedded again."""
     records = json.loads((folder / "train.json").read_text())
     new = {**records[0], "id": "new", "image": records[1]["image"][0]}
     more = folder / "more.json"
@@ -256,18 +257,34 @@ def test_features_of_images_in_several_are_used_again(command: list[str], folder
     assert (facts["images"], facts["reused"]) == (16, 16)
 
 
+def test_selectors_ask_about_all_images_and_compare_single_ones(
+    command: list[str], folder: Path
+) -> None:
+    """Cvs shows a model all images of a record; an image-text encoder compares one with its text."""
+    for selector in ("Cvs", "ClipScore"):
+        again = [*command[1:-1], "--selector", selector]
+        assert main(["select", *again]) == 0
+    out = Path(command[-1])
+    pool = load_pool(out, folder)
+    rows, signals = np.arange(len(pool)), Signals(out / "signals")
+    assert np.isfinite(signals.answer_validity(pool, rows, "with_question")).all()
+    found = signals.clip_similarity(pool, rows, "similarity")
+    several = [uid in pool.several for uid in pool.uid]
+    assert np.isnan(found).tolist() == several and any(several)
+
+
 def test_a_model_of_one_image_refuses_them_before_anything_is_fitted(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made = fit_arguments(folder, tmp_path / "run", "--data.several_images", "keep")
     assert main(made) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "8 records have several images" in told and "data.several_images to refuse" in told
+    said = " ".join(capsys.readouterr().err.split())
+    assert "8 records have several images" in said and "data.several_images to refuse" in said
     assert not (tmp_path / "run" / "models").exists()
     scored = fit_arguments(folder, tmp_path / "scored", *benchmark_arguments(folder))
     assert main([*scored, "--data.max_problem_fraction", "1"]) == 2
-    told = " ".join(capsys.readouterr().err.split())
-    assert "3 items of the benchmark tiny have several images" in told
+    said = " ".join(capsys.readouterr().err.split())
+    assert "3 items of the benchmark tiny have several images" in said
     assert not (tmp_path / "scored" / "models").exists()
     assert main(["check", *made[1:]]) == 2
     assert "8 records have several images" in " ".join(capsys.readouterr().err.split())
