@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from presel_lightning.eval.intervals.relative import relative_performance
 from presel_lightning.eval.intervals.seeds import holm, mean_sd, overlap, paired_difference
+from presel_lightning.eval.report.costs import instructions_read
 from presel_lightning.run.files import read_json, replacing
-from presel_lightning.signals import ColumnSignal, Signal
+from presel_lightning.signals import Signal
 
 Json = dict[str, Any]
 Row = dict[str, Any]
@@ -73,25 +74,13 @@ def read_cell(out: Path, cell: Json) -> Json | None:
         "tasks": {name: found["tasks"] for name, found in tasks.items()},
         "chosen": set(selected),
         "given": given(folder),
-        "instructions": instructions_of(cell["needs"], stages),
+        "instructions": max(
+            stages["final"]["instructions"], instructions_read(cell["needs"], stages)
+        ),
         "train_samples": stages["final"]["samples"],
         "cut_short": stages["final"].get("cut_short"),
         "selection_seconds": round(sum(took), 3),
     }
-
-
-def instructions_of(needs: Sequence[str], stages: Json) -> int:
-    """Return how many instructions a cell rests on: those trained on, or all that were read to select.
-
-    Args:
-        needs: signals of the selector.
-        stages: of the cell's `run.json`.
-    """
-    read = [stage for need in needs if issubclass(Signal.known[need], ColumnSignal)
-            for stage in Signal.known[need].artifacts]  # fmt: skip
-    counts = [stages.get(stage, {}).get("samples", 0) for stage in read]
-    most: int = max([stages["final"]["instructions"], *counts])
-    return most
 
 
 def measured(scores: dict[str, float | None]) -> dict[str, float]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from presel_lightning.signals.base import made_by
+from presel_lightning.signals.base import ColumnSignal, Signal, made_by
 
 Json = dict[str, Any]
 
@@ -36,10 +37,22 @@ def cost(run: Json) -> Json:
     }
 
 
+def instructions_read(needs: Iterable[str], stages: Json) -> int:
+    """Return how many instructions were read to select: those of signals that are computed from them.
+
+    Args:
+        needs: signals of the selector.
+        stages: of `run.json`.
+    """
+    kinds = [kind for need in needs if issubclass(kind := Signal.known[need], ColumnSignal)]
+    counts = [stages.get(stage, {}).get("samples", 0) for kind in kinds for stage in kind.artifacts]
+    return max(counts, default=0)
+
+
 def price(arm: Json, spent: Json) -> Json:
     """Compute the cost of an arm, in the currency of the prices; None where unknown.
 
-    instructions x price + (GPU-hours of the fit + those of the selection, for `final`) x price.
+    instructions that must exist x price + (GPU-hours of the fit + those of the selection, for `final`) x price.
     Parts without a price or without a GPU are not in the total.
     """
     hours = [arm["gpu_hours"], spent["choosing_gpu_hours"] if arm["arm"] == "final" else None]

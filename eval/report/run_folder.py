@@ -17,7 +17,7 @@ from presel_lightning.eval.intervals.relative import ARMS
 from presel_lightning.eval.intervals.relative_intervals import beside_full
 from presel_lightning.eval.intervals.resampling import paired_intervals, score_intervals
 from presel_lightning.eval.report.cluster_map import read_maps
-from presel_lightning.eval.report.costs import cost, gpu_hours, price, stage_cost
+from presel_lightning.eval.report.costs import cost, gpu_hours, instructions_read, price, stage_cost
 from presel_lightning.eval.report.curves import read_curves
 from presel_lightning.eval.report.gallery import read_gallery
 from presel_lightning.eval.report.samples import read_samples
@@ -51,7 +51,7 @@ def read_run(out: Path) -> Json:
     seed, spent, samples = run.get("seed") or 0, cost(run), read_samples(out)
     intervals = score_intervals(details, seed)
     rows, ahead = beside_full(
-        arms(table, stages, run.get("arms_left_out", {})),
+        arms(table, stages, run.get("arms_left_out", {}), run.get("needs", [])),
         details,
         read_full_scores(run.get("full_scores")),
         seed,
@@ -113,14 +113,21 @@ def counts(run: Json, tasks: list[Json]) -> dict[str, int | None]:
     return {**known, **run.get("counts", {})}
 
 
-def arms(table: Json, stages: Json, left_out: dict[str, str]) -> list[Json]:
-    """Build one row per arm: its training samples, its scores, and the cost of its fit."""
+def arms(table: Json, stages: Json, left_out: dict[str, str], needs: list[str]) -> list[Json]:
+    """Build one row per arm: its training samples, its scores, and the cost of its fit.
+
+    Instructions are those that had to exist: those trained on, or all that the signals of the
+    selector were computed from where these are more.
+    """
     known = [arm for arm in ARMS if arm in {*table, *stages, *left_out}]
+    trained = {arm: stages.get(arm, {}).get("instructions") for arm in known} | {"untrained": 0}
+    if trained.get("final") is not None:
+        trained["final"] = max(trained["final"], instructions_read(needs, stages))
     return [
         {
             "arm": arm,
             "samples": 0 if arm == "untrained" else stages.get(arm, {}).get("samples"),
-            "instructions": 0 if arm == "untrained" else stages.get(arm, {}).get("instructions"),
+            "instructions": trained[arm],
             "scores": {n: s for n, s in table.get(arm, {}).items() if n != "relative"},
             "relative": table.get(arm, {}).get("relative"),
             "seconds": stages.get(arm, {}).get("fit_seconds", stages.get(arm, {}).get("seconds")),

@@ -82,24 +82,24 @@ class Comparison:
         """Signals that are made."""
         return tuple(dict.fromkeys(need for needs in self.selectors for need in needs))
 
+    @property
+    def fits(self) -> int:
+        """Number of cells that are trained."""
+        return self.seeds * (len(self.selectors) * len(self.budgets) + self.full)
 
-def comparison_hours(
-    comparison: Comparison, work: Work, reference: int, images: int, speed: Throughput
-) -> dict[str, float]:
+
+def comparison_hours(comparison: Comparison, work: Work, speed: Throughput) -> dict[str, float]:
     """Estimate the GPU-hours of a comparison: signals once, or once a seed, and a fit a cell.
 
     Args:
         comparison: what is compared.
-        work: of one run.
-        reference: samples of the reference split, which every cell holds.
-        images: distinct images of the pool.
+        work: of one run, with the reference split that every cell holds and all distinct images.
         speed: samples per second of one GPU.
     """
-    each = replace(work, reference=reference, images=images)
     seconds: dict[str, float] = {}
     for need in comparison.needs:
         times = comparison.seeds if Signal.known[need].on_reference else 1
-        for stage, took in Pass.known[need].estimate(each, speed).items():
+        for stage, took in Pass.known[need].estimate(work, speed).items():
             seconds[stage] = times * took
     sizes = [count_of(budget, work.pool, "budgets") for budget in comparison.budgets]
     one = work.epochs["final"] / speed.training
@@ -112,10 +112,8 @@ def comparison_hours(
 
 def report_comparison(comparison: Comparison, hours: dict[str, float], report: Report) -> None:
     """Report the GPU-hours of a comparison by what takes them."""
-    fits = comparison.seeds * (
-        len(comparison.selectors) * len(comparison.budgets) + comparison.full
-    )
-    report.add("compare", "GPU-hours in all", f"{in_hours(sum(hours.values()))}, {fits} fits")
+    total = in_hours(sum(hours.values()))
+    report.add("compare", "GPU-hours in all", f"{total}, {comparison.fits} fits")
     for stage, took in hours.items():
         report.add("compare", stage, in_hours(took))
 
@@ -212,16 +210,40 @@ def fitting_items(network: Network, asked: Answering, shards: int, there: float)
 
 
 def disk_bytes(work: Work, network: Network, feature_width: int, annotations: int) -> float:
-    """Estimate the final size of the run folder in bytes.
+    """Estimate the largest size of the run folder in bytes.
 
-    Features (fp32) once as blocks and once assembled; the records; selection and reference split
+    Signals of a vector a sample, as blocks and merged; the records; selection and reference split
     as LLaVA JSON; the model of each fit; the training checkpoints of one, with AdamW's moments: those
     that are kept, and the one that is being written.
     """
-    features = 4 * feature_width * (work.images + (work.pool if work.images else 0))
+    signals = sum(Pass.known[name].disk(work, network.hidden, feature_width) for name in work.needs)
     listed = (work.reference * 2 + work.arms["final"]) / max(1, work.pool)
     models = network.trained * (4 * (len(work.arms) + work.signal_fits) + 12 * (KEPT + 1))
-    return features + annotations * (1 + listed) + models
+    return signals + annotations * (1 + listed) + models
+
+
+def comparison_bytes(
+    comparison: Comparison,
+    work: Work,
+    network: Network,
+    feature_width: int,
+    annotations: int,
+) -> float:
+    """Estimate the largest size of the folder of a comparison in bytes.
+
+    Every signal once, or once a seed; the records once; a selection and a model a cell; the training
+    checkpoints of one cell, as in `disk_bytes`. The cells run one after another.
+    """
+    work = replace(work, needs=comparison.needs)
+    total = float(annotations)
+    for need in comparison.needs:
+        times = comparison.seeds if Signal.known[need].on_reference else 1
+        total += times * Pass.known[need].disk(work, network.hidden, feature_width)
+    sizes = [count_of(budget, work.pool, "budgets") for budget in comparison.budgets]
+    chosen = comparison.seeds * len(comparison.selectors) * sum(sizes)
+    total += annotations * chosen / max(1, work.pool)
+    fits = comparison.fits + comparison.seeds * work.signal_fits
+    return total + network.trained * (4 * fits + 12 * (KEPT + 1))
 
 
 def report_disk(needed: float, place: Path, what: str, cure: str, report: Report) -> None:

@@ -21,6 +21,7 @@ from presel_lightning.check.benchmarks import (
 )
 from presel_lightning.check.cost import (
     Comparison,
+    comparison_bytes,
     comparison_hours,
     disk_bytes,
     gpu_hours,
@@ -61,7 +62,7 @@ from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.models.components import cache_folder
 from presel_lightning.models.hub import available_encoder, reach_hub
-from presel_lightning.recipe.passes.base import Throughput, Work
+from presel_lightning.recipe.passes.base import Throughput
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.suitability import unsuited
 from presel_lightning.run.files import keeping_nothing
@@ -149,7 +150,8 @@ def check(
             report_survey(found, source, report)
         left_out = examine_images(plan, source, found, n_images, report)
     work = examine_sizes(plan, found, left_out, report)
-    width = examine_encoder(plan, factory, report)
+    needs = {*plan.selector.needs, *(comparison.needs if comparison else ())}
+    width = examine_encoder(plan, factory, needs, report)
     with report.collecting():
         factory.examine_strategies()
     benchmarks = examine_benchmarks(plan, report)
@@ -175,29 +177,19 @@ def check(
             speed, speed_source = select_throughput(throughput, measured, network)
             work = replace(work, epochs={s: n_epochs(factory, s) for s in ("reference", "final")})
             report_cost(gpu_hours(work, speed), speed, speed_source, report)
-            examine_comparison(comparison, plan, work, len(found.images), speed, report)
             annotations = sum(path.stat().st_size for _, path in source.files if path.is_file())
             needed = disk_bytes(work, network, width, annotations)
             report_disk(needed, plan.out, "run folder", "set --out to another disk", report)
+            if comparison is not None:
+                split = count_of(plan.data.reference, work.pool, "data.reference")
+                each = replace(work, reference=split, images=len(found.images))
+                report_comparison(comparison, comparison_hours(comparison, each, speed), report)
+                needed = comparison_bytes(comparison, each, network, width, annotations)
+                report_disk(needed, plan.out, "comparison", "set --out to another disk", report)
         examine_assembly(module, network.total * dtype_width("auto", config), report)
     report.show(console)
     report.stop()
     return report
-
-
-def examine_comparison(
-    comparison: Comparison | None,
-    plan: Plan,
-    work: Work,
-    images: int,
-    speed: Throughput,
-    report: Report,
-) -> None:
-    """Report what a comparison would cost, where the configuration describes one."""
-    if comparison is not None:
-        reference = count_of(plan.data.reference, work.pool, "data.reference")
-        hours = comparison_hours(comparison, work, reference, images, speed)
-        report_comparison(comparison, hours, report)
 
 
 def examine_out(out: Path) -> None:
@@ -406,9 +398,9 @@ def count_devices(plan: Plan, factory: StageFactory, report: Report) -> Devices:
     return Devices(world, shards, trainer.strategy.root_device.type, trainer.precision)
 
 
-def examine_encoder(plan: Plan, factory: StageFactory, report: Report) -> int:
+def examine_encoder(plan: Plan, factory: StageFactory, needs: set[str], report: Report) -> int:
     """Return the feature dimension; 0 where none is needed or the encoder cannot be read."""
     with report.collecting():
         reach_models(plan, factory)
-        return feature_width(factory.embed()) if Features.name in plan.selector.needs else 0
+        return feature_width(factory.embed()) if Features.name in needs else 0
     return 0

@@ -79,6 +79,7 @@ class Recipe:
                 state="running",
                 seed=self.plan.seed,
                 selector=type(self.plan.selector).__name__,
+                needs=list(self.plan.selector.needs),
                 full_scores=self.plan.full_scores,
                 price_per_instruction=self.plan.price_per_instruction,
                 price_per_gpu_hour=self.plan.price_per_gpu_hour,

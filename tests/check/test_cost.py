@@ -11,6 +11,7 @@ from presel_lightning.check.cost import (
     Comparison,
     answering_memory,
     cache_bytes,
+    comparison_bytes,
     comparison_hours,
     disk_bytes,
     fitting_items,
@@ -117,6 +118,28 @@ def test_disk_bytes_sum_features_records_and_models() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "numbers"),
+    [("hidden_states", 4 * 4096), ("layer_features", 2 * 5 * 2 * 4096), ("token_loss", 0)],
+)
+def test_disk_counts_what_a_signal_holds_twice(name: str, numbers: int) -> None:
+    """As blocks and merged: float32 of width 4,096; five layers, image and text, in half precision."""
+    without = Work(0, 0, {"final": 15}, 100)
+    more = disk_bytes(replace(without, needs=(name,)), LLAVA15, 768, 0)
+    assert more - disk_bytes(without, LLAVA15, 768, 0) == 2 * 100 * numbers
+
+
+def test_disk_of_a_comparison_holds_a_signal_once_and_a_model_a_cell() -> None:
+    work = Work(reference=50, images=800, arms={"final": 150}, pool=1000)
+    network = replace(LLAVA15, trained=1000)
+    comparison = Comparison((("features",), ("features", "hidden_states")), (0.1, 150), 3, True)
+    signals = 4 * 768 * 1800 + 2 * 4 * 4096 * 1000
+    listed = 7 * (1 + 3 * 2 * 250 / 1000)
+    models = 4 * 1000 * 3 * (2 * 2 + 1) + 12 * 1000 * 3
+    needed = comparison_bytes(comparison, work, network, 768, 7)
+    assert needed == pytest.approx(signals + listed + models)
+
+
+@pytest.mark.parametrize(
     ("n_bytes", "text"),
     [
         (0, "0 B"),
@@ -136,12 +159,12 @@ def test_share_of_zero_total_is_zero_percent() -> None:
 
 
 def test_comparison_counts_signals_once_or_once_a_seed_and_a_fit_for_each_cell() -> None:
-    work = Work(reference=0, images=0, arms={"final": 150}, pool=1000, needs=())
+    work = Work(reference=50, images=800, arms={"final": 150}, pool=1000, needs=())
     comparison = Comparison(
         (("features", "paired_loss"), (), ("features", "token_loss")), (0.1, 150), 3, True
     )
     speed = Throughput(training=2.0, losses=4.0, features=10.0)
-    hours = comparison_hours(comparison, work, 50, 800, speed)
+    hours = comparison_hours(comparison, work, speed)
     assert {stage: round(3600 * took, 6) for stage, took in hours.items()} == {
         "features": 80.0,
         "reference": 3 * 25.0,

@@ -137,6 +137,17 @@ class Pass(ABC):
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU by stage, for `check`."""
 
+    @staticmethod
+    def disk(work: Work, hidden: int, encoder: int) -> int:
+        """Bytes that the signal takes while its blocks are merged, for `check`.
+
+        Args:
+            work: samples by stage.
+            hidden: hidden size of the language model.
+            encoder: feature dimension of the image encoder.
+        """
+        return 0
+
     def models(self) -> list[Checkpoint]:
         """Checkpoints of image-text models that the pass loads, besides those of fits."""
         return []

@@ -79,6 +79,11 @@ class FeaturesPass(Pass):
         """Seconds of one GPU, decoding included."""
         return {"features": work.images / speed.features}
 
+    @staticmethod
+    def disk(work: Work, hidden: int, encoder: int) -> int:
+        """Bytes of the blocks of all distinct images, and of the features of all samples, float32."""
+        return 4 * encoder * (work.images + work.pool)
+
     @cached_property
     def _trainer(self) -> Trainer:
         return self.context.factory.trainer("features", self.context.out / "logs" / "features")

@@ -22,3 +22,8 @@ class LayerFeaturesPass(ModelPass):
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU: a pass over each sample, half of both losses."""
         return {"layer_features": work.pool / (2 * speed.losses)}
+
+    @staticmethod
+    def disk(work: Work, hidden: int, encoder: int) -> int:
+        """Bytes of the means over image and text at five layers, float16, in blocks and merged."""
+        return 2 * 2 * (2 * 5 * hidden) * work.pool

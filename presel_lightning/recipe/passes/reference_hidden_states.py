@@ -22,3 +22,8 @@ class ReferenceHiddenStatesPass(ReferencePass):
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU: a pass over each sample; the fit is counted with the paired losses."""
         return {"reference_hidden_states": work.pool / (2 * speed.losses)}
+
+    @staticmethod
+    def disk(work: Work, hidden: int, encoder: int) -> int:
+        """Bytes of the last states, float32, in blocks and merged."""
+        return 2 * 4 * hidden * work.pool

@@ -22,3 +22,8 @@ class VisualTokensPass(ModelPass):
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU: the vision tower and one layer, about a tenth of both losses."""
         return {"visual_tokens": work.pool / (10 * speed.losses)}
+
+    @staticmethod
+    def disk(work: Work, hidden: int, encoder: int) -> int:
+        """Bytes of the means, float32, in blocks and merged."""
+        return 2 * 4 * hidden * work.pool

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from scipy import stats
 
-from presel_lightning.eval.comparison.cells import add_relative, analyze, instructions_of
+from presel_lightning.eval.comparison.cells import add_relative, analyze
 from presel_lightning.eval.comparison.page import latex, markdown, plus_minus, sentence, verdict
 
 RANDOM, BETTER, WORSE, SAME = (
@@ -252,13 +252,3 @@ def test_latex_escapes_names_of_benchmarks() -> None:
 def test_plus_minus_formats_mean_and_deviation() -> None:
     assert plus_minus((1.25, None)) == "1.2" and plus_minus((1.0, 0.26)) == "1.0 ± 0.3"
     assert plus_minus(None) == plus_minus((None, None)) == "n/a"
-
-
-def test_instructions_of_a_cell_are_those_read_to_select_if_these_are_more() -> None:
-    stages = {
-        "final": {"instructions": 15},
-        "token_loss": {"samples": 90},
-        "features": {"images": 99},
-    }
-    assert instructions_of(["features", "token_loss"], stages) == 90
-    assert instructions_of(["features", "paired_loss"], stages) == 15

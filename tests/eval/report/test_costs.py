@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from presel_lightning.eval.report.costs import cost, price
+from presel_lightning.eval.report.costs import cost, instructions_read, price
 
 STAGES = {
     "reference": {"device": "cuda", "devices": 2, "seconds": 1800.0},
@@ -33,3 +33,9 @@ def test_price_without_prices_or_gpu_is_none() -> None:
     spent = cost({"stages": {}, "price_per_instruction": 0.5, "price_per_gpu_hour": 3.0})
     found = price(arm("final", None), spent)
     assert found == {"instructions": 50.0, "gpu_hours": None, "total": 50.0}
+
+
+def test_instructions_read_are_those_that_the_signals_were_computed_from() -> None:
+    stages = {"token_loss": {"samples": 90}, "features": {"images": 99}, "losses": {"samples": 7}}
+    assert instructions_read(["features", "token_loss"], stages) == 90
+    assert instructions_read(["features", "paired_loss"], stages) == 0

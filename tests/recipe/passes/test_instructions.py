@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from peft import PeftModel
 from transformers import LlavaForConditionalGeneration
 
 from presel_lightning.cli.main import main
@@ -338,3 +340,29 @@ def test_selection_reports_samples_without_a_score_and_correlation_with_length(
     assert len(chosen) == 9 and not chosen & set(pool.uid[~pool.has_instruction])
     assert manifest["method"]["class_path"].endswith("DataTailor")
     same_files(out, run)
+
+
+@torch.no_grad()
+def test_datatailor_reads_the_hidden_states_of_the_reference_model(
+    few: Path, tmp_path: Path
+) -> None:
+    run, records = tmp_path / "run", json.loads((few / "train.json").read_text())
+    (tmp_path / "train.json").write_text(json.dumps([r for r in records if r["conversations"]]))
+    given = fit_arguments(few, run, "--selector", "DataTailor", "--selector.probe_at", "reference")
+    given[given.index("--data.annotations") + 1] = str(tmp_path / "train.json")
+    given += ["--data.image_root", str(few), "--data.budget", "16"]
+    assert main(["select", *given[1:]]) == 0
+    pool = load_pool(run, few)
+    tuned: Any = PeftModel.from_pretrained(
+        LlavaForConditionalGeneration.from_pretrained(CHECKPOINT), run / "models" / "reference"
+    ).merge_and_unload()
+    tuned.eval().model.language_model.norm = torch.nn.Identity()
+    entropy = read(run, pool, "reference_hidden_states", "entropy")
+    for row in written(pool):
+        batch = inputs(pool, row)
+        batch.pop("labels")
+        values = torch.linalg.svdvals(tuned.model(**batch).last_hidden_state[0].double())
+        shares = values / values.sum()
+        assert entropy[row] == pytest.approx(float(-(shares * shares.log()).sum()), rel=1e-3)
+    selected = pq.read_table(run / "selection" / "selection.parquet")
+    assert sum(selected["selected"].to_pylist()) == 16
