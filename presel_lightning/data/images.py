@@ -129,7 +129,8 @@ def _check_file(path: Path) -> Found | None:
     try:
         facts = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return "missing", "no such file"
+        windows = "; folders in a path are divided by /" if "\\" in path.name else ""
+        return "missing", f"no such file{windows}"
     except OSError as error:
         return "unreadable", str(error.strerror)
     if not stat.S_ISREG(facts.st_mode):

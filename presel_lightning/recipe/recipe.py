@@ -196,14 +196,17 @@ class Recipe:
             UserError: more problems than `data.max_problem_fraction` allows, or no sample at all.
         """
         records = counts["samples"] + counts["text_only"] + counts["problems"]
+        kinds = ", ".join(f"{n} {kind}" for kind, n in counts["by_problem"].items())
+        found = f"{counts['problems']} of {records} records have problems ({kinds})"
+        listed = f"listed with file and record in {self.out / 'problems.csv'}"
+        cures = cures_of(counts["by_problem"])
         if counts["problems"] > self.data.max_problem_fraction * records:
-            kinds = ", ".join(f"{n} {kind}" for kind, n in counts["by_problem"].items())
             raise UserError(
-                f"{counts['problems']} of {records} records have problems ({kinds}), more than "
-                f"data.max_problem_fraction {self.data.max_problem_fraction} allows; they are "
-                f"listed with file and record in {self.out / 'problems.csv'}: raise that limit, or "
-                f"fix them: {cures_of(counts['by_problem'])}"
+                f"{found}, more than data.max_problem_fraction {self.data.max_problem_fraction} "
+                f"allows; they are {listed}: raise that limit, or fix them: {cures}"
             )
+        if counts["samples"] == 0 and counts["problems"]:
+            raise UserError(f"{found}, and no image is left; they are {listed}: fix them: {cures}")
         if counts["samples"] == 0:
             others, text_only = counts.get("passed_over", {}), counts["text_only"]
             raise UserError(nothing_usable(self.data.annotations, others, text_only))

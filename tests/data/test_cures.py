@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import presel_lightning.data
 from presel_lightning.cli.main import main
@@ -64,3 +65,20 @@ def test_refusal_of_too_many_problems_names_their_cures(
     for named in ("data.image_root", "human or gpt", "write the answer", "problems.csv"):
         assert named in error
     assert "data.max_problem_fraction" in error
+
+
+def test_pool_without_a_usable_record_says_why_whatever_share_may_have_problems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "1000")
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "images" / "a.png")
+    record = {"image": "images\\a.png", "task": "a", "conversations": []}
+    (tmp_path / "pool.json").write_text(json.dumps([record]))
+    arguments = ["select", "--config", "photos.yaml", "--selector", "SizeBalanced"]
+    arguments += ["--data.annotations", str(tmp_path / "pool.json"), "--out", str(tmp_path / "o")]
+    assert main([*arguments, "--data.max_problem_fraction", "1"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "1 of 1 records have problems (1 missing), and no image is left" in error
+    assert "data.image_root" in error
+    assert "divided by /" in (tmp_path / "o" / "problems.csv").read_text()
