@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from presel_lightning.errors import InstructionsMissing
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
-from presel_lightning.run.files import write_text
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import broadcast
 from presel_lightning.run.stages import Facts
@@ -68,25 +66,21 @@ class Instructions:
             self.write_reference(uids)
         pool = self.data.pool
         missing = uids[~pool.has_instruction[pool.rows(uids)]]
-        path = self.out / "selection" / "requests.jsonl"
+        folder = self.out / "selection"
         weights = artifacts.read_weights(self.out) if what == "selection" else {}
 
         def work() -> Facts:
-            lines = [
-                json.dumps(r.record(), ensure_ascii=False) for r in self.requests(missing, what)
-            ]
-            write_text(path, "".join(f"{line}\n" for line in lines))
+            artifacts.write_requests(folder, self.requests(missing, what))
             if what == "selection":
-                selected = self.out / "selection" / "selected.json"
-                artifacts.write_llava(selected, pool, uids, weights)
+                artifacts.write_llava(folder / "selected.json", pool, uids, weights)
             return {"samples": len(uids), "missing": len(missing)}
 
         if what == "selection" or len(missing):
             named = {"weights": artifacts.weights_digest(weights)} if weights else {}
             records = records_digest(pool, uids)
             key = fingerprint({"instructions": what, "records": records, **named})
-            selected = self.out / "selection" / "selected.json"
-            files = [path, *([selected] if what == "selection" else [])]
+            names = [*artifacts.REQUESTS, *(["selected.json"] if what == "selection" else [])]
+            files = [folder / name for name in names]
             self.runner.stage("instructions", key, files, work)
 
         def wait() -> None:
@@ -98,8 +92,9 @@ class Instructions:
                     "manifest.json",
                     "selected.json",
                 ):
-                    (self.out / "selection" / name).unlink(missing_ok=True)
-            raise InstructionsMissing(self.waiting_message(len(missing), len(uids), what, path))
+                    (folder / name).unlink(missing_ok=True)
+            listed = folder / "requests.jsonl"
+            raise InstructionsMissing(self.waiting_message(len(missing), len(uids), what, listed))
 
         if len(missing):
             broadcast(wait)
@@ -109,15 +104,15 @@ class Instructions:
         price = self.plan.price_per_instruction
         cost = "" if price is None else f" (at {price:,.2f} each: {price * missing:,.2f})"
         cure = (
-            "write their conversations and run the same command again with --annotator FromFile "
-            "--annotator.init_args.path ANSWERS (LLaVA JSON, JSON lines or CSV), or let another "
-            "annotator write them; see docs/annotate.md"
+            "write question and answer of each and run the same command again with --annotator "
+            "FromFile --annotator.init_args.path ANSWERS (that CSV, LLaVA JSON or JSON lines), or let "
+            "another annotator write them; see docs/annotate.md"
         )
         if self.plan.annotator is not None:
             cure = f"{self.plan.annotator.cure}, and run the same command again"
         return (
             f"{missing} of {of} images of the {what} have no instruction yet{cost}; they are listed "
-            f"in {path}: {cure}"
+            f"in {path} and, to be filled in, in requests.csv: {cure}"
         )
 
     def requests(self, uids: np.ndarray, what: str) -> list[Request]:

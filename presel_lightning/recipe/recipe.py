@@ -20,7 +20,7 @@ from presel_lightning.data.pixels import summary
 from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.sizes import count_of
 from presel_lightning.data.texts import Texts
-from presel_lightning.errors import UserError
+from presel_lightning.errors import InstructionsMissing, UserError
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
 from presel_lightning.loading.truncation import items_of
@@ -110,13 +110,26 @@ class Recipe:
         self.make_signals(self.plan.selector.needs, reference)
         self.selection(reference)
         selected = artifacts.read_selected(self.out)
-        self.instructions.require(selected, "selection")
+        try:
+            self.instructions.require(selected, "selection")
+        except InstructionsMissing:
+            self.show_selection()
+            raise
         if rank_zero():
             self.runner.ledger.update(state="selected", counts=self.counts())
             problems = self.runner.ledger.stage("pool")["problems"]
             left_out = f"; left out: {self.out / 'problems.csv'}" if problems else ""
             self.runner.print(f"selected: {self.out / 'selection' / 'selected.json'}{left_out}")
+        if not fits:
+            self.show_selection()
         return selected
+
+    def show_selection(self) -> None:
+        """Write the page of a run without a final fit: what was selected, to look at."""
+        if rank_zero():
+            self.runner.ledger.update(counts=self.counts())
+            place = write_report(self.out, self.data.pool.image_root)
+            self.runner.print(f"report: {place}")
 
     def evaluate(self, checkpoint: str) -> None:
         """Score one checkpoint on the benchmarks and print the scores."""

@@ -29,6 +29,8 @@ FILES = [
     "selection/tasks.csv",
     "selection/selected.json",
     "selection/requests.jsonl",
+    "selection/requests.csv",
+    "selection/prompts.json",
     "models/reference/adapter_model.safetensors",
     "models/final/adapter_model.safetensors",
     "models/final/tokenizer.json",
@@ -155,6 +157,7 @@ def test_select_random_needs_no_reference_model(pool_folder: Path, tmp_path: Pat
     arguments = fit_arguments(pool_folder, tmp_path, "--selector", "Random")
     assert main(["select", *arguments[1:]]) == 0
     assert "reference" not in stages(tmp_path) and "features" not in stages(tmp_path)
+    assert (tmp_path / "report" / "index.html").is_file()
     assert len(json.loads((tmp_path / "selection" / "selected.json").read_text())) == BUDGET
 
 
@@ -185,6 +188,23 @@ def test_fit_without_instructions_exits_with_3_and_requests_them(
     requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
     assert len(requests) == BUDGET - REFERENCE
     assert not asked & {json.loads(line)["uid"] for line in requests}
+    # what was selected can be looked at, and the table filled in
+    assert "waits for instructions" in (out / "report" / "index.html").read_text()
+    with (out / "selection" / "requests.csv").open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["uid"] for row in rows} == {json.loads(line)["uid"] for line in requests}
+    assert all(Path(row["file"]).is_file() and not row["question"] for row in rows)
+    for row in rows:
+        turns = [turn["value"] for turn in whole[row["image"]]["conversations"]]
+        row |= {"question": turns[0], "answer": turns[1]}
+    with (tmp_path / "filled.csv").open("w", newline="") as handle:
+        table = csv.DictWriter(handle, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    filled = ["--annotator", "FromFile", "--annotator.init_args.path", str(tmp_path / "filled.csv")]
+    assert main(["select", *fit_arguments(pool_folder, out, *source, *filled)[1:]]) == 0
+    assert (out / "selection" / "requests.csv").read_text().count("\n") == 1
+    assert len(json.loads((out / "selection" / "selected.json").read_text())) == BUDGET
 
 
 @pytest.mark.slow
