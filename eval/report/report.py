@@ -65,12 +65,26 @@ def render(report: Json, pictures: Mapping[str, str] | None = None) -> str:
         {"number": _number, "seconds": _seconds, "percent": _percent, "facts": _facts},
         report=report,
         cards=cards(report),
+        state=state(report),
         charts=draw(report),
         labels=labels,
         most_rows=MOST_ROWS,
         missing=missing(report["gallery"], pictures or {}),
         explore=embedded(explore(report, pictures or {})),
     )
+
+
+def state(report: Json) -> str:
+    """Say how far a run is."""
+    if report["state"] == "waiting":
+        return f"waiting for {_number(report['waits_for'])} instructions".replace("  ", " ")
+    known = {
+        "done": "finished",
+        "selected": "selected; no model has been trained on the selection yet",
+        "prepared": "prepared; nothing has been selected yet",
+    }
+    unfinished = "not finished: still running, or cut short; the page shows what is there"
+    return known.get(report["state"], unfinished)
 
 
 def explore(report: Json, pictures: Mapping[str, str]) -> Json:
@@ -156,9 +170,22 @@ def _facts(stage: Json) -> str:
     """Format the other facts of a stage."""
     facts = {name: value for name, value in stage.items() if name not in SHOWN_APART}
     return ", ".join(
-        f"{name.replace('_', ' ')} {number(v) if isinstance(v, int | float) else v}"
-        for name, v in facts.items()
+        f"{name.replace('_', ' ')} {_fact(value)}"
+        for name, value in facts.items()
+        if value not in (None, {}, [])
     )
+
+
+def _fact(value: object) -> str:
+    """Format a fact of a stage: counts by kind as "9 missing, 4 empty", a list by its elements."""
+    if isinstance(value, Mapping):
+        shown = ", ".join(f"{_fact(v)} {k.replace('_', ' ')}" for k, v in value.items())
+        return f"({shown})"
+    if isinstance(value, list | tuple):
+        return ", ".join(_fact(each) for each in value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return number(value)
 
 
 def _number(value: float | None) -> str:

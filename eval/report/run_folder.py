@@ -57,7 +57,11 @@ def read_run(out: Path) -> Json:
         seed,
     )
     return {
+        "name": out.resolve().name,
+        "started": run.get("started"),
+        "about": run.get("about", {}),
         "state": run.get("state"),
+        "waits_for": stages.get("instructions", {}).get("missing"),
         "seed": run.get("seed"),
         "selector": run.get("selector"),
         "versions": versions(run),

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from presel_lightning.check.origin import brief, config_at, name_of, origin_of
+from presel_lightning.check.origin import brief, config_at, origin_of
 from presel_lightning.check.report import Report
 from presel_lightning.errors import UserError
 from presel_lightning.models import Quantization, efficientnet
+from presel_lightning.models.checkpoint import name_of
 from presel_lightning.models.llava import make_trainable
 from presel_lightning.models.parts import parts_of
 from presel_lightning.tasks import Embed, FineTune

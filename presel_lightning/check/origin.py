@@ -15,6 +15,7 @@ from presel_lightning.models.checkpoint import (
     Checkpoint,
     base_of,
     is_adapter,
+    name_of,
     resolve_checkpoint,
 )
 from presel_lightning.models.tokenizer import load_tokenizer
@@ -28,11 +29,6 @@ WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 def origin_of(module: FineTune) -> Checkpoint:
     """Return the checkpoint or the parts that a module starts from."""
     return module.origin
-
-
-def name_of(origin: Checkpoint) -> str:
-    """Return the name of a checkpoint for messages."""
-    return origin.language_model if isinstance(origin, Components) else origin
 
 
 def read_config(origin: Checkpoint) -> Any:  # noqa: ANN401 - transformers has one class a model

@@ -22,6 +22,11 @@ SHIPPED = {
 Checkpoint = str | Components
 
 
+def name_of(origin: Checkpoint) -> str:
+    """Return the name of a checkpoint for messages; of three parts that of the language model."""
+    return origin.language_model if isinstance(origin, Components) else origin
+
+
 def resolve_checkpoint(name: Checkpoint) -> str:
     """Turn a shipped model's name, or three parts, into a folder; leave folders and hub ids.
 

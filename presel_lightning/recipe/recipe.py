@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from presel_lightning.loading.truncation import items_of
 from presel_lightning.models import efficientnet, hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
+from presel_lightning.recipe.about import about
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.examination import (
     LIMIT,
@@ -77,6 +79,8 @@ class Recipe:
         if rank_zero():
             self.runner.ledger.update(
                 state="running",
+                started=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+                about=about(self.plan, self.factory),
                 seed=self.plan.seed,
                 selector=type(self.plan.selector).__name__,
                 needs=list(self.plan.selector.needs),

@@ -183,7 +183,40 @@ def test_report_of_waiting_run_names_missing_instructions(run: Path) -> None:
     drop("benchmark.json")(run)
     write_json(run / "run.json", {"state": "waiting", "selector": "PreSel", "stages": {}})
     report, html = report_of(run)
-    assert "waits for instructions" in report["verdict"][0] and "state: waiting" in html
+    assert "waits for instructions" in report["verdict"][0] and "waiting for instructions" in html
+
+
+def test_report_heading_names_run_pool_models_and_state(run: Path) -> None:
+    about = {"pool": "photos", "model": "llava-hf/x", "encoder": "facebook/dinov2-base"}
+    facts = {"state": "waiting", "started": "2026-11-29 12:00 UTC", "about": about}
+    stages = {"instructions": {"missing": 163}, "pool": {"by_problem": {"not_an_image": 9}}}
+    write_json(run / "run.json", {**facts, "selector": "Medoids", "stages": stages})
+    _, html = report_of(run)
+    heading = " ".join(re.sub("<[^>]+>", "", html[html.index('class="about"') :]).split())
+    assert f"Run {run.name}, 2026-11-29 12:00 UTC · pool photos" in heading
+    assert "encoder facebook/dinov2-base · waiting for 163 instructions" in heading
+    assert "by problem (9 not an image)" in html and "{&#39;" not in html
+
+
+def test_report_of_a_selector_without_a_reference_split_is_silent_about_it(run: Path) -> None:
+    path = run / "selection" / "tasks.csv"
+    with path.open(newline="") as handle:
+        rows = [
+            {**r, "reference": "0", "irs_mean": "", "irs_sem": ""} for r in csv.DictReader(handle)
+        ]
+    with path.open("w", newline="") as handle:
+        table = csv.DictWriter(handle, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    facts = json.loads((run / "run.json").read_text())
+    counts = {**facts["counts"], "reference": 0}
+    write_json(run / "run.json", {**facts, "selector": "Medoids", "counts": counts})
+    (run / "signals" / "paired_loss.parquet").unlink()
+    _, html = report_of(run)
+    page = html[html.index("<body") : html.index("Resolved configuration")]
+    assert "IRS" not in page and "reference" not in page.split("h-tasks")[2].split("</table>")[0]
+    terms = html[html.index('id="h-terms"') :]
+    assert "Reference split" not in terms and "Neighbor Centrality" not in terms
 
 
 def test_print_summary_shows_table_and_verdict(run: Path) -> None:

@@ -1,0 +1,22 @@
+"""What a run is about, in the words of its configuration, for the heading of its report."""
+
+from __future__ import annotations
+
+from presel_lightning.models.checkpoint import name_of
+from presel_lightning.recipe.plan import Plan, StageFactory
+from presel_lightning.signals import Features
+
+
+def about(plan: Plan, factory: StageFactory) -> dict[str, str]:
+    """Name pool, model and, where features are needed, the image encoder.
+
+    Args:
+        plan: settings of the run.
+        factory: knows the models of the stages.
+    """
+    given = plan.data.annotations or list((plan.data.task_files or {}).values())
+    pool = given if isinstance(given, str) else ", ".join(given)
+    found = {"pool": pool, "model": name_of(factory.model("final").origin)}
+    if Features.name in plan.selector.needs:
+        found["encoder"] = factory.encoder or factory.embed().checkpoint
+    return found
