@@ -60,16 +60,18 @@ def export(
         run: folder that `select` or `fit` wrote.
         to: the selection: `llava-json` LLaVA's records, `llama-factory` ShareGPT with its
             dataset_info.json, `ms-swift` JSON lines, `trl` a Hugging Face dataset in parquet with
-            its images, `webdataset` tar shards, `npy` DataComp's array of uids, `csv` a table; the
+            its images, `hf-dataset` one of the images, annotated or not, `images` the pictures in a
+            folder for each task, `webdataset` tar shards, `npy` DataComp's array of uids, `csv` a table; the
             final model: `hf` merged transformers checkpoint, `adapter` PEFT's own, `llava` the
             original LLaVA's merged layout, `llava-lora` its adapter with non_lora_trainables.bin.
         path: new folder to write.
         images: `llava-json`, `llama-factory`, `ms-swift`: `none` names images by their absolute
-            paths (default), `copy` and `link` put them into the folder.
+            paths (default), `copy` and `link` put them into the folder; `images`: `copy` (default)
+            or `link`.
         image_root: selection only: folder of the images, if they were moved since the run.
         uids: selection only: `presel` names samples by our uids (default), `own` by the `uid` of
             their records, where these bring one.
-        shard_mb: `trl`, `webdataset`: megabytes after which the next shard starts (500).
+        shard_mb: `trl`, `hf-dataset`, `webdataset`: megabytes after which the next shard starts (500).
         language_model: `llava`, `llava-lora`: language model of the base, where it is not recorded.
         vision_tower: `llava`, `llava-lora`: vision tower of the base, where it is not recorded.
     """

@@ -15,6 +15,8 @@ from presel_lightning.console import track
 from presel_lightning.data.run_images import image_resolver, pixels_of
 from presel_lightning.errors import UserError
 from presel_lightning.export.folder import new_folder
+from presel_lightning.export.selection.hf_dataset import HfDataset
+from presel_lightning.export.selection.images import Images
 from presel_lightning.export.selection.llama_factory import LlamaFactory
 from presel_lightning.export.selection.llava import LlavaJson
 from presel_lightning.export.selection.ms_swift import MsSwift
@@ -29,6 +31,8 @@ TARGETS: dict[str, type[Target]] = {
     "llama-factory": LlamaFactory,
     "ms-swift": MsSwift,
     "trl": Trl,
+    "hf-dataset": HfDataset,
+    "images": Images,
     "webdataset": WebDataset,
     "npy": Npy,
     "csv": Csv,

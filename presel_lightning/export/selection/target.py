@@ -86,10 +86,18 @@ class ListTarget(Target):
         if self.images == "none":
             return list(map(str, selected.files))
         each = zip(selected.files, selected.inside, strict=True)
-        return [self._place(file, inside, folder, selected.pixels) for file, inside in each]
+        return [self.put(file, f"{IMAGES}/{at}", folder, selected.pixels) for file, at in each]
 
-    def _place(self, file: Path, inside: str, folder: Path, pixels: Pixels) -> str:
-        name = f"{IMAGES}/{pictures.name(file, inside)}"
+    def put(self, file: Path, at: str, folder: Path, pixels: Pixels) -> str:
+        """Copy or link an image, unless it is there; return its path in the export.
+
+        Args:
+            file: image file.
+            at: path in the export; gets another ending where that of the content is another.
+            folder: of the export.
+            pixels: how the run reads images.
+        """
+        name = pictures.name(file, at)
         place = folder / name
         if not os.path.lexists(place):
             place.parent.mkdir(parents=True, exist_ok=True)

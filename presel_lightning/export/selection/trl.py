@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from presel_lightning.export.selection.pictures import content, name
+from presel_lightning.export.selection.parquet_shards import IMAGE, images_of, write_shards
 from presel_lightning.export.selection.source import SelectedSample
 from presel_lightning.export.selection.target import ShardTarget
 from presel_lightning.records import Turn, image_place, pieces_of, system_prompt
@@ -27,7 +26,6 @@ FEATURES = {
     "task": TEXT,
     "weight": {"dtype": "float64", "_type": "Value"},
 }
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 PART = pa.struct([("type", pa.string()), ("text", pa.string())])
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.list_(PART))])
 SCHEMA = pa.schema(
@@ -42,8 +40,6 @@ SCHEMA = pa.schema(
 )
 SHOWN = {"type": "image", "text": None}
 """Part of a message that shows the next image."""
-GROUP_ROWS, GROUP_BYTES = 256, 1 << 25
-"""Maximum rows and image bytes of a row group, the unit of reading and writing."""
 
 
 class Trl(ShardTarget):
@@ -51,34 +47,7 @@ class Trl(ShardTarget):
 
     def write(self, samples: Iterable[SelectedSample], folder: Path, final: Path) -> None:
         """Write row group after row group."""
-        (folder / "data").mkdir()
-        stream = groups(samples)
-        for number, first in enumerate(stream):
-            path = folder / "data" / f"train-{number:05d}.parquet"
-            with pq.ParquetWriter(path, SCHEMA, use_dictionary=False) as writer:
-                size = write_group(writer, first)
-                while size < self.shard_bytes and (rows := next(stream, None)):
-                    size += write_group(writer, rows)
-
-
-def write_group(writer: pq.ParquetWriter, rows: list[dict[str, Any]]) -> int:
-    """Write a row group; return its image bytes."""
-    writer.write_table(pa.Table.from_pylist(rows, SCHEMA))
-    return bytes_of(rows)
-
-
-def groups(samples: Iterable[SelectedSample]) -> Iterator[list[dict[str, Any]]]:
-    """Yield the rows of each row group."""
-    rows: list[dict[str, Any]] = []
-    held = 0
-    for each in samples:
-        rows.append(row_of(each))
-        held += bytes_of(rows[-1:])
-        if len(rows) == GROUP_ROWS or held >= GROUP_BYTES:
-            yield rows
-            rows, held = [], 0
-    if rows:
-        yield rows
+        write_shards(map(row_of, samples), SCHEMA, folder, self.shard_bytes)
 
 
 def row_of(selected: SelectedSample) -> dict[str, Any]:
@@ -86,10 +55,7 @@ def row_of(selected: SelectedSample) -> dict[str, Any]:
     sample = selected.sample
     place = None if any(turn.images_at for turn in sample.turns) else image_place(sample.turns)
     return {
-        "images": [
-            {"bytes": content(file, selected.pixels), "path": name(file, file.name)}
-            for file in selected.files
-        ],
+        "images": images_of(selected),
         "messages": [
             *system_message(system_prompt(sample.turns)),
             *(
@@ -119,8 +85,3 @@ def messages(turn: Turn, *, image: bool) -> Iterator[dict[str, Any]]:
         asked += [SHOWN, {"type": "text", "text": piece}] if piece else [SHOWN]
     yield {"role": "user", "content": asked}
     yield {"role": "assistant", "content": [{"type": "text", "text": turn.answer}]}
-
-
-def bytes_of(rows: list[dict[str, Any]]) -> int:
-    """Return the image bytes of some rows."""
-    return sum(len(image["bytes"]) for row in rows for image in row["images"])

@@ -103,7 +103,7 @@ def test_trl_export_trains_with_sft_trainer(
 def test_trl_export_limits_row_groups_and_file_size(
     finished: Path, selected: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trl, "GROUP_ROWS", 4)
+    monkeypatch.setattr(parquet_shards, "GROUP_ROWS", 4)
     monkeypatch.setattr(trl.Trl, "shard_bytes", 1)
     out = tmp_path / "out"
     assert main(["export", "--run", str(finished), "--to", "trl", "--path", str(out)]) == 0

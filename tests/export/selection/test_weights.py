@@ -53,13 +53,13 @@ def rows(run: Path, to: str, folder: Path) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = json.loads((out / "selection.json").read_text())
         return found
     cache = str(folder / "cache")
-    if to == "trl":
+    if to in ("trl", "hf-dataset"):
         return list(load_dataset(str(out), split="train", cache_dir=cache))
     file = out / {"llama-factory": "selection.json", "ms-swift": "train.jsonl"}[to]
     return list(load_dataset("json", data_files=str(file), split="train", cache_dir=cache))
 
 
-@pytest.mark.parametrize("to", ["csv", "webdataset", "trl", "llama-factory"])
+@pytest.mark.parametrize("to", ["csv", "webdataset", "trl", "hf-dataset", "llama-factory"])
 def test_export_with_a_column_carries_the_weight(to: str, weighted: Path, tmp_path: Path) -> None:
     known = facts(weighted)
     assert set(known.values()) == {3.0, 1.0, 0.5}
@@ -113,5 +113,15 @@ def test_export_of_a_run_without_weight_column_weighs_1(
 
 
 def test_weights_of_every_format_are_tested() -> None:
-    tried = {"csv", "webdataset", "trl", "llama-factory", "llava-json", "ms-swift", "npy"}
-    assert tried == set(TARGETS)
+    tried = {
+        "csv",
+        "webdataset",
+        "trl",
+        "hf-dataset",
+        "llama-factory",
+        "llava-json",
+        "ms-swift",
+        "npy",
+    }
+    pictures_alone = {"images"}
+    assert tried | pictures_alone == set(TARGETS)
