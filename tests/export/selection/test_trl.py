@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from presel_lightning.cli.main import main
-from presel_lightning.export.selection import trl
+from presel_lightning.export.selection import parquet_shards, trl
 from presel_lightning.models.vicuna import CHAT_TEMPLATE
 from presel_lightning.quickstart import CHECKPOINT
 from presel_lightning.records import Turn
