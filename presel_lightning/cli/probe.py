@@ -69,6 +69,9 @@ def features_of_images(folder: str, out: str, checkpoint: str | None = None) -> 
         UserError: the images cannot be read.
     """
     from presel_lightning.cli.configs import find_configs
+    from presel_lightning.console import quiet
+
+    quiet()
     from presel_lightning.cli.training import run
 
     place = Path(out) / "images"
