@@ -96,7 +96,7 @@ def positions(
     first, second = np.ascontiguousarray(uids["f0"]), np.ascontiguousarray(uids["f1"])
     low = np.zeros(len(uids), np.int64)
     high = np.full(len(uids), len(table), np.int64)
-    for _ in range(int(len(table)).bit_length()):
+    for _ in range(len(table).bit_length()):
         middle = (low + high) // 2
         found = table[np.minimum(middle, len(table) - 1)]
         tie = found["f1"] < second if side == "left" else found["f1"] <= second
@@ -109,7 +109,8 @@ def positions(
 
 def multiplicity(table: np.ndarray, uids: np.ndarray) -> np.ndarray:
     """How often each uid is in a sorted table: (N,) int64."""
-    return positions(table, uids, "right") - positions(table, uids)
+    found: np.ndarray = positions(table, uids, "right") - positions(table, uids)
+    return found
 
 
 def scrambled(uids: np.ndarray, seed: int = 0) -> np.ndarray:
