@@ -192,7 +192,7 @@ class FilterRun:
                 "written": written,
                 "nulls": nulls,
                 "rules": rules,
-                "limits": {label(rule): limit.score for rule, limit in stage.limits},
+                "limits": {label(rule): finite(limit.score) for rule, limit in stage.limits},
                 "sampling": self.sampling and asdict(self.sampling),
                 "faults": faults,
             },
@@ -213,6 +213,11 @@ class Base:
         """Arguments of a stage."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**own, "folder": self.folder / name, "key": self.key + more}
+
+
+def finite(score: float) -> float | None:
+    """A score as JSON has it; None for an infinite one, which nothing or everything reaches."""
+    return score if np.isfinite(score) else None
 
 
 def sampled(
