@@ -19,6 +19,7 @@ from presel_lightning.run import executors
 from tests.conftest import start
 from tests.filters.pools import datacomp
 from tests.optional import require
+from tests.run.dying import Dying
 from tests.shards.tars import pool, subset
 
 RULES = "[{any: [basic_filter, {clip_score: {fraction: 0.3}}]}]"
@@ -147,20 +148,6 @@ def test_killed_in_the_middle_and_continued_by_other_workers(
         assert main([*words, "--workers", "2"]) == 0
     (tmp_path / "log.txt").unlink()
     assert tree(tmp_path) == expected
-
-
-class Dying(executors.Stage):
-    """The first process that does unit 2 is killed in it; unit 5 kills all."""
-
-    def defined_by(self, number: int) -> object:
-        return number
-
-    def __call__(self, number: int) -> None:
-        mark = self.folder / "killed"
-        if (number == 2 and not mark.exists()) or number == 5:
-            mark.mkdir(exist_ok=True)
-            os.kill(os.getpid(), signal.SIGKILL)
-        self.manifest(number).write_text("{}")
 
 
 def test_a_killed_worker_costs_its_unit(tmp_path: Path) -> None:
