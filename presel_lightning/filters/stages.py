@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -38,6 +39,8 @@ class FilterStage(Stage):
     units: tuple[Unit, ...]
     faults: Faults
 
+    needs_uids: ClassVar[bool] = True
+
     def defined_by(self, number: int) -> object:
         """The metadata file and those beside it."""
         unit, files = self.units[number], self.metadata.files
@@ -65,7 +68,7 @@ class FilterStage(Stage):
 
     def rows(self, unit: Unit, listed: Listed) -> Iterator[Rows]:
         """The rows of a unit with the columns of this stage."""
-        return self.metadata.batches(unit, self.columns, listed)
+        return self.metadata.batches(unit, self.columns, listed, needs_uids=self.needs_uids)
 
     @property
     @abstractmethod
@@ -79,9 +82,14 @@ class FilterStage(Stage):
 
 @dataclass(frozen=True)
 class ScoreStage(FilterStage):
-    """The scores that rules keep a fraction of, sorted: `0.npy`, `1.npy`, … a rule each."""
+    """The scores that rules keep a fraction of, sorted: `0.npy`, `1.npy`, … a rule each.
+
+    Rows whose uid is malformed are rows of the pool here.
+    """
 
     rules: tuple[Scored, ...] = ()
+
+    needs_uids: ClassVar[bool] = False
 
     @property
     def columns(self) -> list[Names]:
