@@ -20,7 +20,7 @@ from presel_lightning.filters.scored import Scored, as_scores
 from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uids import UID, order_of, scrambled
 from presel_lightning.run.files import write_json
-from presel_lightning.run.units import Manifest, Stage, state_of
+from presel_lightning.run.units import Manifest, Stage
 
 
 @dataclass(frozen=True)
@@ -32,19 +32,20 @@ class FilterStage(Stage):
         key: what else defines the result.
         metadata: of the pool.
         units: its files.
+        contents: what names the content of each.
         faults: what is done about faults.
     """
 
     metadata: Metadata
     units: tuple[Unit, ...]
+    contents: tuple[object, ...]
     faults: Faults
 
     needs_uids: ClassVar[bool] = True
 
     def defined_by(self, number: int) -> object:
         """The metadata file and those beside it."""
-        unit, files = self.units[number], self.metadata.files
-        return [[path, state_of(files, path)] for path in unit.files]
+        return [self.units[number].files, self.contents[number]]
 
     def arrays(self, name: str) -> list[np.ndarray]:
         """Those of all units, mapped into memory."""
