@@ -36,12 +36,12 @@ def parse_uids(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarra
     start = fixed.offset * DIGITS
     letters = np.frombuffer(fixed.buffers()[1] or b"", np.uint8)[start:][: len(fixed) * DIGITS]
     try:
-        octets = np.frombuffer(unhexlify(letters), np.uint8)
+        octets = np.frombuffer(unhexlify(letters.data), np.uint8)
     except ValueError:  # some letter is no digit
         wrong = ~_IS_DIGIT[letters].reshape(len(fixed), DIGITS).all(1)
         valid = valid & ~wrong
         mended = np.where(wrong.repeat(DIGITS), np.uint8(ord("0")), letters)
-        octets = np.frombuffer(unhexlify(mended), np.uint8)
+        octets = np.frombuffer(unhexlify(mended.data), np.uint8)
     halves = octets.view(">u8").astype("<u8")
     return halves.view(UID), valid
 

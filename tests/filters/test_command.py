@@ -136,7 +136,7 @@ def test_metadata_behind_a_url(pool: tuple[Path, pd.DataFrame], tmp_path: Path) 
 
 def test_soft_cap_draws_from_the_softmax_with_a_penalty(tmp_path: Path) -> None:
     """Against draws one by one, in distribution: mean counts over seeds."""
-    rows = [(f"{number:032x}", float(score)) for number, score in enumerate([3, 2, 1, 0, -9])]
+    rows: list[Any] = [(f"{n:032x}", float(score)) for n, score in enumerate([3, 2, 1, 0, -9])]
     write(tmp_path / "in", [rows[3:], rows[:3]])
     ours, theirs, seeds = np.zeros(5), np.zeros(5), 30
     generator = np.random.default_rng(1)
