@@ -100,6 +100,8 @@ class Reshard:
 
     def _shards(self) -> list[str]:
         """Shards in the order of their numbers."""
+        if self.output.resolve().is_relative_to(self.input.resolve()):
+            raise UserError(f"--output {self.output} lies in --input {self.input}; give another")
         found = [path.relative_to(self.input).as_posix() for path in self.input.rglob("*.tar")]
         if not found:
             raise UserError(f"--input {self.input}: no .tar there; give a folder of shards")

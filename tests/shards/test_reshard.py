@@ -143,6 +143,8 @@ def test_another_reshard_into_the_same_folder_is_refused(
     np.save(tmp_path / "t.npy", np.load(uids)[::-1])
     assert reshard(tmp_path / "in", tmp_path / "t.npy", tmp_path / "o") == 2
     assert "not sorted" in capsys.readouterr().err
+    assert reshard(tmp_path / "in", uids, tmp_path / "in" / "new") == 2
+    assert "give another" in capsys.readouterr().err
     assert reshard(tmp_path / "s", uids, tmp_path / "o") == 2
     assert "no .tar there" in capsys.readouterr().err
 
