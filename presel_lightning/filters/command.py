@@ -16,7 +16,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.filters.combine import All
 from presel_lightning.filters.faults import Faults, Listed
 from presel_lightning.filters.in_uids import InUids
-from presel_lightning.filters.limits import first_limit, with_ties
+from presel_lightning.filters.limits import first_limit, looked_up, with_ties
 from presel_lightning.filters.metadata import Metadata, Unit, file_system
 from presel_lightning.filters.registry import described, label
 from presel_lightning.filters.rule import Limit, Rule
@@ -146,7 +146,7 @@ class FilterRun:
         complete(stage, range(len(base.units)), self.executor, self.workers, "scores")
         rows = sum(manifest["rows"] for manifest in stage.manifests())
         found = {
-            rule: first_limit(rule, stage.arrays(str(number)), rows)
+            rule: first_limit(rule, looked_up(stage.arrays(str(number))), rows)
             for number, rule in enumerate(ranked)
         }
         open_ties = tuple((rule, limit.score) for rule, (limit, ties) in found.items() if ties >= 0)

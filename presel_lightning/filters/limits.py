@@ -6,6 +6,7 @@ the numbers that there are, counting in every file.
 
 from __future__ import annotations
 
+import mmap
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
@@ -14,6 +15,7 @@ import numpy as np
 from presel_lightning.errors import UserError
 from presel_lightning.filters.rule import Limit
 from presel_lightning.filters.scored import Scored
+from presel_lightning.run.arrays import advise
 
 ALL = 1 << 64
 """Above every scrambled uid."""
@@ -25,6 +27,13 @@ TIE = np.dtype([("key", "<u8"), ("row", "<i8")])
 def kept_of(fraction: float, n: int) -> int:
     """int(fraction * n), where 0.29 * 100 is 29."""
     return int(fraction * n + 1e-9)
+
+
+def looked_up(runs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """The same arrays, told that only single numbers of them are looked at."""
+    for run in runs:
+        advise(run, mmap.MADV_RANDOM)
+    return runs
 
 
 def largest(runs: Sequence[np.ndarray], position: int) -> float:

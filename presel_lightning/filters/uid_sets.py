@@ -6,6 +6,7 @@ has a uid as often as the side that has it more often, the intersection as often
 
 from __future__ import annotations
 
+import mmap
 import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 from presel_lightning.errors import UserError
 from presel_lightning.filters.uid_files import open_uids, writing_uids
 from presel_lightning.filters.uids import UID, are_sorted, counted, order_of
+from presel_lightning.run.arrays import advise
 
 END = 1 << 64
 """One more than the largest first half."""
@@ -44,6 +46,11 @@ class Runs:
         joined = np.concatenate(parts) if parts else np.empty(0, UID)
         return counted(joined[order_of(joined)] if len(parts) > 1 else joined)
 
+    def forget(self) -> None:
+        """Give back the memory of what was read."""
+        for array in self.arrays:
+            advise(array, mmap.MADV_DONTNEED)
+
     def slices(self, low: int, high: int) -> list[tuple[int, int]]:
         """Rows of each array with the uids whose first half is in [low, high)."""
         return [(_first(array, low), _first(array, high)) for array in self.arrays]
@@ -66,6 +73,11 @@ class Pair:
     def size(self, low: int, high: int) -> int:
         """Rows to read for the uids whose first half is in [low, high)."""
         return self.left.size(low, high) + self.right.size(low, high)
+
+    def forget(self) -> None:
+        """Give back the memory of what was read."""
+        self.left.forget()
+        self.right.forget()
 
     def rows(self, low: int, high: int) -> Counted:
         """The uids whose first half is in [low, high)."""
@@ -107,6 +119,7 @@ def write_set(uids: UidSet, path: Path, rows: int = ROWS) -> int:
             distinct, counts = uids.rows(low, high)
             append(np.repeat(distinct, counts))
             total += int(counts.sum())
+            uids.forget()
     return total
 
 

@@ -32,18 +32,25 @@ def parse_uids(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarra
     valid = long.to_numpy(zero_copy_only=False)
     if not valid.all():
         texts = pc.if_else(long, texts, "0" * DIGITS)
-    fixed = texts.cast(pa.binary()).cast(pa.binary(DIGITS))
-    start = fixed.offset * DIGITS
-    letters = np.frombuffer(fixed.buffers()[1] or b"", np.uint8)[start:][: len(fixed) * DIGITS]
+    letters = _letters(texts)
     try:
         octets = np.frombuffer(unhexlify(letters.data), np.uint8)
     except ValueError:  # some letter is no digit
-        wrong = ~_IS_DIGIT[letters].reshape(len(fixed), DIGITS).all(1)
+        wrong = ~_IS_DIGIT[letters].reshape(len(texts), DIGITS).all(1)
         valid = valid & ~wrong
         mended = np.where(wrong.repeat(DIGITS), np.uint8(ord("0")), letters)
         octets = np.frombuffer(unhexlify(mended.data), np.uint8)
     halves = octets.view(">u8").astype("<u8")
     return halves.view(UID), valid
+
+
+def _letters(texts: pa.Array) -> np.ndarray:
+    """Bytes of texts that all have 32 of them, and so lie one behind the other."""
+    if not len(texts):
+        return np.empty(0, np.uint8)
+    _, offsets, content = texts.buffers()
+    start = int(np.frombuffer(offsets, np.int32)[texts.offset])
+    return np.frombuffer(content, np.uint8)[start : start + len(texts) * DIGITS]
 
 
 def uid_of_hex(text: str) -> tuple[int, int] | None:
