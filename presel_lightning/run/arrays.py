@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -31,6 +32,21 @@ def new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray
         reserve(handle, length)
     array: np.ndarray = np.lib.format.open_memmap(path, "r+")
     return array
+
+
+def advise(array: np.ndarray, advice: int) -> None:
+    """Tell the system how a mapped array is read, where it can be told.
+
+    Args:
+        array: mapped from a file, or a part of such a one; of any other nothing is told.
+        advice: `mmap.MADV_RANDOM` reads no more than what is asked for; `mmap.MADV_DONTNEED` gives
+            the pages back, which are read again when they are needed.
+    """
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(base, "madvise"):
+        base.madvise(advice)
 
 
 def reserve(handle: BinaryIO, length: int) -> None:
