@@ -61,6 +61,7 @@ from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.models.components import cache_folder
 from presel_lightning.models.hub import available_encoder, reach_hub
+from presel_lightning.models.packed import require_packable
 from presel_lightning.recipe.passes.base import Throughput, Work
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.suitability import unsuited
@@ -159,6 +160,8 @@ def check(
     with report.collecting():
         reach_models(plan, factory)
         config = read_config(origin_of(module))
+        if plan.data.packing:
+            require_packable(config, module.loss_reduction)
         network = measure(module, config)
         report_network(network, module, report)
         processor = read_processor(module, config)

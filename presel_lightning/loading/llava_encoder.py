@@ -96,6 +96,10 @@ class Encoder:
             **{side: labelled_text([part[side] for part in parts], self._pad_id) for side in SIDES},
         }
 
+    def length(self, turns: Sequence[Turn], image: Files | None) -> int:
+        """An image takes as many places whatever its size."""
+        return len(self(turns, image=bool(files_in(image))).input_ids)
+
     def pair_length(self, turns: Sequence[Turn], image: Files) -> int:
         """What is shared once, and both continuations."""
         first, second, shared = self._both(turns)

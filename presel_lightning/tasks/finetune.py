@@ -35,6 +35,7 @@ from presel_lightning.models import (
 from presel_lightning.models.aspect import Aspect
 from presel_lightning.models.forward import answer_logits, answer_losses, model_inputs
 from presel_lightning.models.llava import trained_state, unwrapped
+from presel_lightning.models.packed import require_packable
 from presel_lightning.models.paired import one_prefix, two_passes, why_not_shared
 from presel_lightning.models.parallel import is_sharded, shard_model, whole_state
 from presel_lightning.models.parts import is_projector
@@ -182,6 +183,11 @@ class FineTune(LightningModule):
         The language-model head is applied at answer positions only.
         """
         return answer_losses(self.model, batch)
+
+    def on_fit_start(self) -> None:
+        """Refuse packed batches where the model would read them as one sequence."""
+        if getattr(getattr(self.trainer, "datamodule", None), "packing", False):
+            require_packable(unwrapped(self.model).config, self.loss_reduction)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw dropout from the pass's own seed: the same in a continued fit, and on any device."""
