@@ -29,6 +29,7 @@ from presel_lightning.check.cost import (
     report_cost,
     report_disk,
 )
+from presel_lightning.check.leakage import Against, examine_leakage
 from presel_lightning.check.network import (
     Network,
     dtype_width,
@@ -108,6 +109,7 @@ def check(
     n_images: int | None = None,
     probing: bool | None = None,
     comparison: Comparison | None = None,
+    against: Against | None = None,
 ) -> Report:
     """Examine what a run needs before any of its stages, and print a report.
 
@@ -127,6 +129,8 @@ def check(
             GPU, no throughput is given, and the model has been assembled (or need not be). True
             assembles it first, once, in the user's cache.
         comparison: what `compare` would do, to be priced too.
+        against: benchmarks that the pool is compared with; the only reason to write a file, the
+            `leakage.csv` of the run folder.
 
     Returns:
         The report.
@@ -149,6 +153,9 @@ def check(
             found = survey(source, n_records, plan.seed, track)
             report_survey(found, source, report)
         left_out = examine_images(plan, source, found, n_images, report)
+        if against is not None:
+            with report.collecting():
+                examine_leakage(plan, factory, source, against, report)
     work = examine_sizes(plan, found, left_out, report)
     width = examine_encoder(plan, factory, report)
     with report.collecting():

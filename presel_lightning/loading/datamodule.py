@@ -103,6 +103,8 @@ class SelectionDataModule(LightningDataModule):
             problem, `first` takes the first answer, `most_common` the one that occurs most often.
         several_images: `keep` takes records with several images into the pool, for models whose template
             takes several; `refuse` lists each as a problem.
+        exclude: CSV with a column `uid`, such as the `leakage.csv` of `check --against`, or a text
+            with a uid a line: samples that are left out of the pool.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -136,6 +138,7 @@ class SelectionDataModule(LightningDataModule):
         copies: Copies = "once",
         answer_lists: AnswerLists = "refuse",
         several_images: SeveralImages = "refuse",
+        exclude: str | None = None,
         max_problem_fraction: Fraction = 0.05,
     ) -> None:
         super().__init__()
@@ -155,7 +158,7 @@ class SelectionDataModule(LightningDataModule):
         self.num_workers = num_workers
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
         self.follow_links, self.copies, self.answer_lists = follow_links, copies, answer_lists
-        self.several_images = several_images
+        self.several_images, self.exclude = several_images, exclude
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
@@ -216,6 +219,7 @@ class SelectionDataModule(LightningDataModule):
             follow_links=self.follow_links,
             answer_lists=self.answer_lists,
             several_images=self.several_images,
+            exclude=self.exclude,
             unpacked=out / "work" / "unpacked",
             track=track,
         )
