@@ -9,6 +9,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 
+from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.mistakes import explain
 from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
@@ -162,6 +163,9 @@ def select_features(
 
 LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export, "probe": probe}
 
+WEB = ("filter", "reshard")
+"""Commands of `cli.web`, which take a config file."""
+
 SELECT_FEATURES = "select --data.features"
 """`select` with this option is a command of its own."""
 
@@ -199,11 +203,15 @@ def run_light(command: str, argv: Sequence[str]) -> None:
     parser = ArgumentParser(exit_on_error=False, allow_abbrev=False, prog=program)
     lists = LISTS.get(command, {})
     own = {details.get("dest", name.removeprefix("--")) for name, details in lists.items()}
-    parser.add_function_arguments(COMMANDS[command], skip=own)
+    function = COMMANDS.get(command) or web_command(command)
+    if command in WEB:
+        parser.add_argument("--config", action="config", help="file of the options below")
+        argv, _ = find_configs(argv)
+    parser.add_function_arguments(function, skip=own)
     for name, details in lists.items():
         parser.add_argument(name, **details)
     try:
-        options = vars(parser.parse_args(list(argv)))
+        options = parser.parse_args(list(argv)).as_dict()
     except ArgumentError as error:
         message = str(error)
         for name, details in lists.items():  # the option, not the argument that it fills
@@ -212,4 +220,12 @@ def run_light(command: str, argv: Sequence[str]) -> None:
             )
         raise UserError(explain(message, list(parser.get_defaults().keys()))) from error
     with storing_anywhere(lambda: [Path.cwd(), Path(gettempdir())]):
-        COMMANDS[command](**options)
+        options.pop("config", None)
+        function(**options)
+
+
+def web_command(command: str) -> Callable[..., None]:
+    """Return a command for web-scale pools; it is imported when it is used."""
+    from presel_lightning.cli.web import COMMANDS as commands
+
+    return commands[command]

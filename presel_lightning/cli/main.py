@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from presel_lightning import __version__
 from presel_lightning.cli.configs import configs_folder, find_configs
-from presel_lightning.cli.light import LIGHT, SELECT_FEATURES, run_light
+from presel_lightning.cli.light import LIGHT, SELECT_FEATURES, WEB, run_light
 from presel_lightning.cli.mistakes import suggest
 from presel_lightning.console import quiet
 from presel_lightning.errors import PreselError, UserError
@@ -28,6 +28,8 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   probe     which selection pays on these images: labels and features in, a table out
   report    the report of an existing run folder, again (--run DIR), or the comparison of two
             selections (--diff RUN_A RUN_B)
+  filter    web-scale metadata by rules to a file of uids (--metadata DIR --rules '[...]' --output F)
+  reshard   the shards of those uids alone (--input DIR --subset F --output DIR)
 
 FILE is a path or the name of a shipped config ({{configs}}).
 `SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.
@@ -64,14 +66,14 @@ def dispatch(command: str, words: Sequence[str]) -> None:
     Raises:
         UserError: there is none of this name.
     """
-    if command in LIGHT:
+    if command in LIGHT or command in WEB:
         run_light(command, words)
     elif command == "select" and any(word.startswith("--data.features") for word in words):
         run_light(SELECT_FEATURES, words)
     elif command in (*TRAINING, *SERVING):
         run_training(command, words)
     else:
-        known = [*TRAINING, *LIGHT]
+        known = [*TRAINING, *LIGHT, *WEB]
         cure = suggest(command, known)
         raise UserError(f"unknown command {command!r}; choose from {', '.join(known)}{cure}")
 

@@ -1,0 +1,95 @@
+"""`filter` and `reshard`: web-scale pools, from metadata to shards; nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from presel_lightning.cli.rules import build, rules_from
+from presel_lightning.console import console
+from presel_lightning.errors import UserError
+from presel_lightning.run.executors import Executor
+from presel_lightning.run.ranges import Workers
+
+
+def filter_pool(
+    output: str,
+    metadata: str | None = None,
+    rules: list[str | dict[str, Any]] | None = None,
+    scores: list[str] | None = None,
+    uids: str | None = None,
+    sampling: dict[str, Any] | None = None,
+    lid_model: str | None = None,
+    wordnet: str | None = None,
+    faults: Literal["stop", "skip"] = "stop",
+    executor: Executor = "local",
+    workers: Workers = 1,
+) -> None:
+    """Write the uids of the rows of metadata that pass all rules, in DataComp's format.
+
+    Args:
+        output: subset file, `.npy`; counts and faults are written beside it.
+        metadata: folder of parquet files, or a URL that fsspec knows.
+        rules: names, names with options, or `any`, `all`, `not` with rules; docs/web_scale.md.
+        scores: more files of scores, `.parquet` or `.npz` with `uid`: files, folders or URLs.
+        uids: subset files that the uid must be in, `A.npy | B.npy`; without `metadata`, the union
+            or intersection itself, every uid as often as it is there.
+        sampling: draws with repetition among what passes: method `soft_cap` or `hard_cap`, score,
+            size.
+        lid_model: file of a fastText model for the language of captions.
+        wordnet: folder of WordNet 3.0, for `text_based`.
+        faults: what is done about files that cannot be read, missing columns and malformed uids:
+            `stop`, or `skip` and list them.
+        executor: who does the files: processes of this machine, Ray, or a Slurm array.
+        workers: files at a time.
+
+    Raises:
+        UserError: neither metadata nor uids are given, or rules without metadata.
+    """
+    from presel_lightning.filters.command import FilterRun, combine_uids
+    from presel_lightning.filters.sampling import Sampling
+
+    if not output.endswith(".npy"):
+        raise UserError(f"--output {output}: give a name that ends with .npy")
+    place = Path(output)
+    if metadata is None:
+        if uids is None or rules or sampling or scores:
+            raise UserError("filter needs --metadata DIR with --rules, or --uids 'A.npy | B.npy'")
+        total = combine_uids(uids, place)
+        console.print(f"{total} uids: {place}", soft_wrap=True)
+        return
+    if not rules:
+        raise UserError(
+            "filter needs --rules, such as '[basic_filter]'; `no_filter` keeps all rows"
+        )
+    found = FilterRun(
+        metadata=metadata,
+        rules=rules_from(rules, {"lid_model": lid_model, "wordnet": wordnet}),
+        output=place,
+        scores=tuple(scores or ()),
+        uids=uids,
+        sampling=None if sampling is None else build(Sampling, sampling, "sampling"),
+        faults=faults,
+        executor=executor,
+        workers=workers,
+    ).run()
+    _tell(found, place)
+
+
+def _tell(found: dict[str, Any], place: Path) -> None:
+    """Print what was counted."""
+    console.print(
+        f"{found['written']} uids of {found['rows']} rows in {found['files']} files: {place}",
+        soft_wrap=True,
+    )
+    for rule in found["rules"]:
+        console.print(f"  {rule['rule']}: {rule['passed']} of {rule['seen']} pass", soft_wrap=True)
+    for name, number in found["nulls"].items():
+        console.print(f"  {number} rows have no {name}", soft_wrap=True)
+    for problem, number in found["faults"].items():
+        listed = place.with_suffix(".problems.csv")
+        console.print(f"  {number} x {problem.replace('_', ' ')}: {listed}", soft_wrap=True)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"filter": filter_pool}

@@ -1,0 +1,106 @@
+"""What a rule is: it tells of each row of metadata whether it holds, fails, or cannot be known."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+FAILS, UNKNOWN, HOLDS = 0, 1, 2
+"""Verdicts, int8: `all` is their minimum, `any` their maximum, `not` is 2 minus one (Kleene)."""
+
+TEXT = ("text", "caption")
+WIDTH = ("original_width", "width")
+HEIGHT = ("original_height", "height")
+STATUS = ("status",)
+"""Names of a column, the preferred one first: DataComp's metadata, and that of img2dataset."""
+
+Names = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of one metadata file."""
+
+    uids: np.ndarray  # (N,) UID
+    table: pa.Table
+    unit: int = 0  # number of the file in the pool
+    numbers: np.ndarray | None = None  # (N,) of the rows in the file
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.uids)
+
+    def column(self, names: Names) -> pa.Array:
+        """A column under any of its names."""
+        found: pa.Array = self.table.column(names[0]).combine_chunks()
+        return found
+
+    def take(self, index: np.ndarray) -> Rows:
+        """Some of the rows."""
+        numbers = None if self.numbers is None else self.numbers[index]
+        return Rows(self.uids[index], self.table.take(pa.array(index)), self.unit, numbers)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """From which score on rows are kept, and which of those that have just this score.
+
+    Of equal scores those with the smallest scrambled uid are kept; of equal uids, the first.
+    """
+
+    score: float
+    scrambled: int  # smaller ones are kept
+    unit: int = 0  # of this very one, those of earlier rows
+    row: int = 0
+
+
+class Rule(ABC):
+    """A condition on a row. Its name in a config is that of its file."""
+
+    @abstractmethod
+    def columns(self) -> Sequence[Names]:
+        """Columns that it reads, each with its names."""
+
+    @abstractmethod
+    def verdicts(self, rows: Rows, limits: Mapping[Rule, Limit]) -> np.ndarray:
+        """`FAILS`, `UNKNOWN` or `HOLDS` of each row, (N,) int8.
+
+        Args:
+            rows: of one file.
+            limits: of the rules that keep a fraction of the pool.
+        """
+
+    def parts(self) -> Iterator[Rule]:
+        """Itself, or the rules that it is made of."""
+        yield self
+
+
+def verdicts_of(mask: pa.Array | np.ndarray) -> np.ndarray:
+    """Verdicts of a mask that may have nulls."""
+    if isinstance(mask, np.ndarray):
+        return np.where(mask, HOLDS, FAILS).astype(np.int8)
+    if isinstance(mask, pa.ChunkedArray):
+        mask = mask.combine_chunks()
+    found = verdicts_of(mask.fill_null(False).to_numpy(zero_copy_only=False))
+    if mask.null_count:
+        found[mask.is_null().to_numpy(zero_copy_only=False)] = UNKNOWN
+    return found
+
+
+def both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Verdicts of two conditions that must hold together."""
+    found: np.ndarray = np.minimum(first, second)
+    return found
+
+
+def refined(verdicts: np.ndarray, rows: Rows, more: Rule, limits: Mapping[Rule, Limit]) -> None:
+    """And one more rule, in place; rows that fail already are not looked at."""
+    open_rows = np.flatnonzero(verdicts != FAILS)
+    if len(open_rows) == 0:
+        return
+    some = rows if len(open_rows) == len(rows) else rows.take(open_rows)
+    verdicts[open_rows] = np.minimum(verdicts[open_rows], more.verdicts(some, limits))

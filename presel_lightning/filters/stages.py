@@ -1,0 +1,201 @@
+"""What is done to each metadata file: its scores sorted, its ties, the uids that pass."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from presel_lightning.filters.combine import All
+from presel_lightning.filters.faults import Fault, Faults, Listed
+from presel_lightning.filters.limits import TIE
+from presel_lightning.filters.metadata import Metadata, Unit
+from presel_lightning.filters.rule import HOLDS, UNKNOWN, Limit, Names, Rows, Rule, refined
+from presel_lightning.filters.scored import Scored, as_scores
+from presel_lightning.filters.uid_files import writing_uids
+from presel_lightning.filters.uids import UID, order_of, scrambled
+from presel_lightning.run.files import read_json, replacing, write_json
+from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.units import state_of
+
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class FilterStage(ABC):
+    """One pass over the metadata files.
+
+    Args:
+        metadata: of the pool.
+        units: its files.
+        faults: what is done about faults.
+        folder: of the manifests.
+        key: what else defines the result.
+    """
+
+    metadata: Metadata
+    units: tuple[Unit, ...]
+    faults: Faults
+    folder: Path
+    key: str
+    states: dict[int, str] = field(default_factory=dict, compare=False)
+
+    def manifest(self, number: int) -> Path:
+        """Named by the files of the unit and what defines the result."""
+        if number not in self.states:
+            unit, files = self.units[number], self.metadata.files
+            contents = [state_of(files, path) for path in unit.files]
+            self.states[number] = fingerprint([unit.files, contents, self.key, type(self).__name__])
+        return self.folder / f"{number:08d}-{self.states[number]}.json"
+
+    def array(self, number: int, name: str) -> Path:
+        """A file of the unit beside its manifest."""
+        return self.manifest(number).with_suffix(f".{name}.npy")
+
+    def arrays(self, name: str) -> list[np.ndarray]:
+        """Those of all units, mapped into memory."""
+        paths = [self.array(unit.number, name) for unit in self.units]
+        return [np.load(path, mmap_mode="r") for path in paths]
+
+    def manifests(self) -> Iterator[Manifest]:
+        """What the units have counted."""
+        for unit in self.units:
+            yield read_json(self.manifest(unit.number))
+
+    def save(self, number: int, name: str, array: np.ndarray) -> None:
+        """Write an array of a unit; its manifest follows, and is synced."""
+        with replacing(self.array(number, name), durable=False) as part, part.open("wb") as file:
+            np.save(file, array)
+
+    def __call__(self, number: int) -> None:
+        """Do a unit; a fault of its file leaves it out as a whole."""
+        listed = Listed(self.faults)
+        try:
+            found = self.do(self.units[number], self.rows(self.units[number], listed))
+        except Fault as fault:
+            listed = Listed(self.faults)
+            listed.add(fault)
+            found = self.do(self.units[number], iter(()))
+        write_json(self.manifest(number), {**found, "faults": listed.found})
+
+    def rows(self, unit: Unit, listed: Listed) -> Iterator[Rows]:
+        """The rows of a unit with the columns of this stage."""
+        return self.metadata.batches(unit, self.columns, listed)
+
+    @property
+    @abstractmethod
+    def columns(self) -> list[Names]:
+        """What is read."""
+
+    @abstractmethod
+    def do(self, unit: Unit, batches: Iterator[Rows]) -> Manifest:
+        """Write the arrays of a unit, and return what it counts."""
+
+
+@dataclass(frozen=True)
+class ScoreStage(FilterStage):
+    """The scores that rules keep a fraction of, sorted: `0.npy`, `1.npy`, … a rule each."""
+
+    rules: tuple[Scored, ...] = ()
+
+    @property
+    def columns(self) -> list[Names]:
+        """Those of the rules."""
+        return [names for rule in self.rules for names in rule.columns()]
+
+    def do(self, unit: Unit, batches: Iterator[Rows]) -> Manifest:
+        """Sort."""
+        found: list[list[np.ndarray]] = [[np.empty(0)] for _ in self.rules]
+        rows = 0
+        for batch in batches:
+            rows += len(batch)
+            for scores, rule in zip(found, self.rules, strict=True):
+                some = rule.population(batch)
+                scores.append(some[~np.isnan(some)])
+        for number, scores in enumerate(found):
+            self.save(unit.number, str(number), np.sort(np.concatenate(scores)))
+        return {"rows": rows}
+
+
+@dataclass(frozen=True)
+class TieStage(FilterStage):
+    """The rows that have just the score at a limit, sorted by their scrambled uids."""
+
+    limits: tuple[tuple[Scored, float], ...] = ()
+
+    @property
+    def columns(self) -> list[Names]:
+        """Those of the rules."""
+        return [names for rule, _ in self.limits for names in rule.columns()]
+
+    def do(self, unit: Unit, batches: Iterator[Rows]) -> Manifest:
+        """Collect and sort."""
+        found: list[list[np.ndarray]] = [[np.empty(0, TIE)] for _ in self.limits]
+        for batch in batches:
+            for ties, (rule, score) in zip(found, self.limits, strict=True):
+                tied = np.flatnonzero(rule.population(batch) == score)
+                rows = np.empty(len(tied), TIE)
+                rows["key"] = scrambled(batch.uids[tied])
+                rows["row"] = tied if batch.numbers is None else batch.numbers[tied]
+                ties.append(rows)
+        for number, ties in enumerate(found):
+            rows = np.concatenate(ties)
+            self.save(unit.number, str(number), rows[np.lexsort((rows["row"], rows["key"]))])
+        return {}
+
+
+@dataclass(frozen=True)
+class KeepStage(FilterStage):
+    """The uids that pass all rules, sorted; with `score`, those with a score, and their scores."""
+
+    rules: tuple[Rule, ...] = ()
+    limits: tuple[tuple[Rule, Limit], ...] = ()
+    score: str | None = None
+
+    @property
+    def columns(self) -> list[Names]:
+        """Those of the rules, and the score of the draws."""
+        own = [] if self.score is None else [(self.score,)]
+        return [*All(self.rules).columns(), *own]
+
+    @cached_property
+    def _limits(self) -> dict[Rule, Limit]:
+        return dict(self.limits)
+
+    def do(self, unit: Unit, batches: Iterator[Rows]) -> Manifest:
+        """Ask the rules in their order; what one refuses is not shown to the next."""
+        kept, scores = [np.empty(0, UID)], [np.empty(0)]
+        counts: Counter[str] = Counter()
+        nulls: Counter[str] = Counter()
+        seen, passed = [0] * len(self.rules), [0] * len(self.rules)
+        for rows in batches:
+            counts["rows"] += len(rows)
+            for name in rows.table.column_names:
+                nulls[name] += rows.table.column(name).null_count
+            found = np.full(len(rows), HOLDS, np.int8)
+            for number, rule in enumerate(self.rules):
+                seen[number] += int((found != 0).sum())
+                refined(found, rows, rule, self._limits)
+                passed[number] += int((found == HOLDS).sum())
+            counts["unknown"] += int((found == UNKNOWN).sum())
+            chosen = np.flatnonzero(found == HOLDS)
+            if self.score is not None:
+                some = as_scores(rows.column((self.score,)))[chosen]
+                counts["without_score"] += int(np.isnan(some).sum())
+                chosen, some = chosen[~np.isnan(some)], some[~np.isnan(some)]
+                scores.append(some)
+            kept.append(rows.uids[chosen])
+        uids = np.concatenate(kept)
+        order = order_of(uids)
+        with writing_uids(self.array(unit.number, "uids")) as append:
+            append(uids[order])
+        if self.score is not None:
+            self.save(unit.number, "scores", np.concatenate(scores)[order])
+        by_name = {name: n for name, n in nulls.items() if n and name != "uid"}
+        return {**counts, "kept": len(uids), "nulls": by_name, "seen": seen, "passed": passed}

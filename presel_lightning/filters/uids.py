@@ -1,0 +1,131 @@
+"""Arrays of uids: 128 bits as two unsigned integers, as DataComp's subset files hold them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+UID = np.dtype("<u8,<u8")
+"""`f0` is the first 16 hex digits of a uid, `f1` the other 16."""
+DIGITS = 32
+
+_VALUE = np.full(256, 255, np.uint8)
+_VALUE[np.frombuffer(b"0123456789abcdef", np.uint8)] = np.arange(16)
+_VALUE[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
+
+
+def parse_uids(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+    """Uids from their hex digits.
+
+    Returns:
+        (uids, valid): (N,) of dtype `UID` and (N,) bool; a uid that is null or not 32 hex digits
+        is not valid, and 0.
+    """
+    if isinstance(texts, pa.ChunkedArray):
+        texts = texts.combine_chunks()
+    if not pa.types.is_string(texts.type):
+        texts = texts.cast(pa.string())
+    long = pc.fill_null(pc.equal(pc.binary_length(texts), DIGITS), False)
+    valid = long.to_numpy(zero_copy_only=False)
+    if not valid.all():
+        texts = pc.if_else(long, texts, "0" * DIGITS)
+    fixed = texts.cast(pa.binary()).cast(pa.binary(DIGITS))
+    start = fixed.offset * DIGITS
+    letters = np.frombuffer(fixed.buffers()[1] or b"", np.uint8)[start:][: len(fixed) * DIGITS]
+    nibbles = _VALUE[letters].reshape(len(fixed), DIGITS)
+    wrong = (nibbles == 255).any(1)
+    if wrong.any():
+        nibbles[wrong], valid = 0, valid & ~wrong
+    octets = (nibbles[:, ::2] << 4) | nibbles[:, 1::2]  # (N, 16)
+    halves = octets.view(">u8").astype("<u8")  # (N, 2)
+    return np.ascontiguousarray(halves).view(UID)[:, 0], valid
+
+
+def uid_of_hex(text: str) -> tuple[int, int] | None:
+    """The two halves of one uid; None where it is not 32 hex digits."""
+    if len(text) != DIGITS:
+        return None
+    try:
+        return int(text[:16], 16), int(text[16:], 16)
+    except ValueError:
+        return None
+
+
+def as_hex(uids: np.ndarray) -> list[str]:
+    """The hex digits of uids."""
+    return [f"{first:016x}{second:016x}" for first, second in uids.tolist()]
+
+
+def order_of(uids: np.ndarray) -> np.ndarray:
+    """Row numbers that sort uids, first half first; equal uids in any order."""
+    first, second = np.ascontiguousarray(uids["f0"]), uids["f1"]
+    order = np.argsort(first)
+    first, second = first[order], second[order]
+    same = first[1:] == first[:-1]
+    if (second[1:][same] < second[:-1][same]).any():
+        order = np.lexsort((uids["f1"], uids["f0"]))
+    return order
+
+
+def are_sorted(uids: np.ndarray) -> bool:
+    """Whether no uid is smaller than the one before it."""
+    first, second = uids["f0"], uids["f1"]
+    less = first[1:] < first[:-1]
+    return not (less | ((first[1:] == first[:-1]) & (second[1:] < second[:-1]))).any()
+
+
+def counted(uids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct ones of sorted uids, and how often each is there."""
+    new = np.ones(len(uids), bool)
+    new[1:] = (uids["f0"][1:] != uids["f0"][:-1]) | (uids["f1"][1:] != uids["f1"][:-1])
+    starts = np.flatnonzero(new)
+    return uids[starts], np.diff(np.append(starts, len(uids)))
+
+
+def positions(
+    table: np.ndarray, uids: np.ndarray, side: Literal["left", "right"] = "left"
+) -> np.ndarray:
+    """Where uids would be inserted in a sorted table that may be mapped from a file.
+
+    A bisection of all uids at once: what is read of the table is what it looks at, where
+    `np.searchsorted` would copy a field of all of it.
+    """
+    first, second = np.ascontiguousarray(uids["f0"]), np.ascontiguousarray(uids["f1"])
+    low = np.zeros(len(uids), np.int64)
+    high = np.full(len(uids), len(table), np.int64)
+    for _ in range(len(table).bit_length()):
+        middle = (low + high) // 2
+        found = table[np.minimum(middle, len(table) - 1)]
+        tie = found["f1"] < second if side == "left" else found["f1"] <= second
+        before = (found["f0"] < first) | ((found["f0"] == first) & tie)
+        before &= low < high
+        low = np.where(before, middle + 1, low)
+        high = np.where(before, high, middle)
+    return low
+
+
+def multiplicity(table: np.ndarray, uids: np.ndarray) -> np.ndarray:
+    """How often each uid is in a sorted table: (N,) int64."""
+    found: np.ndarray = positions(table, uids, "right") - positions(table, uids)
+    return found
+
+
+def scrambled(uids: np.ndarray, seed: int = 0) -> np.ndarray:
+    """A hash of each uid, (N,) uint64: breaks ties in an order that says nothing of the sample.
+
+    Two rounds of the finalizer of SplitMix64, one for each half.
+    """
+    with np.errstate(over="ignore"):
+        mixed = _splitmix(uids["f0"] + np.uint64(seed) * np.uint64(0xD1342543DE82EF95))
+        return _splitmix(mixed ^ uids["f1"])
+
+
+def _splitmix(value: np.ndarray) -> np.ndarray:
+    value = value + np.uint64(0x9E3779B97F4A7C15)
+    value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: np.ndarray = value ^ (value >> np.uint64(31))
+    return mixed

@@ -1,0 +1,166 @@
+"""Who does the units of a stage: processes of this machine, Ray, or the tasks of a Slurm array.
+
+All share one truth, the manifests. A unit that somebody was killed in has none, and is done again;
+the number of workers may change from one start to the next.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from presel_lightning.console import track
+from presel_lightning.errors import PreselError, UserError
+from presel_lightning.run.files import make_folder
+from presel_lightning.run.units import Stage, pending
+
+Executor = Literal["local", "ray", "slurm"]
+
+DEATHS = 3
+"""Pools of workers that may break, one after the other, without a unit done."""
+WAITING = 1.0
+"""Seconds between two looks at the units that other tasks of an array do."""
+
+
+def complete(
+    stage: Stage, numbers: Sequence[int], executor: Executor, workers: int, what: str
+) -> None:
+    """Do all units of a stage that have no manifest.
+
+    Args:
+        stage: what is done.
+        numbers: of the units.
+        executor: who does it.
+        workers: processes, or tasks of Ray at a time.
+        what: name of the stage, for the progress bar.
+
+    Raises:
+        UserError: Ray is not installed, or this is no task of a Slurm array.
+    """
+    left = pending(stage, numbers)
+    if executor == "slurm":
+        _in_array(stage, left)
+    elif executor == "ray":
+        _on_ray(stage, left, workers, what)
+    elif workers == 1 or len(left) < 2:
+        for number in track(left, what, len(left)):
+            stage(number)
+    else:
+        _in_processes(stage, left, workers, what)
+
+
+def _in_processes(stage: Stage, left: list[int], workers: int, what: str) -> None:
+    """A pool of processes; where one of them is killed, another pool does the rest."""
+    deaths = 0
+    while left and deaths < DEATHS:
+        try:
+            for _ in track(_pooled(stage, left, workers), what, len(left)):
+                pass
+        except BrokenProcessPool:
+            pass
+        rest = pending(stage, left)
+        deaths = deaths + 1 if len(rest) == len(left) else 0
+        left = rest
+    if left:
+        raise PreselError(
+            f"workers die at {stage.manifest(left[0]).stem} or near it, {DEATHS} times in a row; "
+            "give them more memory, or fewer --workers"
+        )
+
+
+def _pooled(stage: Stage, left: list[int], workers: int) -> Iterator[None]:
+    # a fork of a process with threads (pyarrow has some) may hang
+    context = get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(left)), mp_context=context) as pool:
+        jobs = [pool.submit(stage, number) for number in left]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _on_ray(stage: Stage, left: list[int], workers: int, what: str) -> None:
+    """Tasks of Ray, `workers` at a time; a lost one is started again by Ray."""
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("--executor ray needs Ray: pip install 'presel-lightning[ray]'") from error
+    if not ray.is_initialized():
+        local = None if os.environ.get("RAY_ADDRESS") else workers
+        ray.init(num_cpus=local, log_to_driver=False, include_dashboard=False)
+    task = ray.remote(max_retries=DEATHS)(_run)
+    held, waiting = ray.put(stage), list(reversed(left))
+    running: list[object] = []
+
+    def results() -> Iterator[None]:
+        nonlocal running
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(task.remote(held, waiting.pop()))
+            done, running = ray.wait(running)
+            for reference in done:
+                yield ray.get(reference)
+
+    try:
+        for _ in track(results(), what, len(left)):
+            pass
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, PreselError):
+            raise error.cause from None
+        raise
+
+
+def _run(stage: Stage, number: int) -> None:
+    stage(number)
+
+
+def array_task() -> tuple[int, int]:
+    """Number of this task of a Slurm array, from 0, and how many there are.
+
+    Raises:
+        UserError: this process is none.
+    """
+    try:
+        first = int(os.environ.get("SLURM_ARRAY_TASK_MIN", "0"))
+        return int(os.environ["SLURM_ARRAY_TASK_ID"]) - first, int(
+            os.environ["SLURM_ARRAY_TASK_COUNT"]
+        )
+    except (KeyError, ValueError):
+        raise UserError(
+            "--executor slurm: SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT are not set; start "
+            "it by `sbatch --array=0-N`, see docs/web_scale.md"
+        ) from None
+
+
+def _in_array(stage: Stage, left: list[int]) -> None:
+    """Each task begins at its own place and does whatever nobody else is doing.
+
+    So a task that is killed or never starts leaves its units to the others, and all return when all
+    units are done.
+    """
+    task, tasks = array_task()
+    start = len(left) * task // max(tasks, 1)
+    left = left[start:] + left[:start]
+    while left:
+        before = len(left)
+        for number in left:
+            lock = FileLock(stage.manifest(number).with_suffix(".lock"))
+            make_folder(stage.manifest(number).parent)
+            try:
+                with lock.acquire(timeout=0):
+                    if not stage.manifest(number).is_file():
+                        stage(number)
+            except Timeout:
+                continue
+        left = pending(stage, left)
+        if len(left) == before:
+            time.sleep(WAITING)

@@ -1,0 +1,1 @@
+"""WebDataset shards: reading, resharding by a set of uids, packing."""
