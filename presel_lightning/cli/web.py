@@ -10,7 +10,7 @@ from presel_lightning.cli.rules import build, rules_from
 from presel_lightning.console import console
 from presel_lightning.errors import UserError
 from presel_lightning.run.executors import Executor
-from presel_lightning.run.ranges import Workers
+from presel_lightning.run.ranges import Count, Seed, Workers
 
 
 def filter_pool(
@@ -92,4 +92,51 @@ def _tell(found: dict[str, Any], place: Path) -> None:
         console.print(f"  {number} x {problem.replace('_', ' ')}: {listed}", soft_wrap=True)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"filter": filter_pool}
+def reshard(
+    input: str,
+    subset: str,
+    output: str,
+    shard_size: Count = 10_000,
+    shuffle: Seed | None = None,
+    faults: Literal["stop", "skip"] = "skip",
+    executor: Executor = "local",
+    workers: Workers = 1,
+) -> None:
+    """Write webdataset shards of the samples whose uid a subset file lists.
+
+    A uid that is m times in the subset gives m samples, `UID-0` to `UID-(m-1)`; of a uid that is in
+    several samples of the pool the first is taken. Members are copied byte for byte.
+
+    Args:
+        input: folder of the shards.
+        subset: sorted subset file, as `filter` writes it.
+        output: new folder.
+        shard_size: samples of a shard.
+        shuffle: seed of a shuffle of all samples; by default they stay in the order of the pool.
+        faults: what is done about damaged shards and samples without uid: `skip` lists them.
+        executor: who does the shards: processes of this machine, Ray, or a Slurm array.
+        workers: shards at a time.
+    """
+    from presel_lightning.shards.reshard import Reshard
+
+    found = Reshard(
+        input=Path(input),
+        subset=Path(subset),
+        output=Path(output),
+        shard_size=shard_size,
+        shuffle=shuffle,
+        faults=faults,
+        executor=executor,
+        workers=workers,
+    ).run()
+    console.print(
+        f"{found['output_count']} samples in {found['output_shard_count']} shards, of "
+        f"{found['processed_count']} in {found['input_shard_count']}: {output}",
+        soft_wrap=True,
+    )
+    for problem, number in found["faults"].items():
+        listed = Path(output) / "problems.csv"
+        console.print(f"  {number} x {problem.replace('_', ' ')}: {listed}", soft_wrap=True)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {"filter": filter_pool, "reshard": reshard}

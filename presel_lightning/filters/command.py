@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from presel_lightning.errors import UserError
 from presel_lightning.filters.combine import All
@@ -28,7 +27,7 @@ from presel_lightning.filters.stages import KeepStage, ScoreStage, TieStage
 from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uid_sets import Runs, parse_set, write_set
 from presel_lightning.filters.uids import UID
-from presel_lightning.run.executors import Executor, complete
+from presel_lightning.run.executors import Executor, complete, one_at_a_time
 from presel_lightning.run.files import make_folder, read_json, remove, replacing, write_json
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.interruption import temporary_folder
@@ -124,7 +123,7 @@ class FilterRun:
             folder = self.work / f"scores-{number}-{options}"
             with FileLock(self.work / f".scores-{number}"):
                 tables.append(build(url, tuple(sorted(columns)), folder, listed))
-        base = Base(Metadata(self.metadata, tuple(tables)), units, self.faults, self.work, options)
+        base = Base(self.work, options, Metadata(self.metadata, tuple(tables)), units, self.faults)
         limits = self._limits(base, [part for rule in rules for part in rule.parts()])
         score = self.sampling.score if self.sampling else None
         keep = KeepStage(
@@ -204,11 +203,11 @@ class FilterRun:
 class Base:
     """What all stages of a call share."""
 
+    folder: Path
+    key: str
     metadata: Metadata
     units: tuple[Unit, ...]
     faults: Faults
-    folder: Path
-    key: str
 
     def arguments(self, name: str, more: str = "") -> dict[str, Any]:
         """Arguments of a stage."""
@@ -255,23 +254,3 @@ def _files_of(url: str) -> list[Any]:
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"--scores {url}: cannot be listed ({error})") from error
     return [[path, state_of(files, path)] for path in found]
-
-
-@contextmanager
-def one_at_a_time(work: Path, executor: Executor) -> Iterator[None]:
-    """Keep another call out of a work folder; tasks of a Slurm array share it.
-
-    Raises:
-        UserError: another process works there.
-    """
-    make_folder(work)
-    if executor == "slurm":
-        yield
-        return
-    try:
-        with FileLock(work / ".lock", timeout=0):
-            yield
-    except Timeout:
-        raise UserError(
-            f"{work}: another process works there; wait, or give another --output"
-        ) from None

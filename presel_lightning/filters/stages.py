@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,58 +18,39 @@ from presel_lightning.filters.rule import HOLDS, UNKNOWN, Limit, Names, Rows, Ru
 from presel_lightning.filters.scored import Scored, as_scores
 from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uids import UID, order_of, scrambled
-from presel_lightning.run.files import read_json, replacing, write_json
-from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.units import state_of
-
-Manifest = dict[str, Any]
+from presel_lightning.run.files import write_json
+from presel_lightning.run.units import Manifest, Stage, state_of
 
 
 @dataclass(frozen=True)
-class FilterStage(ABC):
+class FilterStage(Stage):
     """One pass over the metadata files.
 
     Args:
+        folder: of the manifests.
+        key: what else defines the result.
         metadata: of the pool.
         units: its files.
         faults: what is done about faults.
-        folder: of the manifests.
-        key: what else defines the result.
     """
 
     metadata: Metadata
     units: tuple[Unit, ...]
     faults: Faults
-    folder: Path
-    key: str
-    states: dict[int, str] = field(default_factory=dict, compare=False)
 
-    def manifest(self, number: int) -> Path:
-        """Named by the files of the unit and what defines the result."""
-        if number not in self.states:
-            unit, files = self.units[number], self.metadata.files
-            contents = [state_of(files, path) for path in unit.files]
-            self.states[number] = fingerprint([unit.files, contents, self.key, type(self).__name__])
-        return self.folder / f"{number:08d}-{self.states[number]}.json"
-
-    def array(self, number: int, name: str) -> Path:
-        """A file of the unit beside its manifest."""
-        return self.manifest(number).with_suffix(f".{name}.npy")
+    def defined_by(self, number: int) -> object:
+        """The metadata file and those beside it."""
+        unit, files = self.units[number], self.metadata.files
+        return [[path, state_of(files, path)] for path in unit.files]
 
     def arrays(self, name: str) -> list[np.ndarray]:
         """Those of all units, mapped into memory."""
-        paths = [self.array(unit.number, name) for unit in self.units]
-        return [np.load(path, mmap_mode="r") for path in paths]
+        return [self.mapped(unit.number, name) for unit in self.units]
 
     def manifests(self) -> Iterator[Manifest]:
         """What the units have counted."""
         for unit in self.units:
-            yield read_json(self.manifest(unit.number))
-
-    def save(self, number: int, name: str, array: np.ndarray) -> None:
-        """Write an array of a unit; its manifest follows, and is synced."""
-        with replacing(self.array(number, name), durable=False) as part, part.open("wb") as file:
-            np.save(file, array)
+            yield self.read(unit.number)
 
     def __call__(self, number: int) -> None:
         """Do a unit; a fault of its file leaves it out as a whole."""

@@ -35,16 +35,17 @@ class Runs:
 
     def size(self, low: int, high: int) -> int:
         """Rows to read for the uids whose first half is in [low, high)."""
-        return sum(stop - start for start, stop in self._slices(low, high))
+        return sum(stop - start for start, stop in self.slices(low, high))
 
     def rows(self, low: int, high: int) -> Counted:
         """The uids whose first half is in [low, high)."""
-        slices = self._slices(low, high)
+        slices = self.slices(low, high)
         parts = [a[slice(*s)] for a, s in zip(self.arrays, slices, strict=True) if s[0] < s[1]]
         joined = np.concatenate(parts) if parts else np.empty(0, UID)
         return counted(joined[order_of(joined)] if len(parts) > 1 else joined)
 
-    def _slices(self, low: int, high: int) -> list[tuple[int, int]]:
+    def slices(self, low: int, high: int) -> list[tuple[int, int]]:
+        """Rows of each array with the uids whose first half is in [low, high)."""
         return [(_first(array, low), _first(array, high)) for array in self.arrays]
 
 

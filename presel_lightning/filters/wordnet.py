@@ -83,18 +83,12 @@ def _known_forms(
     if word in senses:
         yield word
     if word in exceptions:
-        yield from (form for form in exceptions[word] if form in senses)
-        return
-    forms = [word]
-    while forms:
+        forms = exceptions[word]
+    else:
         forms = [
-            form.removesuffix(old) + new
-            for form in forms
+            word.removesuffix(old) + new
             for old, news in endings.items()
-            if form.endswith(old)
+            if word.endswith(old)
             for new in news
         ]
-        known = [form for form in forms if form in senses]
-        if known:
-            yield from known
-            return
+    yield from (form for form in forms if form in senses)

@@ -11,7 +11,9 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
@@ -164,3 +166,23 @@ def _in_array(stage: Stage, left: list[int]) -> None:
         left = pending(stage, left)
         if len(left) == before:
             time.sleep(WAITING)
+
+
+@contextmanager
+def one_at_a_time(work: Path, executor: Executor) -> Iterator[None]:
+    """Keep another call out of a work folder; tasks of a Slurm array share it.
+
+    Raises:
+        UserError: another process works there.
+    """
+    make_folder(work)
+    if executor == "slurm":
+        yield
+        return
+    try:
+        with FileLock(work / ".lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(
+            f"{work}: another process works there; wait, or give another --output"
+        ) from None

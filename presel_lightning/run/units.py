@@ -4,26 +4,71 @@ from __future__ import annotations
 
 import hashlib
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import fsspec
+import numpy as np
+
+from presel_lightning.run.files import read_json, replacing
+from presel_lightning.run.fingerprint import fingerprint
 
 ENDS = 1 << 16
 """Bytes from both ends of a file that name it, beside its size and time."""
 
 
-class Stage(Protocol):
-    """What is done to each unit; it can be pickled."""
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """What is done to each unit; it can be pickled.
+
+    Args:
+        folder: of the manifests, and of the arrays beside them.
+        key: what defines the result, beside the unit itself.
+    """
+
+    folder: Path
+    key: str
+    names: dict[int, str] = field(default_factory=dict, compare=False, repr=False, kw_only=True)
+    """Of the units, once they are known."""
+
+    @abstractmethod
+    def defined_by(self, number: int) -> object:
+        """Paths and contents of a unit."""
+
+    @abstractmethod
+    def __call__(self, number: int) -> None:
+        """Do a unit and write its manifest; twice does no harm."""
 
     def manifest(self, number: int) -> Path:
         """Where the manifest of a unit lies once it is done."""
-        ...
+        if number not in self.names:
+            parts = [self.defined_by(number), self.key, type(self).__name__]
+            self.names[number] = fingerprint(parts)
+        return self.folder / f"{number:08d}-{self.names[number]}.json"
 
-    def __call__(self, number: int) -> None:
-        """Do a unit and write its manifest; twice does no harm."""
-        ...
+    def array(self, number: int, name: str) -> Path:
+        """An array of a unit, beside its manifest."""
+        return self.manifest(number).with_suffix(f".{name}.npy")
+
+    def mapped(self, number: int, name: str) -> np.ndarray:
+        """An array of a unit, mapped into memory."""
+        return np.asarray(np.load(self.array(number, name), mmap_mode="r"))
+
+    def save(self, number: int, name: str, array: np.ndarray) -> None:
+        """Write an array of a unit; its manifest follows, and is synced."""
+        with replacing(self.array(number, name), durable=False) as part, part.open("wb") as file:
+            np.save(file, array)
+
+    def read(self, number: int) -> Manifest:
+        """What a unit has counted."""
+        found: Manifest = read_json(self.manifest(number))
+        return found
 
 
 def pending(stage: Stage, numbers: Sequence[int]) -> list[int]:

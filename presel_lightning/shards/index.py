@@ -1,0 +1,120 @@
+"""First pass of `reshard`: which samples of a shard a subset asks for, and where their members lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import fsspec
+import numpy as np
+
+from presel_lightning.errors import UserError
+from presel_lightning.filters.faults import Fault, Faults, Listed
+from presel_lightning.filters.uid_files import open_uids
+from presel_lightning.filters.uids import UID, are_sorted, multiplicity, order_of
+from presel_lightning.run.files import write_json
+from presel_lightning.run.units import Stage, state_of
+from presel_lightning.shards.samples import ShardSample, samples, uid_in
+from presel_lightning.shards.tar_members import BLOCK, BrokenTar, mapped
+
+SAMPLE = np.dtype([("uid", UID), ("copies", "<i8"), ("first", "<i8"), ("bytes", "<i8")])
+"""A sample that is asked for: how often, its first row among the members, bytes in a tar."""
+MEMBER = np.dtype([("offset", "<i8"), ("size", "<i8"), ("ending", "<i8")])
+"""A member: where its content lies, and which of the shard's endings it has."""
+ROWS = 1 << 20
+
+
+@dataclass(frozen=True)
+class IndexStage(Stage):
+    """Samples of each shard that are in a subset, with their members in the order of a tar.
+
+    Args:
+        folder: of the manifests.
+        key: what else defines the result.
+        input: folder of the shards.
+        shards: their paths in it.
+        subset: subset file.
+        faults: `skip` lists shards and samples that cannot be read, `stop` stops there.
+    """
+
+    input: Path
+    shards: tuple[str, ...]
+    subset: Path
+    faults: Faults
+
+    def path(self, number: int) -> Path:
+        """Of a shard."""
+        return self.input / self.shards[number]
+
+    def defined_by(self, number: int) -> object:
+        """The shard."""
+        files = fsspec.filesystem("file")
+        return [self.shards[number], state_of(files, str(self.path(number)))]
+
+    def __call__(self, number: int) -> None:
+        """Index a shard up to where it breaks off."""
+        listed, path = Listed(self.faults), str(self.path(number))
+        found: list[ShardSample] = []
+        uids: list[tuple[int, int]] = []
+        try:
+            with mapped(self.path(number)) as tar:
+                for sample in _until_broken(samples(tar), path, listed):
+                    try:
+                        uids.append(uid_in(tar, sample, path))
+                    except Fault as fault:
+                        listed.add(fault)
+                    else:
+                        found.append(sample)
+        except (BrokenTar, OSError) as error:
+            listed.add(Fault(path, "corrupt_tar", str(error)))
+        counts = self._save(number, found, np.array(uids, UID))
+        write_json(self.manifest(number), {**counts, "faults": listed.found})
+
+    def _save(self, number: int, found: list[ShardSample], uids: np.ndarray) -> dict[str, object]:
+        copies = multiplicity(subset_at(str(self.subset)), uids)
+        wanted = np.flatnonzero(copies)
+        endings: dict[str, int] = {}
+        rows, members = np.zeros(len(wanted), SAMPLE), []
+        rows["uid"], rows["copies"] = uids[wanted], copies[wanted]
+        for row, place in enumerate(wanted.tolist()):
+            rows["first"][row] = len(members)
+            for ending, member in sorted(found[place].members.items()):
+                code = endings.setdefault(ending, len(endings))
+                members.append((member.offset, member.size, code))
+                rows["bytes"][row] += BLOCK + -(-member.size // BLOCK) * BLOCK
+        order = order_of(rows["uid"])
+        self.save(number, "samples", rows)
+        self.save(number, "members", np.array(members, MEMBER))
+        self.save(number, "sorted", rows["uid"][order])
+        self.save(number, "order", order)
+        return {"samples": len(found), "kept": len(rows), "endings": list(endings)}
+
+
+def _until_broken(found: Iterator[ShardSample], path: str, listed: Listed) -> Iterator[ShardSample]:
+    """Samples of a shard; that it breaks off is listed behind them."""
+    count = 0
+    try:
+        for sample in found:
+            count += 1
+            yield sample
+    except BrokenTar as error:
+        listed.add(Fault(path, "corrupt_tar", f"{error}, behind {count} samples"))
+
+
+@cache
+def subset_at(path: str) -> np.ndarray:
+    """Map a sorted subset file.
+
+    Raises:
+        UserError: it is not sorted.
+    """
+    table = open_uids(Path(path), "subset")
+    for start in range(0, len(table), ROWS):
+        if not are_sorted(table[max(start - 1, 0) : start + ROWS]):
+            raise UserError(
+                f"--subset {path}: its rows are not sorted; `filter --uids {path} --output NEW.npy` "
+                "sorts them"
+            )
+    return table
