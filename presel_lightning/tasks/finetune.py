@@ -280,17 +280,22 @@ class FineTune(LightningModule):
         """
         model = unwrapped(self.model)
         tokenizer = self.processor.tokenizer
-        named = model.generation_config.eos_token_id
-        ends = {tokenizer.eos_token_id, *stop, *(named if isinstance(named, list) else [named])}
         output = model.generate(
             **model_inputs(model, batch),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=sorted(ends - {None}),
+            eos_token_id=self.ends(stop),
             pad_token_id=tokenizer.pad_token_id,
         )
         answers = output[:, batch["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+    def ends(self, stop: Sequence[int] = ()) -> list[int]:
+        """Tokens that end an answer: the checkpoint's own, and some more."""
+        named = unwrapped(self.model).generation_config.eos_token_id
+        own = self.processor.tokenizer.eos_token_id
+        ends = {own, *stop, *(named if isinstance(named, list) else [named])}
+        return sorted(ends - {None})
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union
         """AdamW with the projector in its own group; cosine over all steps after a warm-up."""
