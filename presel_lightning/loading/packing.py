@@ -12,7 +12,7 @@ from torch import Tensor
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.texts import Texts
-from presel_lightning.functional.packing import next_fit
+from presel_lightning.functional.packing import next_fit, pack_sequences
 from presel_lightning.functional.token_loss import IGNORE
 from presel_lightning.loading.encoder import SampleEncoder
 from presel_lightning.loading.truncation import items_of, text_items
@@ -64,6 +64,21 @@ def packed(batch: Batch, capacity: int) -> Batch:
     found[SAMPLE] = laid(sample, -1)
     found["position_ids"] = positions(found[SAMPLE])
     return found
+
+
+def row_by_row(samples: list[Any], capacity: int) -> list[Any]:
+    """Order samples of a batch as first-fit-decreasing puts them into rows.
+
+    An encoder that encodes a batch at once does not know the lengths before: its samples stay in order.
+
+    Args:
+        samples: of `SampleEncoder.sample`.
+        capacity: tokens of a row.
+    """
+    if not all("encoded" in sample for sample in samples):
+        return samples
+    lengths = np.array([len(sample["encoded"].input_ids) for sample in samples])
+    return [samples[place] for row in pack_sequences(lengths, capacity) for place in row]
 
 
 def positions(samples: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from presel_lightning.data.images import MAX_PIXELS
 from presel_lightning.errors import UserError
 from presel_lightning.loading.encoder import BLACK, DUMMY, SampleEncoder
 from presel_lightning.loading.encoders import encoder_of
-from presel_lightning.loading.packing import packed
+from presel_lightning.loading.packing import packed, row_by_row
 from presel_lightning.loading.samplers import GlobalBatchSampler, ResumableLoader, Row, passes
 from presel_lightning.loading.shard_blocks import see
 from presel_lightning.loading.templates import AUTO
@@ -135,7 +135,7 @@ class ShardDataModule(LightningDataModule):
         assert self.subset is not None, "setup comes first"
         encoder = encoder_of(self.template, processor, self.max_length)
         capacity = self.max_length if self.packing else None
-        dataset = PairSetOfShards(self.subset, encoder, self.question, self.max_pixels, capacity)
+        dataset = ShardSet(self.subset, encoder, self.question, self.max_pixels, capacity)
         sampler = WindowSampler(
             self.subset.shard,
             self.window,
@@ -203,7 +203,7 @@ class WindowSampler(GlobalBatchSampler):
         return [order[start : start + self.size] for start in range(0, len(order), self.size)]
 
 
-class PairSetOfShards(Dataset[dict[str, Any]]):
+class ShardSet(Dataset[dict[str, Any]]):
     """Image-text pairs of shards, encoded to be trained on.
 
     Args:
@@ -244,7 +244,9 @@ class PairSetOfShards(Dataset[dict[str, Any]]):
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Inputs of the model, labels (B, L) and weights (B,)."""
-        batch = self.encoder.batch(samples)
         if self.capacity:
-            batch = packed(batch, self.capacity)
+            samples = row_by_row(samples, self.capacity)
+            batch = packed(self.encoder.batch(samples), self.capacity)
+        else:
+            batch = self.encoder.batch(samples)
         return {**batch, "weight": torch.tensor([sample["weight"] for sample in samples])}

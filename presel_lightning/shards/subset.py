@@ -14,7 +14,7 @@ from presel_lightning.filters.faults import Faults, Listed
 from presel_lightning.filters.uid_files import open_uids
 from presel_lightning.filters.uids import UID, are_sorted, multiplicity, order_of, uid_of_hex
 from presel_lightning.run.executors import complete
-from presel_lightning.run.files import make_folder, read_json, replacing, user_cache, write_json
+from presel_lightning.run.files import make_folder, user_cache, write_json
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.units import Stage, state_of
 from presel_lightning.shards.rows import ROW, shard_rows, shards_in
@@ -49,36 +49,30 @@ class RowsStage(Stage):
     """Rows of each shard that are in a set of uids, or all of them.
 
     Args:
-        folder: of the rows.
+        folder: of the manifests and rows.
+        key: what else defines the result.
         paths: of the shards.
         uids: file of the uids; None for all samples.
         faults: `skip` lists shards and samples that cannot be read, `stop` stops there.
     """
 
-    folder: Path
     paths: tuple[Path, ...]
     uids: Path | None
     faults: Faults = "skip"
 
-    def manifest(self, number: int) -> Path:
-        """Of a shard, by its content, so that another set of shards uses it too."""
-        state = state_of(fsspec.filesystem("file"), str(self.paths[number]))
-        return self.folder / f"{fingerprint([str(self.paths[number]), state])}.json"
+    def defined_by(self, number: int) -> object:
+        """The shard."""
+        path = str(self.paths[number])
+        return [path, state_of(fsspec.filesystem("file"), path)]
 
     def __call__(self, number: int) -> None:
         """Find the rows of a shard."""
-        listed, place = Listed(self.faults), self.manifest(number)
+        listed = Listed(self.faults)
         rows = shard_rows(self.paths[number], listed)
         if self.uids is not None:
             rows = rows[multiplicity(read_uids(self.uids), rows["uid"]) > 0]
-        with replacing(place.with_suffix(".npy")) as path, path.open("wb") as handle:
-            np.save(handle, rows)
-        write_json(place, {"faults": listed.found})
-
-    def rows(self, number: int) -> np.ndarray:
-        """Rows of a shard that has a manifest."""
-        found: np.ndarray = np.load(self.manifest(number).with_suffix(".npy"))
-        return found
+        self.save(number, "rows", rows)
+        write_json(self.manifest(number), {"samples": len(rows), "faults": listed.found})
 
 
 @dataclass(frozen=True)
@@ -122,8 +116,8 @@ def stage_of(
     if not paths:
         raise UserError(f"data.shards {', '.join(map(str, folders))}: no .tar there or below")
     state = None if uids is None else state_of(fsspec.filesystem("file"), str(uids))
-    name = fingerprint({"rows": 1, "uids": state})
-    return RowsStage((cache or user_cache() / "shards") / name, paths, uids, faults)
+    key = fingerprint({"rows": 1, "uids": state})
+    return RowsStage((cache or user_cache() / "shards") / key, key, paths, uids, faults)
 
 
 def find(stage: RowsStage, workers: int = 1) -> Subset:
@@ -138,7 +132,7 @@ def find(stage: RowsStage, workers: int = 1) -> Subset:
     make_folder(stage.folder)
     numbers = range(len(stage.paths))
     complete(stage, list(numbers), "local", workers, "shards")
-    found = [stage.rows(number) for number in numbers]
+    found = [stage.mapped(number, "rows") for number in numbers]
     rows = np.concatenate([np.empty(0, ROW), *found])
     shard = np.repeat(np.arange(len(found)), [len(each) for each in found])
     _, first = np.unique(rows["uid"], return_index=True)
@@ -148,5 +142,5 @@ def find(stage: RowsStage, workers: int = 1) -> Subset:
     if stage.uids is not None:
         copies = multiplicity(read_uids(stage.uids), rows["uid"])
         rows, shard = np.repeat(rows, copies), np.repeat(shard, copies)
-    faults = [fault for n in numbers for fault in read_json(stage.manifest(n))["faults"]]
+    faults = [fault for n in numbers for fault in stage.read(n)["faults"]]
     return Subset(stage.paths, shard, rows, repeated, faults)
