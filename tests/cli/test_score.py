@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
 
 from presel_lightning.cli.main import main
-from presel_lightning.cli.score import judging_of
+from presel_lightning.cli.score import judged, judging_of
 from presel_lightning.filters.uids import as_hex
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.judge_prompts import prompts_of
@@ -181,8 +182,6 @@ def test_killed_command_goes_on_and_changes_nothing(
 def test_filter_joins_the_scores_by_uid(
     scored: Path, shards: tuple[Path, Pairs], tmp_path: Path
 ) -> None:
-    import pyarrow as pa
-
     pairs = list(shards[1])
     metadata = tmp_path / "metadata"
     metadata.mkdir()
@@ -200,6 +199,23 @@ def test_filter_joins_the_scores_by_uid(
     assert main([*words, "--scores", scores, "--output", str(out)]) == 0
     wanted = {u for u, v in similarity.items() if v is not None and np.float32(v) >= known[3]}
     assert set(as_hex(np.load(out))) == wanted and len(wanted) == len(known) - 3
+
+
+def test_filter_reads_the_ratings_of_the_judge(tmp_path: Path) -> None:
+    uids = [f"{number:032x}" for number in range(5)]
+    replies = np.array(["85", "84\nfine", "N/A", " 100", "8"])
+    table = {"uid": pa.array(uids), **judged({"semantic_understanding": replies})}
+    assert table["semantic_understanding_score"].to_pylist() == [85, 84, None, 100, 8]
+    assert table["semantic_understanding_parse_ok"].to_pylist() == [True, True, False, True, True]
+    for name, content in (("scores", table), ("metadata", {"uid": table["uid"]})):
+        (tmp_path / name).mkdir()
+        pq.write_table(pa.table(content), tmp_path / name / "0.parquet")
+    rule = "{metric: semantic_understanding, threshold: 85, needs_success: false}"
+    words = ["filter", "--metadata", str(tmp_path / "metadata"), "--faults", "skip"]
+    words += ["--scores", json.dumps([str(tmp_path / "scores")])]
+    out = tmp_path / "uids.npy"
+    assert main([*words, "--rules", f"[{{mlm_filter: {rule}}}]", "--output", str(out)]) == 0
+    assert as_hex(np.load(out)) == [uids[0], uids[3]]
 
 
 def test_a_model_that_shares_no_prefix_is_asked_each_prompt_whole(tmp_path: Path) -> None:
