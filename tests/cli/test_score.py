@@ -32,6 +32,7 @@ from presel_lightning.shards.rows import WebSample
 from presel_lightning.tasks import FineTune
 from presel_lightning.tasks.judge import Judge
 from presel_lightning.tasks.shard_writer import ShardWriter
+from tests.conftest import start
 from tests.models.tiny_chat import write_chat_model
 from tests.shards.tars import write_tar
 
@@ -271,3 +272,15 @@ def test_own_prompts_are_further_metrics(tmp_path: Path) -> None:
     found = prompts_of(["beauty", "caption_text_quality"], read_prompts(path))
     assert found["beauty"] == "How beautiful is it? Give a number."
     assert "from 0 to 100" in found["caption_text_quality"]
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_tables(
+    scored: Path, shards: tuple[Path, Pairs], tmp_path: Path
+) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    words = command(shards[0], out, "--devices", "2", "--strategy", "ddp")
+    assert start(words, log).wait() == 0, log.read_text()
+    for path in (scored / "judge").iterdir():
+        if path.is_file():
+            assert (out / "judge" / path.name).read_bytes() == path.read_bytes()
