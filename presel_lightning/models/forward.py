@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from presel_lightning.functional.token_loss import answer_positions, sample_losses
 from presel_lightning.models.llava import unwrapped
-from presel_lightning.models.packed import SAMPLE
+from presel_lightning.models.packed import SAMPLE, packed_positions
 from presel_lightning.models.vocabulary import without_added
 
 Batch = dict[str, Any]
@@ -52,6 +52,9 @@ def answer_losses(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     processes that share a model wait for each other there.
     """
     inputs, labels = model_inputs(model, batch), batch["labels"]
+    if SAMPLE in batch:
+        positions = packed_positions(unwrapped(model), inputs, batch[SAMPLE])
+        inputs = {**inputs, "position_ids": positions}
     with dummy_image(model, batch.get("blank")):
         hidden = hidden_states(model, inputs)
     return sample_losses(answer_logits(model, hidden, labels), labels, batch.get(SAMPLE))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from presel_lightning.errors import UserError
 
 SAMPLE = "sample"
@@ -11,6 +14,9 @@ SAMPLE = "sample"
 
 PLAIN = frozenset({"llava", "llava_onevision", "internvl", "smolvlm"})
 """Model types whose positions count tokens, and whose layers take them from `position_ids`."""
+
+GRIDS = frozenset({"qwen2_5_vl", "qwen3_vl"})
+"""Model types whose positions follow time, rows and columns of an image (M-RoPE)."""
 
 MASKED = ("sdpa", "eager")
 """Attention that transformers gives a block-diagonal mask wherever positions restart."""
@@ -26,7 +32,7 @@ def why_not_packed(config: Any) -> str | None:  # noqa: ANN401 - transformers ha
         config: of the image-text model.
     """
     text = config.get_text_config()
-    if config.model_type not in PLAIN:
+    if config.model_type not in PLAIN | GRIDS:
         return f"a model of type {config.model_type} is not known to keep packed sequences apart"
     # a config that was not loaded with weights has none: transformers then chooses sdpa
     attention = getattr(text, "_attn_implementation", None) or MASKED[0]
@@ -36,6 +42,42 @@ def why_not_packed(config: Any) -> str | None:  # noqa: ANN401 - transformers ha
     if other:
         return f"its {other[0]} layers carry a state from one sequence to the next"
     return None
+
+
+def packed_positions(model: Any, inputs: dict[str, Tensor], samples: Tensor) -> Tensor:  # noqa: ANN401
+    """Positions of packed rows, as the model counts them.
+
+    Args:
+        model: image-text model.
+        inputs: of a packed batch, without labels.
+        samples: (R, C) number of the sample of each token, -1 for padding.
+
+    Returns:
+        `position_ids` (R, C); for models of `GRIDS` (4, R, C): these, by which sequences are told
+        apart, and the positions of time, row and column, which are those of each sample alone.
+    """
+    plain = inputs["position_ids"]
+    if model.config.model_type not in GRIDS:
+        return plain
+    grids = plain.repeat(3, 1, 1)  # of texts
+    if "image_grid_thw" in inputs:
+        places = (samples >= 0).nonzero(as_tuple=True)
+        alone = samples[places], plain[places]  # of each token: its sample, and its place there
+        shape = int(alone[0].max()) + 1, int(alone[1].max()) + 1
+
+        def padded(values: Tensor) -> Tensor:
+            rows = values.new_zeros(shape)
+            rows[alone] = values[places]
+            return rows
+
+        found, _ = model.model.get_rope_index(
+            input_ids=padded(inputs["input_ids"]),
+            mm_token_type_ids=padded(inputs["mm_token_type_ids"]),
+            image_grid_thw=inputs["image_grid_thw"],
+            attention_mask=padded(torch.ones_like(plain)),
+        )  # (3, B, L)
+        grids[(slice(None), *places)] = found[(slice(None), *alone)].to(grids)
+    return torch.cat([plain[None], grids])
 
 
 def require_packable(config: Any, loss_reduction: str) -> None:  # noqa: ANN401

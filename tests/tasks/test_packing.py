@@ -21,8 +21,8 @@ from tests.models.tiny_chat import write_chat_model
 from tests.models.tiny_kinds import write_kind
 from tests.tasks.test_finetune import plain_trainer
 
-PACKED = ["quickstart", "llava_onevision", "smolvlm", "internvl"]
-REFUSED = ["qwen2_5_vl", "qwen3_vl", "gemma3"]
+PACKED = ["quickstart", "llava_onevision", "smolvlm", "internvl", "qwen2_5_vl", "qwen3_vl"]
+REFUSED = ["gemma3"]
 CHAT = ("llava_onevision", "qwen2_5_vl")
 
 
