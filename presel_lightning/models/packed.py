@@ -61,14 +61,14 @@ def packed_positions(model: Any, inputs: dict[str, Tensor], samples: Tensor) -> 
         return plain
     grids = plain.repeat(3, 1, 1)  # of texts
     if "image_grid_thw" in inputs:
-        places = (samples >= 0).nonzero(as_tuple=True)
-        alone = samples[places], plain[places]  # of each token: its sample, and its place there
-        shape = int(alone[0].max()) + 1, int(alone[1].max()) + 1
+        row, column = (samples >= 0).nonzero(as_tuple=True)  # (T,) of each token
+        sample, place = samples[row, column], plain[row, column]
+        shape = int(sample.max()) + 1, int(place.max()) + 1
 
         def padded(values: Tensor) -> Tensor:
-            rows = values.new_zeros(shape)
-            rows[alone] = values[places]
-            return rows
+            alone = values.new_zeros(shape)
+            alone[sample, place] = values[row, column]
+            return alone
 
         found, _ = model.model.get_rope_index(
             input_ids=padded(inputs["input_ids"]),
@@ -76,7 +76,7 @@ def packed_positions(model: Any, inputs: dict[str, Tensor], samples: Tensor) -> 
             image_grid_thw=inputs["image_grid_thw"],
             attention_mask=padded(torch.ones_like(plain)),
         )  # (3, B, L)
-        grids[(slice(None), *places)] = found[(slice(None), *alone)].to(grids)
+        grids[:, row, column] = found[:, sample, place].to(grids)
     return torch.cat([plain[None], grids])
 
 

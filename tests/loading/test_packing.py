@@ -24,7 +24,8 @@ def padded(lengths: list[int]) -> dict[str, Any]:
 
 
 def test_packed_rows_hold_one_sample_behind_another() -> None:
-    batch = {**padded([3, 2, 4]), "pixel_values": torch.arange(3)}
+    blank = {"pixel_values": torch.zeros(1)}  # of a batch of texts
+    batch = {**padded([3, 2, 4]), "pixel_values": torch.arange(3), "blank": blank}
     found = packed(batch, 6)
     assert found["input_ids"].tolist() == [[101, 102, 103, 201, 202], [301, 302, 303, 304, 0]]
     assert found["sample"].tolist() == [[0, 0, 0, 1, 1], [2, 2, 2, 2, -1]]
@@ -32,7 +33,7 @@ def test_packed_rows_hold_one_sample_behind_another() -> None:
     first = [IGNORE, 102, 103, IGNORE, 202]
     assert found["labels"].tolist() == [first, [IGNORE, 302, 303, 304, IGNORE]]
     assert torch.equal(found["pixel_values"], batch["pixel_values"])
-    assert "attention_mask" not in found
+    assert "attention_mask" not in found and found["blank"] is blank
 
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=12), capacity=st.integers(9, 20))
