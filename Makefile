@@ -26,7 +26,7 @@ lint: .venv/.installed-test ## ruff, layers and mypy
 
 bench: .venv/.installed-test ## ratios against the authors' procedure, to bench.json
 	rm -f bench.json
-	for bench in selection irs features pool parity instructions; do \
+	for bench in selection irs features pool parity instructions web; do \
 	  PYTHONPATH=. $(BIN)/python tests/bench/bench_$$bench.py --out bench.json $(ARGS) || exit 1; \
 	done
 

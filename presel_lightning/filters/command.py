@@ -78,15 +78,15 @@ class FilterRun:
         units = Metadata(self.metadata).units()
         options = self._options()
         files, _ = file_system(self.metadata)
-        contents = [[path, state_of(files, path)] for unit in units for path in unit.files]
-        key = fingerprint([options, contents])
+        contents = [[state_of(files, path) for path in unit.files] for unit in units]
+        key = fingerprint([options, [unit.files for unit in units], contents])
         if known := self._done(key):
             return known
         make_folder(self.output.parent)
         with one_at_a_time(self.work, self.executor):
             if known := self._done(key):  # by another task of the array
                 return known
-            found = self._filter(tuple(units), options)
+            found = self._filter(tuple(units), tuple(contents), options)
             with FileLock(self.work / ".writing"):
                 if self._done(key) is None:
                     self._write(found, key)
@@ -106,7 +106,9 @@ class FilterRun:
         known = read_json(self.summary) if self.summary.is_file() else {}
         return known if known.get("fingerprint") == key and self.output.is_file() else None
 
-    def _filter(self, units: tuple[Unit, ...], options: str) -> KeepStage:
+    def _filter(
+        self, units: tuple[Unit, ...], contents: tuple[object, ...], options: str
+    ) -> KeepStage:
         """All stages, each over all files."""
         listed = Listed(self.faults)
         rules = self.rules
@@ -123,7 +125,8 @@ class FilterRun:
             folder = self.work / f"scores-{number}-{options}"
             with FileLock(self.work / f".scores-{number}"):
                 tables.append(build(url, tuple(sorted(columns)), folder, listed))
-        base = Base(self.work, options, Metadata(self.metadata, tuple(tables)), units, self.faults)
+        metadata = Metadata(self.metadata, tuple(tables))
+        base = Base(self.work, options, metadata, units, contents, self.faults)
         limits = self._limits(base, [part for rule in rules for part in rule.parts()])
         score = self.sampling.score if self.sampling else None
         keep = KeepStage(
@@ -192,7 +195,7 @@ class FilterRun:
                 "written": written,
                 "nulls": nulls,
                 "rules": rules,
-                "limits": {label(rule): limit.score for rule, limit in stage.limits},
+                "limits": {label(rule): finite(limit.score) for rule, limit in stage.limits},
                 "sampling": self.sampling and asdict(self.sampling),
                 "faults": faults,
             },
@@ -207,12 +210,18 @@ class Base:
     key: str
     metadata: Metadata
     units: tuple[Unit, ...]
+    contents: tuple[object, ...]
     faults: Faults
 
     def arguments(self, name: str, more: str = "") -> dict[str, Any]:
         """Arguments of a stage."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
         return {**own, "folder": self.folder / name, "key": self.key + more}
+
+
+def finite(score: float) -> float | None:
+    """A score as JSON has it; None for an infinite one, which nothing or everything reaches."""
+    return score if np.isfinite(score) else None
 
 
 def sampled(

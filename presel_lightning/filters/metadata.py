@@ -19,10 +19,10 @@ from presel_lightning.filters.faults import Fault, Listed
 from presel_lightning.filters.rule import Names, Rows
 from presel_lightning.filters.score_files import ScoreFile, read_arrays
 from presel_lightning.filters.score_table import ScoreTable
-from presel_lightning.filters.uids import parse_uids
+from presel_lightning.filters.uids import UID, parse_uids
 
 UID_NAMES = ("uid",)
-BATCH = 1 << 16
+BATCH = 1 << 17
 """Rows that are held at a time."""
 
 
@@ -78,13 +78,17 @@ class Metadata:
             )
         return units
 
-    def batches(self, unit: Unit, wanted: Sequence[Names], listed: Listed) -> Iterator[Rows]:
+    def batches(
+        self, unit: Unit, wanted: Sequence[Names], listed: Listed, *, needs_uids: bool = True
+    ) -> Iterator[Rows]:
         """Stream the rows of a file; those without a uid are listed and left out.
 
         Args:
             unit: the file.
             wanted: columns, each with its names; they come under the first of these.
             listed: where faults go.
+            needs_uids: without, uids are only read where scores are joined by them, else they are 0
+                and all rows are there.
 
         Raises:
             Fault: the file, or one beside it, cannot be read or lacks a column.
@@ -98,7 +102,9 @@ class Metadata:
             names = {each[0]: next((n for n in each if n in own), None) for each in wanted}
             rest = [each for each in wanted if names[each[0]] is None]
             others = _Others(self, unit, rest, table.metadata.num_rows)
-            columns = ["uid", *dict.fromkeys(name for name in names.values() if name)]
+            columns = list(dict.fromkeys(name for name in names.values() if name))
+            if needs_uids or others.joined or not columns:
+                columns.insert(0, "uid")
             start = 0
             for batch in table.iter_batches(BATCH, columns=columns, use_threads=False):
                 yield _rows(unit, batch, names, others, start, listed)
@@ -188,7 +194,10 @@ def _rows(
     listed: Listed,
 ) -> Rows:
     try:
-        uids, valid = parse_uids(batch.column("uid"))
+        if "uid" in batch.schema.names:
+            uids, valid = parse_uids(batch.column("uid"))
+        else:
+            uids, valid = np.zeros(len(batch), UID), np.ones(len(batch), bool)
     except (pa.ArrowException, ValueError) as error:
         raise Fault(unit.path, "malformed_uid", f"uid is {batch.column('uid').type}") from error
     columns = {name: batch.column(own) for name, own in names.items() if own}

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from presel_lightning.filters.scored import Scored, as_scores
 from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uids import UID, order_of, scrambled
 from presel_lightning.run.files import write_json
-from presel_lightning.run.units import Manifest, Stage, state_of
+from presel_lightning.run.units import Manifest, Stage
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,20 @@ class FilterStage(Stage):
         key: what else defines the result.
         metadata: of the pool.
         units: its files.
+        contents: what names the content of each.
         faults: what is done about faults.
     """
 
     metadata: Metadata
     units: tuple[Unit, ...]
+    contents: tuple[object, ...]
     faults: Faults
+
+    needs_uids: ClassVar[bool] = True
 
     def defined_by(self, number: int) -> object:
         """The metadata file and those beside it."""
-        unit, files = self.units[number], self.metadata.files
-        return [[path, state_of(files, path)] for path in unit.files]
+        return [self.units[number].files, self.contents[number]]
 
     def arrays(self, name: str) -> list[np.ndarray]:
         """Those of all units, mapped into memory."""
@@ -65,7 +69,7 @@ class FilterStage(Stage):
 
     def rows(self, unit: Unit, listed: Listed) -> Iterator[Rows]:
         """The rows of a unit with the columns of this stage."""
-        return self.metadata.batches(unit, self.columns, listed)
+        return self.metadata.batches(unit, self.columns, listed, needs_uids=self.needs_uids)
 
     @property
     @abstractmethod
@@ -79,9 +83,14 @@ class FilterStage(Stage):
 
 @dataclass(frozen=True)
 class ScoreStage(FilterStage):
-    """The scores that rules keep a fraction of, sorted: `0.npy`, `1.npy`, … a rule each."""
+    """The scores that rules keep a fraction of, sorted: `0.npy`, `1.npy`, … a rule each.
+
+    Rows whose uid is malformed are rows of the pool here.
+    """
 
     rules: tuple[Scored, ...] = ()
+
+    needs_uids: ClassVar[bool] = False
 
     @property
     def columns(self) -> list[Names]:

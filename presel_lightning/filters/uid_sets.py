@@ -20,7 +20,7 @@ from presel_lightning.filters.uids import UID, are_sorted, counted, order_of
 
 END = 1 << 64
 """One more than the largest first half."""
-ROWS = 1 << 20
+ROWS = 1 << 17
 """Uids that are held at a time, unless more of them have the same first half."""
 
 Counted = tuple[np.ndarray, np.ndarray]

@@ -78,8 +78,10 @@ def _in_processes(stage: Stage, left: list[int], workers: int, what: str) -> Non
 
 
 def _pooled(stage: Stage, left: list[int], workers: int) -> Iterator[None]:
-    # a fork of a process with threads (pyarrow has some) may hang
-    context = get_context("spawn")
+    # a fork of this process might hang, as pyarrow has threads; the server that is forked instead
+    # imports what all stages need once
+    context = get_context("forkserver")
+    context.set_forkserver_preload([type(stage).__module__])
     with ProcessPoolExecutor(min(workers, len(left)), mp_context=context) as pool:
         jobs = [pool.submit(stage, number) for number in left]
         try:

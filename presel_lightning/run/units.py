@@ -61,8 +61,8 @@ class Stage(ABC):
         return np.asarray(np.load(self.array(number, name), mmap_mode="r"))
 
     def save(self, number: int, name: str, array: np.ndarray) -> None:
-        """Write an array of a unit; its manifest follows, and is synced."""
-        with replacing(self.array(number, name), durable=False) as part, part.open("wb") as file:
+        """Write an array of a unit; its manifest follows."""
+        with replacing(self.array(number, name)) as part, part.open("wb") as file:
             np.save(file, array)
 
     def read(self, number: int) -> Manifest:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,13 +59,16 @@ class IndexStage(Stage):
         uids: list[tuple[int, int]] = []
         try:
             with mapped(self.path(number)) as tar:
-                for sample in _until_broken(samples(tar), path, listed):
+                whole, broken = samples(tar)
+                for sample in whole:
                     try:
                         uids.append(uid_in(tar, sample, path))
                     except Fault as fault:
                         listed.add(fault)
                     else:
                         found.append(sample)
+            if broken is not None:
+                raise BrokenTar(f"{broken}, behind {len(whole)} samples")
         except (BrokenTar, OSError) as error:
             listed.add(Fault(path, "corrupt_tar", str(error)))
         counts = self._save(number, found, np.array(uids, UID))
@@ -76,31 +78,25 @@ class IndexStage(Stage):
         copies = multiplicity(subset_at(str(self.subset)), uids)
         wanted = np.flatnonzero(copies)
         endings: dict[str, int] = {}
-        rows, members = np.zeros(len(wanted), SAMPLE), []
+        members: list[tuple[int, int, int]] = []
+        first, length = [], []
+        for place in wanted.tolist():
+            own = [
+                (member.offset, member.size, endings.setdefault(ending, len(endings)))
+                for ending, member in sorted(found[place].members.items())
+            ]
+            first.append(len(members))
+            length.append(sum(BLOCK + -(-size // BLOCK) * BLOCK for _, size, _ in own))
+            members += own
+        rows = np.zeros(len(wanted), SAMPLE)
         rows["uid"], rows["copies"] = uids[wanted], copies[wanted]
-        for row, place in enumerate(wanted.tolist()):
-            rows["first"][row] = len(members)
-            for ending, member in sorted(found[place].members.items()):
-                code = endings.setdefault(ending, len(endings))
-                members.append((member.offset, member.size, code))
-                rows["bytes"][row] += BLOCK + -(-member.size // BLOCK) * BLOCK
+        rows["first"], rows["bytes"] = first, length
         order = order_of(rows["uid"])
         self.save(number, "samples", rows)
         self.save(number, "members", np.array(members, MEMBER))
         self.save(number, "sorted", rows["uid"][order])
         self.save(number, "order", order)
         return {"samples": len(found), "kept": len(rows), "endings": list(endings)}
-
-
-def _until_broken(found: Iterator[ShardSample], path: str, listed: Listed) -> Iterator[ShardSample]:
-    """Samples of a shard; that it breaks off is listed behind them."""
-    count = 0
-    try:
-        for sample in found:
-            count += 1
-            yield sample
-    except BrokenTar as error:
-        listed.add(Fault(path, "corrupt_tar", f"{error}, behind {count} samples"))
 
 
 @cache

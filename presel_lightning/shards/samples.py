@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import mmap
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from presel_lightning.filters.faults import Fault
 from presel_lightning.filters.uids import uid_of_hex
-from presel_lightning.shards.tar_members import Member, members
+from presel_lightning.shards.tar_members import BrokenTar, Member, members
 
 KEY = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
 """Key and ending of a name, as webdataset divides it."""
@@ -18,35 +17,33 @@ META = re.compile(r"__[^/]*__(?:$|/)")
 """Members that webdataset passes over."""
 FLAT_UID = re.compile(rb'"uid"\s*:\s*"([0-9A-Fa-f]{32})"')
 NAMED = b'"uid"'
+OBJECTS = re.compile(rb"\{(?![\\}])")
+"""Braces that may open an object with keys: a backslash follows only in texts."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShardSample:
+class ShardSample(NamedTuple):
     """A sample: its members by their endings in lower case, in the order of the tar."""
 
     key: str
     members: dict[str, Member]
 
 
-def samples(tar: mmap.mmap | bytes) -> Iterator[ShardSample]:
-    """Samples of a shard that are whole, in their order.
+def samples(tar: mmap.mmap | bytes) -> tuple[list[ShardSample], BrokenTar | None]:
+    """Samples of a shard that are whole, in their order, and where the tar breaks off.
 
-    Raises:
-        BrokenTar: behind them; the one in which the tar breaks off is not among them.
+    The sample in which it does is not among them.
     """
-    sample: ShardSample | None = None
-    for member in members(tar):
-        found = KEY.fullmatch(member.name)
-        if found is None or META.match(member.name):
+    found: list[ShardSample] = []
+    all_members, fault = members(tar)
+    for member in all_members:
+        name = KEY.fullmatch(member.name)
+        if name is None or (member.name.startswith("__") and META.match(member.name)):
             continue
-        key, ending = found[1], found[2].lower()
-        if sample is None or key != sample.key:
-            if sample is not None:
-                yield sample
-            sample = ShardSample(key, {})
-        sample.members.setdefault(ending, member)
-    if sample is not None:
-        yield sample
+        key, ending = name[1], name[2].lower()
+        if not found or key != found[-1].key:
+            found.append(ShardSample(key, {}))
+        found[-1].members.setdefault(ending, member)
+    return (found[:-1] if fault else found), fault
 
 
 def uid_in(tar: mmap.mmap | bytes, sample: ShardSample, path: str) -> tuple[int, int]:
@@ -61,11 +58,8 @@ def uid_in(tar: mmap.mmap | bytes, sample: ShardSample, path: str) -> tuple[int,
     content = tar[member.offset : member.offset + member.size]
     # of an object without others in it, the pattern finds the key and no part of a text, as quotes
     # in texts are escaped; all else is parsed
-    if (
-        content.count(b"{") == 1
-        and content.count(NAMED) == 1
-        and (found := FLAT_UID.search(content))
-    ):
+    flat = content.endswith(b"}") and len(OBJECTS.findall(content)) == 1
+    if flat and content.count(NAMED) == 1 and (found := FLAT_UID.search(content)):
         text = found[1].decode()
         return int(text[:16], 16), int(text[16:], 16)
     try:

@@ -6,14 +6,21 @@ import mmap
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)
-REGULAR = b"0\x007"
+REGULAR = tuple(b"0\x007")
 """Types of plain files: as they are written today, by old programs, and contiguous ones."""
-LONG_NAME, EXTENDED = b"L", b"x"
+LONG_NAME, EXTENDED = ord("L"), ord("x")
+CHECKSUM = slice(148, 156)
+HEADERS = 4096
+"""Headers that are looked at together."""
+ESCAPE = "surrogateescape"
+NO_HEADER = "no header of a member at byte {}"
 RECORD = re.compile(rb"(\d+) ([^=]+)=")
 
 
@@ -21,8 +28,7 @@ class BrokenTar(ValueError):
     """A tar that ends too early, or holds something else where a header should be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """A plain file in a tar."""
 
     name: str
@@ -47,68 +53,103 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
         yield content
 
 
-def members(tar: mmap.mmap | bytes) -> Iterator[Member]:
-    """Plain files of a tar (POSIX, GNU, pax, or older) in their order.
+def members(tar: mmap.mmap | bytes) -> tuple[list[Member], BrokenTar | None]:
+    """Plain files of a tar (POSIX, GNU, pax, or older) in their order, and where it breaks off.
 
-    Raises:
-        BrokenTar: behind the last member that is whole.
+    The checksums of all headers are looked at together, behind the walk through them.
     """
+    found: list[Member] = []
+    headers: list[int] = []
+    behind: list[int] = []  # members in front of each header
+    fault: BrokenTar | None = None
+    try:
+        for start, member in _walk(tar):
+            headers.append(start)
+            behind.append(len(found))
+            if member is not None:
+                found.append(member)
+    except BrokenTar as error:
+        fault = error
+    wrong = _first_wrong(tar, headers)
+    if wrong is not None:
+        return found[: behind[wrong]], BrokenTar(NO_HEADER.format(headers[wrong]))
+    return found, fault
+
+
+def _walk(tar: mmap.mmap | bytes) -> Iterator[tuple[int, Member | None]]:
+    """Place of each header, with its member if that is a plain file."""
     start, name, size = 0, "", -1  # the latter two where a header before says so
     while start < len(tar):
-        header = tar[start : start + BLOCK]
-        if header == ZEROS:
+        if tar[start] == 0 and tar[start : start + BLOCK] == ZEROS:
             return
-        number, kind = _checked(header, start), header[156:157]
         body = start + BLOCK
-        if kind not in (LONG_NAME, EXTENDED):
-            number = size if size >= 0 else number
+        if body > len(tar):
+            raise BrokenTar(f"it ends within a header at byte {start}")
+        kind = tar[start + 156]
+        number = _size(tar, start)
+        if size >= 0 and kind not in (LONG_NAME, EXTENDED):
+            number = size
         end = body + number
         if end > len(tar):
             raise BrokenTar(f"it ends within the member at byte {start}")
+        if kind in REGULAR:
+            yield start, Member(name or _name(tar, start), body, number)
+        else:
+            yield start, None
         if kind == LONG_NAME:
             name = _text(tar[body:end])
         elif kind == EXTENDED:
             found = dict(_records(tar[body:end]))
-            name = found.get(b"path", name.encode()).decode(errors="surrogateescape")
+            name = found.get(b"path", name.encode(errors=ESCAPE)).decode(errors=ESCAPE)
             size = int(found.get(b"size", size))
         else:
-            if kind in REGULAR:
-                yield Member(name or _name(header), body, number)
             name, size = "", -1
         start = body + -(-number // BLOCK) * BLOCK
     raise BrokenTar("it ends without the blocks of zeros that close a tar")
 
 
-def _checked(header: bytes, start: int) -> int:
-    """Size in a header whose checksum is right."""
-    if len(header) < BLOCK:
-        raise BrokenTar(f"it ends within a header at byte {start}")
-    try:
-        right = _number(header[148:156]) == (sum(header) - sum(header[148:156]) + 8 * 32)
-        size = _number(header[124:136])
-    except ValueError:
-        right, size = False, -1
-    if not right or size < 0:
-        raise BrokenTar(f"no header of a member at byte {start}")
+def _first_wrong(tar: mmap.mmap | bytes, headers: list[int]) -> int | None:
+    """The first header whose checksum is not that of its bytes, the checksum's own being blanks."""
+    content = np.frombuffer(tar, np.uint8) if len(tar) else np.empty(0, np.uint8)
+    for first in range(0, len(headers), HEADERS):
+        some = np.array(headers[first : first + HEADERS])
+        blocks = content[some[:, None] + np.arange(BLOCK)]
+        fields = blocks[:, CHECKSUM].copy()
+        blocks[:, CHECKSUM] = ord(" ")
+        sums = blocks.sum(1, dtype=np.int64).tolist()
+        for place, (field, total) in enumerate(zip(fields, sums, strict=True)):
+            if _number(field.tobytes()) != total:
+                return first + place
+    return None
+
+
+def _size(tar: mmap.mmap | bytes, start: int) -> int:
+    """Size in a header; one of nonsense is found by its checksum, or here."""
+    size = _number(tar[start + 124 : start + 136])
+    if size < 0:
+        raise BrokenTar(NO_HEADER.format(start))
     return size
 
 
 def _number(field: bytes) -> int:
-    """An octal number, or a binary one where it is too large for that."""
+    """An octal number, or a binary one where it is too large for that; -1 for anything else."""
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
-    return int(field.rstrip(b" \0").lstrip() or b"0", 8)
+    try:
+        return int(field.rstrip(b" \0") or b"0", 8)
+    except ValueError:
+        return -1
 
 
-def _name(header: bytes) -> str:
-    name = _text(header[:100])
-    if header[257:263] == b"ustar\0" and header[345]:
-        return f"{_text(header[345:500])}/{name}"
+def _name(tar: mmap.mmap | bytes, start: int) -> str:
+    name = _text(tar[start : start + 100])
+    if tar[start + 345] and tar[start + 257 : start + 263] == b"ustar\0":
+        return f"{_text(tar[start + 345 : start + 500])}/{name}"
     return name
 
 
 def _text(field: bytes) -> str:
-    return field.partition(b"\0")[0].decode(errors="surrogateescape")
+    return field.partition(b"\0")[0].decode(errors=ESCAPE)
 
 
 def _records(content: bytes) -> Iterator[tuple[bytes, bytes]]:

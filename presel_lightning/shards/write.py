@@ -102,6 +102,34 @@ class _OldShard:
         last = row + 1 == len(self.rows)
         stop = len(self.places) if last else int(self.rows["first"][row + 1])
         for offset, size, ending in self.places[start:stop].tolist():
-            info = tarfile.TarInfo(f"{key}.{self.endings[ending]}")
-            info.size, info.mode, info.uname, info.gname = size, MODE, OWNER, OWNER
-            yield info.tobuf(tarfile.GNU_FORMAT), self.tar[offset : offset + size]
+            name = f"{key}.{self.endings[ending]}"
+            yield header(name, size), self.tar[offset : offset + size]
+
+
+def header(name: str, size: int) -> bytes:
+    """Header of a member, as `tarfile` makes it in GNU format; usual names take a tenth of the time."""
+    raw, length = name.encode(errors="surrogateescape"), b"%011o" % size
+    if len(raw) > 100 or len(length) > 11:
+        return _by_tarfile(name, size)
+    total = BLANK_SUM + sum(raw) + sum(length)
+    return b"".join(
+        (
+            raw.ljust(100, b"\0"),
+            BLANK[100:124],
+            length,
+            BLANK[135:148],
+            b"%06o\0 " % total,
+            BLANK[156:],
+        )
+    )
+
+
+def _by_tarfile(name: str, size: int) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode, info.uname, info.gname = size, MODE, OWNER, OWNER
+    return info.tobuf(tarfile.GNU_FORMAT, errors="surrogateescape")
+
+
+BLANK = _by_tarfile("", 0)
+BLANK_SUM = sum(BLANK) - sum(BLANK[124:135]) - sum(BLANK[148:156]) + 8 * ord(" ")
+"""Sum of the bytes of a header without name and length, the checksum being blanks."""

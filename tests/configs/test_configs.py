@@ -7,15 +7,29 @@ from pathlib import Path
 import pytest
 
 from presel_lightning.cli.configs import configs_folder, find_configs
+from presel_lightning.cli.main import main
+from presel_lightning.cli.mistakes import read_config
 from presel_lightning.cli.training import recipe_from
 from presel_lightning.errors import UserError
 from presel_lightning.run.lock import leave
 from tests.optional import require
 
 CONFIGS = sorted(configs_folder().glob("*.yaml"))
+FILTERS = [path for path in CONFIGS if "rules" in read_config(path)]
+"""Configs of `filter`; all others are those of the recipe."""
+TRAINING = [path for path in CONFIGS if path not in FILTERS]
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("config", FILTERS, ids=lambda path: path.name)
+def test_config_of_filter_parses_up_to_its_rules(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--metadata", str(tmp_path), "--output", str(tmp_path / "uids.npy")]
+    assert main(["filter", "--config", config.name, *words]) == 2
+    assert f"--metadata {tmp_path}: no .parquet there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("config", TRAINING, ids=lambda path: path.name)
 def test_config_parses_for_every_training_command(config: Path, tmp_path: Path) -> None:
     for command, extra in [
         ("evaluate", ["--checkpoint", "x/y"]),

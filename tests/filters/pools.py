@@ -55,7 +55,7 @@ def datacomp(folder: Path, *, files: int = 3, rows: int = 150, seed: int = 0) ->
     """Metadata as DataComp ships it, embeddings beside it; returns all rows in pool order."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
-    tables = []
+    tables: list[pd.DataFrame] = []
     for number in range(files):
         names = uids(rng, rows)
         names[1] = names[0]  # a uid may be there twice
@@ -114,8 +114,8 @@ def shards(folder: Path, *, digits: int = 8, files: int = 3, rows: int = 120) ->
     rng = np.random.default_rng(1)
     folder.mkdir(parents=True, exist_ok=True)
     texts = ["85", "85\nA dog.", " 100", "10,", "N/A", "", "84", "90;", "66", "20", "8_5", None]
-    metrics = ("image_text_matching", "object_detail_fulfillment")
-    metrics = (*metrics, "caption_text_quality", "semantic_understanding")
+    metrics = ["image_text_matching", "object_detail_fulfillment"]
+    metrics += ["caption_text_quality", "semantic_understanding"]
     tables = []
     for number in range(files):
         table = pd.DataFrame(

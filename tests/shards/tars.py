@@ -40,7 +40,7 @@ def pool(
 ) -> dict[str, tuple[str, Files]]:
     """Shards with gaps in their numbers; returns samples by uid in the order of the pool."""
     rng = np.random.default_rng(seed)
-    found = {}
+    found: dict[str, tuple[str, Files]] = {}
     for number in range(shards):
         some = [
             (uid, sample(uid, f"{number:05d}{place:04d}"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -129,17 +128,6 @@ def test_shuffle_is_a_permutation_of_its_own(tmp_path: Path) -> None:
         [f"{n}-0" for n in samples] + [f"{n}-1" for n in list(samples)[:5]]
     )
     assert all(files == samples[key[:-2]][1] for key, files in plain)
-
-
-@pytest.mark.parametrize("more", [["--workers", "2"], ["--workers", "1", "--executor", "local"]])
-def test_number_of_workers_changes_nothing(tmp_path: Path, more: list[str]) -> None:
-    samples = pool(tmp_path / "in")
-    uids = subset(tmp_path / "s.npy", list(samples)[::2])
-    assert reshard(tmp_path / "in", uids, tmp_path / "out", "--shard_size", "4") == 0
-    first = tree(tmp_path / "out")
-    shutil.rmtree(tmp_path / "out")
-    assert reshard(tmp_path / "in", uids, tmp_path / "out", "--shard_size", "4", *more) == 0
-    assert tree(tmp_path / "out") == first
 
 
 def test_another_reshard_into_the_same_folder_is_refused(

@@ -1,0 +1,91 @@
+"""The score from which on a fraction is kept, against sorting all rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from presel_lightning.filters.clip_score import ClipScore
+from presel_lightning.filters.limits import TIE, first_limit, float_of, largest, with_ties
+from presel_lightning.filters.rule import HOLDS, Rows
+from presel_lightning.filters.uids import scrambled
+
+SCORE = st.one_of(st.none(), st.sampled_from([-1.0, -0.0, 0.0, 0.5, np.inf, np.nan]))
+FILES = st.lists(
+    st.lists(st.tuples(st.integers(0, 11), SCORE), max_size=15), min_size=1, max_size=4
+)
+
+
+def rows_of(files: list[list[tuple[int, float | None]]]) -> list[Rows]:
+    return [
+        Rows(
+            np.array([(0, uid) for uid, _ in some], "u8,u8"),
+            pa.table({"s": pa.array([score for _, score in some], pa.float64())}),
+            unit,
+            np.arange(len(some)),
+        )
+        for unit, some in enumerate(files)
+    ]
+
+
+def kept(rule: ClipScore, units: list[Rows]) -> list[int]:
+    """Places of the kept rows in the pool, by the steps of `filter`."""
+    scores = [rule.population(unit) for unit in units]
+    runs = [np.sort(some[~np.isnan(some)]) for some in scores]
+    limit, ties = first_limit(rule, runs, sum(map(len, units)))
+    if ties >= 0:
+        tied = []
+        for unit, some in zip(units, scores, strict=True):
+            rows = np.flatnonzero(some == limit.score)
+            found = np.array(
+                list(zip(scrambled(unit.uids[rows]).tolist(), rows.tolist(), strict=True)), TIE
+            )
+            tied.append(np.sort(found, order=["key", "row"]))
+        limit = with_ties(limit, ties, tied)
+    verdicts = np.concatenate([rule.verdicts(unit, {rule: limit}) for unit in units])
+    return np.flatnonzero(verdicts == HOLDS).tolist()
+
+
+@settings(max_examples=300)
+@given(files=FILES, fraction=st.sampled_from([0.0, 0.1, 0.25, 0.29, 0.5, 1.0]))
+def test_exact_keeps_the_best_of_equal_scores_by_scrambled_uid(
+    files: list[list[tuple[int, float | None]]], fraction: float
+) -> None:
+    ranked = []
+    for place, (uid, score) in enumerate(row for some in files for row in some):
+        if score is not None and not np.isnan(score):
+            key = int(scrambled(np.array([(0, uid)], "u8,u8"))[0])
+            ranked.append((-score, key, place))
+    wanted = int(fraction * sum(map(len, files)) + 1e-9)
+    rule = ClipScore(fraction=fraction, column="s")
+    assert kept(rule, rows_of(files)) == sorted(place for *_, place in sorted(ranked)[:wanted])
+
+
+@settings(max_examples=200)
+@given(files=FILES, fraction=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9]))
+def test_published_keeps_all_ties_of_the_score_behind_the_fraction(
+    files: list[list[tuple[int, float | None]]], fraction: float
+) -> None:
+    values = np.array([score for some in files for _, score in some], float)
+    if not len(values):
+        return
+    threshold = -np.sort(-values)[int(len(values) * fraction)]  # NaN comes last
+    rule = ClipScore(fraction=fraction, ties="published", column="s")
+    assert kept(rule, rows_of(files)) == np.flatnonzero(values >= threshold).tolist()
+
+
+@given(st.lists(st.lists(st.floats(allow_nan=False), max_size=20), max_size=5), st.data())
+def test_largest_is_that_of_sorting(parts: list[list[float]], data: st.DataObject) -> None:
+    whole = sorted((value + 0.0 for part in parts for value in part), reverse=True)
+    if whole:
+        position = data.draw(st.integers(0, len(whole) - 1))
+        runs = [np.sort(np.array(part) + 0.0) for part in parts]
+        assert largest(runs, position) == whole[position]
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+def test_floats_have_the_order_of_their_keys(a: int, b: int) -> None:
+    low, high = sorted((a, b))
+    assert float_of(low) <= float_of(high)
