@@ -44,13 +44,16 @@ def shard_rows(path: Path, listed: Listed) -> np.ndarray:
     found = []
     try:
         with mapped(path) as tar:
-            for sample in samples(tar):
+            whole, broken = samples(tar)
+            for sample in whole:
                 try:
                     found.append(_row(tar, sample, str(path)))
                 except Fault as fault:
                     listed.add(fault)
     except (BrokenTar, OSError) as error:
-        listed.add(Fault(str(path), "corrupt_tar", f"{error}, behind {len(found)} samples"))
+        whole, broken = [], BrokenTar(str(error))
+    if broken is not None:
+        listed.add(Fault(str(path), "corrupt_tar", f"{broken}, behind {len(whole)} samples"))
     return np.array(found, ROW)
 
 
