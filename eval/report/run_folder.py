@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from presel_lightning.data.leakage import leakage_path
 from presel_lightning.errors import UserError
 from presel_lightning.eval.intervals.published import full_scores, published_rows
 from presel_lightning.eval.intervals.relative import ARMS
@@ -96,6 +97,7 @@ def read_run(out: Path) -> Json:
         "curves": read_curves(out / "logs"),
         "stages": timeline(stages, spent),
         "problems": read_problems(out / "problems.csv"),
+        "leakage": read_leakage(leakage_path(out)),
         "copies": stages.get("pool", {}).get("copies"),
         "config": _text(out / "config.yaml"),
     }
@@ -227,6 +229,26 @@ def read_scores(path: Path) -> Json | None:
         "edges": edges.tolist(),
         "chosen": np.histogram(score[scored & selected], edges)[0].tolist(),
         "left_out": np.histogram(score[scored & ~selected], edges)[0].tolist(),
+    }
+
+
+def read_leakage(path: Path) -> Json | None:
+    """Count the samples that share something with a benchmark; None where none was looked for.
+
+    Returns:
+        `samples`: of any kind; `kinds`: samples by benchmark and kind of leak.
+    """
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    kinds = Counter((row["benchmark"], row["kind"]) for row in rows)
+    return {
+        "samples": len({row["uid"] for row in rows}),
+        "kinds": [
+            {"benchmark": benchmark, "kind": kind, "samples": n}
+            for (benchmark, kind), n in sorted(kinds.items())
+        ],
     }
 
 

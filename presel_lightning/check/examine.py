@@ -30,6 +30,7 @@ from presel_lightning.check.cost import (
     report_cost,
     report_disk,
 )
+from presel_lightning.check.leakage import Against, examine_leakage
 from presel_lightning.check.network import (
     Network,
     dtype_width,
@@ -62,6 +63,7 @@ from presel_lightning.models.assemble import is_assembled
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.models.components import cache_folder
 from presel_lightning.models.hub import available_encoder, reach_hub
+from presel_lightning.models.packed import require_packable
 from presel_lightning.recipe.passes.base import Throughput
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.suitability import unsuited
@@ -108,6 +110,7 @@ def check(
     n_images: int | None = None,
     probing: bool | None = None,
     comparison: Comparison | None = None,
+    against: Against | None = None,
 ) -> Report:
     """Examine what a run needs before any of its stages, and print a report.
 
@@ -127,6 +130,8 @@ def check(
             GPU, no throughput is given, and the model has been assembled (or need not be). True
             assembles it first, once, in the user's cache.
         comparison: what `compare` would do, to be priced too.
+        against: benchmarks that the pool is compared with; the only reason to write a file, the
+            `leakage.csv` of the run folder.
 
     Returns:
         The report.
@@ -149,6 +154,9 @@ def check(
             found = survey(source, n_records, plan.seed, track)
             report_survey(found, source, report)
         left_out = examine_images(plan, source, found, n_images, report)
+        if against is not None:
+            with report.collecting():
+                examine_leakage(plan, factory, source, against, report)
     work = examine_sizes(plan, found, left_out, report)
     needs = {*plan.selector.needs, *(comparison.needs if comparison else ())}
     width = examine_encoder(plan, factory, needs, report)
@@ -161,6 +169,8 @@ def check(
     with report.collecting():
         reach_models(plan, factory)
         config = read_config(origin_of(module))
+        if plan.data.packing:
+            require_packable(config, module.loss_reduction)
         network = measure(module, config)
         report_network(network, module, report)
         processor = read_processor(module, config)

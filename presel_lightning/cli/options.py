@@ -18,7 +18,7 @@ from presel_lightning.compare.cells import GridKeys
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
 from presel_lightning.recipe.plan import RunKeys
-from presel_lightning.run.ranges import Count, Seed, Workers
+from presel_lightning.run.ranges import Count, Fraction, Seed, Workers
 from presel_lightning.selectors import Selector
 
 
@@ -67,6 +67,14 @@ class CommandKeys:
     """`check` only: images whose headers are read; all by default"""
     probe: Literal["auto"] | bool = "auto"
     """`check` only: train some steps and measure them; auto: where there is a GPU"""
+    against: list[str] = field(default_factory=list)
+    """`check` only: benchmarks whose images and questions are looked for in the pool: annotation
+    files, folders of images, or `benchmarks` for those configured; listed in leakage.csv of the run
+    folder"""
+    leakage_cosine: Fraction = 0.95
+    """`check --against`: cosine of two features from which on images count as the same"""
+    leakage_words: Count = 13
+    """`check --against`: words of a shared n-gram of two questions"""
     signals: list[str] = field(default_factory=list)
     """`prepare` only: signals to compute"""
 

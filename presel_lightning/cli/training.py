@@ -14,6 +14,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from presel_lightning.check import check
 from presel_lightning.check.cost import Comparison
+from presel_lightning.check.leakage import Against
 from presel_lightning.cli.mistakes import known_classes, suggest
 from presel_lightning.cli.options import RecipeCLI
 from presel_lightning.cli.parts import ConfigStageFactory, raised_error
@@ -207,6 +208,13 @@ def comparison_of(config: Namespace, recipe: Recipe) -> Comparison | None:
     return Comparison(needs, tuple(grid.budgets), len(grid.seeds), grid.full)
 
 
+def against_of(config: Namespace) -> Against | None:
+    """Return the benchmarks that the pool is compared with, if any."""
+    if not config.against:
+        return None
+    return Against(tuple(config.against), config.leakage_cosine, config.leakage_words)
+
+
 def grid_of(config: Namespace) -> Grid:
     """Return the grid of a comparison."""
     given = {**keys_of(config, GridKeys), "budgets": config.budgets or [config.data.budget]}
@@ -228,6 +236,7 @@ def options_of(
             "n_images": config.check_images,
             "probing": None if config.probe == "auto" else config.probe,
             "comparison": comparison_of(config, recipe),
+            "against": against_of(config),
         }
     if command == "prepare":
         return {"signals": config.signals}

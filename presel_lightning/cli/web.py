@@ -10,7 +10,7 @@ from presel_lightning.cli.rules import build, rules_from
 from presel_lightning.console import console
 from presel_lightning.errors import UserError
 from presel_lightning.run.executors import Executor
-from presel_lightning.run.ranges import Count, Seed, Workers
+from presel_lightning.run.ranges import Count, Processes, Seed, Tokens, Workers
 
 
 def filter_pool(
@@ -139,4 +139,77 @@ def reshard(
         console.print(f"  {number} x {problem.replace('_', ' ')}: {listed}", soft_wrap=True)
 
 
-COMMANDS: dict[str, Callable[..., None]] = {"filter": filter_pool, "reshard": reshard}
+def score(
+    input: str,
+    output: str,
+    judge: str | None = None,
+    clip: str | None = None,
+    metrics: list[str] | None = None,
+    prompts: str | None = None,
+    template: str = "auto",
+    caption_tokens: Count = 1024,
+    max_new_tokens: Tokens = 4,
+    clip_column: str = "clip_l14_similarity_score",
+    block_size: Count = 32,
+    num_workers: Processes = 4,
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    accelerator: str = "auto",
+    devices: str | int | list[int] = "auto",
+    num_nodes: Count = 1,
+    strategy: str = "auto",
+    precision: str | int | None = None,
+) -> None:
+    """Score image-text pairs of webdataset shards: MLM-Filter's judge, CLIP similarity, or both.
+
+    `OUTPUT/judge` and `OUTPUT/clip` get a table of scores for each shard, with `uid`, which `filter
+    --scores` joins. A shard that has one is not scored again; a killed command goes on.
+
+    Args:
+        input: folder of the shards, at any depth.
+        output: folder of the tables.
+        judge: image-text model that rates the pairs: folder or hub id.
+        clip: CLIP or SigLIP that compares images with captions: folder or hub id.
+        metrics: image_text_matching, object_detail_fulfillment, caption_text_quality,
+            semantic_understanding, or names of `prompts`; all by default.
+        prompts: YAML with prompts of metrics, `{metric: text}`, instead of ours or beside them.
+        template: conversation template of the judge; `auto` finds it.
+        caption_tokens: longer captions are cut, so that the question behind them stays whole.
+        max_new_tokens: tokens of a reply; 100 takes three where every digit is a token.
+        clip_column: name of the column of CLIP similarities.
+        block_size: pairs of a forward pass, and what a killed command loses.
+        num_workers: processes that decode images, for each device.
+        dtype: of the weights.
+        accelerator: as Lightning's Trainer takes it, and so the next ones.
+        devices: number or list of devices.
+        num_nodes: number of machines.
+        strategy: of several devices.
+        precision: of the computation.
+    """
+    from presel_lightning.cli.score import score_shards
+
+    trainer = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
+    score_shards(
+        input,
+        output,
+        judge,
+        clip,
+        metrics,
+        prompts,
+        template,
+        caption_tokens,
+        max_new_tokens,
+        clip_column,
+        block_size,
+        num_workers,
+        dtype,
+        **trainer,
+        strategy=strategy,
+        precision=precision,
+    )
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "filter": filter_pool,
+    "reshard": reshard,
+    "score": score,
+}

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from presel_lightning.data.conversation import InvalidRecordError, images_of, is_text_only
 from presel_lightning.data.entries import Entry
+from presel_lightning.data.exclude import EXCLUDED
 from presel_lightning.data.image_memory import ABSENT, Fact, Found, Scan, fact_of
 from presel_lightning.data.images import DIGEST, Track, scan_images
 from presel_lightning.data.pixels import counted
@@ -36,6 +37,7 @@ from presel_lightning.data.source import PoolSource
 from presel_lightning.data.uid import canonical, uid_of
 from presel_lightning.records import Problem
 from presel_lightning.run.files import replacing
+from presel_lightning.run.fingerprint import fingerprint
 
 MANIFEST = pa.schema(
     [
@@ -106,6 +108,11 @@ def seen_path(out: Path) -> Path:
     return out / "work" / "images.parquet"
 
 
+def pool_key(source: PoolSource) -> str:
+    """Name a pool by all that it depends on."""
+    return fingerprint({"pool": 5, **source.fingerprint()})
+
+
 def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> PoolCounts:
     """Write `pool.parquet`, `problems.csv` and the records of a pool.
 
@@ -123,6 +130,11 @@ def build_pool(source: PoolSource, out: Path, track: Track | None = None) -> Poo
     facts = read_facts(records_path(out), FACTS)
     occurrence, repeats = _number_all(facts["key"], records_path(out))
     uids = _uids(facts, occurrence)
+    if unknown := set(source.exclude) - set(uids.astype(str).tolist()):
+        notices.append(
+            f"{len(unknown)} of {len(source.exclude)} uids of data.exclude are no record of "
+            f"data.annotations, such as {min(unknown)}"
+        )
     shown: Counter[str] = Counter()
     kept = _keep(source, out, facts, uids, repeats, problems, shown, track)
     _write_pool(out, facts, uids, kept)
@@ -252,6 +264,8 @@ def _keep(
     found = _write_seen(out, images, scans, shown)
     bad = repeats.copy()
     bad[_rows_in(facts["image"], pa.array(list(found), pa.string()))] = True
+    excluded = [row for row, uid in enumerate(uids) if uid.decode() in source.exclude]
+    bad[excluded] = True
     faulty = {row: next((i for i in all_ if i in found), "") for row, all_ in several.items()}
     bad[[row for row, image in faulty.items() if image]] = True
     with RecordReader(records_path(out)) as records:
@@ -259,7 +273,12 @@ def _keep(
             sample_id, image, task = (facts[name][row].as_py() for name in ("id", "image", "task"))
             image = faulty.get(row) or image
             repeated = "repeated_record", f"the same as another record, uid {uids[row].decode()}"
-            kind, detail = repeated if repeats[row] else found[image]
+            if repeats[row]:
+                kind, detail = repeated
+            elif image in found:
+                kind, detail = found[image]
+            else:
+                kind, detail = EXCLUDED, source.exclude[uids[row].decode()]
             file, number = (records.value(row, name) for name in ("file", "number"))
             problems.append(Problem(sample_id, image, task, kind, detail, file, number))
     kept = np.flatnonzero(~bad)

@@ -59,6 +59,7 @@ CURES = {
     "truncated": "fetch the file again",
     "oversized": f"shrink it, or raise data.max_pixels ({LIMIT} at most)",
     "elongated": "crop it",
+    "excluded": "data.exclude names it; take its line out of that file to keep it",
     "unreadable": "see `detail` in problems.csv; convert the file or mend its permissions",
 }
 """Cure by kind of problem."""

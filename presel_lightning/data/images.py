@@ -103,7 +103,7 @@ def scan_image(
     try:
         content = path.read_bytes() if named and path.stat().st_size <= HELD else None
         with open_image(path if content is None else BytesIO(content)) as image:
-            if (problem := _check_size(*image.size, max_pixels)) is not None:
+            if (problem := check_size(*image.size, max_pixels)) is not None:
                 return Scan(problem)
             kinds = kinds_of(image, decode=verify == "full")
             thumb = b""
@@ -138,7 +138,7 @@ def _check_file(path: Path) -> Found | None:
     return ("empty", "0 bytes") if facts.st_size == 0 else None
 
 
-def _check_size(width: int, height: int, max_pixels: int) -> Found | None:
+def check_size(width: int, height: int, max_pixels: int) -> Found | None:
     """Whether an image, and the square that it is padded to, can be held."""
     if width * height <= max_pixels and max(width, height) > MAX_PROPORTION * min(width, height):
         return "elongated", f"{width}x{height} is longer than {MAX_PROPORTION}:1"

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from presel_lightning.data.annotations import FIRST, judged, read_entries
 from presel_lightning.data.csv_records import check_task, is_csv
 from presel_lightning.data.entries import Entry, Fault, Record
+from presel_lightning.data.exclude import read_excluded
 from presel_lightning.data.folders import folder_entries, folder_records
 from presel_lightning.data.foreign import refuse_foreign
 from presel_lightning.data.formats import formats
@@ -53,6 +54,7 @@ class PoolSource:
         beside: files beside packed images that are no part of them, by kind.
         answer_lists: what becomes of an answer that is a list; see `picked`.
         several_images: whether a record with several images is kept.
+        exclude: reason by uid of the records that are left out on request.
     """
 
     files: tuple[tuple[str | None, Path], ...]
@@ -68,6 +70,7 @@ class PoolSource:
     beside: Mapping[str, int] = field(default_factory=dict)
     answer_lists: AnswerLists = "refuse"
     several_images: SeveralImages = "refuse"
+    exclude: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def resolver(self) -> Resolver:
@@ -153,6 +156,7 @@ class PoolSource:
             **({"follow_links": True} if self.follow_links else {}),
             **({"answer_lists": self.answer_lists} if self.answer_lists != "refuse" else {}),
             **({"several_images": "keep"} if self.several_images == "keep" else {}),
+            **({"exclude": sorted(self.exclude.items())} if self.exclude else {}),
         }
 
 
@@ -290,6 +294,7 @@ def source(
     follow_links: bool = False,
     answer_lists: AnswerLists = "refuse",
     several_images: SeveralImages = "refuse",
+    exclude: str | None = None,
     unpacked: Path | None = None,
     track: Track | None = None,
 ) -> PoolSource:
@@ -311,6 +316,7 @@ def source(
         follow_links: see `PoolSource`.
         answer_lists: see `PoolSource`.
         several_images: see `PoolSource`.
+        exclude: file with the uids of records that are left out; see `read_excluded`.
         unpacked: folder for packed images; see `unpack`.
         track: shows the progress of unpacking.
 
@@ -346,7 +352,8 @@ def source(
         )
     rules = () if task_files else tuple(task_rules or ())
     look = verify, max_pixels, pixels, workers
-    forms = answer_lists, several_images
+    left_out = read_excluded(Path(exclude).expanduser()) if exclude else {}
+    forms = answer_lists, several_images, left_out
     return PoolSource(
         tuple(files), root, task_key, rules, *look, text_only, follow_links, others, *forms
     )

@@ -14,6 +14,7 @@ CURES = {
     "missing_column": "name files that have it in --scores",
     "malformed_uid": "a uid is 32 hex digits",
     "corrupt_tar": "download it again",
+    "no_image": "a sample needs an image, such as .jpg",
     "no_uid": "a sample needs a .json with `uid`",
 }
 

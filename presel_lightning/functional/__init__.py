@@ -9,6 +9,7 @@ from presel_lightning.functional.kmeans import KMeans, kmeans
 from presel_lightning.functional.mean_direction import mean_direction
 from presel_lightning.functional.medoids import Medoids, medoids
 from presel_lightning.functional.official import official_task_budgets
+from presel_lightning.functional.packing import next_fit, pack_sequences
 from presel_lightning.functional.prism import mean_correlation
 from presel_lightning.functional.relevance import instruction_relevance, task_weights
 from presel_lightning.functional.token_loss import answer_positions, sample_losses, weighted_total
@@ -32,7 +33,9 @@ __all__ = [
     "mean_direction",
     "medoids",
     "neighbor_centrality",
+    "next_fit",
     "official_task_budgets",
+    "pack_sequences",
     "proportional_split",
     "sample_losses",
     "similarity_to_earlier",

@@ -24,7 +24,9 @@ def answer_positions(labels: Tensor) -> Tensor:
     return labels[:, 1:] != IGNORE
 
 
-def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def sample_losses(
+    logits: Tensor, labels: Tensor, samples: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     r"""Sum the token losses of each sample: :math:`\sum_t -\log p(r_t \mid r_{<t}, \cdot)`.
 
     Computed in fp32 whatever the model's precision. The mean token loss of PreSel's Eq. 1-2 is
@@ -33,6 +35,8 @@ def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         logits: (T, V) at the T answer positions of the batch, rows of the batch one after another.
         labels: (B, L) token ids with `IGNORE` outside the answers.
+        samples: (B, L) number of the sample that each token is of, where a row packs several; the
+            results are then those of samples 0 to the largest.
 
     Returns:
         (B,) summed losses in nats, and (B,) number of answer tokens.
@@ -44,9 +48,12 @@ def sample_losses(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     mask = answer_positions(labels)
     targets = labels[:, 1:][mask]  # (T,)
     losses = cross_entropy(logits.float(), targets, reduction="none")
-    rows = mask.nonzero()[:, 0]
-    sums = torch.zeros(labels.shape[0]).to(losses).index_add_(0, rows, losses)
-    return sums, mask.sum(dim=1)
+    if samples is None:
+        rows, n = mask.nonzero()[:, 0], labels.shape[0]
+    else:
+        rows, n = samples[:, 1:][mask], int(samples.max()) + 1
+    sums = torch.zeros(n).to(losses).index_add_(0, rows, losses)
+    return sums, torch.bincount(rows, minlength=n)
 
 
 def weighted_total(sums: Tensor, counts: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

@@ -97,12 +97,18 @@ class ChatEncoder:
             found |= shown
         return found
 
+    def length(self, turns: Sequence[Turn], image: Files | None) -> int:
+        """The text, and the places of images of these sizes."""
+        return self._length(turns, image, with_question=True)
+
     def pair_length(self, turns: Sequence[Turn], image: Files) -> int:
         """Both inputs whole."""
+        return sum(self._length(turns, image, with_question=side == SIDES[0]) for side in SIDES)
+
+    def _length(self, turns: Sequence[Turn], image: Files | None, *, with_question: bool) -> int:
         sizes = sizes_of(image, self.pixels)
-        places = places_of(self.processor, sizes)
-        texts = [n_tokens(self.processor, turns, side == SIDES[0], len(sizes)) for side in SIDES]
-        return sum(min(text + places, self.max_length) for text in texts)
+        text = n_tokens(self.processor, turns, with_question, len(sizes))
+        return min(text + places_of(self.processor, sizes), self.max_length)
 
     def cut(self, turns: Sequence[Turn], image: Files | None) -> tuple[int, int] | None:
         """Only what is too long is encoded with an image, a blank one of the same size."""

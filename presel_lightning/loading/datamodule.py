@@ -25,6 +25,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
 from presel_lightning.loading.datasets import ImageSet, MatchSet, PairSet, ReadSet, TrainSet
 from presel_lightning.loading.encoders import encoder_of
+from presel_lightning.loading.packing import token_lengths
 from presel_lightning.loading.samplers import (
     Blocks,
     BlockSampler,
@@ -76,6 +77,10 @@ class SelectionDataModule(LightningDataModule):
         template: conversation template; `auto` is vicuna_v1 for LLaVA-1.5, and any other model's
             own chat template.
         max_length: tokens of a sample, image included; longer ones are truncated at the end.
+        packing: put the samples of a forward pass one behind another into rows instead of padding
+            each to the longest. Attention stays within a sample, positions restart, and the loss is
+            the same.
+        pack_length: tokens of such a row; `max_length` without it.
         batch_size: samples of a training step, over all devices.
         micro_batch_size: samples of a forward pass, on each device; the step is accumulated from
             as many passes as it takes. All of a device's part of the batch without it.
@@ -98,6 +103,8 @@ class SelectionDataModule(LightningDataModule):
             problem, `first` takes the first answer, `most_common` the one that occurs most often.
         several_images: `keep` takes records with several images into the pool, for models whose template
             takes several; `refuse` lists each as a problem.
+        exclude: CSV with a column `uid`, such as the `leakage.csv` of `check --against`, or a text
+            with a uid a line: samples that are left out of the pool.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -116,6 +123,8 @@ class SelectionDataModule(LightningDataModule):
         weights: Literal["loss", "sample"] = "loss",
         template: str = AUTO,
         max_length: Count = 2048,
+        packing: bool = False,
+        pack_length: Count | None = None,
         batch_size: Count = 128,
         micro_batch_size: Count | None = None,
         eval_batch_size: Count = 64,
@@ -129,6 +138,7 @@ class SelectionDataModule(LightningDataModule):
         copies: Copies = "once",
         answer_lists: AnswerLists = "refuse",
         several_images: SeveralImages = "refuse",
+        exclude: str | None = None,
         max_problem_fraction: Fraction = 0.05,
     ) -> None:
         super().__init__()
@@ -141,13 +151,14 @@ class SelectionDataModule(LightningDataModule):
         self.extend, self.always_reference = extend, always_reference
         self.text_only, self.weights = text_only, weights
         self.template, self.max_length = template, max_length
+        self.packing, self.pack_length = packing, pack_length
         self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
         self.eval_batch_size = eval_batch_size
         self.block_size, self.block_tokens = block_size, block_tokens
         self.num_workers = num_workers
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
         self.follow_links, self.copies, self.answer_lists = follow_links, copies, answer_lists
-        self.several_images = several_images
+        self.several_images, self.exclude = several_images, exclude
         self.max_problem_fraction = max_problem_fraction
         self.pool: Pool
         self.texts: Texts | None = None
@@ -163,6 +174,11 @@ class SelectionDataModule(LightningDataModule):
                 raise UserError(
                     f"{key} is {size}; give a fraction 0 < x <= 1 or a whole number from 2"
                 )
+        if packing and pack_length is not None and pack_length < max_length:
+            raise UserError(
+                f"data.pack_length is {pack_length}, less than data.max_length {max_length}; raise it, "
+                "or lower data.max_length"
+            )
         if eval_batch_size < 1:
             raise UserError(f"data.eval_batch_size is {eval_batch_size}; give 1 or more")
         if max_pixels > LIMIT:
@@ -203,6 +219,7 @@ class SelectionDataModule(LightningDataModule):
             follow_links=self.follow_links,
             answer_lists=self.answer_lists,
             several_images=self.several_images,
+            exclude=self.exclude,
             unpacked=out / "work" / "unpacked",
             track=track,
         )
@@ -290,6 +307,11 @@ class SelectionDataModule(LightningDataModule):
         """Conversations to batches, for one model."""
         return encoder_of(self.template, processor, self.max_length, self.pixels)
 
+    @property
+    def capacity(self) -> int | None:
+        """Tokens of a packed row; None where samples are padded."""
+        return (self.pack_length or self.max_length) if self.packing else None
+
     def passes(self, world: int) -> int:
         """Forward passes of a training step, on each of `world` devices."""
         return passes(self.batch_size, world, self.micro_batch_size)
@@ -324,17 +346,21 @@ class SelectionDataModule(LightningDataModule):
             texts, self.n_texts_without_answer = texts.without(left_out), int(left_out.sum())
         in_loss, chances = self._weigh(rows, weights or {})
         read = self.max_pixels, self.pixels
-        dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, *read)
-        lengths, n_texts = self.pool.n_words[rows], 0
-        if texts is not None:
-            lengths, n_texts = np.concatenate([lengths, texts.n_words]), len(texts)
+        capacity = self.capacity
+        dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, *read, capacity)
+        n_texts = len(texts or ())
+        if capacity:
+            lengths = token_lengths(encoder, self.pool, rows, texts)
+        else:
+            words = [] if texts is None else [texts.n_words]
+            lengths = np.concatenate([self.pool.n_words[rows], *words])
         self._loader, self._place = None, {}
 
         def loader(rank: int, world: int, balanced: bool = False) -> ResumableLoader:
             size, micro = self.batch_size, self.micro_batch_size
             options = micro, n_texts, chances
             sampler = GlobalBatchSampler(
-                lengths, size, seed, rank, world, *options, balanced=balanced
+                lengths, size, seed, rank, world, *options, balanced=balanced, capacity=capacity
             )
             return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
 

@@ -17,6 +17,7 @@ from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.texts import Texts
 from presel_lightning.loading.encoder import SIDES, TEXT, SampleEncoder
+from presel_lightning.loading.packing import packed
 from presel_lightning.loading.samplers import Row
 
 
@@ -31,6 +32,7 @@ class TrainSet(Dataset[dict[str, Any]]):
         weights: (N,) weight of each row in the loss; 1 where not given, as of every text.
         max_pixels: limit on an image, that of the pool.
         pixels: how an image is read, that of the pool.
+        capacity: tokens of a row, to pack samples into rows instead of padding each.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class TrainSet(Dataset[dict[str, Any]]):
         weights: np.ndarray | None = None,
         max_pixels: int = MAX_PIXELS,
         pixels: Pixels = "as_shown",
+        capacity: int | None = None,
     ) -> None:
         self.pool, self.rows, self.encoder, self.texts = pool, rows, encoder, texts
         self.weights = np.ones(len(rows)) if weights is None else weights
         self.max_pixels, self.pixels = max_pixels, pixels
+        self.capacity = capacity
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -73,7 +77,10 @@ class TrainSet(Dataset[dict[str, Any]]):
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Inputs of the model, labels (B, L) and weights (B,)."""
         weights = torch.tensor([sample["weight"] for sample in samples])
-        return {**self.encoder.batch(samples), "weight": weights}
+        batch = self.encoder.batch(samples)
+        if self.capacity:
+            batch = packed(batch, self.capacity)
+        return {**batch, "weight": weights}
 
 
 class ReadSet(TrainSet):

@@ -69,6 +69,9 @@ class SampleEncoder(Protocol):
         `prefix` is the number of tokens that all rows share at the front; 0 where they do not.
         """
 
+    def length(self, turns: Sequence[Turn], image: Files | None) -> int:
+        """Tokens of a sample as `batch` holds it; an image is not decoded."""
+
     def pair_length(self, turns: Sequence[Turn], image: Files) -> int:
         """Tokens that a pair takes; the image is not decoded."""
 

@@ -96,6 +96,10 @@ class Encoder:
             **{side: labelled_text([part[side] for part in parts], self._pad_id) for side in SIDES},
         }
 
+    def length(self, turns: Sequence[Turn], image: Files | None) -> int:
+        """An image takes as many places whatever its size."""
+        return len(self(turns, image=bool(files_in(image))).input_ids)
+
     def pair_length(self, turns: Sequence[Turn], image: Files) -> int:
         """What is shared once, and both continuations."""
         first, second, shared = self._both(turns)
@@ -116,8 +120,7 @@ class Encoder:
     def prompts(self, asked: Sequence[Asked]) -> Batch:
         """Left-padded prompts (B, L) with their images."""
         p = self.processor
-        texts = [self._prompt(history, question) for history, question, _ in asked]
-        ids = [encode(text, p.tokenizer, p.n_image_tokens).input_ids for text in texts]
+        ids = [self.prompt_ids(question, history) for history, question, _ in asked]
         return {
             **text_batch(ids, self._pad_id, left=True),
             "pixel_values": torch.stack(
@@ -127,9 +130,16 @@ class Encoder:
 
     def prompt_length(self, turns: Sequence[Turn], image: Files) -> int:
         """An image takes as many places whatever its size."""
-        p = self.processor
-        text = self._prompt(turns[:-1], turns[-1].question)
-        return len(encode(text, p.tokenizer, p.n_image_tokens).input_ids)
+        return len(self.prompt_ids(turns[-1].question, turns[:-1]))
+
+    def prompt_ids(self, question: str | Turn, history: Sequence[Turn] = ()) -> list[int]:
+        """Tokens of a prompt about one image that ends in a question."""
+        text = self._prompt(history, question)
+        return encode(text, self.processor.tokenizer, self.processor.n_image_tokens).input_ids
+
+    def prompt_batch(self, ids: Sequence[Sequence[int]]) -> Batch:
+        """Left-padded prompts (B, L), or parts of them."""
+        return text_batch(ids, self._pad_id, left=True)
 
     def stop_ids(self) -> list[int]:
         """The template's mark, where the tokenizer has it as one token."""

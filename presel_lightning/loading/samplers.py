@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Sampler
 
+from presel_lightning.functional.packing import pack_sequences
+
 Row = tuple[int, float]
 """Place of a sample in its dataset, and its weight (0 only fills a batch up)."""
 
@@ -99,6 +101,24 @@ def even_chunks(batch: np.ndarray, lengths: np.ndarray, n: int) -> list[np.ndarr
     return [np.array(chunk, dtype=np.int64) for chunk in chunks]
 
 
+def packed_parts(batch: np.ndarray, lengths: np.ndarray, capacity: int, n: int) -> list[np.ndarray]:
+    """Pack a batch into rows, and deal the rows out to n passes as evenly as they go.
+
+    Args:
+        batch: (B,) samples.
+        lengths: (N,) tokens of each sample.
+        capacity: tokens of a row.
+        n: number of passes.
+
+    Returns:
+        Samples of each pass, row by row; none where there are fewer rows than passes.
+    """
+    rows = [batch[row] for row in pack_sequences(lengths[batch], capacity)]
+    shares = np.array_split(np.arange(len(rows)), n)
+    empty = batch[:0]
+    return [np.concatenate([empty, *(rows[row] for row in share)]) for share in shares]
+
+
 class GlobalBatchSampler(Sampler[list[Row]]):
     """Global batches, cut into passes, of which this rank takes every `world`-th.
 
@@ -112,8 +132,11 @@ class GlobalBatchSampler(Sampler[list[Row]]):
     each pass has a loss of its own, its rows decide what a sample weighs. LLaVA too cuts a batch
     into as many chunks as all ranks take passes in a step.
 
+    With a `capacity` a pass holds whole packed rows of the batch, their samples one after the other:
+    as many rows as any other pass, or one less.
+
     Args:
-        lengths: (N,) length of each sample, in any unit.
+        lengths: (N,) length of each sample, in any unit; in tokens if they are packed.
         size: samples in a global batch, over all ranks.
         seed: of the order; the epoch is added to it.
         rank: place of this process.
@@ -123,6 +146,7 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         n_texts: how many of the samples, at the end, are text-only.
         chances: draw an epoch with replacement; see `length_grouped`.
         balanced: make passes of like total length instead of like samples.
+        capacity: tokens of a packed row.
     """
 
     def __init__(
@@ -137,9 +161,10 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         chances: np.ndarray | None = None,
         *,
         balanced: bool = False,
+        capacity: int | None = None,
     ) -> None:
         self.lengths, self.size, self.seed, self.n_texts = lengths, size, seed, n_texts
-        self.chances, self.balanced = chances, balanced
+        self.chances, self.balanced, self.capacity = chances, balanced, capacity
         self.rank, self.world = rank, world
         self.micro = min(micro, n_blocks(size, world)) if micro else None
         self.passes = passes(size, world, micro)
@@ -175,6 +200,8 @@ class GlobalBatchSampler(Sampler[list[Row]]):
         n = self.passes * self.world
         if self.balanced:
             return even_chunks(batch, self.lengths, n)
+        if self.capacity:
+            return packed_parts(batch, self.lengths, self.capacity, n)
         micro = self.micro or n_blocks(len(batch), self.world)
         return [batch[number * micro : (number + 1) * micro] for number in range(n)]
 

@@ -86,11 +86,14 @@ def without_answer(encoder: SampleEncoder, pool: Pool, rows: np.ndarray) -> np.n
 
 def texts_without_answer(encoder: SampleEncoder, texts: Texts) -> np.ndarray:
     """Which text-only records `max_length` leaves no answer token of: (T,) of bool."""
-    items = (
-        Item(f"text-only record {row + 1}", texts.turns(row), None) for row in range(len(texts))
-    )
-    empty = [cut.place for cut in truncated(encoder, items) if cut.kept == 0]
+    empty = [cut.place for cut in truncated(encoder, text_items(texts)) if cut.kept == 0]
     return np.isin(np.arange(len(texts)), empty)
+
+
+def text_items(texts: Texts) -> Iterator[Item]:
+    """Text-only records, one at a time."""
+    for row in range(len(texts)):
+        yield Item(f"text-only record {row + 1}", texts.turns(row), None)
 
 
 def items_of(pool: Pool, rows: np.ndarray) -> Iterator[Item]:

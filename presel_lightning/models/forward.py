@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from presel_lightning.functional.token_loss import answer_positions, sample_losses
 from presel_lightning.models.llava import unwrapped
+from presel_lightning.models.packed import SAMPLE, packed_positions
 from presel_lightning.models.vocabulary import without_added
 
 Batch = dict[str, Any]
 
-NOT_FOR_THE_MODEL = ("labels", "weight", "blank")
+NOT_FOR_THE_MODEL = ("labels", "weight", "blank", SAMPLE)
 """Entries of a batch that say what to learn rather than what to read, or are not to be seen."""
 
 
@@ -47,13 +48,16 @@ def answer_logits(model: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
 def answer_losses(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Summed answer loss (B,) and number of answer tokens (B,) of each sample of a batch.
 
-    A batch without any image passes a black one (`blank`) by the vision tower and the projector:
+    A batch may be packed (`loading.packing`). One without any image passes a black one (`blank`) by the vision tower and the projector:
     processes that share a model wait for each other there.
     """
     inputs, labels = model_inputs(model, batch), batch["labels"]
+    if SAMPLE in batch:
+        positions = packed_positions(unwrapped(model), inputs, batch[SAMPLE])
+        inputs = {**inputs, "position_ids": positions}
     with dummy_image(model, batch.get("blank")):
         hidden = hidden_states(model, inputs)
-    return sample_losses(answer_logits(model, hidden, labels), labels)
+    return sample_losses(answer_logits(model, hidden, labels), labels, batch.get(SAMPLE))
 
 
 @contextmanager

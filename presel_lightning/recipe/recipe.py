@@ -13,8 +13,10 @@ from rich.markup import escape
 
 from presel_lightning.console import track
 from presel_lightning.data import build_pool, images_changed, load_pool
+from presel_lightning.data.build import pool_key
 from presel_lightning.data.copies import line_of, read_copies
 from presel_lightning.data.cures import cures_of
+from presel_lightning.data.exclude import EXCLUDED
 from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pixels import summary
@@ -187,7 +189,7 @@ class Recipe:
 
         files = [manifest, self.out / "problems.csv"]
         files += [texts_path(self.out)] if source.text_only else []
-        self.runner.stage("pool", fingerprint({"pool": 5, **source.fingerprint()}), files, work)
+        self.runner.stage("pool", pool_key(source), files, work)
         counts = self.runner.ledger.stage("pool")
         if others := counts.get("passed_over"):
             kinds = ", ".join(f"{n} {kind}" for kind, n in others.items())
@@ -214,10 +216,11 @@ class Recipe:
         """
         records = counts["samples"] + counts["text_only"] + counts["problems"]
         kinds = ", ".join(f"{n} {kind}" for kind, n in counts["by_problem"].items())
+        wrong = counts["problems"] - counts["by_problem"].get(EXCLUDED, 0)
         found = f"{counts['problems']} of {records} records have problems ({kinds})"
         listed = f"listed with file and record in {self.out / 'problems.csv'}"
         cures = cures_of(counts["by_problem"])
-        if counts["problems"] > self.data.max_problem_fraction * records:
+        if wrong > self.data.max_problem_fraction * records:
             raise UserError(
                 f"{found}, more than data.max_problem_fraction {self.data.max_problem_fraction} "
                 f"allows; they are {listed}: raise that limit, or fix them: {cures}"

@@ -35,6 +35,7 @@ from presel_lightning.models import (
 from presel_lightning.models.aspect import Aspect
 from presel_lightning.models.forward import answer_logits, answer_losses, model_inputs
 from presel_lightning.models.llava import trained_state, unwrapped
+from presel_lightning.models.packed import require_packable
 from presel_lightning.models.paired import one_prefix, two_passes, why_not_shared
 from presel_lightning.models.parallel import is_sharded, shard_model, whole_state
 from presel_lightning.models.parts import is_projector
@@ -183,6 +184,11 @@ class FineTune(LightningModule):
         """
         return answer_losses(self.model, batch)
 
+    def on_fit_start(self) -> None:
+        """Refuse packed batches where the model would read them as one sequence."""
+        if getattr(getattr(self.trainer, "datamodule", None), "packing", False):
+            require_packable(unwrapped(self.model).config, self.loss_reduction)
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Draw dropout from the pass's own seed: the same in a continued fit, and on any device."""
         world, passes = self.trainer.world_size, self.trainer.accumulate_grad_batches
@@ -274,17 +280,22 @@ class FineTune(LightningModule):
         """
         model = unwrapped(self.model)
         tokenizer = self.processor.tokenizer
-        named = model.generation_config.eos_token_id
-        ends = {tokenizer.eos_token_id, *stop, *(named if isinstance(named, list) else [named])}
         output = model.generate(
             **model_inputs(model, batch),
             max_new_tokens=max_new_tokens,
             do_sample=False,
-            eos_token_id=sorted(ends - {None}),
+            eos_token_id=self.ends(stop),
             pad_token_id=tokenizer.pad_token_id,
         )
         answers = output[:, batch["input_ids"].shape[1] :]
         return [text.strip() for text in tokenizer.batch_decode(answers, skip_special_tokens=True)]
+
+    def ends(self, stop: Sequence[int] = ()) -> list[int]:
+        """Tokens that end an answer: the checkpoint's own, and some more."""
+        named = unwrapped(self.model).generation_config.eos_token_id
+        own = self.processor.tokenizer.eos_token_id
+        ends = {own, *stop, *(named if isinstance(named, list) else [named])}
+        return sorted(ends - {None})
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union
         """AdamW with the projector in its own group; cosine over all steps after a warm-up."""
