@@ -215,13 +215,14 @@ def disk_bytes(work: Work, network: Network, feature_width: int, annotations: in
     """Estimate the final size of the run folder in bytes.
 
     Features (fp32) once as blocks and once assembled; the records; selection and reference split
-    as LLaVA JSON; the model of each fit; the training checkpoints of one, with AdamW's moments: those
+    as LLaVA JSON; signals that count; the model of each fit; the training checkpoints of one, with AdamW's moments: those
     that are kept, and the one that is being written.
     """
     features = 4 * feature_width * (work.images + (work.pool if work.images else 0))
     listed = (work.reference * 2 + work.arms["final"]) / max(1, work.pool)
     models = network.trained * (4 * (len(work.arms) + work.signal_fits) + 12 * (KEPT + 1))
-    return features + annotations * (1 + listed) + models
+    signals = sum(Pass.known[name].disk(work) for name in work.needs)
+    return features + annotations * (1 + listed) + models + signals
 
 
 def report_disk(needed: float, place: Path, what: str, cure: str, report: Report) -> None:

@@ -28,11 +28,15 @@ class Gradients(NamedTuple):
     """(n,) which of them."""
     groups: np.ndarray
     """(L + 1,) edges of the column groups, that of each layer; from 0 to q."""
+    lengths: np.ndarray | None = None
+    """(V,) factor of each row; None for 1."""
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Rows in float64, a block at a time."""
         for start in range(0, len(self.places), BLOCK):
-            yield np.asarray(self.rows[self.places[start : start + BLOCK]], dtype=np.float64)
+            own = self.places[start : start + BLOCK]
+            block = np.asarray(self.rows[own], dtype=np.float64)
+            yield block if self.lengths is None else block * self.lengths[own, None].astype(float)
 
     def summed(self, columns: np.ndarray) -> np.ndarray:
         """Sum the columns (..., q) of each group, (..., L)."""
@@ -50,7 +54,8 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
     total = np.zeros(gradients.rows.shape[1])
     for block in gradients.blocks():
         total += block.sum(axis=0)
-    return total / max(1, len(gradients.places))
+    averaged: np.ndarray = total / max(1, len(gradients.places))
+    return averaged
 
 
 def utilities(gradients: Gradients, direction: np.ndarray) -> np.ndarray:
@@ -77,7 +82,8 @@ def damping_of(gradients: Gradients, share: float = DAMPING) -> np.ndarray:
     entries = np.diff(gradients.groups) * max(1, len(gradients.places))
     damping = share * squares / entries
     floor = damping[damping > 0].min(initial=np.inf)
-    return np.where(damping > 0, damping, floor if np.isfinite(floor) else 1.0)
+    filled: np.ndarray = np.where(damping > 0, damping, floor if np.isfinite(floor) else 1.0)
+    return filled
 
 
 def identity(gradients: Gradients, wanted: np.ndarray, damping: np.ndarray) -> np.ndarray:
@@ -107,7 +113,8 @@ def datainf(gradients: Gradients, wanted: np.ndarray, damping: np.ndarray) -> np
     for block in gradients.blocks():
         share = gradients.summed(block * wanted) / (damping + gradients.summed(block**2))  # (b, L)
         total += (gradients.spread(share) * block).sum(axis=0)
-    return (wanted - total / max(1, len(gradients.places))) / gradients.spread(damping)
+    found: np.ndarray = wanted - total / max(1, len(gradients.places))
+    return found / gradients.spread(damping)
 
 
 def lissa(
@@ -138,7 +145,8 @@ def lissa(
             inside = gradients.spread(gradients.summed(block * found))
             product += (inside * block).sum(axis=0)
         found = wanted + found - rate * (product / n + kept * found)
-    return found * rate
+    scaled: np.ndarray = found * rate
+    return scaled
 
 
 def exact(gradients: Gradients, wanted: np.ndarray, damping: np.ndarray) -> np.ndarray:
