@@ -9,6 +9,7 @@ from presel_lightning.selectors.d2pruning import D2Pruning
 from presel_lightning.selectors.datainf import DataInf
 from presel_lightning.selectors.datatailor import DataTailor
 from presel_lightning.selectors.el2n import EL2N
+from presel_lightning.selectors.for_value import ForValue
 from presel_lightning.selectors.from_file import FromFile
 from presel_lightning.selectors.icons import Icons
 from presel_lightning.selectors.ifd import IFD
@@ -40,6 +41,7 @@ __all__ = [
     "D2Pruning",
     "DataInf",
     "DataTailor",
+    "ForValue",
     "FromFile",
     "Icons",
     "InfluenceSpace",

@@ -17,6 +17,7 @@ from presel_lightning.signals import (
     ColumnSignal,
     Features,
     Gradients,
+    HeadGradients,
     HeldOutLoss,
     HiddenStates,
     LayerFeatures,
@@ -127,7 +128,7 @@ def write_columns(signals: Signals, pool: Pool, has: np.ndarray | None = None) -
     }
     for kind, values in columns.items():
         signals.of(kind).write(pool, has, values, {})
-    for kind in (Gradients,):
+    for kind in (Gradients, HeadGradients):
         gradients = {
             "direction": directions(),
             "length": numbers(),

@@ -19,6 +19,7 @@ from presel_lightning.run.ranks import barrier, rank_zero
 from presel_lightning.signals import Gradients, PairedLoss, Signal
 from presel_lightning.tasks.block_writer import BlockWriter
 from presel_lightning.tasks.gradients import SampleGradients
+from presel_lightning.tasks.head_gradients import HeadGradients
 from presel_lightning.tasks.reader import Reader
 
 
@@ -32,7 +33,7 @@ class GradientsPass(ReferencePass):
     def prepare(self, uids: np.ndarray) -> tuple[LightningModule, Blocks]:
         """Build the reader, and lay the samples out for it."""
         model, plan = self.model(), self.context.plan
-        reader = SampleGradients(model, plan.gradient_width, plan.seed)
+        reader = self.reader(model, plan.gradient_width, plan.seed)
         return reader, self.context.data.read_as(self.inputs, uids, model.processor)
 
     def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class GradientsPass(ReferencePass):
         Raises:
             UserError: the validation file has no instruction.
         """
-        assert isinstance(module, SampleGradients)
+        assert isinstance(module, SampleGradients | HeadGradients)
         module.configure_model()  # not loaded where every block was there
         meta = {"edges": module.edges().tolist()}
         given = self.validation_source()
@@ -104,10 +105,15 @@ class GradientsPass(ReferencePass):
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU: as a training step of each sample, and the fit where nobody counts it."""
-        fit = 0 if PairedLoss.name in work.needs else work.reference * work.epochs["reference"]
-        return {"gradients": (work.pool + fit) / speed.training}
+        return {"gradients": (work.pool + fit_of(work)) / speed.training}
 
     @staticmethod
     def disk(work: Work) -> float:
         """Bytes: a sketch in half precision, twice while its blocks are joined."""
         return 2.0 * 2 * work.gradient_width * work.pool
+
+
+def fit_of(work: Work) -> float:
+    """Samples that the reference fit reads; 0 where another signal counts it."""
+    counted = PairedLoss.name in work.needs
+    return 0.0 if counted else work.reference * work.epochs["reference"]

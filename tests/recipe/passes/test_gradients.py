@@ -28,7 +28,9 @@ from presel_lightning.recipe.passes import GradientsPass
 from presel_lightning.recipe.passes.base import Throughput, Work
 from presel_lightning.signals import Gradients, Signals
 from presel_lightning.tasks.block_writer import BlockWriter
+from presel_lightning.tasks.finetune import FineTune
 from presel_lightning.tasks.gradients import layer_of
+from presel_lightning.tasks.head_gradients import HeadGradients
 from tests.conftest import fit_arguments
 
 WIDTH = 64
@@ -214,3 +216,28 @@ def test_estimate_counts_the_fit_once_and_the_disk_twice_the_sketch() -> None:
     beside = Work(**{**vars(work), "needs": ("paired_loss", "gradients")})
     assert GradientsPass.estimate(beside, Throughput(training=2.0)) == {"gradients": 50}
     assert GradientsPass.disk(work) == 2 * 2 * 8 * 100
+
+
+def test_head_gradients_are_those_of_the_output_embeddings(few: Path, out: Path) -> None:
+    """By autograd, projected on both sides."""
+    pool = load_pool(out, few)
+    tuned = FineTune(str(out / "models" / "reference"), tune="none", dtype="float32")
+    reader = HeadGradients(tuned, WIDTH, seed=3)
+    reader.configure_model()
+    reader.eval()
+    rows = np.flatnonzero(pool.has_instruction)[:5]
+    samples = WholeSet(pool, rows, encoder_of("vicuna_bare", tuned.processor, 2048))
+    with torch.inference_mode():
+        found = reader.predict_step(samples.collate([samples[n, 1.0] for n in range(5)]), 0)
+    model = reader.model
+    weight = model.get_output_embeddings().weight.requires_grad_(True)
+    left, right = (draw_sketch(n, 8, [3, side]) for side, n in enumerate(weight.shape))
+    for number in range(5):
+        batch = samples.collate([samples[number, 1.0]])
+        batch.pop("first")
+        loss = model(**model_inputs(model, batch), labels=batch["labels"]).loss
+        (gradient,) = torch.autograd.grad(loss, weight)
+        expected = project(project(gradient.T.contiguous(), left).T.contiguous(), right).flatten()
+        own = found["direction"][number].float() * found["length"][number]
+        assert float(found["loss"][number]) == pytest.approx(float(loss), rel=1e-4)
+        np.testing.assert_allclose(own, expected, atol=2e-3 * float(expected.norm()))

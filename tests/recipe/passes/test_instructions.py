@@ -39,6 +39,7 @@ SIGNALS = {
     "visual_tokens": "finite",
     "answer_validity": "with_question",
     "gradients": "length",
+    "head_gradients": "length",
 }
 """Signals of instructions, and a column of each."""
 
