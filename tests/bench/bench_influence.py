@@ -32,8 +32,8 @@ from presel_lightning.tasks.gradients import SampleGradients
 from tests.bench.common import Row, keep, measured, timed
 from tests.bench.shuffled import shuffle_answers
 
-TASK, SHARE, BUDGET = "colour", 0.3, 0.15
-SIGNALS = ["token_loss", "clip_similarity", "gradients", "head_gradients"]
+TASK, SHARE, BUDGET = "shape", 0.3, 0.15
+SIGNALS = ["clip_similarity", "gradients", "head_gradients"]
 COMPARED = {
     "InfluenceSpace": {},
     "InfluenceSpace, inside by utility": {"inside": "utility"},
@@ -44,8 +44,6 @@ COMPARED = {
     "Icons": {},
     "Tive": {},
     "ForValue": {},
-    "EL2N": {},
-    "Perplexity": {},
     "ClipScore": {},
     "Random": {},
 }
