@@ -69,6 +69,8 @@ class CommandKeys:
     """`check` only: train some steps and measure them; auto: where there is a GPU"""
     signals: list[str] = field(default_factory=list)
     """`prepare` only: signals to compute"""
+    subsets: Count = 20
+    """`validate` only: random subsets that are trained on"""
 
 
 def add_keys(parser: LightningArgumentParser, keys: type) -> None:

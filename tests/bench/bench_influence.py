@@ -88,13 +88,12 @@ def interval(values: list[float]) -> tuple[float, float]:
     return round(float(np.mean(values)), 1), round(float(half), 1)
 
 
-def shuffled_row(pool_folder: Path, seeds: int) -> Row:
+def shuffled_row(pool_folder: Path, work: Path, seeds: int) -> Row:
     """Count shuffled samples over seeds."""
     found = []
     for seed in range(seeds):
-        with tempfile.TemporaryDirectory() as work:
-            found.append(shuffled_kept(pool_folder, Path(work), seed))
-            print(found[-1], flush=True)
+        found.append(shuffled_kept(pool_folder, work / str(seed), seed))
+        print(found[-1], flush=True)
     return {
         "what": "shuffled answers in 15 %",
         "data": f"quickstart, {SHARE:.0%} of task {TASK}, {seeds} seeds",
@@ -164,6 +163,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--work", type=Path, help="folder that the runs are kept in")
     parser.add_argument("--only", choices=["cost", "shuffled"])
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -174,4 +174,5 @@ if __name__ == "__main__":
             row = cost_row(pool_folder, Path(work))
             keep(given.out, row, times_a_training_step=f"<= {STEP}")
     if given.only != "cost":
-        keep(given.out, shuffled_row(pool_folder, given.seeds))
+        with tempfile.TemporaryDirectory() as work:
+            keep(given.out, shuffled_row(pool_folder, given.work or Path(work), given.seeds))

@@ -20,8 +20,7 @@ def shuffle_answers(pool: Path, folder: Path, task: str, share: float, seed: int
     Returns:
         Ids of the samples whose answer is now another text than before.
     """
-    folder.mkdir(parents=True)
-    shutil.copytree(pool / "images", folder / "images")
+    shutil.copytree(pool / "images", folder / "images", dirs_exist_ok=True)
     records = json.loads((pool / "train.json").read_text())
     own = [record for record in records if record["task"] == task]
     rng = np.random.default_rng(seed)
