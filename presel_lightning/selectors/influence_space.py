@@ -26,7 +26,7 @@ Tail = Literal["mean", "next"]
 Thresholds = Literal["relative", "absolute"]
 Allocation = Literal["spread", "entropic", "best_first"]
 Weights = Literal["scaled", "knapsack", "none"]
-Inside = Literal["random", "utility"]
+Inside = Literal["utility", "random"]
 OPTIONS = {
     "embedding": Embedding,
     "tail": Tail,
@@ -76,7 +76,8 @@ class InfluenceSpace(Selector):
         weights: in training: `scaled`, 1 to `most` in a beneficial cluster by its utility, anchored at 0;
             `knapsack`, the linear program of the paper over what is selected; `none`.
         most: largest weight.
-        inside: samples of a cluster at `random`, or of the highest `utility` of their own.
+        inside: samples of a cluster that have the highest `utility` of their own, or at `random` as
+            published.
 
     Raises:
         UserError: an option is unknown.
@@ -103,7 +104,7 @@ class InfluenceSpace(Selector):
         allocation: Allocation = "spread",
         weights: Weights = "scaled",
         most: Positive = 5.0,
-        inside: Inside = "random",
+        inside: Inside = "utility",
     ) -> None:
         self.embedding, self.clusters, self.members = embedding, clusters, members
         self.rank, self.fisher_samples, self.damping, self.tail = (

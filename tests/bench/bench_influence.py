@@ -36,7 +36,7 @@ TASK, SHARE, BUDGET = "shape", 0.3, 0.15
 SIGNALS = ["clip_similarity", "gradients", "head_gradients"]
 COMPARED = {
     "InfluenceSpace": {},
-    "InfluenceSpace, inside by utility": {"inside": "utility"},
+    "InfluenceSpace, inside at random": {"inside": "random"},
     "DataInf": {},
     "DataInf, identity": {"estimator": "identity"},
     "DataInf, exact-sketch": {"estimator": "exact-sketch"},

@@ -127,7 +127,7 @@ def test_inside_by_utility_takes_the_best_of_each_cluster(
     four: tuple[Pool, Signals, np.ndarray],
 ) -> None:
     pool, signals, kind = four
-    selection = InfluenceSpace(clusters=4, inside="utility").select(pool, signals, 30, seed=0)
+    selection = InfluenceSpace(clusters=4).select(pool, signals, 30, seed=0)
     picked = np.isin(pool.uid, selection.uids)
     signal = signals.of(Gradients)
     everything = np.arange(len(pool))
@@ -136,6 +136,13 @@ def test_inside_by_utility_takes_the_best_of_each_cluster(
     for number in range(3):
         own = (kind == number) & ~pool.reference
         assert along[own & picked].mean() > along[own & ~picked].mean()
+
+
+def test_inside_at_random_is_a_draw_by_seed(four: tuple[Pool, Signals, np.ndarray]) -> None:
+    pool, signals, _ = four
+    selector = InfluenceSpace(clusters=4, inside="random")
+    one, same, other = (selector.select(pool, signals, 30, seed=seed).uids for seed in (0, 0, 1))
+    assert one.tolist() == same.tolist() != other.tolist()
 
 
 @pytest.mark.parametrize("world", [1, 2])
