@@ -61,7 +61,8 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
 def utilities(gradients: Gradients, direction: np.ndarray) -> np.ndarray:
     """Compute <g_i, h>, (n,), for a direction h (q,)."""
     parts = [block @ direction for block in gradients.blocks()]
-    return np.concatenate([np.empty(0), *parts])
+    found: np.ndarray = np.concatenate([np.empty(0), *parts])
+    return found
 
 
 def damping_of(gradients: Gradients, share: float = DAMPING) -> np.ndarray:
@@ -113,8 +114,9 @@ def datainf(gradients: Gradients, wanted: np.ndarray, damping: np.ndarray) -> np
     for block in gradients.blocks():
         share = gradients.summed(block * wanted) / (damping + gradients.summed(block**2))  # (b, L)
         total += (gradients.spread(share) * block).sum(axis=0)
-    found: np.ndarray = wanted - total / max(1, len(gradients.places))
-    return found / gradients.spread(damping)
+    rest = wanted - total / max(1, len(gradients.places))
+    found: np.ndarray = rest / gradients.spread(damping)
+    return found
 
 
 def lissa(
@@ -200,8 +202,9 @@ class Fisher(NamedTuple):
         """
         part = self.vectors.T @ wanted
         rest = wanted - self.vectors @ part
-        solved: np.ndarray = self.vectors @ (part / (self.values + self.damping))
-        return solved + rest / (self.tail + self.damping)
+        inside = self.vectors @ (part / (self.values + self.damping))
+        solved: np.ndarray = inside + rest / (self.tail + self.damping)
+        return solved
 
 
 def fisher(

@@ -22,7 +22,7 @@ from presel_lightning.selectors.gradients import Read, read_gradients
 from presel_lightning.signals import ClipSimilarity, Features, Gradients, Signals
 
 Embedding = Literal["joint", "image"]
-Tail = Literal["mean", "next"]
+Tail = Literal["next", "mean"]
 Thresholds = Literal["relative", "absolute"]
 Allocation = Literal["spread", "entropic", "best_first"]
 Weights = Literal["scaled", "knapsack", "none"]
@@ -66,7 +66,7 @@ class InfluenceSpace(Selector):
         rank: eigenpairs of the Fisher operator.
         fisher_samples: samples that the operator is made of, drawn by seed.
         damping: of its inverse, in units of its mean eigenvalue.
-        tail: eigenvalue of all other directions: `mean`, or the `next` one.
+        tail: eigenvalue of all other directions: the `next` one, or their `mean`.
         thresholds: `relative` to the median size of a cluster's utility, or `absolute`.
         harmful: t_h; 0.001 was published, absolute.
         beneficial: t_b; 0.01 was published, absolute.
@@ -96,7 +96,7 @@ class InfluenceSpace(Selector):
         rank: Count = 10,
         fisher_samples: Count = 4096,
         damping: Positive = influence.DAMPING,
-        tail: Tail = "mean",
+        tail: Tail = "next",
         thresholds: Thresholds = "relative",
         harmful: NonNegative = 0.1,
         beneficial: NonNegative = 1.0,
@@ -201,7 +201,9 @@ class InfluenceSpace(Selector):
                 unit = np.median(np.abs(seen)) or 1.0
                 shares[kept > 0] *= np.exp(np.clip((seen - seen.max()) / unit, -500, 0))
             quota = allocate(torch.from_numpy(shares), torch.from_numpy(kept), budget).numpy()
-        return quota + in_turn(found.mean, found.size - kept, budget - int(quota.sum()))
+        rest = in_turn(found.mean, found.size - kept, budget - int(quota.sum()))
+        together: np.ndarray = quota + rest
+        return together
 
     def order(
         self,

@@ -75,7 +75,7 @@ class SampleGradients(Reader):
         if name not in self.sketches:
             edges, place = self.edges(), self.layers().index(layer_of(name))
             columns = slice(int(edges[place]), int(edges[place + 1]))
-            size, seed = int(module.weight.numel()), [self.seed, crc32(name.encode())]  # type: ignore[operator,union-attr]
+            size, seed = int(module.weight.numel()), [self.seed, crc32(name.encode())]  # type: ignore[operator]
             drawn = draw_sketch(size, columns.stop - columns.start, seed)
             self.sketches[name] = columns, drawn.to(self.device)
         return self.sketches[name]

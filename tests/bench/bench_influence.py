@@ -1,6 +1,6 @@
 """What scores of influence find, and what the gradients behind them cost, in one run.
 
-    python tests/bench/bench_influence.py [--out bench.json] [--seeds 5]
+    python tests/bench/bench_influence.py [--out bench.json] [--seeds 0 1 2 3 4]
 
 Shuffled answers: 30 % of the answers of one task of the quickstart's pool are those of other samples
 of the task; of each selection of 15 %, how many shuffled ones it has beside a random draw.
@@ -11,6 +11,8 @@ rises with the number of samples. One thread.
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,8 @@ TASK, SHARE, BUDGET = "shape", 0.3, 0.15
 SIGNALS = ["clip_similarity", "gradients", "head_gradients"]
 COMPARED = {
     "InfluenceSpace": {},
-    "InfluenceSpace, inside at random": {"inside": "random"},
+    "InfluenceSpace, tail: mean": {"tail": "mean"},
+    "InfluenceSpace, inside: random": {"inside": "random"},
     "DataInf": {},
     "DataInf, identity": {"estimator": "identity"},
     "DataInf, exact-sketch": {"estimator": "exact-sketch"},
@@ -65,20 +68,24 @@ def reference_of(pool: Pool, out: Path) -> Pool:
     return pool.with_reference([record["uid"] for record in records])
 
 
-def shuffled_kept(pool_folder: Path, work: Path, seed: int) -> dict[str, int]:
-    """Shuffled samples in the selection of each selector, and in all (`pool`)."""
+def shuffled_kept(pool_folder: Path, work: Path, seed: int) -> dict[str, list[int]]:
+    """Shuffled samples, and all of the task, in the selection of each selector and in the `pool`."""
     changed = shuffle_answers(pool_folder, work / "pool", TASK, SHARE, seed)
     out = work / "run"
     prepare(work / "pool", out, seed)
     pool = reference_of(load_pool(out, work / "pool"), out)
     budget = round(BUDGET * len(pool)) - int(pool.reference.sum())
     wrong = np.isin(pool.id.astype(str), sorted(changed)) & ~pool.reference
-    found = {"pool": int(wrong.sum()), "budget": budget, "all": int((~pool.reference).sum())}
+    own = (pool.task == TASK) & ~pool.reference
+    found = {
+        "pool": [int(wrong.sum()), int(own.sum())],
+        "budget": [budget, int((~pool.reference).sum())],
+    }
     for name, options in COMPARED.items():
         kind = getattr(selectors, name.split(",")[0])
         selector: Selector = kind(**options)
-        chosen = selector.select(pool, Signals(out / "signals"), budget, seed=seed)
-        found[name] = int(wrong[pool.rows(chosen.uids)].sum())
+        rows = pool.rows(selector.select(pool, Signals(out / "signals"), budget, seed=seed).uids)
+        found[name] = [int(wrong[rows].sum()), int(own[rows].sum())]
     return found
 
 
@@ -88,20 +95,21 @@ def interval(values: list[float]) -> tuple[float, float]:
     return round(float(np.mean(values)), 1), round(float(half), 1)
 
 
-def shuffled_row(pool_folder: Path, work: Path, seeds: int) -> Row:
-    """Count shuffled samples over seeds."""
+def shuffled_row(pool_folder: Path, work: Path, seeds: list[int]) -> Row:
+    """Count shuffled samples over seeds: mean, half of its interval, and the samples of the task."""
     found = []
-    for seed in range(seeds):
+    for seed in seeds:
         found.append(shuffled_kept(pool_folder, work / str(seed), seed))
         print(found[-1], flush=True)
+
+    def counts(name: str) -> list[float]:
+        wrong, own = ([float(each[name][place]) for each in found] for place in (0, 1))
+        return [*interval(wrong), interval(own)[0]]
+
     return {
-        "what": "shuffled answers in 15 %",
-        "data": f"quickstart, {SHARE:.0%} of task {TASK}, {seeds} seeds",
-        "shuffled_in_pool": interval([float(each["pool"]) for each in found]),
-        "expected_at_random": interval(
-            [each["pool"] * each["budget"] / each["all"] for each in found]
-        ),
-        **{name: interval([float(each[name]) for each in found]) for name in COMPARED},
+        "what": f"shuffled answers in {BUDGET:.0%}",
+        "data": f"quickstart, {SHARE:.0%} of task {TASK}, seeds {seeds[0]} to {seeds[-1]}",
+        **{name: counts(name) for name in ["pool", *COMPARED]},
     }
 
 
@@ -114,7 +122,7 @@ def cost_row(pool_folder: Path, work: Path) -> Row:
     step, each = training_step(pool, batch), gradient_blocks(pool, out / "models/reference", batch)
     step(1), each(1)  # warm
     steps, blocks = timed(lambda: step(12))[1], timed(lambda: each(12))[1]
-    rise = [measured(lambda n=n: each(n))[2] for n in (20, 80)]
+    rise = [measured(partial(each, n))[2] for n in (20, 80)]
     return {
         "what": "gradients of each sample",
         "data": f"quickstart, blocks of {batch}",
@@ -123,7 +131,7 @@ def cost_row(pool_folder: Path, work: Path) -> Row:
     }
 
 
-def training_step(pool: Pool, batch: int):  # noqa: ANN201
+def training_step(pool: Pool, batch: int) -> Callable[[int], None]:
     """n steps of the fit: forward, backward, optimizer."""
     module = FineTune("quickstart", lora=LoRA(r=64, alpha=128, dropout=0.0), dtype="float32")
     module.configure_model()
@@ -142,7 +150,7 @@ def training_step(pool: Pool, batch: int):  # noqa: ANN201
     return run
 
 
-def gradient_blocks(pool: Pool, model: Path, batch: int):  # noqa: ANN201
+def gradient_blocks(pool: Pool, model: Path, batch: int) -> Callable[[int], None]:
     """n blocks of the gradient pass."""
     tuned = FineTune(str(model), tune="none", dtype="float32")
     reader = SampleGradients(tuned, 4096, 0)
@@ -162,7 +170,7 @@ def gradient_blocks(pool: Pool, model: Path, batch: int):  # noqa: ANN201
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2, 3, 4])
     parser.add_argument("--work", type=Path, help="folder that the runs are kept in")
     parser.add_argument("--only", choices=["cost", "shuffled"])
     given = parser.parse_args()

@@ -117,7 +117,7 @@ def test_absolute_thresholds_are_those_that_were_published(
     four: tuple[Pool, Signals, np.ndarray],
 ) -> None:
     published = {"thresholds": "absolute", "harmful": 0.001, "beneficial": 0.01, "z": 0.0}
-    counts, _ = chosen_of(four, 60, members=5, tail="next", **published)
+    counts, _ = chosen_of(four, 60, members=5, **published)
     assert sum(counts.values()) == 60 and 3 not in counts
     counts, _ = chosen_of(four, 60, thresholds="absolute", harmful=1e6)
     assert counts[3] > 0

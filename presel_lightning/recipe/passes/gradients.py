@@ -20,7 +20,6 @@ from presel_lightning.signals import Gradients, PairedLoss, Signal
 from presel_lightning.tasks.block_writer import BlockWriter
 from presel_lightning.tasks.gradients import SampleGradients
 from presel_lightning.tasks.head_gradients import HeadGradients
-from presel_lightning.tasks.reader import Reader
 
 
 class GradientsPass(ReferencePass):
@@ -28,7 +27,7 @@ class GradientsPass(ReferencePass):
 
     signal: ClassVar[type[Signal]] = Gradients
     inputs: ClassVar[type[ReadSet]] = WholeSet
-    reader: ClassVar[type[Reader]] = SampleGradients
+    reader: ClassVar[type[SampleGradients | HeadGradients]] = SampleGradients
 
     def prepare(self, uids: np.ndarray) -> tuple[LightningModule, Blocks]:
         """Build the reader, and lay the samples out for it."""

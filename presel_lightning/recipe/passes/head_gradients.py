@@ -8,15 +8,15 @@ from typing import ClassVar
 from presel_lightning.recipe.passes.base import Throughput, Work
 from presel_lightning.recipe.passes.gradients import GradientsPass, fit_of
 from presel_lightning.signals import HeadGradients, Signal
-from presel_lightning.tasks.head_gradients import HeadGradients as HeadGradientsReader
-from presel_lightning.tasks.reader import Reader
+from presel_lightning.tasks.gradients import SampleGradients
+from presel_lightning.tasks.head_gradients import HeadGradients as Reader
 
 
 class HeadGradientsPass(GradientsPass):
     """Tunes the reference model, and reads every sample once."""
 
     signal: ClassVar[type[Signal]] = HeadGradients
-    reader: ClassVar[type[Reader]] = HeadGradientsReader
+    reader: ClassVar[type[SampleGradients | Reader]] = Reader
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
