@@ -37,6 +37,10 @@ OPTIONS = {
 }
 HARMFUL, NEUTRAL, BENEFICIAL = -1, 0, 1
 KINDS = {HARMFUL: "harmful", NEUTRAL: "neutral", BENEFICIAL: "beneficial"}
+UNDECIDED = (
+    "none of {} clusters is harmful or beneficial beyond its error, so none is pruned and all weights "
+    "are 1; give more validation samples (validation, data.reference), or lower selector.init_args.z"
+)
 SAMPLES_PER_CLUSTER = 50
 """The published 100 clusters of 5,000 samples."""
 
@@ -156,7 +160,10 @@ class InfluenceSpace(Selector):
         )
         selection = with_facts(selection, pool, signals, {"cluster_utility": score, "utility": utility})  # fmt: skip
         counts = {name: int((kind[found.size > 0] == each).sum()) for each, name in KINDS.items()}
-        return replace(selection, meta={**selection.meta, "clusters": counts})
+        meta = {**selection.meta, "clusters": counts}
+        if n_clusters and not kind.any():
+            meta["warnings"] = [*meta.get("warnings", []), UNDECIDED.format(n_clusters)]
+        return replace(selection, meta=meta)
 
     def utilities(self, read: Read, seed: int) -> np.ndarray:
         """Compute the utility of each sample that has a gradient, (n,)."""

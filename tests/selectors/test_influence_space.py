@@ -145,6 +145,15 @@ def test_inside_at_random_is_a_draw_by_seed(four: tuple[Pool, Signals, np.ndarra
     assert one.tolist() == same.tolist() != other.tolist()
 
 
+def test_clusters_that_cannot_be_told_apart_are_warned_of(
+    four: tuple[Pool, Signals, np.ndarray],
+) -> None:
+    pool, signals, _ = four
+    selection = InfluenceSpace(clusters=4, z=1000.0).select(pool, signals, 30, seed=0)
+    assert set(selection.weights) == {1.0}
+    assert "none of 4 clusters is harmful or beneficial" in selection.meta["warnings"][-1]
+
+
 @pytest.mark.parametrize("world", [1, 2])
 def test_samples_of_weight_three_are_drawn_three_times_as_often(
     four: tuple[Pool, Signals, np.ndarray], world: int
