@@ -35,8 +35,9 @@ def cluster_utilities(
     rng = np.random.default_rng([seed, 3])
     mean, error = np.zeros(n_clusters), np.zeros(n_clusters)
     size = np.bincount(labels, minlength=n_clusters)
-    for number in range(n_clusters):
-        own = utility[labels == number]
+    order = np.argsort(labels, kind="stable")
+    members = np.split(utility[order], np.cumsum(size)[:-1])
+    for number, own in enumerate(members[:n_clusters]):
         seen = own if sample is None or sample >= len(own) else rng.choice(own, sample, False)
         if len(seen):
             mean[number] = seen.mean()

@@ -25,7 +25,8 @@ def mean_directions(gradients: Gradients, groups: np.ndarray, n_groups: int) -> 
     total = np.zeros((n_groups, gradients.rows.shape[1]))
     start = 0
     for block in gradients.blocks():
-        np.add.at(total, groups[start : start + len(block)], unit(block))
+        members = groups[start : start + len(block)] == np.arange(n_groups)[:, None]  # (T, b)
+        total += members.astype(np.float64) @ unit(block)
         start += len(block)
     counts = np.bincount(groups, minlength=n_groups)[:, None]
     averaged: np.ndarray = total / np.maximum(counts, 1)
