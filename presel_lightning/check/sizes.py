@@ -42,6 +42,7 @@ def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> W
             pool=n,
             texts=found.text_only if data.text_only else 0,
             needs=tuple(needs),
+            gradient_width=plan.gradient_width,
         )
     return None
 

@@ -22,6 +22,7 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   fit       select, train on the selection, train the baselines, score all of them, report
   select    the same up to the selection
   compare   selectors x budgets x seeds on equal terms, beside full data and the untrained model
+  validate  do the scores of --selectors predict what random subsets are worth?
   check     config, data and environment examined without training
   evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
   export    the selection or the final model in another tool's format (--run DIR --to csv --path P)
@@ -37,7 +38,7 @@ FILE is a path or the name of a shipped config ({{configs}}).
 `SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.
 """
 
-TRAINING = ("fit", "select", "compare", "evaluate", "check")
+TRAINING = ("fit", "select", "compare", "validate", "evaluate", "check")
 SERVING = ("prepare",)
 """Commands that `compare` runs in its worker processes."""
 

@@ -77,6 +77,8 @@ class CommandKeys:
     """`check --against`: words of a shared n-gram of two questions"""
     signals: list[str] = field(default_factory=list)
     """`prepare` only: signals to compute"""
+    subsets: Count = 20
+    """`validate` only: random subsets that are trained on"""
 
 
 def add_keys(parser: LightningArgumentParser, keys: type) -> None:

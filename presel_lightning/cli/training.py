@@ -28,6 +28,7 @@ from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models.hub import is_hub_error
 from presel_lightning.recipe.plan import Arm, Plan, RunKeys
 from presel_lightning.recipe.recipe import Recipe
+from presel_lightning.recipe.validation import validate
 from presel_lightning.run.files import user_cache, write_text
 from presel_lightning.run.lock import leave, occupied, occupy
 from presel_lightning.run.ranks import join, rank_zero
@@ -44,7 +45,7 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
     """Run a command of the recipe.
 
     Args:
-        command: one of `fit`, `select`, `compare`, `evaluate`, `check`, `prepare`.
+        command: one of `fit`, `select`, `compare`, `validate`, `evaluate`, `check`, `prepare`.
         arguments: its arguments, config files first.
         name: name of the last config, for the default run folder.
         main: the program's entry point, which `compare` runs in worker processes.
@@ -58,6 +59,8 @@ def run(command: str, arguments: list[str], name: str, main: Main) -> None:
             recipe, options = recipe_from(command, arguments, name)
             if command == "compare":
                 compare(recipe, options["grid"], main)
+            elif command == "validate":
+                validate(recipe, **options)
             elif command == "check":
                 check(recipe.plan, recipe.factory, console, **options)
             else:
@@ -143,7 +146,7 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
             f"selector needs {', '.join(unknown)}; known: {', '.join(sorted(Signal.known))}"
         )
     factory = ConfigStageFactory(parser, config)
-    if command in ("fit", "select", "compare"):
+    if command in ("fit", "select", "compare", "validate"):
         factory.examine_strategies()
     elif command != "check":  # `check` collects these errors itself
         factory.examine_launchers()
@@ -161,8 +164,8 @@ def recipe_from(command: str, arguments: list[str], name: str) -> tuple[Recipe, 
 
 def folder_of(command: str, config: Namespace, name: str) -> str:
     """Return the default name of the run folder."""
-    if command == "compare":
-        return f"{name}-compare"
+    if command in ("compare", "validate"):
+        return f"{name}-{command}"
     if not config.checkpoint:
         return name
     place = Path(config.checkpoint)
@@ -203,8 +206,7 @@ def comparison_of(config: Namespace, recipe: Recipe) -> Comparison | None:
     if config.selectors == GridKeys().selectors:
         return None
     grid = grid_of(config)
-    specs = [resolved(entry.selector, recipe.plan.selector_spec) for entry in grid.entries()]
-    needs = tuple(tuple(recipe.factory.selector(spec).needs) for spec in specs)
+    needs = tuple(tuple(each.needs) for each in selectors_of(config, recipe).values())
     return Comparison(needs, tuple(grid.budgets), len(grid.seeds), grid.full)
 
 
@@ -213,6 +215,13 @@ def against_of(config: Namespace) -> Against | None:
     if not config.against:
         return None
     return Against(tuple(config.against), config.leakage_cosine, config.leakage_words)
+
+
+def selectors_of(config: Namespace, recipe: Recipe) -> dict[str, Selector]:
+    """Return the selectors that a comparison or validation names, by label."""
+    configured = recipe.plan.selector_spec
+    specs = {e.label: resolved(e.selector, configured) for e in grid_of(config).entries()}
+    return {label: recipe.factory.selector(spec) for label, spec in specs.items()}
 
 
 def grid_of(config: Namespace) -> Grid:
@@ -242,6 +251,8 @@ def options_of(
         return {"signals": config.signals}
     if command == "compare":
         return {"grid": grid_of(config)}
+    if command == "validate":
+        return {"selectors": selectors_of(config, recipe), "subsets": config.subsets}
     if command != "evaluate":
         return {}
     if not config.checkpoint:

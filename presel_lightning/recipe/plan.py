@@ -69,6 +69,11 @@ class RunKeys:
     """price of one instruction: of those that are missing, and in the report"""
     price_per_gpu_hour: NonNegative | None = None
     """price of an hour of one GPU, for the report"""
+    gradient_width: Count = 4096
+    """numbers that the gradient of a sample is reduced to, for selectors that read gradients"""
+    validation: str | None = None
+    """annotation file whose loss the selectors of gradients are to lower; by default the reference
+    split"""
 
 
 @dataclass(kw_only=True)

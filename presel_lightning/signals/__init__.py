@@ -6,6 +6,8 @@ from presel_lightning.signals.base import Signal as Signal
 from presel_lightning.signals.base import Signals as Signals
 from presel_lightning.signals.clip_similarity import ClipSimilarity as ClipSimilarity
 from presel_lightning.signals.features import Features as Features
+from presel_lightning.signals.gradients import Gradients as Gradients
+from presel_lightning.signals.head_gradients import HeadGradients as HeadGradients
 from presel_lightning.signals.held_out_loss import HeldOutLoss as HeldOutLoss
 from presel_lightning.signals.hidden_states import HiddenStates as HiddenStates
 from presel_lightning.signals.layer_features import LayerFeatures as LayerFeatures

@@ -16,6 +16,8 @@ from presel_lightning.signals import (
     ClipSimilarity,
     ColumnSignal,
     Features,
+    Gradients,
+    HeadGradients,
     HeldOutLoss,
     HiddenStates,
     LayerFeatures,
@@ -126,6 +128,14 @@ def write_columns(signals: Signals, pool: Pool, has: np.ndarray | None = None) -
     }
     for kind, values in columns.items():
         signals.of(kind).write(pool, has, values, {})
+    for kind in (Gradients, HeadGradients):
+        gradients = {
+            "direction": directions(),
+            "length": numbers(),
+            "norm": numbers(),
+            "loss": numbers(),
+        }
+        signals.of(kind).write(pool, has, gradients, {"edges": [0, 3, 8]})
     if pool.reference.any():
         text = {"loss_without_image": numbers()[pool.reference[has]]}
         signals.of(TextLoss).write(pool, pool.reference & has, text, {})

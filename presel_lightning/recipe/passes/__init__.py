@@ -9,6 +9,10 @@ from presel_lightning.recipe.passes.clip_similarity import (
     ClipSimilarityPass as ClipSimilarityPass,
 )
 from presel_lightning.recipe.passes.features import FeaturesPass as FeaturesPass
+from presel_lightning.recipe.passes.gradients import GradientsPass as GradientsPass
+from presel_lightning.recipe.passes.head_gradients import (
+    HeadGradientsPass as HeadGradientsPass,
+)
 from presel_lightning.recipe.passes.held_out_loss import HeldOutLossPass as HeldOutLossPass
 from presel_lightning.recipe.passes.hidden_states import HiddenStatesPass as HiddenStatesPass
 from presel_lightning.recipe.passes.layer_features import LayerFeaturesPass as LayerFeaturesPass

@@ -73,6 +73,7 @@ class Work:
         texts: text-only records, in each of these fits.
         needs: signals that the selector asks for.
         epochs: of the stages `reference` and `final`.
+        gradient_width: numbers that a gradient is reduced to.
     """
 
     reference: int
@@ -82,6 +83,7 @@ class Work:
     texts: int = 0
     needs: tuple[str, ...] = ()
     epochs: dict[str, float] = field(default_factory=lambda: {"reference": 1.0, "final": 1.0})
+    gradient_width: int = 0
 
     @property
     def signal_fits(self) -> int:
@@ -214,6 +216,10 @@ class InstructionPass(Pass):
         has: np.ndarray = self.context.data.pool.has_instruction
         return has
 
+    def beside(self, module: LightningModule, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Make what lies beside the columns of the pool: further columns, and facts."""
+        return {}, {}
+
     def samples(self) -> np.ndarray:
         """Mark the samples that are read, (N,) bool.
 
@@ -252,8 +258,10 @@ class InstructionPass(Pass):
             module, blocks = self.prepare(data.pool.uid[has])
             writer = BlockWriter(folder, blocks)
             writer.fill(trainer, module, data)
+            more, meta = self.beside(module, key)
             if rank_zero():
-                signal.write(data.pool, has, writer.merge(), {"key": key})
+                columns = {**writer.merge(), **more}
+                signal.write(data.pool, has, columns, {"key": key, **meta})
                 self.clear(f"{self.stage}-*")
             without = int((~has).sum())
             facts = {"samples": int(has.sum()), **devices}

@@ -40,14 +40,19 @@ SIGNALS = {
     "clip_similarity": "similarity",
     "visual_tokens": "finite",
     "answer_validity": "with_question",
+    "gradients": "length",
+    "head_gradients": "length",
 }
 """Signals of instructions, and a column of each."""
 
 
 def arguments(pool_folder: Path, out: Path, *more: str) -> list[str]:
-    """Make all of these signals, and nothing else."""
+    """Make all of these signals, and nothing else; gradients of a reference model of four samples."""
     given = fit_arguments(pool_folder, out, "--selector", "Random", *more)
-    return ["prepare", *given[1:], "--data.block_size", "16", "--signals", *SIGNALS]
+    reference = ["--data.always_reference", "true", "--data.reference", "4"]
+    gradients = ["--gradient_width", "64", "--validation", str(pool_folder / "train.json")]
+    options = [*reference, *gradients, "--data.block_size", "16"]
+    return ["prepare", *given[1:], *options, "--signals", *SIGNALS]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def few(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     records = json.loads((pool_folder / "train.json").read_text())
     kept = [r for task in ("colour", "shape", "count", "caption")
             for r in [r for r in records if r["task"] == task][:9]]  # fmt: skip
-    for record in kept[::9]:
+    for record in kept[8::9]:  # none of the reference split
         record["conversations"] = []
     (folder / "train.json").write_text(json.dumps(kept))
     return folder
@@ -305,7 +310,9 @@ def test_pass_that_was_killed_continues_to_the_same_files(
 
 
 def test_two_processes_give_the_files_of_one(out: Path, few: Path, tmp_path: Path) -> None:
+    """Signals are made again; a fit on two processes rounds otherwise, so the reference model stays."""
     two, log = tmp_path / "two", tmp_path / "log"
+    shutil.copytree(out, two, ignore=shutil.ignore_patterns("signals"))
     options = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     process = start(arguments(few, two, *options), log)
     assert process.wait() == 0, log.read_text()

@@ -1,0 +1,118 @@
+"""Sketched gradients of every sample, and of those of a validation file, at the reference model."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, ClassVar
+
+import numpy as np
+from lightning import LightningModule
+
+from presel_lightning.data import build_pool, load_pool, source
+from presel_lightning.data.source import PoolSource
+from presel_lightning.errors import UserError
+from presel_lightning.loading.datasets import ReadSet, WholeSet
+from presel_lightning.loading.samplers import Blocks
+from presel_lightning.recipe.passes.base import ReferencePass, Throughput, Work
+from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.ranks import barrier, rank_zero
+from presel_lightning.signals import Gradients, PairedLoss, Signal
+from presel_lightning.tasks.block_writer import BlockWriter
+from presel_lightning.tasks.gradients import SampleGradients
+from presel_lightning.tasks.head_gradients import HeadGradients
+
+
+class GradientsPass(ReferencePass):
+    """Tunes the reference model, and takes the gradients of its adapters for every sample."""
+
+    signal: ClassVar[type[Signal]] = Gradients
+    inputs: ClassVar[type[ReadSet]] = WholeSet
+    reader: ClassVar[type[SampleGradients | HeadGradients]] = SampleGradients
+
+    def prepare(self, uids: np.ndarray) -> tuple[LightningModule, Blocks]:
+        """Build the reader, and lay the samples out for it."""
+        model, plan = self.model(), self.context.plan
+        reader = self.reader(model, plan.gradient_width, plan.seed)
+        return reader, self.context.data.read_as(self.inputs, uids, model.processor)
+
+    def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
+        """Name the model, the sketch, and the validation file."""
+        plan = self.context.plan
+        validation = self.validation_source()
+        return {
+            **super().rests_on(reference),
+            "sketch": [plan.gradient_width, plan.seed],
+            **({"validation": fingerprint(validation.fingerprint())} if validation else {}),
+        }
+
+    def validation_source(self) -> PoolSource | None:
+        """The validation file, if one is named."""
+        if self.context.plan.validation is None:
+            return None
+        data = self.context.data
+        return source(
+            self.context.plan.validation,
+            task_key=data.task_key,
+            verify=data.verify,
+            max_pixels=data.max_pixels,
+            pixels=data.pixels,
+            workers=data.num_workers,
+            answer_lists=data.answer_lists,
+            several_images=data.several_images,
+        )
+
+    def beside(self, module: LightningModule, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Take the gradients of the validation file; note the columns of each layer.
+
+        Raises:
+            UserError: the validation file has no instruction.
+        """
+        assert isinstance(module, SampleGradients | HeadGradients)
+        module.configure_model()  # not loaded where every block was there
+        meta = {"edges": module.edges().tolist()}
+        given = self.validation_source()
+        if given is None:
+            return {}, meta
+        context = self.context
+        folder = context.out / "work" / f"{self.stage}-pool-{key}"
+        if rank_zero():
+            folder.mkdir(parents=True, exist_ok=True)
+            build_pool(given, folder)
+        barrier()
+        pool = load_pool(folder, given.image_root)
+        if not pool.has_instruction.any():
+            raise UserError(
+                f"validation {context.plan.validation} has no sample with an instruction; name "
+                "another file, or leave it unset to take the reference split"
+            )
+        data = copy.copy(context.data)
+        data.pool = pool
+        uids = pool.uid[pool.has_instruction]
+        blocks = data.read_as(self.inputs, uids, module.tuned.processor)
+        writer = BlockWriter(
+            context.out / "work" / f"{self.stage}-validation-{key}-{self.loss_blocks}", blocks
+        )
+        trainer = context.factory.trainer(self.trainer_stage, context.out / "logs" / self.stage)
+        writer.fill(trainer, module, data)
+        if not rank_zero():
+            return {}, meta
+        merged = writer.merge()
+        columns = {f"validation_{name}": merged[name] for name in ("direction", "length")}
+        task = pool.task[pool.has_instruction].astype(str)
+        return {**columns, "validation_task": task}, meta
+
+    @staticmethod
+    def estimate(work: Work, speed: Throughput) -> dict[str, float]:
+        """Seconds of one GPU: as a training step of each sample, and the fit where nobody counts it."""
+        return {"gradients": (work.pool + fit_of(work)) / speed.training}
+
+    @staticmethod
+    def disk(work: Work, hidden: int, encoder: int) -> int:
+        """Bytes: a sketch in half precision, twice while its blocks are joined."""
+        return 2 * 2 * work.gradient_width * work.pool
+
+
+def fit_of(work: Work) -> float:
+    """Samples that the reference fit reads; 0 where another signal counts it."""
+    counted = PairedLoss.name in work.needs
+    return 0.0 if counted else work.reference * work.epochs["reference"]
