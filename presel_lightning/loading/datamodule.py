@@ -8,14 +8,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from presel_lightning import quickstart
 from presel_lightning.console import track
+from presel_lightning.data.build import build_pool
+from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.images import LIMIT, MAX_PIXELS
 from presel_lightning.data.pixels import Pixels
-from presel_lightning.data.pool import Pool
+from presel_lightning.data.pool import Pool, load_pool
 from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import PoolSource, SeveralImages, check_several, source
 from presel_lightning.data.task_rules import TaskRule
@@ -23,12 +24,12 @@ from presel_lightning.data.texts import Texts
 from presel_lightning.data.values import AnswerLists, check_lists
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
+from presel_lightning.loading.blocks import BlockDataModule
 from presel_lightning.loading.datasets import ImageSet, MatchSet, PairSet, ReadSet, TrainSet
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.packing import token_lengths
 from presel_lightning.loading.samplers import (
     Blocks,
-    BlockSampler,
     GlobalBatchSampler,
     ResumableLoader,
     even_blocks,
@@ -38,14 +39,13 @@ from presel_lightning.loading.samplers import (
 from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.loading.truncation import texts_without_answer, without_answer
 from presel_lightning.records import Selection
-from presel_lightning.run.process_watch import obey_parent
 from presel_lightning.run.ranges import Count, Fraction, Processes, Size
 from presel_lightning.selectors.base import Selector, extended
 from presel_lightning.selectors.copies import Copies, check_copies, later_copies, select_once
 from presel_lightning.signals import Signal, Signals
 
 
-class SelectionDataModule(LightningDataModule):
+class SelectionDataModule(BlockDataModule):
     """A pool of images, its selection, and the loaders of every stage.
 
     Args:
@@ -141,7 +141,7 @@ class SelectionDataModule(LightningDataModule):
         exclude: str | None = None,
         max_problem_fraction: Fraction = 0.05,
     ) -> None:
-        super().__init__()
+        super().__init__(num_workers)
         # a rank may have no block of a short pass
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.annotations = annotations
@@ -155,18 +155,14 @@ class SelectionDataModule(LightningDataModule):
         self.batch_size, self.micro_batch_size = batch_size, micro_batch_size
         self.eval_batch_size = eval_batch_size
         self.block_size, self.block_tokens = block_size, block_tokens
-        self.num_workers = num_workers
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
         self.follow_links, self.copies, self.answer_lists = follow_links, copies, answer_lists
         self.several_images, self.exclude = several_images, exclude
         self.max_problem_fraction = max_problem_fraction
-        self.pool: Pool
+        self._pool: Pool | None = None
         self.texts: Texts | None = None
         self.n_without_answer = self.n_texts_without_answer = 0
-        self._train: Callable[..., ResumableLoader]
-        self._predict: Callable[[int, int], DataLoader[Any]]
-        self._shown: ReadSet | ImageSet
-        self._blocks: Blocks
+        self._train: Callable[..., ResumableLoader] | None = None
         self._loader: ResumableLoader | None = None
         self._place: dict[str, int] = {}
         for key, size in (("data.reference", reference), ("data.budget", budget)):
@@ -223,6 +219,36 @@ class SelectionDataModule(LightningDataModule):
             unpacked=out / "work" / "unpacked",
             track=track,
         )
+
+    @property
+    def pool(self) -> Pool:
+        """Every sample, and which of them are the reference split.
+
+        Raises:
+            UserError: none has been read yet.
+        """
+        if self._pool is None:
+            raise UserError("SelectionDataModule has no pool yet: call read_pool(folder) first")
+        return self._pool
+
+    @pool.setter
+    def pool(self, pool: Pool) -> None:
+        self._pool = pool
+
+    def read_pool(self, folder: str | Path) -> Pool:
+        """Read `annotations` into a pool, for a script; the recipe does this as a stage of its own.
+
+        Args:
+            folder: where `pool.parquet` and `problems.csv` are written.
+
+        Raises:
+            UserError: the annotations cannot be read, or hold no image record.
+        """
+        source = self.source(Path(folder))
+        if not build_pool(source, Path(folder)).pool:
+            raise UserError(nothing_usable(self.annotations, {}, 0))
+        self.pool = load_pool(Path(folder), source.image_root)
+        return self.pool
 
     def split_reference(self, seed: int, earlier: Sequence[str] = ()) -> np.ndarray:
         """Uids of the reference split: every task in proportion, random inside a task.
@@ -362,7 +388,7 @@ class SelectionDataModule(LightningDataModule):
             sampler = GlobalBatchSampler(
                 lengths, size, seed, rank, world, *options, balanced=balanced, capacity=capacity
             )
-            return ResumableLoader(dataset, batch_sampler=sampler, **self._options(dataset))
+            return ResumableLoader(dataset, batch_sampler=sampler, **self.loader_options(dataset))
 
         self._train = loader
 
@@ -384,46 +410,31 @@ class SelectionDataModule(LightningDataModule):
         rows = np.sort(self.pool.rows(uids))
         read = self.max_pixels, self.pixels
         shown = kind(self.pool, rows, self.encoder(processor), None, None, *read)
-        self._shown = shown
-        self._blocks = token_blocks(shown.lengths(), self.block_tokens, self.block_size)
-        return self._blocks
+        blocks = token_blocks(shown.lengths(), self.block_tokens, self.block_size)
+        return self.hold(shown, blocks)
 
     def show(self, paths: list[Path], image_processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare images for the next prediction."""
-        self._shown = ImageSet(paths, image_processor, self.max_pixels, self.pixels)
-        self._blocks = even_blocks(len(paths), self.block_size)
-        return self._blocks
+        shown = ImageSet(paths, image_processor, self.max_pixels, self.pixels)
+        return self.hold(shown, even_blocks(len(paths), self.block_size))
 
     def match(self, uids: np.ndarray, image_processor: Any, reader: Any) -> Blocks:  # noqa: ANN401
         """Prepare the images of these samples with their texts for the next prediction."""
         rows = np.sort(self.pool.rows(uids))
         read = self.max_pixels, self.pixels
-        self._shown = MatchSet(self.pool, rows, image_processor, reader, *read)
-        self._blocks = even_blocks(len(rows), self.block_size)
-        return self._blocks
-
-    def serve(self, pending: list[int]) -> None:
-        """Serve these blocks of what was prepared to the next prediction."""
-        dataset, blocks = self._shown, self._blocks
-
-        def loader(rank: int, world: int) -> DataLoader[Any]:
-            sampler = BlockSampler(blocks, pending, rank, world)
-            return DataLoader(dataset, batch_sampler=sampler, **self._options(dataset))
-
-        self._predict = loader
-
-    def _options(self, dataset: Dataset[Any]) -> dict[str, Any]:
-        return {
-            "collate_fn": dataset.collate,  # type: ignore[attr-defined]
-            "num_workers": self.num_workers,
-            "worker_init_fn": obey_parent,
-        }
+        shown = MatchSet(self.pool, rows, image_processor, reader, *read)
+        return self.hold(shown, even_blocks(len(rows), self.block_size))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """This rank's part of each global batch, from where a continued fit was.
 
         Drawn as LLaVA draws it where each device's loss is its own mean; see `GlobalBatchSampler`.
+
+        Raises:
+            UserError: `train_on` has not been called.
         """
+        if self._train is None:
+            raise UserError("nothing to train on: call train_on(uids, processor, seed=…) first")
         trainer: Any = self.trainer
         own_mean = getattr(trainer.lightning_module, "loss_reduction", "global") == "per_device"
         self._loader = self._train(trainer.global_rank, trainer.world_size, own_mean)
@@ -446,7 +457,3 @@ class SelectionDataModule(LightningDataModule):
             self._place = state_dict
         else:  # a model cut over devices is read after the loader is made
             self._loader.load_state_dict(state_dict)
-
-    def predict_dataloader(self) -> DataLoader[Any]:
-        """This rank's blocks."""
-        return self._predict(self.trainer.global_rank, self.trainer.world_size)  # type: ignore[union-attr]
