@@ -21,9 +21,9 @@ from presel_lightning.data.leakage import (
     LOOKS_ALIKE,
     QUESTION,
     SAME_FILE,
+    BenchmarkItem,
     Leak,
     SharedQuestions,
-    Tested,
     alike,
     leakage_path,
     same_files,
@@ -90,13 +90,13 @@ def examine_leakage(
         )
 
 
-def tested_of(plan: Plan, place: str) -> Iterator[Tested]:
+def tested_of(plan: Plan, place: str) -> Iterator[BenchmarkItem]:
     """Items of a benchmark: of the configuration, of an annotation file, or of a folder of images."""
     if place == CONFIGURED:
         for benchmark in plan.benchmarks:
             for asked in benchmark.items():
                 for file in asked.images:
-                    yield Tested(benchmark.name, asked.uid, file, asked.question)
+                    yield BenchmarkItem(benchmark.name, asked.uid, file, asked.question)
         return
     data, name = plan.data, Path(place).name
     try:
@@ -119,7 +119,7 @@ def tested_of(plan: Plan, place: str) -> Iterator[Tested]:
         )
         question = question.replace("<image>", "").strip()
         for image in tested_images(record, resolver):
-            yield Tested(name, item, image, question)
+            yield BenchmarkItem(name, item, image, question)
 
 
 def tested_images(record: dict[str, object], resolver: Resolver) -> list[Path | None]:
@@ -144,7 +144,7 @@ def shared_images(
     plan: Plan,
     factory: StageFactory,
     pool: Pool,
-    items: Sequence[Tested],
+    items: Sequence[BenchmarkItem],
     against: Against,
     report: Report,
 ) -> Iterator[Leak]:
@@ -242,7 +242,7 @@ def near_features(
 
 
 def shared_questions(
-    pool: Pool, items: Sequence[Tested], shared: SharedQuestions
+    pool: Pool, items: Sequence[BenchmarkItem], shared: SharedQuestions
 ) -> Iterator[Leak]:
     """Samples that ask what a benchmark asks, each once, by its first shared n-gram."""
     for row in range(len(pool)):

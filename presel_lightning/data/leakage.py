@@ -39,7 +39,7 @@ class Leak:
     detail: str
 
 
-class Tested(NamedTuple):
+class BenchmarkItem(NamedTuple):
     """An item of a benchmark.
 
     Attributes:
@@ -146,7 +146,7 @@ class SharedQuestions:
         n: words of an n-gram; a shorter question is not compared.
     """
 
-    def __init__(self, items: Sequence[Tested], n: int) -> None:
+    def __init__(self, items: Sequence[BenchmarkItem], n: int) -> None:
         self.n = n
         common = frequent_lines(items)
         self.grams: dict[tuple[str, ...], int] = {}
@@ -166,7 +166,7 @@ class SharedQuestions:
         return None
 
 
-def frequent_lines(items: Iterable[Tested]) -> set[tuple[str, str]]:
+def frequent_lines(items: Iterable[BenchmarkItem]) -> set[tuple[str, str]]:
     """Lines that more than `FREQUENT` of a benchmark's items have, and more than two of them."""
     sizes: Counter[str] = Counter()
     lines: Counter[tuple[str, str]] = Counter()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from presel_lightning.functional.first_fit import first_fit_decreasing
+from presel_lightning.functional.row_completion import complete_rows
+
 
 def pack_sequences(lengths: np.ndarray, capacity: int) -> list[np.ndarray]:
-    """Pack sequences into as few rows as first-fit-decreasing does.
-
-    The longest sequence first (of equal ones the first), each goes to the first row that has room
-    for it. A tree over the rows holds the largest room below each node, so that a row is found in
-    O(log n), and all of them in O(n log n).
+    """Pack sequences into few rows: the better of first-fit-decreasing and `complete_rows`.
 
     The first sequence of a row fits into no earlier one, so that the rows one after the other,
     packed again by `next_fit`, give the same rows.
@@ -20,12 +19,10 @@ def pack_sequences(lengths: np.ndarray, capacity: int) -> list[np.ndarray]:
         capacity: tokens of a row; a longer sequence gets a row of its own.
 
     Returns:
-        Places of the sequences of each row.
+        Places of the sequences of each row; never more rows than first-fit-decreasing has.
 
     Raises:
         ValueError: a sequence or the capacity is less than 1.
-
-    Source: Johnson, "Near-optimal bin packing algorithms", 1973: at most 11/9 OPT + 6/9 rows.
 
     >>> [row.tolist() for row in pack_sequences(np.array([3, 6, 4, 7]), 10)]
     [[3, 0], [1, 2]]
@@ -33,35 +30,8 @@ def pack_sequences(lengths: np.ndarray, capacity: int) -> list[np.ndarray]:
     lengths = np.asarray(lengths)
     if capacity < 1 or (lengths < 1).any():
         raise ValueError("capacity and lengths must be 1 or more")
-    order = np.argsort(-lengths, kind="stable")
-    n_leaves = 1 << max(0, len(lengths) - 1).bit_length()
-    room = [int(max(capacity, lengths.max(initial=0)))] * (2 * n_leaves)
-    rows: list[list[int]] = []
-    for place in order.tolist():
-        length = int(lengths[place])
-        row = _first_with_room(room, length, n_leaves)
-        if row == len(rows):
-            rows.append([])
-            room[n_leaves + row] = max(capacity, length)
-        rows[row].append(place)
-        _take(room, n_leaves + row, length)
-    return [np.array(row, dtype=np.int64) for row in rows]
-
-
-def _first_with_room(room: list[int], length: int, n_leaves: int) -> int:
-    """First row with room for a sequence; unopened rows come last."""
-    node = 1
-    while node < n_leaves:
-        node = 2 * node + (room[2 * node] < length)
-    return node - n_leaves
-
-
-def _take(room: list[int], node: int, length: int) -> None:
-    """Take room from a row, and correct the largest room of the nodes above it."""
-    room[node] -= length
-    while node > 1:
-        node //= 2
-        room[node] = max(room[2 * node], room[2 * node + 1])
+    found = (pack(lengths, capacity) for pack in (first_fit_decreasing, complete_rows))
+    return min(found, key=len)
 
 
 def next_fit(lengths: np.ndarray, capacity: int) -> np.ndarray:

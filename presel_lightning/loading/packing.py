@@ -67,7 +67,7 @@ def packed(batch: Batch, capacity: int) -> Batch:
 
 
 def row_by_row(samples: list[Any], capacity: int) -> list[Any]:
-    """Order samples of a batch as first-fit-decreasing puts them into rows.
+    """Order samples of a batch as `pack_sequences` puts them into rows.
 
     An encoder that encodes a batch at once does not know the lengths before: its samples stay in order.
 

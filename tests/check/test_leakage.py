@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from presel_lightning.cli.main import main
-from presel_lightning.data.leakage import SharedQuestions, Tested, alike, similar
+from presel_lightning.data.leakage import BenchmarkItem, SharedQuestions, alike, similar
 from presel_lightning.run.files import read_json
 from tests.conftest import fit_arguments
 
@@ -169,7 +169,7 @@ def test_similar_takes_the_nearest_from_the_threshold_on() -> None:
 
 def test_lines_of_most_items_are_no_shared_question() -> None:
     wording = "Please answer with one word and nothing else"
-    items = [Tested("b", str(n), None, f"Where is thing {n}?\n{wording}") for n in range(9)]
+    items = [BenchmarkItem("b", str(n), None, f"Where is thing {n}?\n{wording}") for n in range(9)]
     shared = SharedQuestions(items, 4)
     assert shared.find(wording) is None and shared.short == 0
     assert shared.find("Tell me: WHERE is, thing 3, now?") == (3, "where is thing 3")

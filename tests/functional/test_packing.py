@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from presel_lightning.functional.first_fit import first_fit_decreasing
 from presel_lightning.functional.packing import next_fit, pack_sequences
+from presel_lightning.functional.row_completion import complete_rows
 
 
-def first_fit_decreasing(lengths: list[int], capacity: int) -> list[list[int]]:
+def two_loops(lengths: list[int], capacity: int) -> list[list[int]]:
     rows: list[list[int]] = []
     for place in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         for row in rows:
@@ -22,30 +24,47 @@ def first_fit_decreasing(lengths: list[int], capacity: int) -> list[list[int]]:
     return rows
 
 
-@given(lengths=st.lists(st.integers(1, 25), max_size=60), capacity=st.integers(1, 20))
-def test_packed_rows_are_those_of_first_fit_decreasing(lengths: list[int], capacity: int) -> None:
-    rows = pack_sequences(np.array(lengths, dtype=np.int64), capacity)
-    assert [row.tolist() for row in rows] == first_fit_decreasing(lengths, capacity)
+LENGTHS = st.lists(st.integers(1, 25), max_size=60)
+CAPACITY = st.integers(1, 40)
 
 
-@given(lengths=st.lists(st.integers(1, 25), min_size=1, max_size=60), capacity=st.integers(1, 20))
+@given(lengths=LENGTHS, capacity=CAPACITY)
+def test_first_fit_decreasing_equals_two_loops(lengths: list[int], capacity: int) -> None:
+    rows = first_fit_decreasing(np.array(lengths, dtype=np.int64), capacity)
+    assert [row.tolist() for row in rows] == two_loops(lengths, capacity)
+
+
+@given(lengths=LENGTHS, capacity=CAPACITY)
+def test_packing_takes_each_sequence_once_and_no_more_rows_than_two_loops(
+    lengths: list[int], capacity: int
+) -> None:
+    sizes = np.array(lengths, dtype=np.int64)
+    for pack in (pack_sequences, complete_rows):
+        rows = pack(sizes, capacity)
+        assert sorted(i for row in rows for i in row.tolist()) == list(range(len(lengths)))
+        assert all(len(row) == 1 or sizes[row].sum() <= capacity for row in rows)
+        if pack is pack_sequences:
+            assert len(rows) <= len(two_loops(lengths, capacity))
+
+
+@given(lengths=st.lists(st.integers(1, 25), min_size=1, max_size=60), capacity=CAPACITY)
 def test_next_fit_over_packed_rows_gives_the_same_rows(lengths: list[int], capacity: int) -> None:
     sizes = np.array(lengths)
-    rows = pack_sequences(sizes, capacity)
-    again = next_fit(sizes[np.concatenate(rows)], capacity)
-    assert again.tolist() == [number for number, row in enumerate(rows) for _ in row]
+    for pack in (first_fit_decreasing, complete_rows):
+        rows = pack(sizes, capacity)
+        again = next_fit(sizes[np.concatenate(rows)], capacity)
+        assert again.tolist() == [number for number, row in enumerate(rows) for _ in row]
 
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("capacity", [2048, 4096])
 def test_mixed_lengths_fill_rows_to_99_percent(seed: int, capacity: int) -> None:
-    """Texts, captions, questions and interleaved documents, 144 tokens an image."""
+    """Captions, questions and interleaved documents, 144 tokens an image."""
     rng = np.random.default_rng(seed)
-    texts = rng.lognormal(4.5, 0.8, 1000).astype(int) + 8
-    captions = 144 + rng.integers(8, 80, 1000)
-    questions = 144 + rng.lognormal(5, 0.7, 1000).astype(int)
-    documents = 144 * rng.integers(1, 8, 300) + rng.integers(100, 900, 300)
-    lengths = np.minimum(np.concatenate([texts, captions, questions, documents]), capacity)
+    captions = 144 + rng.integers(8, 80, 2000)
+    questions = 144 + rng.lognormal(5, 0.7, 1500).astype(int)
+    documents = 144 * rng.integers(1, 8, 500) + rng.integers(100, 900, 500)
+    lengths = np.minimum(np.concatenate([captions, questions, documents]), capacity)
     rows = pack_sequences(lengths, capacity)
     assert sorted(np.concatenate(rows).tolist()) == list(range(len(lengths)))
     assert max(lengths[row].sum() for row in rows) <= capacity
