@@ -48,7 +48,7 @@ EXCEPTIONS = {
     "presel_lightning/export/selection/ms_swift.py": INTO_A_NEW_FOLDER,
     "presel_lightning/export/selection/table.py": INTO_A_NEW_FOLDER,
     "presel_lightning/export/selection/target.py": INTO_A_NEW_FOLDER,
-    "presel_lightning/export/selection/trl.py": INTO_A_NEW_FOLDER,
+    "presel_lightning/export/selection/parquet_shards.py": INTO_A_NEW_FOLDER,
     "presel_lightning/export/selection/webdataset.py": INTO_A_NEW_FOLDER,
     "presel_lightning/filters/score_table.py": INTO_A_NEW_FOLDER,
     "presel_lightning/models/assemble.py": INTO_A_NEW_FOLDER,

@@ -53,7 +53,7 @@ def validate(recipe: Recipe, selectors: Mapping[str, Selector], subsets: int) ->
     found = {
         label: score_of(recipe, selector, members, outcome) for label, selector in selectors.items()
     }
-    write_table(recipe.out / "validation.csv", found, subsets)
+    write_validation(recipe.out / "validation.csv", found, subsets)
     for label, result in found.items():
         print_line = f"{label:<16} {result.score:+.2f} [{result.low:+.2f}, {result.high:+.2f}]"
         recipe.runner.print(f"linear datamodeling score  {print_line}")
@@ -123,7 +123,7 @@ def score_of(
     return datamodeling_score(score, members, outcome, seed)
 
 
-def write_table(path: Path, found: Mapping[str, Datamodeling], subsets: int) -> None:
+def write_validation(path: Path, found: Mapping[str, Datamodeling], subsets: int) -> None:
     """Write the scores with their intervals as CSV."""
     text = StringIO()
     rows = csv.writer(text, lineterminator="\n")

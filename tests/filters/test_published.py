@@ -84,7 +84,9 @@ ROW_RULES: list[tuple[Any, Callable[[Any], bool]]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "published"), ROW_RULES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("rule", "published"), ROW_RULES, ids=[str(rule)[:60] for rule, _ in ROW_RULES]
+)
 def test_row_rule_gives_the_published_uids(
     pool: tuple[Path, pd.DataFrame], tmp_path: Path, rule: Any, published: Callable[[Any], bool]
 ) -> None:
