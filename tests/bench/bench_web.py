@@ -10,6 +10,7 @@ is the peak of a process of its own, at N rows and at five times as many, in fil
 """
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -258,6 +259,10 @@ def resharding(folder: Path, samples: int) -> Row:
 
 def main() -> None:
     """Run, print the rows, and put them into the file."""
+    # the ports import torch by webdataset, the commands do not: what imports made is left alone by the
+    # garbage collection of either side
+    gc.collect()
+    gc.freeze()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--samples", type=int, default=20_000)
