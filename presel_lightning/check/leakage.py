@@ -34,7 +34,6 @@ from presel_lightning.data.pool import Pool, bytes16, load_pool
 from presel_lightning.data.resolver import OutsideRoot, Resolver
 from presel_lightning.data.source import PoolSource, source
 from presel_lightning.errors import UserError
-from presel_lightning.models.image_encoder import load_encoder_processor
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.run.files import read_json, scratch
 from presel_lightning.run.ledger import Ledger
@@ -230,7 +229,7 @@ def near_features(
     trainer = Trainer(
         devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
     )
-    blocks = plan.data.show(paths, load_encoder_processor(module.checkpoint))
+    blocks = plan.data.show(paths, module.processor)
     writer = BlockWriter((scratch() or plan.out / "work") / f"against-{len(paths)}", blocks)
     writer.fill(trainer, module, plan.data)
     tested = np.asarray(writer.merge()["features"], np.float32)

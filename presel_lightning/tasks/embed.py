@@ -9,7 +9,11 @@ from lightning import LightningModule
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from presel_lightning.models.image_encoder import describe_encoder, load_encoder
+from presel_lightning.models.image_encoder import (
+    describe_encoder,
+    load_encoder,
+    load_encoder_processor,
+)
 
 AUTO_ENCODER = "auto"
 """Checkpoint that stands for the best encoder that is there; a recipe replaces it."""
@@ -41,6 +45,11 @@ class Embed(LightningModule):
         self.dtype_name = dtype
         self.compile_encoder = compile
         self.encoder: Any = None
+
+    @property
+    def processor(self) -> Any:  # noqa: ANN401 - one class a model
+        """The image processor of the encoder."""
+        return load_encoder_processor(self.checkpoint)
 
     def fingerprint(self, device: str) -> dict[str, Any]:
         """What defines the features.

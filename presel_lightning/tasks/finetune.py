@@ -328,12 +328,12 @@ class FineTune(LightningModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in trained}
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write adapter or weights, tokenizer and image processor, ready to be loaded again.
 
         All processes must call it; the first one writes.
         """
         state = whole_state(self.model) if is_sharded(self.model) else None
         if self.global_rank == 0:
-            save_model(self.model, folder, state)
-            self.processor.save(folder)
+            save_model(self.model, Path(folder), state)
+            self.processor.save(Path(folder))

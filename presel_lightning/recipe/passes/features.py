@@ -8,7 +8,6 @@ from typing import ClassVar
 import numpy as np
 from lightning import Trainer
 
-from presel_lightning.models.image_encoder import load_encoder_processor
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
@@ -61,7 +60,7 @@ class FeaturesPass(Pass):
             blocks = f"{context.data.block_size}-{digest_lines(table.images[new])}"
             folder = context.out / "work" / f"features-{images_key}-{blocks}"
             paths = [pool.file(str(image)) for image in table.images[new]]
-            shown = context.data.show(paths, load_encoder_processor(module.checkpoint))
+            shown = context.data.show(paths, module.processor)
             writer = BlockWriter(folder, shown)
             writer.fill(trainer, module, context.data)
             if rank_zero():

@@ -1,0 +1,43 @@
+"""The page on the Python door does what it says, block after block."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from presel_lightning.errors import UserError
+from presel_lightning.loading.datamodule import SelectionDataModule
+
+PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+
+
+def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) == 5
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks:
+        assert block.count("\n") <= 12, "a block is ten lines"
+        exec(compile(block, str(PAGE), "exec"), names)  # noqa: S102 - the page's own code
+
+
+def test_public_names_of_the_page_exist() -> None:
+    rows = re.findall(r"^\| `(presel_lightning[.\w]*)` \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    assert len(rows) >= 9
+    for module, names in rows:
+        for name in re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", names)):
+            assert hasattr(__import__(module, fromlist=[name]), name), f"{module}.{name}"
+
+
+def test_calls_in_a_wrong_order_name_the_missing_one() -> None:
+    data = SelectionDataModule("quickstart")
+    with pytest.raises(UserError, match="read_pool"):
+        _ = data.pool
+    with pytest.raises(UserError, match="train_on"):
+        data.train_dataloader()
+    with pytest.raises(UserError, match="pair_up, read_as, show or match"):
+        data.predict_dataloader()
