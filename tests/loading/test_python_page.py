@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
 
-PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+ROOT = Path(__file__).parents[2]
+PAGE, README = ROOT / "docs" / "python.md", ROOT / "README.md"
 
 
 def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,6 +26,20 @@ def test_every_block_of_the_page_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     for block in blocks:
         assert block.count("\n") <= 12, "a block is ten lines"
         exec(compile(block, str(PAGE), "exec"), names)  # noqa: S102 - the page's own code
+
+
+def test_blocks_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) == 2
+    monkeypatch.chdir(tmp_path)
+    np.save("features.npy", np.random.default_rng(0).normal(size=(200, 8)).astype("float32"))
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), names)  # noqa: S102 - the page's own code
+    assert len(names["rows"]) == 30 and not set(names["rows"]) & set(names["more"])
+    assert len(names["selection"].uids) == 0.15 * len(names["pool"])
 
 
 def test_public_names_of_the_page_exist() -> None:
