@@ -4,7 +4,7 @@ BIN := .venv/bin
 # one thread a process: tests run side by side, and small models are slower on two
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test oldest lint bench bench-gpu evidence-photos clean
+.PHONY: demo test oldest lint docs bench bench-gpu evidence-photos clean
 
 demo: .venv/.installed ## the whole recipe on the shipped pool, then a report
 	$(BIN)/python -m presel_lightning fit --config quickstart.yaml
@@ -23,6 +23,9 @@ lint: .venv/.installed-test ## ruff, layers and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+docs: .venv/.installed-test ## the pages and docstrings as a site in site/; a broken link to a heading fails
+	$(BIN)/mkdocs build --strict --quiet -f .mkdocs.yml -d site
 
 bench: .venv/.installed-test ## ratios against the authors' procedure, to bench.json
 	rm -f bench.json
