@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 
-from presel_lightning.errors import UserError
 from presel_lightning.filters.rule import Limit, Names, Rows, Rule, verdicts_of
-from presel_lightning.filters.uid_files import open_uids
-from presel_lightning.filters.uids import UID, are_sorted, positions
-
-ROWS = 1 << 20
+from presel_lightning.filters.uid_files import sorted_uids
+from presel_lightning.filters.uids import UID, positions
 
 
 @dataclass(frozen=True)
@@ -33,21 +28,9 @@ class InUids(Rule):
 
     def verdicts(self, rows: Rows, limits: Mapping[Rule, Limit]) -> np.ndarray:
         """Whether the file lists the uid."""
-        table = _sorted(self.path)
+        table = sorted_uids(self.path)
         if not len(table):
             return verdicts_of(np.zeros(len(rows), bool))
         place = positions(table, rows.uids)
         found = table[np.minimum(place, len(table) - 1)]
         return verdicts_of((place < len(table)) & (np.asarray(found, UID) == rows.uids))
-
-
-@cache
-def _sorted(path: str) -> np.ndarray:
-    table = open_uids(Path(path), "rules")
-    for start in range(0, len(table), ROWS):
-        if not are_sorted(table[max(start - 1, 0) : start + ROWS]):
-            raise UserError(
-                f"uids {path}: its rows are not sorted; `filter --uids {path} --output NEW.npy` "
-                "sorts them"
-            )
-    return table

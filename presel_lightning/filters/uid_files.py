@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from presel_lightning.errors import UserError
-from presel_lightning.filters.uids import UID
+from presel_lightning.filters.uids import UID, are_sorted
 from presel_lightning.run.files import replacing
 
 MAGIC = b"\x93NUMPY"
+ROWS = 1 << 20
+"""Rows that are looked at at a time."""
 
 
 def open_uids(path: Path, key: str = "uids") -> np.ndarray:
@@ -40,6 +43,23 @@ def open_uids(path: Path, key: str = "uids") -> np.ndarray:
             "u8,u8, as `filter` writes it"
         )
     return np.asarray(rows)
+
+
+@cache
+def sorted_uids(path: str, key: str = "uids") -> np.ndarray:
+    """Map a subset file that must be sorted.
+
+    Raises:
+        UserError: as `open_uids`, or it is not sorted.
+    """
+    table = open_uids(Path(path), key)
+    for start in range(0, len(table), ROWS):
+        if not are_sorted(table[max(start - 1, 0) : start + ROWS]):
+            raise UserError(
+                f"--{key} {path}: its rows are not sorted; `filter --uids {path} --output NEW.npy` "
+                "sorts them"
+            )
+    return table
 
 
 def _without_header(path: Path) -> np.ndarray:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import fsspec
 import numpy as np
 
-from presel_lightning.errors import UserError
 from presel_lightning.filters.faults import Fault, Faults, Listed
-from presel_lightning.filters.uid_files import open_uids
-from presel_lightning.filters.uids import UID, are_sorted, multiplicity, order_of
+from presel_lightning.filters.uid_files import sorted_uids
+from presel_lightning.filters.uids import UID, multiplicity, order_of
 from presel_lightning.run.files import write_json
 from presel_lightning.run.units import Stage, state_of
 from presel_lightning.shards.samples import ShardSample, samples, uid_in
@@ -22,7 +20,6 @@ SAMPLE = np.dtype([("uid", UID), ("copies", "<i8"), ("first", "<i8"), ("bytes", 
 """A sample that is asked for: how often, its first row among the members, bytes in a tar."""
 MEMBER = np.dtype([("offset", "<i8"), ("size", "<i8"), ("ending", "<i8")])
 """A member: where its content lies, and which of the shard's endings it has."""
-ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class IndexStage(Stage):
         write_json(self.manifest(number), {**counts, "faults": listed.found})
 
     def _save(self, number: int, found: list[ShardSample], uids: np.ndarray) -> dict[str, object]:
-        copies = multiplicity(subset_at(str(self.subset)), uids)
+        copies = multiplicity(sorted_uids(str(self.subset), "subset"), uids)
         wanted = np.flatnonzero(copies)
         endings: dict[str, int] = {}
         members: list[tuple[int, int, int]] = []
@@ -97,20 +94,3 @@ class IndexStage(Stage):
         self.save(number, "sorted", rows["uid"][order])
         self.save(number, "order", order)
         return {"samples": len(found), "kept": len(rows), "endings": list(endings)}
-
-
-@cache
-def subset_at(path: str) -> np.ndarray:
-    """Map a sorted subset file.
-
-    Raises:
-        UserError: it is not sorted.
-    """
-    table = open_uids(Path(path), "subset")
-    for start in range(0, len(table), ROWS):
-        if not are_sorted(table[max(start - 1, 0) : start + ROWS]):
-            raise UserError(
-                f"--subset {path}: its rows are not sorted; `filter --uids {path} --output NEW.npy` "
-                "sorts them"
-            )
-    return table

@@ -15,11 +15,12 @@ from filelock import FileLock
 
 from presel_lightning.errors import UserError
 from presel_lightning.filters.faults import Faults
+from presel_lightning.filters.uid_files import sorted_uids
 from presel_lightning.run.executors import Executor, complete, one_at_a_time
 from presel_lightning.run.files import make_folder, read_json, remove, replacing, write_json
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.units import state_of
-from presel_lightning.shards.index import IndexStage, subset_at
+from presel_lightning.shards.index import IndexStage
 from presel_lightning.shards.plan import Plan, make_plan, repeats
 from presel_lightning.shards.write import SHARD, STATS, WriteStage
 
@@ -64,7 +65,7 @@ class Reshard:
     def run(self) -> dict[str, Any]:
         """Reshard, unless this very call has; return what was written."""
         shards = self._shards()
-        subset_at(str(self.subset))
+        sorted_uids(str(self.subset), "subset")
         files = fsspec.filesystem("file")
         contents = [[shard, state_of(files, str(self.input / shard))] for shard in shards]
         options = [FORMAT, state_of(files, str(self.subset)), self.faults]
