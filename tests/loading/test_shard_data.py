@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 from PIL import Image
 from torch.utils.data import get_worker_info
 
@@ -21,6 +21,7 @@ from presel_lightning.loading.shard_data import ShardDataModule
 from presel_lightning.models import LoRA
 from presel_lightning.tasks import FineTune
 from tests.cli.test_score import png
+from tests.fits import Kill, Killed, quiet_trainer
 from tests.shards.tars import Files, subset, write_tar
 
 SIZES = [7, 9, 1]
@@ -175,18 +176,6 @@ def test_a_window_keeps_the_samples_of_a_shard_together(
     assert (np.diff(shards) != 0).sum() > len(SIZES)
 
 
-class Killed(Exception):
-    """The process is gone."""
-
-
-class Kill(Callback):
-    """Stops a fit in its third step."""
-
-    def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
-        if trainer.global_step == 2:
-            raise Killed
-
-
 @pytest.mark.filterwarnings("ignore:.*weight 0")
 def test_killed_fit_goes_on_with_another_number_of_workers(
     pool: tuple[Path, list[str]], tmp_path: Path
@@ -195,18 +184,7 @@ def test_killed_fit_goes_on_with_another_number_of_workers(
         torch.manual_seed(0)
         made = FineTune("quickstart", lora=LoRA(r=4, dropout=0.0), dtype="float32", lr=1e-3)
         data = module(pool, num_workers=workers, packing=True)
-        trainer = Trainer(
-            accelerator="cpu",
-            logger=False,
-            default_root_dir=folder,
-            enable_checkpointing=bool(callbacks),
-            callbacks=list(callbacks),
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            accumulate_grad_batches=data.passes(1),
-            max_epochs=1,
-        )
+        trainer = quiet_trainer(*callbacks, folder=folder, passes=data.passes(1))
         trainer.fit(made, datamodule=data, ckpt_path=path)
         assert trainer.global_step == 5  # 17 pairs, 4 a step
         return {name: p.detach() for name, p in made.named_parameters() if p.requires_grad}

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 from safetensors.torch import load_file
 
 from presel_lightning.callbacks import Benchmark, StepCheckpoint
@@ -26,6 +26,7 @@ from presel_lightning.quickstart.world import generate
 from presel_lightning.run.files import read_json
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments, start
+from tests.fits import Kill, Killed, quiet_trainer
 from tests.models.tiny_chat import MODELS, encode_chat, write_chat_model
 
 ARMS = {"final", "untrained"}
@@ -160,18 +161,6 @@ def test_chat_fit_on_two_processes_matches_one(
     close(load_file(out / name), load_file(known / name), rtol=1e-2, atol=1e-4)
 
 
-class Killed(Exception):
-    """The process is gone."""
-
-
-class Kill(Callback):
-    """Stops a fit behind its second step."""
-
-    def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
-        if trainer.global_step == 2:
-            raise Killed
-
-
 def fitted(
     checkpoint: str,
     data: SelectionDataModule,
@@ -184,18 +173,7 @@ def fitted(
     tuned = module(checkpoint, lr=1e-3, warmup=0.0)
     data.micro_batch_size = micro
     data.train_on(data.pool.uid[:15], tuned.processor, seed=0)
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        default_root_dir=folder,
-        enable_checkpointing=bool(callbacks),
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        accumulate_grad_batches=data.passes(1),
-        max_epochs=1,
-    )
+    trainer = quiet_trainer(*callbacks, folder=folder, passes=data.passes(1))
     trainer.fit(tuned, data, ckpt_path=path)
     assert trainer.global_step == 3
     return {name: p.detach() for name, p in tuned.named_parameters() if p.requires_grad}

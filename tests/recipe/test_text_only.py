@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -21,6 +21,7 @@ from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models import LoRA
 from presel_lightning.tasks import FineTune
 from tests.conftest import N_POOL, fit_arguments, start
+from tests.fits import Kill, Killed, quiet_trainer
 
 N_TEXTS, BUDGET, BATCH = 19, 33, 16
 """Two batches of images, one of texts, and one of a single image and three texts."""
@@ -149,18 +150,6 @@ def test_text_only_fit_on_two_processes_matches_one(
 # ---------------------------------------------------------------- one fit, in this process
 
 
-class Killed(Exception):
-    """The process is gone."""
-
-
-class Kill(Callback):
-    """Stops a fit behind its second step."""
-
-    def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
-        if trainer.global_step == 2:
-            raise Killed
-
-
 @pytest.fixture(scope="module")
 def data(fitted_run: Path, pool_folder: Path) -> SelectionDataModule:
     made = SelectionDataModule("unused", template="vicuna_bare", batch_size=6, num_workers=0)
@@ -183,18 +172,7 @@ def fitted(
     tuned.configure_model()
     data.micro_batch_size = micro
     data.train_on(data.pool.uid[:8], tuned.processor, seed=0, texts=data.texts)
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        default_root_dir=folder,
-        enable_checkpointing=bool(callbacks),
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        accumulate_grad_batches=data.passes(1),
-        max_epochs=1,
-    )
+    trainer = quiet_trainer(*callbacks, folder=folder, passes=data.passes(1))
     trainer.fit(tuned, data, ckpt_path=path)
     assert trainer.global_step == 5
     return {name: p.detach() for name, p in tuned.named_parameters() if p.requires_grad}

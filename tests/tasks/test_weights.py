@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lightning import Callback, Trainer
+from lightning import Callback
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -22,6 +22,7 @@ from presel_lightning.models import LoRA
 from presel_lightning.models.llava import unwrapped
 from presel_lightning.run.checkpoints import newest
 from presel_lightning.tasks import FineTune
+from tests.fits import Kill, Killed, quiet_trainer
 from tests.tasks.weighted_step import MODES, WEIGHTS, Mode, data_module, module, step, trained
 
 Part = list[tuple[int, float]]
@@ -108,25 +109,6 @@ def test_weighted_steps_on_two_processes_match_the_literal_loop(
 # ---------------------------------------------------------------- a fit that is cut short
 
 
-class Killed(Exception):
-    """The process is gone."""
-
-
-class Kill(Callback):
-    """Stops a fit before a step, or after its last."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
-        if trainer.global_step == self.at:
-            raise Killed
-
-    def on_train_end(self, trainer: Trainer, *_: object) -> None:
-        if trainer.global_step == self.at:
-            raise Killed
-
-
 def fitted(
     run: Path, pool_folder: Path, *callbacks: Callback, path: Path | None = None
 ) -> dict[str, Tensor]:
@@ -137,16 +119,7 @@ def fitted(
     data = data_module(run, pool_folder, Mode("sample"))
     uids = data.pool.uid[:13]
     data.train_on(uids, tuned.processor, seed=0, weights={uids[3]: 6.0, uids[4]: 0.0})
-    trainer = Trainer(
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=bool(callbacks),
-        callbacks=list(callbacks),
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        max_epochs=2,
-    )
+    trainer = quiet_trainer(*callbacks, epochs=2)
     trainer.fit(tuned, data, ckpt_path=path)
     assert trainer.global_step == 6
     return trained(tuned)
