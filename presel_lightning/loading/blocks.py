@@ -22,12 +22,13 @@ class BlockDataModule(LightningDataModule):
     def __init__(self, num_workers: int) -> None:
         super().__init__()
         self.num_workers = num_workers
-        self._read: tuple[Dataset[Any], Blocks] | None = None
+        self.dataset: Dataset[Any] | None = None
+        self.blocks: Blocks = []
         self._pending: list[int] = []
 
     def hold(self, dataset: Dataset[Any], blocks: Blocks) -> Blocks:
         """Keep a dataset, and its rows in blocks, for the next prediction."""
-        self._read, self._pending = (dataset, blocks), list(range(len(blocks)))
+        self.dataset, self.blocks, self._pending = dataset, blocks, list(range(len(blocks)))
         return blocks
 
     def serve(self, pending: list[int]) -> None:
@@ -40,12 +41,12 @@ class BlockDataModule(LightningDataModule):
         Raises:
             UserError: nothing is there to be read.
         """
-        if self._read is None:
+        if self.dataset is None:
             raise UserError("nothing to predict: call pair_up, read_as, show or match first")
-        dataset, blocks = self._read
         trainer: Any = self.trainer
-        sampler = BlockSampler(blocks, self._pending, trainer.global_rank, trainer.world_size)
-        return DataLoader(dataset, batch_sampler=sampler, **self.loader_options(dataset))
+        place = trainer.global_rank, trainer.world_size
+        sampler = BlockSampler(self.blocks, self._pending, *place)
+        return DataLoader(self.dataset, batch_sampler=sampler, **self.loader_options(self.dataset))
 
     def loader_options(self, dataset: Dataset[Any]) -> dict[str, Any]:
         """How a loader reads: collation, worker processes that end with this one."""

@@ -109,7 +109,7 @@ def test_chat_pair_lengths_equal_the_batch_lengths(
     processor = module(checkpoint).processor
     uids = data.pool.uid[:5]
     data.pair_up(uids, processor)
-    pairs: Any = data._shown
+    pairs: Any = data.dataset
     for index, length in enumerate(pairs.lengths()):
         batch = pairs.collate([pairs[index, 1.0]])
         sides = [batch[side]["input_ids"] for side in ("with_question", "without_question")]

@@ -225,7 +225,7 @@ def test_pair_lengths_equal_the_batch_lengths(command: list[str], folder: Path) 
     tuned = FineTune(str(Path(command[-1]) / "models" / "reference"), tune="none")
     tuned.configure_model()
     data.pair_up(data.pool.uid, tuned.processor)
-    pairs: Any = data._shown
+    pairs: Any = data.dataset
     for index, length in enumerate(pairs.lengths()):
         batch = pairs.collate([pairs[index, 1.0]])
         sides = [batch[side]["input_ids"] for side in ("with_question", "without_question")]

@@ -50,6 +50,7 @@ def plain_trainer(folder: Path, **options: Any) -> Trainer:
 
 def first_batch(data: SelectionDataModule, tuned: FineTune) -> dict[str, Any]:
     data.train_on(data.pool.uid[:6], tuned.processor, seed=0)
+    assert data._train is not None
     batch: dict[str, Any] = next(iter(data._train(0, 1)))
     return batch
 
