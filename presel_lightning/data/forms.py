@@ -213,7 +213,9 @@ def _pairs(pairs: list[Any], lists: AnswerLists) -> _Said:
 
 def _shown(said: _Said, image: object) -> Any:  # noqa: ANN401 - any JSON value
     """The entries, with the image shown; those that are no turns are left to `parse`."""
-    entries = said.entries or []
+    entries = [] if said.entries is None else said.entries
+    if not isinstance(entries, list):
+        return entries
     several = len(image) if isinstance(image, list) else 0
     if (said.shows and not several) or image is None or not all(map(_is_turn, entries)):
         return said.entries
