@@ -133,10 +133,12 @@ def json_entries(path: Path) -> Iterator[Entry]:
 
 def _filled(handle: BinaryIO, n: int) -> Iterator[bytes]:
     """The first lines that are not blank, or their beginnings."""
-    for line in iter(partial(handle.readline, CHUNK), b""):
-        if line.strip():
-            yield line
+    begins = True
+    for piece in iter(partial(handle.readline, CHUNK), b""):
+        if begins and piece.strip():
+            yield piece
             n -= 1
+        begins = piece.endswith(b"\n") or (begins and not piece.strip())
         if not n:
             return
 

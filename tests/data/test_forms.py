@@ -193,3 +193,14 @@ def test_list_as_task_is_a_problem(tmp_path: Path) -> None:
     where = source(path)
     assert build_pool(where, tmp_path / "out").by_problem == {"bad_task": 2}
     assert load_pool(tmp_path / "out", tmp_path).tasks == ("7", "a")
+
+
+@pytest.mark.parametrize("said", [3.5, 7, "hi", {"from": "human"}])
+def test_conversations_that_are_no_list_are_a_problem_beside_images(
+    said: object, tmp_path: Path
+) -> None:
+    record = {"id": 1, "images": ["1.png"], "task": "a", "conversations": said}
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    (tmp_path / "a.json").write_text(json.dumps([record]))
+    counts = build_pool(source(str(tmp_path / "a.json")), tmp_path / "out")
+    assert (counts.pool, counts.by_problem) == (0, {"conversations_not_a_list": 1})

@@ -156,3 +156,14 @@ def test_list_is_read_whatever_the_size_of_its_pieces(
         path.write_text(json.dumps(records, indent=indent, ensure_ascii=False), encoding="utf-8")
         read = list(json_entries(path))
     assert [(entry.record, entry.fault) for entry in read] == [(each, None) for each in records]
+
+
+def test_list_on_one_line_is_a_list_wherever_the_first_piece_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in front of a brace, where a second line of JSON lines would begin."""
+    text = json.dumps([{"id": 1, "texts": []}, {"id": 2}])
+    (tmp_path / "a.json").write_text(text)
+    for size in range(1, len(text) + 1):
+        monkeypatch.setattr(json_records, "CHUNK", size)
+        assert [entry.record["id"] for entry in json_entries(tmp_path / "a.json")] == [1, 2]
