@@ -34,7 +34,7 @@ from presel_lightning.run.interruption import temporary_folder
 from presel_lightning.run.units import state_of
 
 FORMAT = 1
-"""Of what lies in the work folder; a new one starts anew."""
+"""Of what lies in the work folder; another version starts again."""
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def kept_of(fraction: float, n: int) -> int:
 
 
 def looked_up(runs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    """The same arrays, told that only single numbers of them are looked at."""
+    """The same arrays, for access to single numbers."""
     for run in runs:
         advise(run, mmap.MADV_RANDOM)
     return runs

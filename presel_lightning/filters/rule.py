@@ -98,7 +98,7 @@ def both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def refined(verdicts: np.ndarray, rows: Rows, more: Rule, limits: Mapping[Rule, Limit]) -> None:
-    """And one more rule, in place; rows that fail already are not looked at."""
+    """And one more rule, in place; rows that fail already are passed over."""
     open_rows = np.flatnonzero(verdicts != FAILS)
     if len(open_rows) == 0:
         return

@@ -16,7 +16,7 @@ from presel_lightning.run.files import replacing
 
 MAGIC = b"\x93NUMPY"
 ROWS = 1 << 20
-"""Rows that are looked at at a time."""
+"""Rows that are read at a time."""
 
 
 def open_uids(path: Path, key: str = "uids") -> np.ndarray:

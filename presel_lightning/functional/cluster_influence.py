@@ -27,7 +27,7 @@ def cluster_utilities(
         utility: (n,) :math:`v^T \hat{H}^{-1} g_i` of each sample.
         labels: (n,) its cluster.
         n_clusters: K.
-        sample: members that are looked at, drawn by seed; None for all.
+        sample: members that are averaged, drawn by seed; None for all.
         seed: of the draw.
 
     Source: InfluenceSpace, with the sign of Koh and Liang: higher is better.

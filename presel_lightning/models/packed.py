@@ -53,7 +53,7 @@ def packed_positions(model: Any, inputs: dict[str, Tensor], samples: Tensor) -> 
         samples: (R, C) number of the sample of each token, -1 for padding.
 
     Returns:
-        `position_ids` (R, C); for models of `GRIDS` (4, R, C): these, by which sequences are told
+        `position_ids` (R, C); for models of `GRIDS` (4, R, C): these, by which sequences are
         apart, and the positions of time, row and column, which are those of each sample alone.
     """
     plain = inputs["position_ids"]

@@ -35,10 +35,10 @@ def new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray
 
 
 def advise(array: np.ndarray, advice: int) -> None:
-    """Tell the system how a mapped array is read, where it can be told.
+    """Advise the system how a mapped array is read, where it takes advice.
 
     Args:
-        array: mapped from a file, or a part of such a one; of any other nothing is told.
+        array: mapped from a file, or a part of such a one; any other is left as it is.
         advice: `mmap.MADV_RANDOM` reads no more than what is asked for; `mmap.MADV_DONTNEED` gives
             the pages back, which are read again when they are needed.
     """

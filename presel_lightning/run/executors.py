@@ -146,7 +146,7 @@ def array_task() -> tuple[int, int]:
 
 
 def _in_array(stage: Stage, left: list[int]) -> None:
-    """Each task begins at its own place and does whatever nobody else is doing.
+    """Each task begins at its own place and does what no other task is doing.
 
     So a task that is killed or never starts leaves its units to the others, and all return when all
     units are done.

@@ -1,4 +1,4 @@
-"""Units of work, each with a manifest that is written last: what has one is done, whoever did it."""
+"""Units of work, each with a manifest that is written last: what has one is done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sample goes into which new shard: known before any is written, whoever writes them."""
+"""Which sample goes into which new shard: known before any is written."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from presel_lightning.shards.plan import Plan, make_plan, repeats
 from presel_lightning.shards.write import SHARD, STATS, WriteStage
 
 FORMAT = 1
-"""Of what lies in the work folder; a new one starts anew."""
+"""Of what lies in the work folder; another version starts again."""
 
 
 @dataclass(frozen=True)

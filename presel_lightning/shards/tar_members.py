@@ -18,7 +18,7 @@ REGULAR = tuple(b"0\x007")
 LONG_NAME, EXTENDED = ord("L"), ord("x")
 CHECKSUM = slice(148, 156)
 HEADERS = 4096
-"""Headers that are looked at together."""
+"""Headers that are checked together."""
 ESCAPE = "surrogateescape"
 NO_HEADER = "no header of a member at byte {}"
 RECORD = re.compile(rb"(\d+) ([^=]+)=")
@@ -56,7 +56,7 @@ def mapped(path: Path) -> Iterator[mmap.mmap]:
 def members(tar: mmap.mmap | bytes) -> tuple[list[Member], BrokenTar | None]:
     """Plain files of a tar (POSIX, GNU, pax, or older) in their order, and where it breaks off.
 
-    The checksums of all headers are looked at together, behind the walk through them.
+    The checksums of all headers are checked together, behind the walk through them.
     """
     found: list[Member] = []
     headers: list[int] = []

@@ -188,7 +188,7 @@ def test_fit_without_instructions_exits_with_3_and_requests_them(
     requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
     assert len(requests) == BUDGET - REFERENCE
     assert not asked & {json.loads(line)["uid"] for line in requests}
-    # what was selected can be looked at, and the table filled in
+    # the report shows what was selected, and the table can be filled in
     assert "waits for instructions" in (out / "report" / "index.html").read_text()
     with (out / "selection" / "requests.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))

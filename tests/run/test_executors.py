@@ -88,7 +88,7 @@ def test_ray(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A local Ray of two workers; a mistake that a task finds is told as one of this process."""
+    """A local Ray of two workers; an error of a task is reported as one of this process."""
     ray = require("ray")
     root = str(Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))

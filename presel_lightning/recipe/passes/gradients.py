@@ -103,7 +103,7 @@ class GradientsPass(ReferencePass):
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
-        """Seconds of one GPU: as a training step of each sample, and the fit where nobody counts it."""
+        """Seconds of one GPU: as a training step of each sample, and the fit where no other signal counts it."""
         return {"gradients": (work.pool + fit_of(work)) / speed.training}
 
     @staticmethod
