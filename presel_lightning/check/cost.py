@@ -232,7 +232,7 @@ def comparison_bytes(
     """Estimate the largest size of the folder of a comparison in bytes.
 
     Every signal once, or once a seed; the records once; a selection and a model a cell; the training
-    checkpoints of one cell, as in `disk_bytes`. The cells run one after another.
+    checkpoints of one cell, as in `disk_bytes`. Cells that are fitted at the same time need more.
     """
     work = replace(work, needs=comparison.needs)
     total = float(annotations)

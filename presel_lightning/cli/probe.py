@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from rich.table import Table
 
 from presel_lightning.console import console, track
-from presel_lightning.errors import InstructionsMissing, UserError
+from presel_lightning.errors import UserError
 from presel_lightning.eval.linear_probe import BASELINE, Row, Trial, linear_probe
 from presel_lightning.run.files import write_json
 
@@ -78,9 +77,10 @@ def features_of_images(folder: str, out: str, checkpoint: str | None = None) -> 
     words = ["--config", "photos.yaml", "--data.annotations", folder, "--out", str(place)]
     if checkpoint is not None:
         words += ["--stages.features.model.checkpoint", checkpoint]
-    arguments, name = find_configs([*words, "--selector", "SizeBalanced"])
-    with suppress(InstructionsMissing):  # a probe needs none
-        run("select", arguments, name, lambda _: 1)
+    # SizeBalanced has no reference split, whose instructions would be asked for
+    words += ["--selector", "SizeBalanced", "--signals", "features"]
+    arguments, name = find_configs(words)
+    run("prepare", arguments, name, lambda _: 1)
     return str(place)
 
 

@@ -54,7 +54,7 @@ def packed_positions(model: Any, inputs: dict[str, Tensor], samples: Tensor) -> 
 
     Returns:
         `position_ids` (R, C); for models of `GRIDS` (4, R, C): these, by which sequences are
-        apart, and the positions of time, row and column, which are those of each sample alone.
+        kept apart, and the positions of time, row and column, which are those of each sample alone.
     """
     plain = inputs["position_ids"]
     if model.config.model_type not in GRIDS:
