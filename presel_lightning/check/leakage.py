@@ -36,6 +36,7 @@ from presel_lightning.data.source import PoolSource, source
 from presel_lightning.errors import UserError
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.run.files import read_json, scratch
+from presel_lightning.run.fingerprint import digest_lines
 from presel_lightning.run.ledger import Ledger
 from presel_lightning.run.ranges import Count, Fraction
 from presel_lightning.signals import Features, Signals
@@ -230,7 +231,8 @@ def near_features(
         devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
     )
     blocks = plan.data.show(paths, module.processor)
-    writer = BlockWriter((scratch() or plan.out / "work") / f"against-{len(paths)}", blocks)
+    shown = digest_lines(map(str, paths))
+    writer = BlockWriter((scratch() or plan.out / "work") / f"against-{shown}", blocks)
     writer.fill(trainer, module, plan.data)
     tested = np.asarray(writer.merge()["features"], np.float32)
     places, cosine = similar(features.read(pool, np.arange(len(pool))), tested, threshold)

@@ -120,6 +120,17 @@ def test_check_compares_features_where_they_lie_in_the_run_folder(
     assert main(["check", *arguments(folder, out, *more, "0.0")]) == 0
     assert {line["kind"] for line in lines(out)} <= {"embedding", "looks_alike"}
     assert len(lines(out)) == N
+    # a second benchmark of as many images is embedded by itself
+    other = tmp_path / "others"
+    other.mkdir()
+    Image.open(folder / "3.png").convert("L").crop((40, 20, 160, 120)).save(other / "d.png")
+    both = [*typical, "--against", str(crop), str(other), "--leakage_cosine", "0.0"]
+    assert main(["check", *arguments(folder, out, *both)]) == 0
+    found = {
+        name: sorted((x["uid"], x["detail"]) for x in lines(out) if x["benchmark"] == name)
+        for name in ("crops", "others")
+    }
+    assert len(found["others"]) == N and found["crops"] != found["others"]
 
 
 @pytest.mark.parametrize(
