@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
 
+from presel_lightning.data.coco import coco_entries, is_coco
 from presel_lightning.data.csv_records import csv_entries, is_csv
 from presel_lightning.data.entries import Entry, Fault, Record
 from presel_lightning.data.forms import adopt
@@ -27,23 +28,32 @@ NO_RECORDS = ("not_json", "not_a_record")
 
 
 def read_entries(
-    path: Path, task_key: str = "task", answer_lists: AnswerLists = "refuse"
+    path: Path,
+    task_key: str = "task",
+    answer_lists: AnswerLists = "refuse",
+    caption_key: str | None = None,
 ) -> Iterator[Entry]:
     """Stream the records of an annotation file in LLaVA's form; a faulty one is an entry with a fault.
 
-    A file called .csv or .tsv is a table. Any other is JSON or JSON lines, as its first characters
-    tell, never its name; see `adopted` for the forms of its records.
+    A file called .csv or .tsv is a table. Any other is JSON, JSON lines or captions in COCO's layout,
+    as its first characters tell, never its name; see `adopted` for the forms of its records.
 
     Args:
         path: of the file.
         task_key: column that names the task of a table's row.
         answer_lists: what becomes of an answer that is a list.
+        caption_key: field of a record that holds a caption; see `captioned`.
 
     Raises:
         UserError: the file is missing, empty, or a list that breaks off.
     """
-    entries = csv_entries(path, task_key) if is_csv(path) else json_entries(path)
-    return (adopt(entry, answer_lists) for entry in entries)
+    if is_csv(path):
+        entries = csv_entries(path, task_key)
+    elif is_coco(path):
+        entries = coco_entries(path, task_key)
+    else:
+        entries = json_entries(path)
+    return (adopt(entry, answer_lists, caption_key) for entry in entries)
 
 
 def read_records(paths: Path | Sequence[Path], task_key: str = "task") -> Iterator[Record]:

@@ -15,6 +15,8 @@ MEDIA = ("video", "videos", "audio", "audios")
 PAIR = ("question", "answer")
 FORMS = ("conversations", "messages", "texts", *PAIR, *SYSTEMS, *MEDIA)
 """Fields that are read beside the image, the id and the task."""
+SPOKEN = ("conversations", "messages", "texts", "answer")
+"""Fields that hold a conversation."""
 ROLES = {"user": "human", "assistant": "gpt"}
 """Roles of messages, and those of LLaVA's form."""
 TEXT_PARTS = ("text", "input_text", "output_text")
@@ -61,11 +63,19 @@ def adopted(record: Record, lists: AnswerLists = "refuse") -> Record:
     return record
 
 
-def adopt(entry: Entry, lists: AnswerLists = "refuse") -> Entry:
+def captioned(record: Record, key: str | None) -> Record:
+    """The record with its caption as the answer to no question, where it has one and no conversation."""
+    caption = record.get(key) if key else None
+    if caption in (None, "") or any(record.get(name) for name in SPOKEN):
+        return record
+    return {**record, "question": "", "answer": caption}
+
+
+def adopt(entry: Entry, lists: AnswerLists = "refuse", caption_key: str | None = None) -> Entry:
     """Bring the record of an entry to LLaVA's form; what cannot be brought there is its fault."""
     if entry.fault is None:
         try:
-            entry.record = adopted(entry.record, lists)
+            entry.record = adopted(captioned(entry.record, caption_key), lists)
         except InvalidRecordError as odd:
             entry.fault = Fault(odd.problem, str(odd))
     return entry

@@ -31,6 +31,7 @@ class Package:
         task: the task of all samples, where the configuration names it.
         needs_task: whether nothing but `task_key` names the task.
         answer_lists: what becomes of an answer that is a list.
+        caption_key: field of a sample that holds a caption; see `captioned`.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class Package:
     task: str | None = None
     needs_task: bool = True
     answer_lists: AnswerLists = "refuse"
+    caption_key: str | None = None
 
     def samples(self) -> Iterator[Packed]:
         """Every sample, one at a time."""
@@ -51,6 +53,7 @@ class Package:
     def facts(self) -> Iterator[str]:
         """What defines the samples: settings, and name, size and mtime of every file."""
         settings = f"{self.task_key} {self.task} {self.needs_task} {self.answer_lists}"
+        settings += f" caption {self.caption_key}" if self.caption_key else ""
         yield f"{self.path.absolute().name} {settings}"
         for file in self.files:
             stat = file.stat()

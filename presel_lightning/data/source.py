@@ -55,6 +55,7 @@ class PoolSource:
         answer_lists: what becomes of an answer that is a list; see `picked`.
         several_images: whether a record with several images is kept.
         exclude: reason by uid of the records that are left out on request.
+        caption_key: field of a record that holds a caption; see `captioned`.
     """
 
     files: tuple[tuple[str | None, Path], ...]
@@ -71,6 +72,7 @@ class PoolSource:
     answer_lists: AnswerLists = "refuse"
     several_images: SeveralImages = "refuse"
     exclude: Mapping[str, str] = field(default_factory=dict)
+    caption_key: str | None = None
 
     @property
     def resolver(self) -> Resolver:
@@ -111,7 +113,8 @@ class PoolSource:
         if path.is_dir():
             others = Counter[str]() if passed_over is None else passed_over
             return folder_entries(path, others, self.follow_links)
-        return unpacked_entries(path) or read_entries(path, self.task_key, self.answer_lists)
+        how = self.answer_lists, self.caption_key
+        return unpacked_entries(path) or read_entries(path, self.task_key, *how)
 
     def _take_several(self, entry: Entry, images: list[Any]) -> None:
         """Tidy the paths of a record with several images, or refuse it."""
@@ -157,6 +160,7 @@ class PoolSource:
             **({"answer_lists": self.answer_lists} if self.answer_lists != "refuse" else {}),
             **({"several_images": "keep"} if self.several_images == "keep" else {}),
             **({"exclude": sorted(self.exclude.items())} if self.exclude else {}),
+            **({"caption_key": self.caption_key} if self.caption_key else {}),
         }
 
 
@@ -265,9 +269,10 @@ def _packages(
     task_key: str,
     needs_task: bool,
     answer_lists: AnswerLists,
+    caption_key: str | None,
 ) -> list[Package]:
     """The packages among these; either all are, or none."""
-    settings = needs_task, answer_lists
+    settings = needs_task, answer_lists, caption_key
     found = [Package(path, packed_files(path), task_key, task, *settings) for task, path in files]
     packages = [package for package in found if package.files]
     if packages and len(packages) < len(found):
@@ -295,6 +300,7 @@ def source(
     answer_lists: AnswerLists = "refuse",
     several_images: SeveralImages = "refuse",
     exclude: str | None = None,
+    caption_key: str | None = None,
     unpacked: Path | None = None,
     track: Track | None = None,
 ) -> PoolSource:
@@ -317,6 +323,7 @@ def source(
         answer_lists: see `PoolSource`.
         several_images: see `PoolSource`.
         exclude: file with the uids of records that are left out; see `read_excluded`.
+        caption_key: see `PoolSource`.
         unpacked: folder for packed images; see `unpack`.
         track: shows the progress of unpacking.
 
@@ -328,7 +335,7 @@ def source(
     refuse_missing(key, [path for _, path in files])
     needs_task = not task_files and not task_rules
     others = Counter[str]()
-    if packages := _packages(files, task_key, needs_task, answer_lists):
+    if packages := _packages(files, task_key, needs_task, answer_lists, caption_key):
         if image_root is not None:
             raise UserError(
                 f"{key} {files[0][1]} holds its images itself; leave out data.image_root"
@@ -353,7 +360,7 @@ def source(
     rules = () if task_files else tuple(task_rules or ())
     look = verify, max_pixels, pixels, workers
     left_out = read_excluded(Path(exclude).expanduser()) if exclude else {}
-    forms = answer_lists, several_images, left_out
+    forms = answer_lists, several_images, left_out, caption_key
     return PoolSource(
         tuple(files), root, task_key, rules, *look, text_only, follow_links, others, *forms
     )

@@ -168,7 +168,7 @@ def _adopted(sample: Packed, package: Package) -> tuple[Record, Fault | None]:
     record = {**sample.record, "image": None if sample.absent else named}
     if package.task is not None:
         record[package.task_key] = package.task
-    entry = adopt(Entry(record, sample.number), package.answer_lists)
+    entry = adopt(Entry(record, sample.number), package.answer_lists, package.caption_key)
     shown = entry.record.get("image")
     if isinstance(shown, list) and len(shown) > n and entry.fault is None:
         detail = f"its fields name {len(shown)} images, and it holds {0 if sample.absent else n}"

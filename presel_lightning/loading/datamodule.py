@@ -105,6 +105,8 @@ class SelectionDataModule(BlockDataModule):
             takes several; `refuse` lists each as a problem.
         exclude: CSV with a column `uid`, such as the `leakage.csv` of `check --against`, or a text
             with a uid a line: samples that are left out of the pool.
+        caption_key: field of a record that holds a caption, such as `caption` of img2dataset or `txt` of
+            tars: it becomes the answer to no question, where a record has no conversation.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -139,6 +141,7 @@ class SelectionDataModule(BlockDataModule):
         answer_lists: AnswerLists = "refuse",
         several_images: SeveralImages = "refuse",
         exclude: str | None = None,
+        caption_key: str | None = None,
         max_problem_fraction: Fraction = 0.05,
     ) -> None:
         super().__init__(num_workers)
@@ -157,7 +160,7 @@ class SelectionDataModule(BlockDataModule):
         self.block_size, self.block_tokens = block_size, block_tokens
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
         self.follow_links, self.copies, self.answer_lists = follow_links, copies, answer_lists
-        self.several_images, self.exclude = several_images, exclude
+        self.several_images, self.exclude, self.caption_key = several_images, exclude, caption_key
         self.max_problem_fraction = max_problem_fraction
         self._pool: Pool | None = None
         self.texts: Texts | None = None
@@ -201,23 +204,36 @@ class SelectionDataModule(BlockDataModule):
         if quickstart.is_pool(annotations):
             folder = quickstart.pool(out / "work" / "quickstart", str(annotations))
             annotations = str(folder / "train.json")
-        return source(
+        return self.source_of(
             annotations,
-            self.image_root,
-            task_key=self.task_key,
+            image_root=self.image_root,
             task_files=self.task_files,
             task_rules=self.task_rules,
+            text_only=self.text_only,
+            exclude=self.exclude,
+            unpacked=out / "work" / "unpacked",
+            track=track,
+        )
+
+    def source_of(self, annotations: str | list[str], **options: Any) -> PoolSource:  # noqa: ANN401
+        """Another annotation file, whose records and images are read as those of the pool.
+
+        Args:
+            annotations: see `source` of `data`.
+            options: its options that are no matter of how records are read.
+        """
+        return source(
+            annotations,
+            task_key=self.task_key,
             verify=self.verify,
             max_pixels=self.max_pixels,
             pixels=self.pixels,
             workers=self.num_workers,
-            text_only=self.text_only,
             follow_links=self.follow_links,
             answer_lists=self.answer_lists,
             several_images=self.several_images,
-            exclude=self.exclude,
-            unpacked=out / "work" / "unpacked",
-            track=track,
+            caption_key=self.caption_key,
+            **options,
         )
 
     @property

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from lightning import LightningModule
 
-from presel_lightning.data import build_pool, load_pool, source
+from presel_lightning.data import build_pool, load_pool
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datasets import ReadSet, WholeSet
@@ -49,17 +49,7 @@ class GradientsPass(ReferencePass):
         """The validation file, if one is named."""
         if self.context.plan.validation is None:
             return None
-        data = self.context.data
-        return source(
-            self.context.plan.validation,
-            task_key=data.task_key,
-            verify=data.verify,
-            max_pixels=data.max_pixels,
-            pixels=data.pixels,
-            workers=data.num_workers,
-            answer_lists=data.answer_lists,
-            several_images=data.several_images,
-        )
+        return self.context.data.source_of(self.context.plan.validation)
 
     def beside(self, module: LightningModule, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Take the gradients of the validation file; note the columns of each layer.
