@@ -78,6 +78,7 @@ def read_cell(out: Path, cell: Json) -> Json | None:
             stages["final"]["instructions"], instructions_read(cell["needs"], stages)
         ),
         "train_samples": stages["final"]["samples"],
+        "field_counts": stages["selection"].get("field_counts"),
         "cut_short": stages["final"].get("cut_short"),
         "selection_seconds": round(sum(took), 3),
     }
@@ -152,6 +153,7 @@ def analyze(cells: Sequence[Json]) -> Json:
                 "differences": differences(of_pool, budget, measure),
                 "overlap": overlaps(of_pool, budget),
                 "tasks": task_rows(of_pool, budget),
+                "field_counts": count_rows(of_pool, budget),
             }
             for pool in pools
             for budget in budgets
@@ -254,6 +256,45 @@ def overlaps(cells: Sequence[Json], budget: float) -> list[Row]:
             shared = [overlap(selected[one][seed], selected[other][seed]) for seed in sorted(seeds)]
             rows.append({"one": one, "other": other, "jaccard": mean_sd(shared)[0]})
     return rows
+
+
+def count_rows(cells: Sequence[Json], budget: float) -> Json | None:
+    """Return how many samples of each value of `data.count_key` a method selected.
+
+    The field, and for each value its samples in the pool outside the reference split (of the first
+    seed), with a row per method: mean and standard deviation over seeds, and the difference to `Random`
+    on the same seeds with its interval. None where nothing is counted.
+    """
+    found: dict[str, dict[str, dict[int, Json]]] = {}
+    field = ""
+    for cell in cells:
+        if cell["budget"] != budget or cell["selector"] == "full":
+            continue
+        if counted := cell.get("field_counts"):
+            field = counted["field"]
+            for value, counts in counted["values"].items():
+                by_method = found.setdefault(value, {})
+                by_method.setdefault(cell["selector"], {})[cell["seed"]] = counts
+    values = []
+    for value, by_method in found.items():
+        first = next(iter(next(iter(by_method.values())).values()))
+        free = first["pool"] - first["reference"]
+        rows = [count_row(method, by_method) for method in by_method]
+        values.append({"value": value, "pool": free, "rows": rows})
+    return {"field": field, "values": values} if values else None
+
+
+def count_row(method: str, by_method: dict[str, dict[int, Json]]) -> Row:
+    """Return the count of one method, and its difference to `Random`."""
+    own, random = by_method[method], by_method.get(BASELINE, {})
+    shared = sorted(own.keys() & random.keys())
+    row: Row = {"selector": method, "count": mean_sd([c["selected"] for c in own.values()])}
+    if method == BASELINE or not shared:
+        return {**row, "mean": None, "low": None, "high": None}
+    found = paired_difference(
+        [own[s]["selected"] for s in shared], [random[s]["selected"] for s in shared]
+    )
+    return {**row, "mean": found.mean, "low": found.low, "high": found.high}
 
 
 def task_rows(cells: Sequence[Json], budget: float) -> list[Row]:

@@ -97,7 +97,10 @@ def _label(label: str, middle: float) -> str:
 
 
 def intervals(
-    name: str, title: str, rows: Sequence[tuple[str, float, float | None, float | None]]
+    name: str,
+    title: str,
+    rows: Sequence[tuple[str, float, float | None, float | None]],
+    digits: int = 1,
 ) -> Chart:
     """Draw a dot and its interval in every row, on both sides of zero.
 
@@ -105,6 +108,7 @@ def intervals(
         name: id, unique on the page.
         title: title of the chart.
         rows: label, value, and lower and upper end of the interval where there is one.
+        digits: of the values, behind the point.
     """
     ends = [end for _, value, low, high in rows for end in (value, low, high) if end is not None]
     low, high = min([*ends, 0.0]), max([*ends, 0.0])
@@ -113,7 +117,8 @@ def intervals(
     parts = []
     for label, value, start, end in rows:
         x = zero + value * scale
-        text = f"{value:+.1f}" + ("" if start is None else f" [{start:+.1f}, {end:+.1f}]")
+        known = [f"{each:+.{digits}f}" for each in (value, start, end) if each is not None]
+        text = known[0] + (f" [{', '.join(known[1:])}]" if known[1:] else "")
         bar = ""
         if start is not None and end is not None:
             a, b = zero + start * scale, zero + end * scale

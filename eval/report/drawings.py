@@ -23,9 +23,18 @@ def draw(report: Json) -> dict[str, list[Chart]]:
         "losses": _loss_charts(report["losses"]),
         "scores": _histogram(report),
         "paired": _differences(report),
+        "validation": _validation(report["validation"]),
         "curves": _curves(report["curves"], report["selector"]),
         "stages": _timeline(report["stages"]),
     }
+
+
+def _validation(rows: list[Json]) -> list[Chart]:
+    if not rows:
+        return []
+    title = "Linear datamodeling score, with its 95 % interval"
+    shown = [(row["selector"], row["score"], row["low"], row["high"]) for row in rows]
+    return [intervals("validation", title, shown, digits=2)]
 
 
 def _score_charts(report: Json) -> list[Chart]:

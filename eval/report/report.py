@@ -23,7 +23,7 @@ from presel_lightning.run.files import read_json, write_json, write_text
 Json = dict[str, Any]
 
 SHOWN_APART = frozenset(
-    "stage status fingerprint seconds gpu_seconds peak_memory_mb peak_memory_kind artifact device devices warnings notices copies gpu_hours gpu_cost versions parts time_limit whole_fingerprint".split()  # noqa: SIM905
+    "stage status fingerprint seconds field_counts gpu_seconds peak_memory_mb peak_memory_kind artifact device devices warnings notices copies gpu_hours gpu_cost versions parts time_limit whole_fingerprint".split()  # noqa: SIM905
 )
 
 
@@ -81,6 +81,7 @@ def state(report: Json) -> str:
     known = {
         "done": "finished",
         "selected": "selected; no model has been trained on the selection yet",
+        "validated": "scores of selectors validated; nothing has been selected",
         "prepared": "prepared; nothing has been selected yet",
     }
     unfinished = "not finished: still running, or cut short; the page shows what is there"

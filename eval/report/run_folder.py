@@ -86,6 +86,7 @@ def read_run(out: Path) -> Json:
         "notices": [*run.get("notices", []), *stages.get("pool", {}).get("notices", [])],
         "warnings": stages.get("selection", {}).get("warnings", []),
         "length_correlation": stages.get("selection", {}).get("length_correlation"),
+        "field_counts": stages.get("selection", {}).get("field_counts"),
         "cost": spent,
         "test_items": test_items(details),
         "task_scores": task_scores(details),
@@ -98,6 +99,7 @@ def read_run(out: Path) -> Json:
         "stages": timeline(stages, spent),
         "problems": read_problems(out / "problems.csv"),
         "leakage": read_leakage(leakage_path(out)),
+        "validation": read_validation(out / "validation.csv"),
         "copies": stages.get("pool", {}).get("copies"),
         "config": _text(out / "config.yaml"),
     }
@@ -230,6 +232,15 @@ def read_scores(path: Path) -> Json | None:
         "chosen": np.histogram(score[scored & selected], edges)[0].tolist(),
         "left_out": np.histogram(score[scored & ~selected], edges)[0].tolist(),
     }
+
+
+def read_validation(path: Path) -> list[Json]:
+    """Read what the scores of selectors were worth in `validate`, the best first."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as handle:
+        rows = [{**row, "subsets": int(row["subsets"]), **{k: float(row[k]) for k in ("score", "low", "high")}} for row in csv.DictReader(handle)]  # fmt: skip
+    return sorted(rows, key=lambda row: -row["score"])
 
 
 def read_leakage(path: Path) -> Json | None:

@@ -107,6 +107,8 @@ class SelectionDataModule(BlockDataModule):
             with a uid a line: samples that are left out of the pool.
         caption_key: field of a record that holds a caption, such as `caption` of img2dataset or `txt` of
             tars: it becomes the answer to no question, where a record has no conversation.
+        count_key: field of a record whose values the report counts, in the pool and among what was
+            selected, such as a source.
         max_problem_fraction: stop before any training if more of the records have problems.
     """
 
@@ -142,6 +144,7 @@ class SelectionDataModule(BlockDataModule):
         several_images: SeveralImages = "refuse",
         exclude: str | None = None,
         caption_key: str | None = None,
+        count_key: str | None = None,
         max_problem_fraction: Fraction = 0.05,
     ) -> None:
         super().__init__(num_workers)
@@ -161,7 +164,7 @@ class SelectionDataModule(BlockDataModule):
         self.verify, self.max_pixels, self.pixels = verify, max_pixels, pixels
         self.follow_links, self.copies, self.answer_lists = follow_links, copies, answer_lists
         self.several_images, self.exclude, self.caption_key = several_images, exclude, caption_key
-        self.max_problem_fraction = max_problem_fraction
+        self.count_key, self.max_problem_fraction = count_key, max_problem_fraction
         self._pool: Pool | None = None
         self.texts: Texts | None = None
         self.n_without_answer = self.n_texts_without_answer = 0

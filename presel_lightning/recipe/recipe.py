@@ -39,6 +39,7 @@ from presel_lightning.recipe.examination import (
     refuse_items,
     refuse_several,
 )
+from presel_lightning.recipe.field_counts import field_counts
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.passes import Pass
@@ -343,6 +344,7 @@ class Recipe:
                 "reference": digest_lines(reference),
                 "earlier": digest_lines(earlier),
                 "budget": budget,
+                **({"count": self.data.count_key} if self.data.count_key else {}),
                 **self.copies_key(),
             }
         )
@@ -363,6 +365,8 @@ class Recipe:
                 warnings += near_copy_warnings(pool, signals, selection, seed=plan.seed)
             shown: Facts = {"warnings": warnings}
             shown["length_correlation"] = selection.meta.get("length_correlation")
+            if key := self.data.count_key:
+                shown["field_counts"] = field_counts(pool, selection.uids, key)
             shown = {name: fact for name, fact in shown.items() if fact}
             return {"samples": len(selection.uids), "pool": len(pool), **kept, **shown}
 

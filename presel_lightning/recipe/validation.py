@@ -13,6 +13,7 @@ import numpy as np
 from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
 from presel_lightning.eval.irs import IRSLoop
+from presel_lightning.eval.report.report import write_report
 from presel_lightning.functional.datamodeling import Datamodeling, datamodeling_score
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import read_json, write_json, write_text
@@ -30,7 +31,7 @@ def validate(recipe: Recipe, selectors: Mapping[str, Selector], subsets: int) ->
 
     A subset has as many samples as the budget adds to the reference split, and none of that split.
     Each is a stage of its own, so that a run that was stopped goes on after the last one. Writes
-    `validation.csv` and prints it.
+    `validation.csv` and the report, and prints both.
 
     Args:
         recipe: of the run.
@@ -58,6 +59,8 @@ def validate(recipe: Recipe, selectors: Mapping[str, Selector], subsets: int) ->
         print_line = f"{label:<16} {result.score:+.2f} [{result.low:+.2f}, {result.high:+.2f}]"
         recipe.runner.print(f"linear datamodeling score  {print_line}")
     recipe.runner.print(f"validation: {recipe.out / 'validation.csv'}")
+    recipe.runner.ledger.update(state="validated")
+    recipe.runner.print(f"report: {write_report(recipe.out, recipe.data.pool.image_root)}")
 
 
 def draw_subsets(recipe: Recipe, subsets: int) -> np.ndarray:

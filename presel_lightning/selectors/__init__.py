@@ -16,6 +16,7 @@ from presel_lightning.selectors.ifd import IFD
 from presel_lightning.selectors.in_task import select_in_task
 from presel_lightning.selectors.influence_space import InfluenceSpace
 from presel_lightning.selectors.k_center import KCenter
+from presel_lightning.selectors.k_means_plus_plus import KMeansPlusPlus
 from presel_lightning.selectors.less import Less
 from presel_lightning.selectors.medoids import Medoids
 from presel_lightning.selectors.perplexity import Perplexity
@@ -46,6 +47,7 @@ __all__ = [
     "Icons",
     "InfluenceSpace",
     "KCenter",
+    "KMeansPlusPlus",
     "Less",
     "Medoids",
     "Perplexity",

@@ -18,10 +18,10 @@ from presel_lightning.records import Selection
 from presel_lightning.run.ranges import Count, NonNegative, Positive
 from presel_lightning.selectors.base import Selector
 from presel_lightning.selectors.by_score import scored_first, select_in_order, with_facts
+from presel_lightning.selectors.embedding import Embedding, read_embedding, signal_of
 from presel_lightning.selectors.gradients import Read, read_gradients
-from presel_lightning.signals import ClipSimilarity, Features, Gradients, Signals
+from presel_lightning.signals import ClipSimilarity, Gradients, Signals
 
-Embedding = Literal["joint", "image"]
 Tail = Literal["next", "mean"]
 Thresholds = Literal["relative", "absolute"]
 Allocation = Literal["spread", "entropic", "best_first"]
@@ -75,8 +75,9 @@ class InfluenceSpace(Selector):
         harmful: t_h; 0.001 was published, absolute.
         beneficial: t_b; 0.01 was published, absolute.
         z: standard errors that a cluster has to be beyond; 0 was published.
-        allocation: `spread` over the clusters that are kept, in proportion to their size; `entropic`, by
-            the size times exp(U / median of the sizes of U); `best_first`, whole clusters in turn.
+        allocation: `entropic`, a cluster's share by its size times exp(U / median of the sizes of U);
+            `spread`, by the size alone; `best_first`, whole clusters in turn, which is the linear program
+            of the paper.
         weights: in training: `scaled`, 1 to `most` in a beneficial cluster by its utility, anchored at 0;
             `knapsack`, the linear program of the paper over what is selected; `none`.
         most: largest weight.
@@ -105,7 +106,7 @@ class InfluenceSpace(Selector):
         harmful: NonNegative = 0.1,
         beneficial: NonNegative = 1.0,
         z: NonNegative = 2.0,
-        allocation: Allocation = "spread",
+        allocation: Allocation = "entropic",
         weights: Weights = "scaled",
         most: Positive = 5.0,
         inside: Inside = "utility",
@@ -124,8 +125,7 @@ class InfluenceSpace(Selector):
                 raise UserError(
                     f"selector.init_args.{key} {given!r} is unknown; choose from {', '.join(known)}"
                 )
-        if embedding == "image":
-            self.needs = (Features.name, Gradients.name)  # type: ignore[misc]
+        self.needs = (signal_of(embedding), Gradients.name)  # type: ignore[misc]
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Cluster, estimate the utility of each cluster, and select under the budget."""
@@ -178,11 +178,7 @@ class InfluenceSpace(Selector):
     ) -> tuple[np.ndarray, int]:
         """Cluster the samples that have a gradient, (N,), -1 for others; and count the clusters."""
         rows = np.flatnonzero(known)
-        if self.embedding == "image":
-            parts = [signals.features(pool, rows)]
-        else:
-            parts = [signals.clip_similarity(pool, rows, side) for side in ("image", "text")]
-        table = np.concatenate(parts, axis=1)
+        table = read_embedding(pool, signals, rows, self.embedding)
         finite = np.isfinite(table).all(axis=1)
         rows, table = rows[finite], table[finite]
         cluster = np.full(len(pool), -1, dtype=np.int64)

@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from abc import abstractmethod
+from typing import ClassVar, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from presel_lightning.data.pool import Pool
-from presel_lightning.functional.farthest import farthest_first
+from presel_lightning.errors import UserError
+from presel_lightning.functional.farthest import Farthest, farthest_first
 from presel_lightning.records import Selection
-from presel_lightning.selectors.base import Selector, best_first, make_selection
+from presel_lightning.selectors.base import Selector
+from presel_lightning.selectors.by_score import select_in_order
+from presel_lightning.selectors.embedding import Embedding, read_embedding, signal_of
 from presel_lightning.signals import Features, Signals
 
 
-class KCenter(Selector):
+class CoverageSelector(Selector):
+    """Base class: select one image after another by the distances to all selected before.
+
+    The reference split counts as selected. A sample without an embedding comes last. The score is the
+    distance to the nearest selected image: of a selected one when it was picked, of the others at
+    the end.
+
+    Args:
+        embedding: `image`, features of the image encoder; or `joint`, image and text of the image-text
+            encoder, which needs the instructions of the whole pool.
+
+    Raises:
+        UserError: `embedding` is unknown.
+    """
+
+    reason: str
+
+    def __init__(self, embedding: Embedding = "image") -> None:
+        if embedding not in (known := get_args(Embedding)):
+            raise UserError(
+                f"selector.init_args.embedding {embedding!r} is unknown; choose from {', '.join(known)}"
+            )
+        self.embedding = embedding
+        self.needs = (signal_of(embedding),)  # type: ignore[misc]
+
+    @abstractmethod
+    def pick(self, features: Tensor, count: int, selected: Tensor, seed: int) -> Farthest:
+        """Pick `count` rows of features (N, D), given those selected before, (N,) bool."""
+
+    def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
+        """Pick one row after another; those without an embedding follow by uid."""
+        table = read_embedding(pool, signals, np.arange(len(pool)), self.embedding)  # (N, D)
+        known = np.flatnonzero(np.isfinite(table).all(axis=1))
+        selected = torch.from_numpy(pool.reference[known])
+        count = min(budget, int((~selected).sum()))
+        found = self.pick(torch.from_numpy(table[known]), count, selected, seed)
+        score = np.full(len(pool), np.nan)
+        score[known] = found.distance.numpy()
+        picks, free = known[found.rows.numpy()], np.flatnonzero(~pool.reference)
+        left = np.setdiff1d(free, picks)
+        left = left[np.argsort(-score[left], kind="stable")]  # NaN sorts last
+        order = np.concatenate([picks, left])
+        return select_in_order(pool, order[:budget], order, score, self.reason)
+
+
+class KCenter(CoverageSelector):
     r"""Select, one after another, the image farthest from all selected ones.
 
     .. math:: u = \arg\max_{i \notin s} \min_{j \in s} \lVert x_i - x_j \rVert_2
@@ -32,19 +82,21 @@ class KCenter(Selector):
     Difference to the paper: the greedy rule alone, without the mixed integer program that refines
     it; the authors report results with the greedy rule as well. Ties by uid.
 
+    Args:
+        embedding: `image`, features of the image encoder; or `joint`, image and text of the image-text
+            encoder, which needs the instructions of the whole pool.
+
+    Raises:
+        UserError: `embedding` is unknown.
+
     Source: Sener and Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set
     Approach", ICLR 2018, Algorithm 1.
     """
 
     needs: ClassVar[tuple[str, ...]] = (Features.name,)
+    reason = "farthest from all selected before"
 
-    def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
-        """Select the farthest image first."""
-        features = torch.from_numpy(signals.features(pool, np.arange(len(pool))))  # (N, D)
-        budget = min(budget, int((~pool.reference).sum()))
-        first = int(np.random.default_rng(seed).integers(len(pool)))
-        found = farthest_first(features, budget, torch.from_numpy(pool.reference), first=first)
-        picks, score = found.rows.numpy(), found.distance.numpy()
-        left = best_first(pool, score, np.setdiff1d(np.arange(len(pool)), picks))
-        order = np.concatenate([picks, left])
-        return make_selection(pool, order, budget, score, "farthest from all selected before")
+    def pick(self, features: Tensor, count: int, selected: Tensor, seed: int) -> Farthest:
+        """Pick the farthest row first."""
+        first = int(np.random.default_rng(seed).integers(max(1, len(features))))
+        return farthest_first(features, count, selected, first=first)

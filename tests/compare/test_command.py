@@ -24,7 +24,8 @@ BUDGET, REFERENCE = round(0.25 * N_POOL), 9
 
 def arguments_of(pool_folder: Path, out: Path, *more: str) -> list[str]:
     """Two selectors, one budget, two seeds, one epoch."""
-    given = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))[1:]
+    counted = ["--data.count_key", "task"]
+    given = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder), *counted)[1:]
     grid = ["--selectors", "PreSel", "Random", "--seeds", "0", "1", "--workers", "2"]
     return ["compare", *given, *grid, *more]
 
@@ -139,6 +140,27 @@ def mtimes(out: Path) -> dict[str, int]:
         *out.glob("references/*/log.txt"),
     ]
     return {str(path): path.stat().st_mtime_ns for path in files}
+
+
+def test_comparison_counts_the_values_of_a_field(compared: Path) -> None:
+    """Those of the tasks are the counts that each cell lists."""
+    part = json.loads((compared / "report" / "report.json").read_text())["parts"][0]
+    counted = part["field_counts"]
+    assert counted["field"] == "task"
+    for value in counted["values"]:
+        tables = {
+            name: [read(compared / "cells" / f"{name}-0.25-{seed}/selection/tasks.csv") for seed in (0, 1)]
+            for name in ("PreSel", "Random")
+        }  # fmt: skip
+        own = {
+            name: [int(r["selected"]) - int(r["reference"]) for t in both for r in t if r["task"] == value["value"]]
+            for name, both in tables.items()
+        }  # fmt: skip
+        for row in value["rows"]:
+            assert row["count"][0] == sum(own[row["selector"]]) / 2
+            if row["selector"] == "PreSel":
+                assert row["mean"] == pytest.approx((sum(own["PreSel"]) - sum(own["Random"])) / 2)
+    assert "Selected samples by" in (compared / "report" / "index.html").read_text()
 
 
 def test_compare_second_call_reuses_everything(compared: Path, pool_folder: Path) -> None:

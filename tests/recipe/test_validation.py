@@ -45,6 +45,12 @@ def test_validation_trains_each_subset_once_and_writes_a_row_a_selector(
     losses = [json.loads((out / f"work/subsets/{n}.json").read_text())["loss"] for n in range(4)]
     assert len(set(losses)) == 4 and all(loss > 0 for loss in losses)
     assert not list((out / "models").glob("subset_*"))
+    page = (out / "report/index.html").read_text()
+    assert "What the scores are worth" in page and "scores of selectors validated" in page
+    report = json.loads((out / "report/report.json").read_text())
+    assert [row["score"] for row in report["validation"]] == sorted(
+        (float(row["score"]) for row in rows), reverse=True
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def chosen_of(
 def test_harmful_cluster_is_pruned_and_helpful_ones_weigh_more(
     four: tuple[Pool, Signals, np.ndarray],
 ) -> None:
-    counts, weights = chosen_of(four, 60, beneficial=0.1)
+    counts, weights = chosen_of(four, 60, beneficial=0.1, allocation="spread")
     assert sum(counts.values()) == 60 and 3 not in counts
     assert max(counts.values()) - min(counts.values()) <= 6  # in proportion to what they hold
     assert weights[2] == {1.0} and weights[0] == {5.0}

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from presel_lightning.selectors import KCenter
+from presel_lightning.errors import UserError
+from presel_lightning.selectors import KCenter, KMeansPlusPlus
 from tests.selectors.pools import Pair
 
 
@@ -36,3 +37,25 @@ def test_k_center_selects_duplicates_last(bare: Pair) -> None:
     pool, _ = bare
     chosen = KCenter().select(*bare, len(pool) - 7, seed=0)
     assert chosen.budgets["twins"] == 1
+
+
+@pytest.mark.parametrize("kind", [KCenter, KMeansPlusPlus])
+def test_joint_embedding_is_image_and_text(kind: type[KCenter], pair: Pair) -> None:
+    pool, signals = pair
+    rows = np.arange(len(pool))
+    image, text = (signals.clip_similarity(pool, rows, side) for side in ("image", "text"))
+    joint = np.concatenate([image, text], axis=1).astype(np.float64)
+    known = np.isfinite(joint).all(axis=1)
+    chosen = kind(embedding="joint").select(pool, signals, 40, seed=1)
+    picks = np.argsort(np.where(chosen.rank < 0, 10**6, chosen.rank))[:40]
+    before = np.flatnonzero(pool.reference & known).tolist()
+    unit = joint / np.linalg.norm(joint, axis=1, keepdims=True)
+    for row in picks:
+        near = np.linalg.norm(unit[before] - unit[row], axis=1).min()
+        assert chosen.score[row] == pytest.approx(near, abs=1e-3)
+        before.append(row)
+
+
+def test_an_unknown_embedding_is_refused() -> None:
+    with pytest.raises(UserError, match="joint, image"):
+        KMeansPlusPlus(embedding="both")  # type: ignore[arg-type]
