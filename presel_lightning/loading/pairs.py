@@ -93,6 +93,10 @@ class PairDataModule(BlockDataModule):
         self._loader: ResumableLoader | None = None
         self._place: dict[str, int] = {}
 
+    def passes(self, world: int) -> int:
+        """Forward passes of a training step: one, on any number of devices."""
+        return 1
+
     def train_dataloader(self) -> DataLoader[Any]:
         """Return every global batch, from where a continued fit was."""
         lengths = np.ones(len(self.pairs))

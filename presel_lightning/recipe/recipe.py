@@ -18,6 +18,7 @@ from presel_lightning.data.copies import line_of, read_copies
 from presel_lightning.data.cures import cures_of
 from presel_lightning.data.exclude import EXCLUDED
 from presel_lightning.data.foreign import nothing_usable
+from presel_lightning.data.held_out import held_out
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pixels import summary
 from presel_lightning.data.record_file import texts_path
@@ -41,6 +42,8 @@ from presel_lightning.recipe.examination import (
 )
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
+from presel_lightning.recipe.pair_fits import PairFits
+from presel_lightning.recipe.pair_scoring import PairScoring
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.scoring import Scoring
@@ -52,7 +55,7 @@ from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
 from presel_lightning.selectors.copies import select_once
 from presel_lightning.selectors.near_copies import near_copy_warnings
-from presel_lightning.signals import Features, PairedLoss, Signal
+from presel_lightning.signals import Features, PairedLoss
 from presel_lightning.signals.base import require_samples
 from presel_lightning.tasks.embed import AUTO_ENCODER
 
@@ -70,9 +73,11 @@ class Recipe:
         self.out, self.data = plan.out, plan.data
         self.context = Context(plan, factory)
         self.runner, self.keys = self.context.runner, self.context.keys
-        self.scoring = Scoring(self.context)
         self.instructions = Instructions(self.context)
+        pairs = plan.two_tower is not None
+        self.scoring = PairScoring(self.context) if pairs else Scoring(self.context)
         self.fits = Fits(self.context, self.scoring)
+        self.arms = PairFits(self.context, self.scoring) if pairs else self.fits
         self.notices: list[str] = []
         self.passes = {name: kind(self.context, self.fits) for name, kind in Pass.known.items()}
 
@@ -97,7 +102,7 @@ class Recipe:
         self.scoring.examine()
         selected = self.select(fits=["final"])
         weights = artifacts.read_weights(self.out)
-        self.fits.run("final", selected, stage="final", is_arm=True, weights=weights)
+        self.arms.run("final", selected, stage="final", is_arm=True, weights=weights)
         self.scoring.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
         self.report()
 
@@ -107,13 +112,14 @@ class Recipe:
         Args:
             fits: stages that are fitted after the selection.
         """
-        encoder, models = self.models_of(self.plan.selector.needs, fits)
-        self.reach_hub(encoder, models, self.plan.selector.needs)
+        needs = dict.fromkeys([*self.plan.selector.needs, *(self.arms.needs if fits else ())])
+        encoder, models = self.models_of(needs, fits)
+        self.reach_hub(encoder, models, needs)
         self.begin()
         self.pool()
-        self.examine_models(encoder, models, self.stages_of(self.plan.selector.needs, fits))
+        self.examine_models(encoder, models, self.stages_of(needs, fits))
         reference = self.split()
-        self.make_signals(self.plan.selector.needs, reference)
+        self.make_signals(needs, reference)
         self.selection(reference)
         selected = artifacts.read_selected(self.out)
         try:
@@ -207,6 +213,28 @@ class Recipe:
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
         self.instructions.use_answers()
+        self.hold_out()
+
+    def hold_out(self) -> None:
+        """Take the pairs out of the pool that retrieval is scored on, where no file holds them.
+
+        Raises:
+            UserError: too few pictures are left on one side.
+        """
+        keys = self.plan.two_tower
+        if keys is None or keys.test is not None:
+            return
+        held, rest = self.data.pool.parted(held_out(self.data.pool, keys.held_out))
+        if len(held) < 2 or len(rest) < 2:
+            raise UserError(
+                f"two_tower.held_out is {keys.held_out}: {len(held)} of {len(held) + len(rest)} samples "
+                "are held out to be scored on, and two are needed on both sides; set it to another "
+                "fraction, or name a file in two_tower.test"
+            )
+        self.context.held_out, self.data.pool = held, rest
+        self.runner.print(
+            f"  held out, to be scored on: {len(held)} of {len(held) + len(rest)} samples"
+        )
 
     def refuse_problems(self, counts: dict[str, Any]) -> None:
         """Stop before any training where too little of the annotations can be used.
@@ -231,11 +259,10 @@ class Recipe:
             others, text_only = counts.get("passed_over", {}), counts["text_only"]
             raise UserError(nothing_usable(self.data.annotations, others, text_only))
 
-    @staticmethod
-    def stages_of(needs: Collection[str], fits: Collection[str]) -> list[str]:
-        """Return the stages that are fitted, with that of the reference model where signals need it."""
-        on_reference = any(Signal.known[need].on_reference for need in needs)
-        return [*fits, *(["reference"] if on_reference else [])]
+    def stages_of(self, needs: Collection[str], fits: Collection[str]) -> list[str]:
+        """Return the stages in which an image-text model is tuned, the reference model's among them."""
+        tunes = any(self.passes[need].tunes for need in needs)
+        return [*(fits if self.arms is self.fits else ()), *(["reference"] if tunes else [])]
 
     def models_of(
         self, needs: Collection[str], fits: Collection[str]
@@ -407,7 +434,7 @@ class Recipe:
                 )
                 self.runner.print(f"[yellow]![/] {arm:<12} left out: {left_out[arm]}")
                 continue
-            self.fits.run(arm, candidates[arm], stage="final", is_arm=True)
+            self.arms.run(arm, candidates[arm], stage="final", is_arm=True)
             arms[arm] = self.out / "models" / arm
         if rank_zero():
             self.runner.ledger.update(arms_left_out=left_out)
@@ -434,6 +461,7 @@ class Recipe:
             "text_only_trained_on": len(self.data.texts or ()),
             "problems": stages["pool"]["problems"],
             "reference": reference,
+            **({"held_out": len(held)} if (held := self.context.held_out) is not None else {}),
             "selected": added,
             "trained_on": reference + added,
         }

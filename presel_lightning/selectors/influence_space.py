@@ -16,9 +16,8 @@ from presel_lightning.functional.allocation import allocate
 from presel_lightning.functional.kmeans import kmeans
 from presel_lightning.records import Selection
 from presel_lightning.run.ranges import Count, NonNegative, Positive
-from presel_lightning.selectors.base import Selector
 from presel_lightning.selectors.by_score import scored_first, select_in_order, with_facts
-from presel_lightning.selectors.gradients import Read, read_gradients
+from presel_lightning.selectors.gradients import GradientSelector, Loss, Read, read_gradients
 from presel_lightning.signals import ClipSimilarity, Features, Gradients, Signals
 
 Embedding = Literal["joint", "image"]
@@ -45,7 +44,7 @@ SAMPLES_PER_CLUSTER = 50
 """The published 100 clusters of 5,000 samples."""
 
 
-class InfluenceSpace(Selector):
+class InfluenceSpace(GradientSelector):
     r"""Cluster images with their texts, and select by the influence of each cluster.
 
     .. math:: U_k = + v^T \hat{H}^{-1} \bar{g}_k
@@ -82,6 +81,8 @@ class InfluenceSpace(Selector):
         most: largest weight.
         inside: samples of a cluster that have the highest `utility` of their own, or at `random` as
             published.
+        loss: of whose gradients: that of the `answer`, or the `contrastive` loss of an image-text pair;
+            null for `contrastive` where `two_tower` is set, else `answer`.
 
     Raises:
         UserError: an option is unknown.
@@ -109,6 +110,7 @@ class InfluenceSpace(Selector):
         weights: Weights = "scaled",
         most: Positive = 5.0,
         inside: Inside = "utility",
+        loss: Loss | None = None,
     ) -> None:
         self.embedding, self.clusters, self.members = embedding, clusters, members
         self.rank, self.fisher_samples, self.damping, self.tail = (
@@ -124,12 +126,17 @@ class InfluenceSpace(Selector):
                 raise UserError(
                     f"selector.init_args.{key} {given!r} is unknown; choose from {', '.join(known)}"
                 )
-        if embedding == "image":
-            self.needs = (Features.name, Gradients.name)  # type: ignore[misc]
+        super().__init__(loss)
+
+    def read_signals(self) -> None:
+        """Add the signal of the embedding."""
+        super().read_signals()
+        own = Features.name if self.embedding == "image" else ClipSimilarity.name
+        self.needs = tuple(dict.fromkeys((own, *self.needs)))  # type: ignore[misc]
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Cluster, estimate the utility of each cluster, and select under the budget."""
-        read = read_gradients(pool, signals)
+        read = read_gradients(pool, signals, self.kind)
         utility = read.scores(pool, self.utilities(read, seed))
         cluster, n_clusters = self.cluster(pool, signals, np.isfinite(utility), seed)
         rows = np.flatnonzero((cluster >= 0) & ~pool.reference)

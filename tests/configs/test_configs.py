@@ -43,7 +43,7 @@ def test_config_parses(config: Path, tmp_path: Path) -> None:
     if "deepspeed" in config.stem:
         require("deepspeed")
     recipe = parsed(config.name, "fit", tmp_path)
-    assert recipe.plan.data.budget == (1.0 if config.stem == "full" else 0.15)
+    assert recipe.plan.data.budget == {"full": 1.0, "influence_space": 0.8}.get(config.stem, 0.15)
     assert (tmp_path / "config.yaml").is_file()
 
 

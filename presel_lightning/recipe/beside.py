@@ -1,0 +1,89 @@
+"""Files beside the pool, such as those of validation and test samples: read as the pool is read."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+
+from presel_lightning.data import build_pool, load_pool, source
+from presel_lightning.data.pool import Pool
+from presel_lightning.data.source import PoolSource
+from presel_lightning.errors import UserError
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.models.image_text import load_readers
+from presel_lightning.recipe.context import Context
+from presel_lightning.run.ranks import barrier, rank_zero
+from presel_lightning.tasks.block_writer import BlockWriter
+
+
+COLUMNS = ("image", "text", "similarity")
+"""What is computed of a pair."""
+
+
+def source_beside(data: SelectionDataModule, path: str) -> PoolSource:
+    """Return the source of an annotation file that is read by the options of the pool."""
+    return source(
+        path,
+        task_key=data.task_key,
+        verify=data.verify,
+        max_pixels=data.max_pixels,
+        pixels=data.pixels,
+        workers=data.num_workers,
+        answer_lists=data.answer_lists,
+        several_images=data.several_images,
+    )
+
+
+def pool_beside(given: PoolSource, folder: Path, key: str) -> Pool:
+    """Build the pool of a file beside the pool in a folder, on the first process, and open it.
+
+    Args:
+        given: the file.
+        folder: where the pool is written.
+        key: name of the option, with its value, for the message.
+
+    Raises:
+        UserError: no sample has an instruction.
+    """
+    if rank_zero():
+        folder.mkdir(parents=True, exist_ok=True)
+        build_pool(given, folder)
+    barrier()
+    pool = load_pool(folder, given.image_root)
+    if not pool.has_instruction.any():
+        raise UserError(
+            f"{key} has no sample with an instruction; name another file, or leave it unset"
+        )
+    return pool
+
+
+def pairs_of(pool: Pool) -> np.ndarray:
+    """Mark the samples that are pairs of one image and a text, (N,) bool."""
+    has: np.ndarray = pool.has_instruction.copy()
+    has[pool.rows(list(pool.several))] = False
+    return has
+
+
+def embedded(context: Context, pool: Pool, folder: Path) -> dict[str, np.ndarray]:
+    """Compute `image`, `text` and `similarity` of the pairs of another pool, block by block.
+
+    Args:
+        context: of the run.
+        pool: whose `pairs_of` are embedded.
+        folder: of the blocks; its name says what they depend on.
+
+    Returns:
+        The columns (V, ...), memory-mapped.
+    """
+    data = copy.copy(context.data)
+    data.pool = pool
+    module = context.factory.similarity()
+    blocks = data.match(pool.uid[pairs_of(pool)], *load_readers(module.checkpoint))
+    writer = BlockWriter(folder, blocks)
+    writer.fill(context.factory.trainer("similarity", context.out / "logs" / "test"), module, data)
+    if rank_zero():
+        writer.merge()
+    barrier()
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in COLUMNS}
