@@ -17,7 +17,6 @@ from presel_lightning.recipe.context import Context
 from presel_lightning.run.ranks import barrier, rank_zero
 from presel_lightning.tasks.block_writer import BlockWriter
 
-
 COLUMNS = ("image", "text", "similarity")
 """What is computed of a pair."""
 

@@ -22,7 +22,7 @@ from presel_lightning.eval.benchmarks.retrieval import NAMES, retrieval_scores
 from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.beside import embedded, pairs_of, pool_beside, source_beside
 from presel_lightning.recipe.pair_fits import vectors_by
-from presel_lightning.recipe.plan import TwoTowerKeys
+from presel_lightning.recipe.plan import Plan, TwoTowerKeys
 from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.files import read_json, write_json
 from presel_lightning.run.fingerprint import fingerprint
@@ -81,12 +81,7 @@ class PairScoring(Scoring):
         Raises:
             UserError: benchmarks of a language model are asked for, the test file cannot be read.
         """
-        if self.plan.benchmarks:
-            named = ", ".join(benchmark.name for benchmark in self.plan.benchmarks)
-            raise UserError(
-                f"benchmarks: {named} are answered by a language model, and with two_tower there is "
-                "none: set benchmarks to [], or two_tower to null"
-            )
+        refuse_benchmarks(self.plan)
         if (given := self.source()) is not None:
             given.fingerprint()
         self.examine_full()
@@ -184,6 +179,20 @@ class PairScoring(Scoring):
         """
         raise UserError(
             "evaluate scores image-text models; the arms of two_tower are scored by `fit` and `compare`"
+        )
+
+
+def refuse_benchmarks(plan: Plan) -> None:
+    """Refuse benchmarks that need a language model.
+
+    Raises:
+        UserError: some are configured.
+    """
+    if plan.benchmarks:
+        named = ", ".join(benchmark.name for benchmark in plan.benchmarks)
+        raise UserError(
+            f"benchmarks: {named} are answered by a language model, and with two_tower there is none: "
+            "set benchmarks to [], or two_tower to null"
         )
 
 
