@@ -86,7 +86,9 @@ def examine_test(plan: Plan, found: Survey, report: Report) -> None:
         n = n_held_out(plan, found.n_samples)
         report.add("retrieval", "held out of the pool", f"about {n:,} samples, by whole pictures")
     else:
-        counted = survey(source_beside(plan.data, plan.two_tower.test), 1, plan.seed)
+        counted = survey(
+            source_beside(plan.data, "two_tower.test", plan.two_tower.test), 1, plan.seed
+        )
         n = counted.n_samples - counted.without_instruction
         report.add("retrieval", "two_tower.test", f"{n:,} pairs")
     if not n and found.n_samples:

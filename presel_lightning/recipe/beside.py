@@ -9,7 +9,7 @@ import numpy as np
 
 from presel_lightning.data import build_pool, load_pool, source
 from presel_lightning.data.pool import Pool
-from presel_lightning.data.source import PoolSource
+from presel_lightning.data.source import PoolSource, refuse_missing
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models.image_text import load_readers
@@ -21,8 +21,18 @@ COLUMNS = ("image", "text", "similarity")
 """What is computed of a pair."""
 
 
-def source_beside(data: SelectionDataModule, path: str) -> PoolSource:
-    """Return the source of an annotation file that is read by the options of the pool."""
+def source_beside(data: SelectionDataModule, key: str, path: str) -> PoolSource:
+    """Return the source of an annotation file that is read by the options of the pool.
+
+    Args:
+        data: the pool's options.
+        key: option that names the file, for the message.
+        path: its value.
+
+    Raises:
+        UserError: the file does not exist.
+    """
+    refuse_missing(key, [Path(path).expanduser()])
     return source(
         path,
         task_key=data.task_key,

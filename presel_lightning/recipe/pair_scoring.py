@@ -88,7 +88,8 @@ class PairScoring(Scoring):
 
     def source(self) -> PoolSource | None:
         """The test file, if one is named."""
-        return None if self.own.test is None else source_beside(self.data, self.own.test)
+        given = self.own.test
+        return None if given is None else source_beside(self.data, "two_tower.test", given)
 
     @cached_property
     def pool(self) -> Pool:

@@ -48,7 +48,7 @@ class GradientsPass(ReferencePass):
         """The validation file, if one is named."""
         if self.context.plan.validation is None:
             return None
-        return source_beside(self.context.data, self.context.plan.validation)
+        return source_beside(self.context.data, "validation", self.context.plan.validation)
 
     def beside(self, module: LightningModule, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Take the gradients of the validation file; note the columns of each layer.

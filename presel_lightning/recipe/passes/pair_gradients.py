@@ -71,7 +71,9 @@ class PairGradientsPass(InstructionPass):
         plan, data = self.context.plan, self.context.data
         pool = data.pool
         uids = np.setdiff1d(pool.uid[self.read_samples()], reference)
-        given = None if plan.validation is None else source_beside(data, plan.validation)
+        given = (
+            None if plan.validation is None else source_beside(data, "validation", plan.validation)
+        )
         return {
             "probe": self.probes.whole(uids, stage="reference", is_arm=False),
             "negatives": self.probes.keys.negatives,
@@ -126,7 +128,7 @@ class PairGradientsPass(InstructionPass):
         if context.plan.validation is None:
             return {}, meta
         work = context.out / "work"
-        given = source_beside(context.data, context.plan.validation)
+        given = source_beside(context.data, "validation", context.plan.validation)
         name = f"validation {context.plan.validation}"
         pool = pool_beside(given, work / f"{self.stage}-pool-{key}", name)
         found = embedded(context, pool, work / f"{self.stage}-vectors-{key}")
