@@ -99,3 +99,8 @@ def score_of(
 def percent(hits: Sequence[float]) -> float:
     """Average credits in percent."""
     return 100 * sum(hits) / len(hits)
+
+
+def gap_of(groups: dict[str, float]) -> dict[str, float]:
+    """Return the largest score of a group minus the smallest, where there are several groups."""
+    return {"gap": round(max(groups.values()) - min(groups.values()), 4)} if groups else {}

@@ -18,7 +18,7 @@ from presel_lightning.callbacks.benchmark import as_json
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
-from presel_lightning.eval.benchmarks.retrieval import NAMES, retrieval_scores
+from presel_lightning.eval.benchmarks.retrieval import NAMES, gap_of, retrieval_scores
 from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.beside import embedded, pairs_of, pool_beside, source_beside
 from presel_lightning.recipe.pair_fits import vectors_by
@@ -201,8 +201,3 @@ def group_of(pool: Pool, row: int, key: str) -> str | None:
     """Return the group that a record itself names, by its field `data.task_key`; None where it has none."""
     found = pool.record(row).get(key)
     return None if found in (None, "") else str(found)
-
-
-def gap_of(groups: dict[str, float]) -> dict[str, float]:
-    """Return the largest score of a group minus the smallest, where there are several groups."""
-    return {"gap": round(max(groups.values()) - min(groups.values()), 4)} if groups else {}
