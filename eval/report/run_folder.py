@@ -28,7 +28,17 @@ from presel_lightning.signals.base import made_by
 
 BEFORE = ("pool", "split")
 """Stages that come before those of the signals, in their order."""
-AFTER = ("selection", "instructions", "final", "random", "full", "benchmarks", "report")
+AFTER = (
+    "selection",
+    "instructions",
+    "final",
+    "random",
+    "full",
+    "test_pool",
+    "test",
+    "benchmarks",
+    "report",
+)
 """Stages that come after them."""
 FIRST = 20
 """Maximum problems shown one by one; the others are counted."""

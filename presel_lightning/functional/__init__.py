@@ -2,6 +2,7 @@
 
 from presel_lightning.functional.allocation import allocate, proportional_split
 from presel_lightning.functional.centrality import neighbor_centrality
+from presel_lightning.functional.contrastive import bank_losses, contrastive_losses
 from presel_lightning.functional.duplicates import similarity_to_earlier
 from presel_lightning.functional.facility import Facilities, facility_location
 from presel_lightning.functional.farthest import Farthest, farthest_first
@@ -24,6 +25,8 @@ __all__ = [
     "Typical",
     "allocate",
     "answer_positions",
+    "bank_losses",
+    "contrastive_losses",
     "draw_points",
     "facility_location",
     "farthest_first",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from presel_lightning.data import build_pool, load_pool, source
+from presel_lightning.data.held_out import held_out
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, refuse_missing
 from presel_lightning.errors import UserError
@@ -60,12 +61,37 @@ def pool_beside(given: PoolSource, folder: Path, key: str) -> Pool:
         folder.mkdir(parents=True, exist_ok=True)
         build_pool(given, folder)
     barrier()
+    return opened(given, folder, key)
+
+
+def opened(given: PoolSource, folder: Path, key: str) -> Pool:
+    """Open the pool of a file beside the pool; see `pool_beside`."""
     pool = load_pool(folder, given.image_root)
     if not pool.has_instruction.any():
         raise UserError(
             f"{key} has no sample with an instruction; name another file, or leave it unset"
         )
     return pool
+
+
+def hold_out(context: Context) -> None:
+    """Take the pairs out of the pool that retrieval is scored on, where no file holds them.
+
+    Raises:
+        UserError: too few samples are left on one side.
+    """
+    keys, pool = context.plan.two_tower, context.data.pool
+    if keys is None or keys.test is not None:
+        return
+    held, rest = pool.parted(held_out(pool, keys.held_out))
+    if len(held) < 2 or len(rest) < 2:
+        raise UserError(
+            f"two_tower.held_out is {keys.held_out}: {len(held)} of {len(pool)} samples are held out "
+            "to be scored on, and two are needed on both sides; set it to another fraction, or name a "
+            "file in two_tower.test"
+        )
+    context.held_out, context.data.pool = held, rest
+    context.runner.print(f"  held out, to be scored on: {len(held)} of {len(pool)} samples")
 
 
 def pairs_of(pool: Pool) -> np.ndarray:

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from presel_lightning.callbacks import Benchmark
 from presel_lightning.callbacks.benchmark import as_json
+from presel_lightning.data.build import build_pool, manifest_path, pool_key
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks.retrieval import NAMES, gap_of, retrieval_scores
 from presel_lightning.recipe.artifacts import records_digest
-from presel_lightning.recipe.beside import embedded, pairs_of, pool_beside, source_beside
+from presel_lightning.recipe.beside import embedded, opened, pairs_of, source_beside
 from presel_lightning.recipe.pair_fits import vectors_by
 from presel_lightning.recipe.plan import Plan, TwoTowerKeys
 from presel_lightning.recipe.scoring import Scoring
@@ -93,13 +94,19 @@ class PairScoring(Scoring):
 
     @cached_property
     def pool(self) -> Pool:
-        """The test samples."""
-        given, held = self.source(), self.context.held_out
-        if given is not None:
-            folder = self.out / TEST
-            return pool_beside(given, folder, f"two_tower.test {self.own.test}")
-        assert held is not None
-        return held
+        """The test samples, read by the first that asks where a file holds them."""
+        given, folder = self.source(), self.out / TEST
+        if given is None:
+            assert self.context.held_out is not None
+            return self.context.held_out
+
+        def work() -> Facts:
+            folder.mkdir(parents=True, exist_ok=True)
+            counts = build_pool(given, folder)
+            return {"samples": counts.pool, "problems": counts.problems}
+
+        self.runner.stage("test_pool", pool_key(given), [manifest_path(folder)], work)
+        return opened(given, folder, f"two_tower.test {self.own.test}")
 
     @cached_property
     def test_key(self) -> str:

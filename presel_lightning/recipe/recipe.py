@@ -18,7 +18,6 @@ from presel_lightning.data.copies import line_of, read_copies
 from presel_lightning.data.cures import cures_of
 from presel_lightning.data.exclude import EXCLUDED
 from presel_lightning.data.foreign import nothing_usable
-from presel_lightning.data.held_out import held_out
 from presel_lightning.data.images import open_rgb
 from presel_lightning.data.pixels import summary
 from presel_lightning.data.record_file import texts_path
@@ -32,6 +31,7 @@ from presel_lightning.models import efficientnet, hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.about import about
+from presel_lightning.recipe.beside import hold_out
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.examination import (
     LIMIT,
@@ -213,28 +213,7 @@ class Recipe:
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
         self.instructions.use_answers()
-        self.hold_out()
-
-    def hold_out(self) -> None:
-        """Take the pairs out of the pool that retrieval is scored on, where no file holds them.
-
-        Raises:
-            UserError: too few pictures are left on one side.
-        """
-        keys = self.plan.two_tower
-        if keys is None or keys.test is not None:
-            return
-        held, rest = self.data.pool.parted(held_out(self.data.pool, keys.held_out))
-        if len(held) < 2 or len(rest) < 2:
-            raise UserError(
-                f"two_tower.held_out is {keys.held_out}: {len(held)} of {len(held) + len(rest)} samples "
-                "are held out to be scored on, and two are needed on both sides; set it to another "
-                "fraction, or name a file in two_tower.test"
-            )
-        self.context.held_out, self.data.pool = held, rest
-        self.runner.print(
-            f"  held out, to be scored on: {len(held)} of {len(held) + len(rest)} samples"
-        )
+        hold_out(self.context)
 
     def refuse_problems(self, counts: dict[str, Any]) -> None:
         """Stop before any training where too little of the annotations can be used.

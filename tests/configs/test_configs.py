@@ -59,6 +59,19 @@ def test_config_parses_for_every_training_command(
     assert (tmp_path / "config.yaml").is_file() == (command == "select")
 
 
+def test_influence_space_stands_over_another_config_and_alone(tmp_path: Path) -> None:
+    """For instruction tuning as an overlay; on image-text pairs whole, or over the quickstart."""
+    overlay = ["--config", "influence_space_llava.yaml"]
+    recipe = parsed("quickstart.yaml", "fit", tmp_path / "llava", *overlay)
+    assert recipe.plan.selector.needs == ("clip_similarity", "gradients")
+    assert recipe.plan.two_tower is None and recipe.scoring.names == ["quickstart"]
+    for more in (["influence_space.yaml"], ["quickstart.yaml", "--config", "influence_space.yaml"]):
+        recipe = parsed(more[0], "fit", tmp_path / str(len(more)), *more[1:])
+        assert recipe.plan.selector.needs == ("clip_similarity", "pair_gradients")
+        assert recipe.plan.two_tower is not None and recipe.plan.benchmarks == []
+        assert recipe.scoring.names[0] == "image_to_text_r1"
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)
 def test_every_config_key_has_a_comment(config: Path) -> None:
     """By a comment above it, with nothing but its like in between."""

@@ -177,6 +177,20 @@ def test_second_run_does_nothing_and_other_epochs_train_again(
     assert "✓ final" in said and "· pair_gradients" in said and "· selection" in said
 
 
+def test_epochs_are_those_of_the_probe_unless_steps_are_given(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    """As `compare` gives them with `equal: steps`."""
+    file = pool_folder / "train.json"
+    recipe = recipe_of(file, tmp_path / "one", "--trainer.max_epochs", "7")
+    for stage, epochs in (("final", 2), ("reference", 1)):
+        assert recipe.arms.trainer(stage, tmp_path, []).max_epochs == epochs
+    assert recipe.arms.steps(65) == 2 * 3  # of 32 pairs each
+    steps = ["--stages", "{final: {trainer: {max_steps: 3, max_epochs: -1}}}"]
+    trainer = recipe_of(file, tmp_path / "two", *steps).arms.trainer("final", tmp_path, [])
+    assert trainer.max_steps == 3 and trainer.max_epochs == -1
+
+
 # ---------------------------------------------------------------- captions with a test file
 
 
