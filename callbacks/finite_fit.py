@@ -24,10 +24,11 @@ class FiniteFit(Callback):
 
     Args:
         name: name of the fit, for the message.
+        rate: key of its learning rate, for the message.
     """
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, rate: str = "model.lr") -> None:
+        self.name, self.rate = name, rate
         self._step = 0
         self._rates: dict[int, float] = {}
         self._first = torch.tensor(inf)
@@ -108,7 +109,7 @@ class FiniteFit(Callback):
         facts += [f"learning rate {self._rates[step]:.3g}"] if step in self._rates else []
         detail = f" ({'; '.join(facts)})" if facts else ""
         error = Diverged(
-            f"fit of {self.name}: {what} step {step}{detail}: lower model.lr, compute in "
+            f"fit of {self.name}: {what} step {step}{detail}: lower {self.rate}, compute in "
             "trainer.precision bf16-mixed or 32-true, or look at these samples; no checkpoint or "
             "model was written since, and the last good checkpoint is kept"
         )

@@ -9,10 +9,11 @@ from lightning import Callback, LightningModule, Trainer
 from presel_lightning.models.parallel import is_sharded
 from presel_lightning.run.files import replacing_folder
 from presel_lightning.tasks.finetune import FineTune
+from presel_lightning.tasks.two_tower import TwoTower
 
 
 class SaveModel(Callback):
-    """Write adapter or weights, tokenizer and processor at the end of training.
+    """Write adapter or weights, tokenizer and processor at the end of training; or a probe's heads.
 
     Args:
         folder: output folder, replaced atomically.
@@ -23,12 +24,12 @@ class SaveModel(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write on the first process; with sharded weights all processes take part."""
-        if not isinstance(pl_module, FineTune):
+        if not isinstance(pl_module, FineTune | TwoTower):
             raise TypeError(f"SaveModel saves a FineTune module, not {type(pl_module).__name__}")
         if trainer.is_global_zero:
             trained = [part for part in pl_module.parameters() if part.requires_grad]
             size = sum(part.numel() * part.element_size() for part in trained)
             with replacing_folder(self.folder, size) as folder:
                 pl_module.save(folder)
-        elif is_sharded(pl_module.model):
+        elif isinstance(pl_module, FineTune) and is_sharded(pl_module.model):
             pl_module.save(self.folder)

@@ -56,6 +56,7 @@ EXCEPTIONS = {
     "presel_lightning/models/llava.py": INTO_A_NEW_FOLDER,
     "presel_lightning/models/llava_processor.py": INTO_A_NEW_FOLDER,
     "presel_lightning/models/vicuna.py": INTO_A_NEW_FOLDER,
+    "presel_lightning/tasks/two_tower.py": INTO_A_NEW_FOLDER,
     "presel_lightning/quickstart/world.py": INTO_A_NEW_FOLDER,
     "presel_lightning/data/unpack.py": INTO_A_NEW_FOLDER,
     "presel_lightning/annotators/journal.py": "appends lines, each synced; see its test",

@@ -40,7 +40,11 @@ def read_cells(out: Path, pool: str = "") -> list[Json]:
     grid = read_json(out / "grid.json")["cells"]
     cells = [found for cell in grid if (found := read_cell(out, cell))]
     untrained = measured(read_json(out / "benchmark.json").get("untrained", {}))
-    cells.append({"selector": "untrained", "budget": 0, "seed": None, "scores": untrained})
+    own = out / "work" / "scores" / "untrained.json"
+    gaps = gaps_of(read_json(own)["benchmarks"]) if own.exists() else {}
+    cells.append(
+        {"selector": "untrained", "budget": 0, "seed": None, "scores": untrained, "gaps": gaps}
+    )
     nothing = {"instructions": 0, "train_samples": 0, "selection_seconds": 0.0, "tasks": {}}
     return [{"pool": pool, **nothing, **cell} for cell in cells]
 
@@ -72,6 +76,7 @@ def read_cell(out: Path, cell: Json) -> Json | None:
         "seed": cell["seed"],
         "scores": measured(scores),
         "tasks": {name: found["tasks"] for name, found in tasks.items()},
+        "gaps": gaps_of(tasks),
         "chosen": set(selected),
         "given": given(folder),
         "instructions": max(
@@ -87,6 +92,11 @@ def read_cell(out: Path, cell: Json) -> Json | None:
 def measured(scores: dict[str, float | None]) -> dict[str, float]:
     """Return the benchmarks' own scores that are not null."""
     return {n: score for n, score in scores.items() if n != RELATIVE and score is not None}
+
+
+def gaps_of(scores: dict[str, Json]) -> dict[str, float]:
+    """Return the gap between groups on each benchmark that has one."""
+    return {name: found["gap"] for name, found in scores.items() if "gap" in found}
 
 
 def given(folder: Path) -> dict[str, int]:
@@ -185,6 +195,7 @@ def rows_of(cells: Sequence[Json], budget: float, names: Sequence[str]) -> list[
                 "selector": method,
                 "seeds": len(group),
                 "scores": {name: spread([c["scores"].get(name) for c in group]) for name in names},
+                "gaps": mean_gaps(group),
                 RELATIVE: spread([c[RELATIVE] for c in group]),
                 "instructions": round(mean_sd([c["instructions"] for c in group])[0]),
                 "train_samples": round(mean_sd([c["train_samples"] for c in group])[0]),
@@ -193,6 +204,15 @@ def rows_of(cells: Sequence[Json], budget: float, names: Sequence[str]) -> list[
             }
         )
     return rows
+
+
+def mean_gaps(cells: Sequence[Json]) -> dict[str, tuple[float, float | None]]:
+    """Compute mean and standard deviation of the gap between groups on each benchmark that has one."""
+    found: dict[str, list[float]] = {}
+    for cell in cells:
+        for name, gap in cell.get("gaps", {}).items():
+            found.setdefault(name, []).append(gap)
+    return {name: mean_sd(gaps) for name, gaps in found.items()}
 
 
 def spread(values: Sequence[float | None]) -> tuple[float, float | None] | None:

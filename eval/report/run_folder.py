@@ -28,7 +28,17 @@ from presel_lightning.signals.base import made_by
 
 BEFORE = ("pool", "split")
 """Stages that come before those of the signals, in their order."""
-AFTER = ("selection", "instructions", "final", "random", "full", "benchmarks", "report")
+AFTER = (
+    "selection",
+    "instructions",
+    "final",
+    "random",
+    "full",
+    "test_pool",
+    "test",
+    "benchmarks",
+    "report",
+)
 """Stages that come after them."""
 FIRST = 20
 """Maximum problems shown one by one; the others are counted."""
@@ -90,6 +100,7 @@ def read_run(out: Path) -> Json:
         "cost": spent,
         "test_items": test_items(details),
         "task_scores": task_scores(details),
+        "gaps": gaps(details),
         "tasks": tasks,
         "losses": read_losses(PairedLoss(out / "signals").path),
         "score_histogram": read_scores(out / "selection" / "selection.parquet"),
@@ -171,6 +182,16 @@ def task_scores(details: dict[str, Json]) -> dict[str, dict[str, dict[str, float
         for name, part in scores.get("benchmarks", {}).items():
             for task, score in part.get("tasks", {}).items():
                 found.setdefault(name, {}).setdefault(task, {})[arm] = score
+    return found
+
+
+def gaps(details: dict[str, Json]) -> dict[str, dict[str, float]]:
+    """Return the gaps between groups as {benchmark: {arm: gap}}."""
+    found: dict[str, dict[str, float]] = {}
+    for arm, scores in details.items():
+        for name, part in scores.get("benchmarks", {}).items():
+            if "gap" in part:
+                found.setdefault(name, {})[arm] = part["gap"]
     return found
 
 

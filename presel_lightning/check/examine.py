@@ -39,6 +39,7 @@ from presel_lightning.check.network import (
     report_network,
 )
 from presel_lightning.check.origin import origin_of, read_config, read_processor
+from presel_lightning.check.pairs import examine_pairs
 from presel_lightning.check.pictures import (
     inspect_images,
     lost_share,
@@ -162,6 +163,11 @@ def check(
     width = examine_encoder(plan, factory, needs, report)
     with report.collecting():
         factory.examine_strategies()
+    if plan.two_tower is not None:
+        examine_pairs(plan, factory, source, found, work, width, comparison, report)
+        report.show(console)
+        report.stop()
+        return report
     benchmarks = examine_benchmarks(plan, report)
     module = factory.model("final")
     with report.collecting():
@@ -291,7 +297,7 @@ def models_of(plan: Plan, factory: StageFactory) -> tuple[str | None, list[Check
     encoder = factory.embed().checkpoint if Features.name in plan.selector.needs else None
     if encoder == AUTO_ENCODER:
         encoder = factory.encoder = available_encoder()
-    return encoder, [factory.model("final").origin]
+    return encoder, [] if plan.two_tower else [factory.model("final").origin]
 
 
 def reach_models(plan: Plan, factory: StageFactory) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from presel_lightning.check.pairs import n_held_out
 from presel_lightning.check.report import Report
 from presel_lightning.check.survey import Survey
 from presel_lightning.data.sizes import count_of
@@ -20,6 +21,7 @@ from presel_lightning.signals.base import require_samples
 def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> Work | None:
     """Compute the number of samples of every stage; None where it is unknown."""
     n, data, needs = found.n_samples - left_out, plan.data, plan.selector.needs
+    n -= n_held_out(plan, n)
     if n <= 0:
         return None
     with report.collecting():

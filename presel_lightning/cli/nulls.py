@@ -13,11 +13,13 @@ from jsonargparse import ArgumentParser, Namespace
 from presel_lightning.errors import UserError
 from presel_lightning.models import Components, Quantization
 from presel_lightning.recipe.passes.base import Throughput
+from presel_lightning.recipe.plan import TwoTowerKeys
 
 SECTIONS = {
     "model.components": Components,
     "model.quantization": Quantization,
     "throughput": Throughput,
+    "two_tower": TwoTowerKeys,
 }
 """Keys whose value is a section of its own, or null."""
 CLASSES = ("selector", "annotator", "benchmarks")

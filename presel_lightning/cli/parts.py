@@ -201,7 +201,7 @@ class ConfigStageFactory:
             if (own := raised_error(error)) is None:
                 raise
             raise own from error
-        return selector
+        return settled(selector, self.config.two_tower)
 
     def embed(self) -> Embed:
         """Build the module of the feature stage."""
@@ -279,6 +279,18 @@ class ConfigStageFactory:
             return RecipeTrainer(**options, callbacks=[*configured, *callbacks])
         except TRAINER_ERRORS as error:
             raise refused_option(error, options) from error
+
+
+def settled(selector: Selector, two_tower: object) -> Selector:
+    """Return a selector with the options that it leaves open set by the setting of the run.
+
+    Args:
+        selector: as it was built.
+        two_tower: section of image-text pairs, or None.
+    """
+    if two_tower is not None:
+        selector.on_pairs()
+    return selector
 
 
 def is_observer(part: Namespace | str) -> bool:

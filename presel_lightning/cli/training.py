@@ -17,7 +17,7 @@ from presel_lightning.check.cost import Comparison
 from presel_lightning.check.leakage import Against
 from presel_lightning.cli.mistakes import known_classes, suggest
 from presel_lightning.cli.options import RecipeCLI
-from presel_lightning.cli.parts import ConfigStageFactory, raised_error
+from presel_lightning.cli.parts import ConfigStageFactory, raised_error, settled
 from presel_lightning.cli.trainer import TRAINER_ERRORS, RecipeTrainer, of_lightning, refused_option
 from presel_lightning.compare.cells import Grid, GridKeys, resolved
 from presel_lightning.compare.command import compare
@@ -269,7 +269,7 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
         wrong = ", ".join(sorted(unknown))
         cure = suggest(wrong, known)
         raise UserError(f"baselines: {wrong} is unknown; choose from {', '.join(known)}{cure}")
-    keys = ("data", "selector", "benchmarks", "annotator")
+    keys = ("data", "selector", "benchmarks", "annotator", "two_tower")
     try:
         built = parser.instantiate(Namespace({key: config[key] for key in keys}))
     except ValueError as error:
@@ -277,11 +277,11 @@ def plan_from(parser: ArgumentParser, config: Namespace, out: Path) -> Plan:
             raise
         raise own from error
     return Plan(
-        **{**keys_of(config, RunKeys), "baselines": baselines},
+        **{**keys_of(config, RunKeys), "baselines": baselines, "two_tower": built.get("two_tower")},
         out=out,
         seed=int(config.seed_everything),
         data=built.data,
-        selector=built.selector,
+        selector=settled(built.selector, built.get("two_tower")),
         selector_spec=yaml.safe_load(parser.dump(config))["selector"],
         benchmarks=built.benchmarks,
         annotator=built.get("annotator"),

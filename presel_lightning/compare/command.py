@@ -7,7 +7,6 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import yaml
 from presel_lightning.annotators import FromFile, FromPool
 from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys, resolved
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
-from presel_lightning.compare.join import POOL, SPLIT, join
+from presel_lightning.compare.join import POOL, SPLIT, TEST, join
 from presel_lightning.console import console, track
 from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import refuse_missing
@@ -60,7 +59,7 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
     """
     if is_distributed() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("compare starts its own processes; run it as one, without torchrun or srun")
-    if not recipe.plan.benchmarks:
+    if not recipe.scoring.names:
         raise UserError("benchmarks is empty; name what the models are compared on")
     if not isinstance(recipe.plan.annotator, FromFile | FromPool | None):
         raise UserError(
@@ -115,7 +114,7 @@ def compare_cells(
     """Make the shared artifacts, run the cells, and write the page."""
     out, cells = recipe.out, grid.cells()
     needs = {name: selector.needs for name, selector in selectors.items()}
-    wanted = sorted({need for each in needs.values() for need in each})
+    wanted = sorted({*recipe.arms.needs, *(need for each in needs.values() for need in each)})
     recipe.pool()
     if not can_have_everything(recipe):
         cells = [cell for cell in cells if cell.entry.label != FULL]
@@ -132,9 +131,10 @@ def compare_cells(
             )
     shared = [name for name in wanted if not Signal.known[name].on_reference]
     recipe.make_signals(shared, pool.uid[:0])
+    recipe.scoring.prepare()
     slots = what_fits(recipe, grid.workers)
     config = yaml.safe_load((out / "config.yaml").read_text(encoding="utf-8"))
-    steps = steps_of_everything(recipe) if grid.equal == "steps" else None
+    steps = recipe.arms.steps(len(pool)) if grid.equal == "steps" else None
     described = [describe(cell, needs.get(cell.entry.label, ())) for cell in cells]
     write_json(out / "grid.json", {"cells": described, "rests_on": rests_on(recipe, selectors)})
     first = {cell.seed: cell for cell in cells}.values()
@@ -161,13 +161,10 @@ def can_have_everything(recipe: Recipe) -> bool:
 def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
     """Return the fingerprint of the files that cells depend on besides configuration and pool."""
     world = recipe.factory.trainer("final", recipe.out / "logs" / "compare").world_size
-    models = [recipe.factory.model(stage) for stage in ("reference", "final")]
     pool = recipe.data.pool
     return fingerprint(
         {
-            "models": [
-                {**model.fingerprint(), **recipe.fits.division(model, world)} for model in models
-            ],
+            "models": recipe.arms.rests_on(world),
             "images": digest_lines(digest.tobytes().hex() for digest in pool.image_digest),
             "benchmarks": [benchmark.fingerprint() for benchmark in recipe.plan.benchmarks],
             "selectors": {name: selector.fingerprint() for name, selector in selectors.items()},
@@ -186,21 +183,6 @@ def what_fits(recipe: Recipe, workers: int | None) -> Slots:
         devices = tuple(os.environ.get("CUDA_VISIBLE_DEVICES", every).split(","))
         return Slots(min(workers or len(devices), len(devices)), devices)
     return Slots(workers or max(1, (os.cpu_count() or 1) // torch.get_num_threads()))
-
-
-def steps_of_everything(recipe: Recipe) -> int:
-    """Compute the training steps of full data.
-
-    Raises:
-        UserError: the training is not limited by epochs.
-    """
-    epochs = recipe.factory.trainer_settings("final")["max_epochs"]
-    if not epochs.isdecimal():
-        raise UserError(
-            f"equal is steps, but trainer.max_epochs is {epochs}; set it to the epochs of full data"
-        )
-    n = len(recipe.data.pool) + len(recipe.data.texts or ())
-    return int(epochs) * ceil(n / recipe.data.batch_size)
 
 
 def cell_config(base: Json, cell: Cell, steps: int | None) -> Json:
@@ -258,7 +240,7 @@ def job_of(
     """Set up a run folder over shared artifacts; None where it is finished already."""
     ledger = Ledger(folder / "run.json")
     before = {name: stage.get("fingerprint") for name, stage in ledger.read()["stages"].items()}
-    taken = join(folder, out, {**POOL, **made_by(on_reference=False)})
+    taken = join(folder, out, {**POOL, **TEST, **made_by(on_reference=False)})
     if reference is not None:
         taken |= join(folder, reference, {**SPLIT, **made_by(on_reference=True)})
         take_answers(folder / "annotations", reference / "annotations")

@@ -22,6 +22,8 @@ POOL: Made = {
     )
 }
 """The stages that make the pool, and the artifacts of each in a run folder."""
+TEST: Made = {"test_pool": ("test",), "test": ("test",)}
+"""The stages that read and embed the test pairs, where arms are scored by retrieval."""
 SPLIT: Made = {"split": ("reference.json",)}
 """The stage that samples the reference split."""
 

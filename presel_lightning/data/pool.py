@@ -163,6 +163,18 @@ class Pool:
         other._kept = kept if self._kept is None else self._kept[kept]
         return other
 
+    def parted(self, marked: np.ndarray) -> tuple[Pool, Pool]:
+        """Two pools with tasks and sizes of their own: the marked samples, and the others.
+
+        Args:
+            marked: (N,) bool.
+        """
+        parts = self.without(~marked), self.without(marked)
+        for part in parts:
+            part.tasks = tuple(sorted(set(part.task)))
+            part.sizes = dict(Counter(part.task.tolist()))
+        return parts
+
     def hidden(self) -> Pool:
         """The same pool as if nobody had written an instruction; `reveal` shows single ones."""
         other = copy.copy(self)

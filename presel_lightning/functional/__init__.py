@@ -2,6 +2,7 @@
 
 from presel_lightning.functional.allocation import allocate, proportional_split
 from presel_lightning.functional.centrality import neighbor_centrality
+from presel_lightning.functional.contrastive import bank_losses, contrastive_losses
 from presel_lightning.functional.d2_sampling import d2_sample
 from presel_lightning.functional.duplicates import similarity_to_earlier
 from presel_lightning.functional.facility import Facilities, facility_location
@@ -25,6 +26,8 @@ __all__ = [
     "Typical",
     "allocate",
     "answer_positions",
+    "bank_losses",
+    "contrastive_losses",
     "d2_sample",
     "draw_points",
     "facility_location",

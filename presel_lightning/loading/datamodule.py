@@ -389,7 +389,7 @@ class SelectionDataModule(BlockDataModule):
         if texts is not None:
             left_out = texts_without_answer(encoder, texts)
             texts, self.n_texts_without_answer = texts.without(left_out), int(left_out.sum())
-        in_loss, chances = self._weigh(rows, weights or {})
+        in_loss, chances = self.weigh(rows, weights or {})
         read = self.max_pixels, self.pixels
         capacity = self.capacity
         dataset = TrainSet(self.pool, rows, encoder, texts, in_loss, *read, capacity)
@@ -411,7 +411,7 @@ class SelectionDataModule(BlockDataModule):
 
         self._train = loader
 
-    def _weigh(
+    def weigh(
         self, rows: np.ndarray, weights: Mapping[str, float]
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Weight in the loss and chance of a draw of each row; None where all are alike."""

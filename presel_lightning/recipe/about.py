@@ -16,7 +16,14 @@ def about(plan: Plan, factory: StageFactory) -> dict[str, str]:
     """
     given = plan.data.annotations or list((plan.data.task_files or {}).values())
     pool = given if isinstance(given, str) else ", ".join(given)
-    found = {"pool": pool, "model": name_of(factory.model("final").origin)}
+    found = {"pool": pool, "model": model_of(plan, factory)}
     if Features.name in plan.selector.needs:
         found["encoder"] = factory.encoder or factory.embed().checkpoint
     return found
+
+
+def model_of(plan: Plan, factory: StageFactory) -> str:
+    """Name the model that is trained."""
+    if plan.two_tower is not None:
+        return f"two-tower probe on {factory.similarity().checkpoint}"
+    return name_of(factory.model("final").origin)

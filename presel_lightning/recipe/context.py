@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from presel_lightning.data.pool import Pool
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.rounds import Rounds
@@ -20,11 +21,13 @@ class Context:
         plan: what the run is asked to do.
         factory: builds what a stage needs.
         keys: fingerprint of each stage's result, by the name of the stage.
+        held_out: samples that were taken out of the pool to be tested on, if any.
     """
 
     plan: Plan
     factory: StageFactory
     keys: dict[str, str] = field(default_factory=dict)
+    held_out: Pool | None = None
 
     def __post_init__(self) -> None:
         """Open the run folder's ledger, signals and earlier rounds."""

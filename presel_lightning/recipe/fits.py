@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from math import ceil
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
 from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint, StepTimer
 from presel_lightning.errors import UserError
+from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.pairs import PairDataModule
 from presel_lightning.recipe.artifacts import records_digest, weights_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.scoring import Scoring
@@ -20,9 +24,17 @@ from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ledger import CUT_SHORT
 from presel_lightning.run.ranks import broadcast, rank_and_world, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
-from presel_lightning.tasks import FineTune
+from presel_lightning.tasks import FineTune, TwoTower
 
 TimeLimit = str | dict[str, int] | None
+
+
+class Task(NamedTuple):
+    """A fit: what is trained, on what, and what is written down of that."""
+
+    module: FineTune | TwoTower
+    data: SelectionDataModule | PairDataModule
+    facts: Facts
 
 
 class Fits:
@@ -32,6 +44,11 @@ class Fits:
         context: of the run.
         scoring: scores an arm at the end of its fit.
     """
+
+    rate: ClassVar[str] = "model.lr"
+    """Key of the learning rate, for the message of a fit that diverges."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Signals that the arms are trained on."""
 
     def __init__(self, context: Context, scoring: Scoring) -> None:
         self.context, self.scoring = context, scoring
@@ -58,30 +75,27 @@ class Fits:
         Raises:
             UserError: nothing is to be trained.
         """
-        plan, data, factory = self.context.plan, self.context.data, self.context.factory
-        module = factory.model(stage)
-        module.seed = plan.seed
-        if module.tune == "none":
-            raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
+        self.examine(stage)
+        plan, factory = self.context.plan, self.context.factory
         folder, work_folder = self.context.out / "models" / name, self.context.out / "work"
-        texts = data.texts if is_arm else None
         whole = broadcast(lambda: self.whole(uids, stage=stage, is_arm=is_arm, weights=weights))
         limit = factory.time_limit(stage)
         key = self.context.keys[name] = broadcast(lambda: self.as_made(name, whole, limit))
 
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
-            data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
-            self.report_left_out(name, uids, module.processor)
+            module, data, facts = self.serve(
+                name, uids, stage=stage, is_arm=is_arm, weights=weights
+            )
             callbacks: list[Callback] = [
-                FiniteFit(name),
+                FiniteFit(name, self.rate),
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
                 SaveModel(folder),
                 clock := FitClock(),
                 timer := StepTimer(limit),
-                *(scorers := [self.scoring.scorer(name)] if is_arm else []),
+                *(scorers := self.scoring.callbacks(name) if is_arm else []),
             ]
-            trainer = factory.trainer(stage, self.context.out / "logs" / name, callbacks)
+            trainer = self.trainer(stage, self.context.out / "logs" / name, callbacks)
             devices = self.context.runner.runs_on(devices_of(trainer))
             passes = trainer.accumulate_grad_batches = data.passes(trainer.world_size)
             # Lightning counts passes: with another number of them a fit begins again
@@ -101,10 +115,7 @@ class Fits:
             return {
                 "samples": len(uids),
                 "instructions": len(uids),
-                **({"text_only": len(texts) - data.n_texts_without_answer} if texts else {}),
-                **({"weights": data.weights} if weights else {}),
-                **({"without_answer": n} if (n := data.n_without_answer) else {}),
-                **({"texts_without_answer": n} if (n := data.n_texts_without_answer) else {}),
+                **facts,
                 **devices,
                 "steps": trainer.global_step,
                 **({} if loss is None else {"loss_last": round(float(loss), 4)}),
@@ -113,6 +124,43 @@ class Fits:
 
         runner = self.context.runner
         self.context.keys[name] = runner.stage(name, key, [folder], work, together=True)
+
+    def examine(self, stage: str) -> None:
+        """Check that a stage trains something.
+
+        Raises:
+            UserError: it does not.
+        """
+        if self.context.factory.model(stage).tune == "none":
+            raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
+
+    def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback]) -> Trainer:
+        """Build the Trainer of a fit."""
+        return self.context.factory.trainer(stage, folder, callbacks)
+
+    def serve(
+        self,
+        name: str,
+        uids: np.ndarray,
+        *,
+        stage: str,
+        is_arm: bool,
+        weights: Mapping[str, float] | None,
+    ) -> Task:
+        """Build the model, and serve the samples to its fit; see `run`."""
+        plan, data = self.context.plan, self.context.data
+        module = self.context.factory.model(stage)
+        module.seed = plan.seed
+        texts = data.texts if is_arm else None
+        data.train_on(uids, module.processor, seed=plan.seed, texts=texts, weights=weights)
+        self.report_left_out(name, uids, module.processor)
+        facts: Facts = {
+            **({"text_only": len(texts) - data.n_texts_without_answer} if texts else {}),
+            **({"weights": data.weights} if weights else {}),
+            **({"without_answer": n} if (n := data.n_without_answer) else {}),
+            **({"texts_without_answer": n} if (n := data.n_texts_without_answer) else {}),
+        }
+        return Task(module, data, facts)
 
     def report_left_out(self, name: str, uids: np.ndarray, processor: Any) -> None:  # noqa: ANN401
         """Print how many samples and texts have no answer token left, and how many system prompts no place."""
@@ -187,6 +235,26 @@ class Fits:
                 **({"weights": weighted} if weighted else {}),
             }
         )
+
+    def steps(self, n: int) -> int:
+        """Compute the training steps of an arm of so many samples.
+
+        Raises:
+            UserError: the training is not limited by epochs.
+        """
+        epochs = self.context.factory.trainer_settings("final")["max_epochs"]
+        if not epochs.isdecimal():
+            raise UserError(
+                f"equal is steps, but trainer.max_epochs is {epochs}; set it to the epochs of full data"
+            )
+        return int(epochs) * ceil(
+            (n + len(self.context.data.texts or ())) / self.context.data.batch_size
+        )
+
+    def rests_on(self, world: int) -> Any:  # noqa: ANN401 - any JSON value
+        """Name what the fits begin with and how they divide a batch over `world` processes."""
+        models = [self.context.factory.model(stage) for stage in ("reference", "final")]
+        return [{**model.fingerprint(), **self.division(model, world)} for model in models]
 
     def division(self, module: FineTune, world: int) -> dict[str, list[int | None]]:
         """How the passes divide a global batch, where the loss depends on it.

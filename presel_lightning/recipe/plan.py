@@ -12,8 +12,9 @@ from lightning.pytorch.loggers import Logger
 
 from presel_lightning.annotators import Annotator
 from presel_lightning.eval.benchmarks.base import BenchmarkTask
+from presel_lightning.functional.contrastive import TEMPERATURE
 from presel_lightning.loading.datamodule import SelectionDataModule
-from presel_lightning.run.ranges import Count, NonNegative
+from presel_lightning.run.ranges import Count, NonNegative, Positive, ProperFraction, Several
 from presel_lightning.selectors import Selector
 from presel_lightning.tasks import Embed, FineTune, Similarity
 
@@ -55,6 +56,38 @@ class StageFactory(Protocol):
 
 
 @dataclass(kw_only=True)
+class TwoTowerKeys:
+    """The setting of image-text pairs: a two-tower probe on the vectors of an image-text encoder.
+
+    The encoder is that of `stages.similarity.model.checkpoint`. Arms are probes that are trained on
+    their pairs, and are scored by retrieval on pairs that no arm is trained on.
+    """
+
+    hidden: Count = 256
+    """width of the layer inside of each head"""
+    dimension: Count = 256
+    """dimension of the space that both heads map to"""
+    temperature: Positive = TEMPERATURE
+    """divides the cosines in the loss"""
+    lr: Positive = 1e-3
+    """learning rate of Adam"""
+    weight_decay: NonNegative = 1e-5
+    """weight decay of Adam"""
+    epochs: Count = 10
+    """epochs of every arm"""
+    warmup_epochs: Count = 5
+    """epochs of the probe whose gradients are taken"""
+    batch_size: Several = 32
+    """pairs of a training step"""
+    negatives: Count = 128
+    """pairs of the fixed bank that the loss of one pair is taken against"""
+    test: str | None = None
+    """annotation file of the pairs that retrieval is scored on"""
+    held_out: ProperFraction = 0.1
+    """fraction of the pool, whole pictures, that is scored on and left out of it, without `test`"""
+
+
+@dataclass(kw_only=True)
 class RunKeys:
     """Top-level keys of a config that every run has; each is an option of the command line too."""
 
@@ -74,6 +107,8 @@ class RunKeys:
     validation: str | None = None
     """annotation file whose loss the selectors of gradients are to lower; by default the reference
     split"""
+    two_tower: TwoTowerKeys | None = None
+    """image-text pairs: every arm is a two-tower probe in the place of `model`, scored by retrieval"""
 
 
 @dataclass(kw_only=True)

@@ -31,6 +31,7 @@ from presel_lightning.models import efficientnet, hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.about import about
+from presel_lightning.recipe.beside import hold_out
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.examination import (
     LIMIT,
@@ -42,6 +43,8 @@ from presel_lightning.recipe.examination import (
 from presel_lightning.recipe.field_counts import field_counts
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
+from presel_lightning.recipe.pair_fits import PairFits
+from presel_lightning.recipe.pair_scoring import PairScoring
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.scoring import Scoring
@@ -53,7 +56,7 @@ from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
 from presel_lightning.selectors.copies import select_once
 from presel_lightning.selectors.near_copies import near_copy_warnings
-from presel_lightning.signals import Features, PairedLoss, Signal
+from presel_lightning.signals import Features, PairedLoss
 from presel_lightning.signals.base import require_samples
 from presel_lightning.tasks.embed import AUTO_ENCODER
 
@@ -71,9 +74,11 @@ class Recipe:
         self.out, self.data = plan.out, plan.data
         self.context = Context(plan, factory)
         self.runner, self.keys = self.context.runner, self.context.keys
-        self.scoring = Scoring(self.context)
         self.instructions = Instructions(self.context)
+        pairs = plan.two_tower is not None
+        self.scoring = PairScoring(self.context) if pairs else Scoring(self.context)
         self.fits = Fits(self.context, self.scoring)
+        self.arms = PairFits(self.context, self.scoring) if pairs else self.fits
         self.notices: list[str] = []
         self.passes = {name: kind(self.context, self.fits) for name, kind in Pass.known.items()}
 
@@ -98,7 +103,7 @@ class Recipe:
         self.scoring.examine()
         selected = self.select(fits=["final"])
         weights = artifacts.read_weights(self.out)
-        self.fits.run("final", selected, stage="final", is_arm=True, weights=weights)
+        self.arms.run("final", selected, stage="final", is_arm=True, weights=weights)
         self.scoring.benchmark({"final": self.out / "models" / "final", **self.fit_baselines()})
         self.report()
 
@@ -108,13 +113,14 @@ class Recipe:
         Args:
             fits: stages that are fitted after the selection.
         """
-        encoder, models = self.models_of(self.plan.selector.needs, fits)
-        self.reach_hub(encoder, models, self.plan.selector.needs)
+        needs = dict.fromkeys([*self.plan.selector.needs, *(self.arms.needs if fits else ())])
+        encoder, models = self.models_of(needs, fits)
+        self.reach_hub(encoder, models, needs)
         self.begin()
         self.pool()
-        self.examine_models(encoder, models, self.stages_of(self.plan.selector.needs, fits))
+        self.examine_models(encoder, models, self.stages_of(needs, fits))
         reference = self.split()
-        self.make_signals(self.plan.selector.needs, reference)
+        self.make_signals(needs, reference)
         self.selection(reference)
         selected = artifacts.read_selected(self.out)
         try:
@@ -208,6 +214,7 @@ class Recipe:
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
         self.instructions.use_answers()
+        hold_out(self.context)
 
     def refuse_problems(self, counts: dict[str, Any]) -> None:
         """Stop before any training where too little of the annotations can be used.
@@ -232,11 +239,10 @@ class Recipe:
             others, text_only = counts.get("passed_over", {}), counts["text_only"]
             raise UserError(nothing_usable(self.data.annotations, others, text_only))
 
-    @staticmethod
-    def stages_of(needs: Collection[str], fits: Collection[str]) -> list[str]:
-        """Return the stages that are fitted, with that of the reference model where signals need it."""
-        on_reference = any(Signal.known[need].on_reference for need in needs)
-        return [*fits, *(["reference"] if on_reference else [])]
+    def stages_of(self, needs: Collection[str], fits: Collection[str]) -> list[str]:
+        """Return the stages in which an image-text model is tuned, the reference model's among them."""
+        tunes = any(self.passes[need].tunes for need in needs)
+        return [*(fits if self.arms is self.fits else ()), *(["reference"] if tunes else [])]
 
     def models_of(
         self, needs: Collection[str], fits: Collection[str]
@@ -411,7 +417,7 @@ class Recipe:
                 )
                 self.runner.print(f"[yellow]![/] {arm:<12} left out: {left_out[arm]}")
                 continue
-            self.fits.run(arm, candidates[arm], stage="final", is_arm=True)
+            self.arms.run(arm, candidates[arm], stage="final", is_arm=True)
             arms[arm] = self.out / "models" / arm
         if rank_zero():
             self.runner.ledger.update(arms_left_out=left_out)
@@ -438,6 +444,7 @@ class Recipe:
             "text_only_trained_on": len(self.data.texts or ()),
             "problems": stages["pool"]["problems"],
             "reference": reference,
+            **({"held_out": len(held)} if (held := self.context.held_out) is not None else {}),
             "selected": added,
             "trained_on": reference + added,
         }

@@ -31,8 +31,21 @@ class Scoring:
         self.full: dict[str, float] | None = None
         """Scores of full-data tuning from elsewhere; `examine` reads them."""
 
+    @property
+    def names(self) -> list[str]:
+        """Names of the benchmarks."""
+        return [benchmark.name for benchmark in self.plan.benchmarks]
+
+    def callbacks(self, arm: str) -> list[Benchmark]:
+        """What scores an arm at the end of its fit."""
+        return [self.scorer(arm)]
+
+    def prepare(self) -> None:
+        """Make what all arms are scored on, where that has to be made."""
+
     def benchmark(self, arms: dict[str, Path | None]) -> None:
         """Score every arm that has not been scored at the end of its fit; compare with full."""
+        self.prepare()
         scorers = {arm: self.scorer(arm) for arm in arms}
 
         def work() -> Facts:
@@ -50,7 +63,7 @@ class Scoring:
                     self.full,
                 )
                 write_json(self.out / "benchmark.json", table)
-            return {"arms": len(arms), "benchmarks": len(self.plan.benchmarks), **used}
+            return {"arms": len(arms), "benchmarks": len(self.names), **used}
 
         key = fingerprint(
             {"arms": {arm: scorer.key for arm, scorer in scorers.items()}, "full": self.full}
@@ -130,7 +143,7 @@ class Scoring:
         Raises:
             UserError: two benchmarks of one name, one that cannot be read, no such full scores.
         """
-        names = [benchmark.name for benchmark in self.plan.benchmarks]
+        names = self.names
         if len(set(names)) < len(names) or "relative" in names:
             raise UserError(
                 f"benchmarks: {', '.join(names)} need names of their own, and none may be "
@@ -138,6 +151,15 @@ class Scoring:
             )
         for benchmark in self.plan.benchmarks:
             benchmark.examine()
+        self.examine_full()
+
+    def examine_full(self) -> None:
+        """Read the scores of full-data tuning from elsewhere, if any.
+
+        Raises:
+            UserError: there are none at that place.
+        """
+        names = self.names
         if not self.plan.full_scores:
             return
         self.full = full = full_scores(self.plan.full_scores)

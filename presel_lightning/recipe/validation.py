@@ -41,6 +41,11 @@ def validate(recipe: Recipe, selectors: Mapping[str, Selector], subsets: int) ->
     Raises:
         UserError: too few subsets.
     """
+    if recipe.plan.two_tower is not None:
+        raise UserError(
+            "validate trains the model of `model` on each subset, and with two_tower there is none: set "
+            "two_tower to null, or compare the selectors by `compare`"
+        )
     if subsets < LEAST:
         raise UserError(
             f"subsets is {subsets}; a rank correlation needs {LEAST} or more, better 20"

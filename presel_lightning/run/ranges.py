@@ -168,6 +168,7 @@ def _same(value: Value) -> Value:
 
 if TYPE_CHECKING:
     Count = int
+    Several = int
     NaturalNumber = int
     Processes = int
     Workers = int
@@ -189,6 +190,8 @@ if TYPE_CHECKING:
 else:
     Count = whole(1)
     """At least one."""
+    Several = whole(2)
+    """At least two."""
     NaturalNumber = whole(0)
     """None, or some."""
     Processes = whole(0, 1024)

@@ -40,6 +40,9 @@ class Selector(ABC):
         parts = {k: v.fingerprint() for k, v in vars(self).items() if isinstance(v, Part)}
         return parts or None
 
+    def on_pairs(self) -> None:
+        """Take what fits image-text pairs for options that are left open; `two_tower` is set."""
+
     @abstractmethod
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Select `budget` samples in addition to the reference split.

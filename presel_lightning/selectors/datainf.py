@@ -11,13 +11,13 @@ from presel_lightning.errors import UserError
 from presel_lightning.functional import influence
 from presel_lightning.run.ranges import Positive
 from presel_lightning.selectors.by_score import ScoreSelector
-from presel_lightning.selectors.gradients import read_gradients
+from presel_lightning.selectors.gradients import GradientSelector, Loss, read_gradients
 from presel_lightning.signals import Gradients, Signals
 
 Estimator = Literal["datainf", "identity", "lissa", "exact-sketch"]
 
 
-class DataInf(ScoreSelector):
+class DataInf(GradientSelector, ScoreSelector):
     r"""Select the highest utility on the validation loss, by the gradients of the adapters.
 
     .. math:: U_i = + \sum_l \langle (\hat{H}_l + \lambda_l)^{-1} v_l, g_{il} \rangle
@@ -36,9 +36,11 @@ class DataInf(ScoreSelector):
         estimator: of the inverse: `datainf` (closed form), `identity` (none), `lissa` (10 iterations), or
             `exact-sketch` (a solve in the sketch; squared width of a layer in memory).
         damping: of the inverse, in units of the mean square of a gradient's entries.
+        loss: of whose gradients: that of the `answer`, or the `contrastive` loss of an image-text pair;
+            null for `contrastive` where `two_tower` is set, else `answer`.
 
     Raises:
-        UserError: the estimator is unknown.
+        UserError: the estimator or the loss is unknown.
 
     Source: Kwon, Wu, Wu, Zou, "DataInf: Efficiently Estimating Data Influence in LoRA-tuned LLMs and
     Diffusion Models", ICLR 2024.
@@ -48,7 +50,10 @@ class DataInf(ScoreSelector):
     reason = "lowers the validation loss"
 
     def __init__(
-        self, estimator: Estimator = "datainf", damping: Positive = influence.DAMPING
+        self,
+        estimator: Estimator = "datainf",
+        damping: Positive = influence.DAMPING,
+        loss: Loss | None = None,
     ) -> None:
         if estimator not in influence.ESTIMATORS:
             raise UserError(
@@ -56,10 +61,11 @@ class DataInf(ScoreSelector):
                 f"{', '.join(influence.ESTIMATORS)}"
             )
         self.estimator, self.damping = estimator, damping
+        super().__init__(loss)
 
     def score(self, pool: Pool, signals: Signals, *, seed: int) -> np.ndarray:
         """Compute the utilities; the seed is not used."""
-        read = read_gradients(pool, signals)
+        read = read_gradients(pool, signals, self.kind)
         damping = influence.damping_of(read.gradients, self.damping)
         wanted = influence.mean_gradient(read.validation)
         direction = influence.ESTIMATORS[self.estimator](read.gradients, wanted, damping)

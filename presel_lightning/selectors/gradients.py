@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from presel_lightning.data.pool import Pool
+from presel_lightning.errors import UserError
 from presel_lightning.functional import influence
-from presel_lightning.signals import Gradients, Signals
+from presel_lightning.selectors.base import Selector
+from presel_lightning.signals import ClipSimilarity, Gradients, PairGradients, Signals
+
+Loss = Literal["answer", "contrastive"]
+KINDS: dict[str, type[Gradients]] = {"answer": Gradients, "contrastive": PairGradients}
+"""Signal of the gradients of each loss."""
+
+
+class GradientSelector(Selector):
+    """Base class of selectors that read the gradients of one of several losses.
+
+    Args:
+        loss: `answer` tokens under the reference model, or the `contrastive` loss of an image-text pair
+            under a two-tower probe; None for `contrastive` where `two_tower` is set, else `answer`.
+
+    Raises:
+        UserError: the loss is unknown.
+    """
+
+    def __init__(self, loss: Loss | None = None) -> None:
+        if loss not in (None, *get_args(Loss)):
+            raise UserError(
+                f"selector.init_args.loss {loss!r} is unknown; choose from {', '.join(get_args(Loss))}"
+            )
+        self.loss = loss
+        self.read_signals()
+
+    @property
+    def kind(self) -> type[Gradients]:
+        """Signal of the gradients."""
+        return KINDS[self.loss or "answer"]
+
+    def on_pairs(self) -> None:
+        """Read gradients of the contrastive loss, unless another is named."""
+        self.loss = self.loss or "contrastive"
+        self.read_signals()
+
+    def fingerprint(self) -> object:
+        """Return the loss that is read, beside the parts."""
+        return [super().fingerprint(), self.kind.name]
+
+    def read_signals(self) -> None:
+        """Set `needs` to the signals that the options ask for."""
+        # the gradients of pairs are made of the vectors of `clip_similarity`
+        vectors = (ClipSimilarity.name,) if self.kind is PairGradients else ()
+        self.needs = (*vectors, self.kind.name)  # type: ignore[misc]
 
 
 class Read(NamedTuple):
@@ -24,6 +70,13 @@ class Read(NamedTuple):
     """(v,) number of the task of each validation sample."""
     n_tasks: int
     """Tasks of the validation set."""
+
+    def normalized(self) -> Read:
+        """The same gradients, each divided by its length."""
+        gradients, validation = (
+            each._replace(lengths=None) for each in (self.gradients, self.validation)
+        )
+        return self._replace(gradients=gradients, validation=validation)
 
     def scores(self, pool: Pool, values: np.ndarray) -> np.ndarray:
         """Put values (n,) to their rows of the pool, (N,); NaN elsewhere."""

@@ -16,10 +16,9 @@ from presel_lightning.functional.allocation import allocate
 from presel_lightning.functional.kmeans import kmeans
 from presel_lightning.records import Selection
 from presel_lightning.run.ranges import Count, NonNegative, Positive
-from presel_lightning.selectors.base import Selector
 from presel_lightning.selectors.by_score import scored_first, select_in_order, with_facts
 from presel_lightning.selectors.embedding import Embedding, read_embedding, signal_of
-from presel_lightning.selectors.gradients import Read, read_gradients
+from presel_lightning.selectors.gradients import GradientSelector, Loss, Read, read_gradients
 from presel_lightning.signals import ClipSimilarity, Gradients, Signals
 
 Tail = Literal["next", "mean"]
@@ -45,7 +44,7 @@ SAMPLES_PER_CLUSTER = 50
 """The published 100 clusters of 5,000 samples."""
 
 
-class InfluenceSpace(Selector):
+class InfluenceSpace(GradientSelector):
     r"""Cluster images with their texts, and select by the influence of each cluster.
 
     .. math:: U_k = + v^T \hat{H}^{-1} \bar{g}_k
@@ -83,6 +82,10 @@ class InfluenceSpace(Selector):
         most: largest weight.
         inside: samples of a cluster that have the highest `utility` of their own, or at `random` as
             published.
+        normalize: whether each sample's gradient has length 1, so that no few long ones make up a mean;
+            gradients of wrong answers are long. False as published.
+        loss: of whose gradients: that of the `answer`, or the `contrastive` loss of an image-text pair;
+            null for `contrastive` where `two_tower` is set, else `answer`.
 
     Raises:
         UserError: an option is unknown.
@@ -110,6 +113,8 @@ class InfluenceSpace(Selector):
         weights: Weights = "scaled",
         most: Positive = 5.0,
         inside: Inside = "utility",
+        normalize: bool = True,
+        loss: Loss | None = None,
     ) -> None:
         self.embedding, self.clusters, self.members = embedding, clusters, members
         self.rank, self.fisher_samples, self.damping, self.tail = (
@@ -119,17 +124,25 @@ class InfluenceSpace(Selector):
             tail,
         )
         self.thresholds, self.harmful, self.beneficial, self.z = thresholds, harmful, beneficial, z
-        self.allocation, self.weights, self.most, self.inside = allocation, weights, most, inside
+        self.allocation, self.weights, self.most = allocation, weights, most
+        self.inside, self.normalize = inside, normalize
         for key, kind in OPTIONS.items():
             if (given := getattr(self, key)) not in (known := get_args(kind)):
                 raise UserError(
                     f"selector.init_args.{key} {given!r} is unknown; choose from {', '.join(known)}"
                 )
-        self.needs = (signal_of(embedding), Gradients.name)  # type: ignore[misc]
+        super().__init__(loss)
+
+    def read_signals(self) -> None:
+        """Add the signal of the embedding."""
+        super().read_signals()
+        self.needs = tuple(dict.fromkeys((signal_of(self.embedding), *self.needs)))  # type: ignore[misc]
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Cluster, estimate the utility of each cluster, and select under the budget."""
-        read = read_gradients(pool, signals)
+        read = read_gradients(pool, signals, self.kind)
+        if self.normalize:
+            read = read.normalized()
         utility = read.scores(pool, self.utilities(read, seed))
         cluster, n_clusters = self.cluster(pool, signals, np.isfinite(utility), seed)
         rows = np.flatnonzero((cluster >= 0) & ~pool.reference)

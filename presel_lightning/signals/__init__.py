@@ -11,6 +11,7 @@ from presel_lightning.signals.head_gradients import HeadGradients as HeadGradien
 from presel_lightning.signals.held_out_loss import HeldOutLoss as HeldOutLoss
 from presel_lightning.signals.hidden_states import HiddenStates as HiddenStates
 from presel_lightning.signals.layer_features import LayerFeatures as LayerFeatures
+from presel_lightning.signals.pair_gradients import PairGradients as PairGradients
 from presel_lightning.signals.paired_loss import PairedLoss as PairedLoss
 from presel_lightning.signals.reference_hidden_states import (
     ReferenceHiddenStates as ReferenceHiddenStates,

@@ -3,5 +3,6 @@
 from presel_lightning.tasks.embed import Embed
 from presel_lightning.tasks.finetune import FineTune
 from presel_lightning.tasks.similarity import Similarity
+from presel_lightning.tasks.two_tower import TwoTower
 
-__all__ = ["Embed", "FineTune", "Similarity"]
+__all__ = ["Embed", "FineTune", "Similarity", "TwoTower"]

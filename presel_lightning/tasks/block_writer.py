@@ -10,7 +10,7 @@ import numpy as np
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 
-from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.loading.blocks import BlockDataModule
 from presel_lightning.loading.samplers import Blocks
 from presel_lightning.run import interruption
 from presel_lightning.run.arrays import new_array
@@ -52,7 +52,7 @@ class BlockWriter(BasePredictionWriter):
         """Blocks that are not on disk."""
         return [block for block in range(len(self.blocks)) if not self.path(block).exists()]
 
-    def fill(self, trainer: Trainer, module: LightningModule, data: SelectionDataModule) -> None:
+    def fill(self, trainer: Trainer, module: LightningModule, data: BlockDataModule) -> None:
         """Compute the blocks that are missing, each process its own, until the first has all."""
         pending = broadcast(self.pending)
         if not pending:

@@ -43,7 +43,7 @@ def test_config_parses(config: Path, tmp_path: Path) -> None:
     if "deepspeed" in config.stem:
         require("deepspeed")
     recipe = parsed(config.name, "fit", tmp_path)
-    assert recipe.plan.data.budget == (1.0 if config.stem == "full" else 0.15)
+    assert recipe.plan.data.budget == {"full": 1.0, "influence_space": 0.8}.get(config.stem, 0.15)
     assert (tmp_path / "config.yaml").is_file()
 
 
@@ -57,6 +57,19 @@ def test_config_parses_for_every_training_command(
     """Their parser is the same, so one config stands for all."""
     assert parsed("llava15.yaml", command, tmp_path, *more).plan.data.budget == 0.15
     assert (tmp_path / "config.yaml").is_file() == (command == "select")
+
+
+def test_influence_space_stands_over_another_config_and_alone(tmp_path: Path) -> None:
+    """For instruction tuning as an overlay; on image-text pairs whole, or over the quickstart."""
+    overlay = ["--config", "influence_space_llava.yaml"]
+    recipe = parsed("quickstart.yaml", "fit", tmp_path / "llava", *overlay)
+    assert recipe.plan.selector.needs == ("clip_similarity", "gradients")
+    assert recipe.plan.two_tower is None and recipe.scoring.names == ["quickstart"]
+    for more in (["influence_space.yaml"], ["quickstart.yaml", "--config", "influence_space.yaml"]):
+        recipe = parsed(more[0], "fit", tmp_path / str(len(more)), *more[1:])
+        assert recipe.plan.selector.needs == ("clip_similarity", "pair_gradients")
+        assert recipe.plan.two_tower is not None and recipe.plan.benchmarks == []
+        assert recipe.scoring.names[0] == "image_to_text_r1"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.name)

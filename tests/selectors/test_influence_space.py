@@ -12,8 +12,8 @@ import pytest
 from presel_lightning.data import Pool
 from presel_lightning.errors import UserError
 from presel_lightning.loading.samplers import GlobalBatchSampler
-from presel_lightning.selectors import InfluenceSpace
-from presel_lightning.signals import ClipSimilarity, Gradients, Signals
+from presel_lightning.selectors import DataInf, InfluenceSpace
+from presel_lightning.signals import ClipSimilarity, Gradients, PairGradients, Signals
 from tests.selectors.pools import Case, make_pool
 
 SLOPE = np.array([3.0, 1.0, 0.0, -2.0])
@@ -174,7 +174,7 @@ def test_samples_of_weight_three_are_drawn_three_times_as_often(
     assert each[0] / each[2] == pytest.approx(3, rel=0.08)
 
 
-@pytest.mark.parametrize("key", ["embedding", "tail", "thresholds", "allocation", "weights", "inside"])  # fmt: skip
+@pytest.mark.parametrize("key", ["embedding", "tail", "thresholds", "allocation", "weights", "inside", "loss"])  # fmt: skip
 def test_unknown_option_is_named(key: str) -> None:
     with pytest.raises(UserError, match=rf"init_args.{key} 'best' is unknown; choose from"):
         InfluenceSpace(**{key: "best"})  # type: ignore[arg-type]
@@ -183,3 +183,48 @@ def test_unknown_option_is_named(key: str) -> None:
 def test_image_embedding_needs_the_features() -> None:
     assert InfluenceSpace(embedding="image").needs == ("features", "gradients")
     assert InfluenceSpace().needs == ("clip_similarity", "gradients")
+
+
+PAIRS = ("clip_similarity", "pair_gradients")
+
+
+@pytest.mark.parametrize(
+    ("selector", "needs", "on_pairs"),
+    [
+        (InfluenceSpace(), ("clip_similarity", "gradients"), PAIRS),
+        (InfluenceSpace(loss="contrastive"), PAIRS, PAIRS),
+        (InfluenceSpace("image", loss="contrastive"), ("features", *PAIRS), ("features", *PAIRS)),
+        (InfluenceSpace(loss="answer"), ("clip_similarity", "gradients"), ("clip_similarity", "gradients")),
+        (DataInf(), ("gradients",), PAIRS),
+        (DataInf(loss="contrastive"), PAIRS, PAIRS),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_loss_that_is_left_open_is_contrastive_on_pairs(
+    selector: InfluenceSpace | DataInf, needs: tuple[str, ...], on_pairs: tuple[str, ...]
+) -> None:
+    assert selector.needs == needs
+    selector.on_pairs()
+    assert selector.needs == on_pairs
+
+
+def test_contrastive_loss_reads_the_gradients_of_pairs(
+    four: tuple[Pool, Signals, np.ndarray], tmp_path: Path
+) -> None:
+    """The same values under the other name give the same choice; the other signal is not touched."""
+    pool, signals, _ = four
+    other = Signals(tmp_path / "signals")
+    everything = np.arange(len(pool))
+    for source, kind in ((Gradients, PairGradients), (ClipSimilarity, ClipSimilarity)):
+        signal = signals.of(source)
+        names = ("direction", "length") if source is Gradients else ("image", "text", "similarity")
+        columns = {name: signal.read(pool, everything, name) for name in names}
+        other.of(kind).write(pool, np.ones(len(pool), bool), columns, {"edges": [0, 8]})
+    for selector, same in (
+        (InfluenceSpace(clusters=4), InfluenceSpace(clusters=4, loss="contrastive")),
+        (DataInf(), DataInf(loss="contrastive")),
+    ):
+        one = selector.select(pool, signals, 40, seed=0)  # type: ignore[attr-defined]
+        found = same.select(pool, other, 40, seed=0)  # type: ignore[attr-defined]
+        assert found.uids.tolist() == one.uids.tolist()
+        assert selector.fingerprint() != same.fingerprint()  # type: ignore[attr-defined]

@@ -16,6 +16,9 @@ from presel_lightning.recipe.passes.head_gradients import (
 from presel_lightning.recipe.passes.held_out_loss import HeldOutLossPass as HeldOutLossPass
 from presel_lightning.recipe.passes.hidden_states import HiddenStatesPass as HiddenStatesPass
 from presel_lightning.recipe.passes.layer_features import LayerFeaturesPass as LayerFeaturesPass
+from presel_lightning.recipe.passes.pair_gradients import (
+    PairGradientsPass as PairGradientsPass,
+)
 from presel_lightning.recipe.passes.paired_loss import PairedLossPass as PairedLossPass
 from presel_lightning.recipe.passes.reference_hidden_states import (
     ReferenceHiddenStatesPass as ReferenceHiddenStatesPass,

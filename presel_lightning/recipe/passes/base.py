@@ -11,6 +11,7 @@ import numpy as np
 from lightning import LightningModule
 
 from presel_lightning.errors import UserError
+from presel_lightning.loading.blocks import BlockDataModule
 from presel_lightning.loading.datasets import ReadSet
 from presel_lightning.loading.samplers import Blocks
 from presel_lightning.models.checkpoint import Checkpoint
@@ -114,6 +115,11 @@ class Pass(ABC):
         self.context, self.fits = context, fits
 
     @property
+    def tunes(self) -> bool:
+        """Whether the pass tunes the reference model, or others from the same checkpoint."""
+        return self.signal.on_reference
+
+    @property
     def stage(self) -> str:
         """The stage that ends with the signal on disk."""
         return list(self.signal.artifacts)[-1]
@@ -211,6 +217,10 @@ class InstructionPass(Pass):
     def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
         """Name the model, how it computes, and how it is shown the samples."""
 
+    def served(self) -> BlockDataModule:
+        """Return what serves the samples that `prepare` has laid out."""
+        return self.context.data
+
     def read_samples(self) -> np.ndarray:
         """Mark the samples that are read, (N,) bool: all that have an instruction."""
         has: np.ndarray = self.context.data.pool.has_instruction
@@ -257,7 +267,7 @@ class InstructionPass(Pass):
             folder = context.out / "work" / f"{self.stage}-{key}-{self.loss_blocks}"
             module, blocks = self.prepare(data.pool.uid[has])
             writer = BlockWriter(folder, blocks)
-            writer.fill(trainer, module, data)
+            writer.fill(trainer, module, self.served())
             more, meta = self.beside(module, key)
             if rank_zero():
                 columns = {**writer.merge(), **more}

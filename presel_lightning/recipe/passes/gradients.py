@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from lightning import LightningModule
 
-from presel_lightning.data import build_pool, load_pool
 from presel_lightning.data.source import PoolSource
-from presel_lightning.errors import UserError
 from presel_lightning.loading.datasets import ReadSet, WholeSet
 from presel_lightning.loading.samplers import Blocks
+from presel_lightning.recipe.beside import pool_beside, source_beside
 from presel_lightning.recipe.passes.base import ReferencePass, Throughput, Work
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.ranks import barrier, rank_zero
+from presel_lightning.run.ranks import rank_zero
 from presel_lightning.signals import Gradients, PairedLoss, Signal
 from presel_lightning.tasks.block_writer import BlockWriter
 from presel_lightning.tasks.gradients import SampleGradients
@@ -49,7 +48,7 @@ class GradientsPass(ReferencePass):
         """The validation file, if one is named."""
         if self.context.plan.validation is None:
             return None
-        return self.context.data.source_of(self.context.plan.validation)
+        return source_beside(self.context.data, "validation", self.context.plan.validation)
 
     def beside(self, module: LightningModule, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Take the gradients of the validation file; note the columns of each layer.
@@ -65,16 +64,7 @@ class GradientsPass(ReferencePass):
             return {}, meta
         context = self.context
         folder = context.out / "work" / f"{self.stage}-pool-{key}"
-        if rank_zero():
-            folder.mkdir(parents=True, exist_ok=True)
-            build_pool(given, folder)
-        barrier()
-        pool = load_pool(folder, given.image_root)
-        if not pool.has_instruction.any():
-            raise UserError(
-                f"validation {context.plan.validation} has no sample with an instruction; name "
-                "another file, or leave it unset to take the reference split"
-            )
+        pool = pool_beside(given, folder, f"validation {context.plan.validation}")
         data = copy.copy(context.data)
         data.pool = pool
         uids = pool.uid[pool.has_instruction]

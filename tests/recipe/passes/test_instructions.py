@@ -42,6 +42,7 @@ SIGNALS = {
     "answer_validity": "with_question",
     "gradients": "length",
     "head_gradients": "length",
+    "pair_gradients": "length",
 }
 """Signals of instructions, and a column of each."""
 
@@ -310,9 +311,9 @@ def test_pass_that_was_killed_continues_to_the_same_files(
 
 
 def test_two_processes_give_the_files_of_one(out: Path, few: Path, tmp_path: Path) -> None:
-    """Signals are made again; a fit on two processes rounds otherwise, so the reference model stays."""
+    """Signals are made again, and the probe; a reference fit on two processes rounds otherwise."""
     two, log = tmp_path / "two", tmp_path / "log"
-    shutil.copytree(out, two, ignore=shutil.ignore_patterns("signals"))
+    shutil.copytree(out, two, ignore=shutil.ignore_patterns("signals", "warm_up"))
     options = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
     process = start(arguments(few, two, *options), log)
     assert process.wait() == 0, log.read_text()
