@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
-from presel_lightning.callbacks import FiniteFit, SaveModel, StepCheckpoint, StepTimer
+from presel_lightning.callbacks import FiniteFit, SaveModel, SaveMoments, StepCheckpoint, StepTimer
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.pairs import PairDataModule
@@ -91,6 +91,7 @@ class Fits:
                 FiniteFit(name, self.rate),
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
                 SaveModel(folder),
+                *([SaveMoments(folder)] if self.keeps_moments(stage) else []),
                 clock := FitClock(),
                 timer := StepTimer(limit),
                 *(scorers := self.scoring.callbacks(name) if is_arm else []),
@@ -133,6 +134,10 @@ class Fits:
         """
         if self.context.factory.model(stage).tune == "none":
             raise UserError("model.tune is none, so nothing can be fitted; set it to lora or full")
+
+    def keeps_moments(self, stage: str) -> bool:
+        """Whether the moments of Adam are kept, for the gradients of the model that is tuned."""
+        return stage == "reference" and self.context.plan.gradient_update == "adam"
 
     def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback]) -> Trainer:
         """Build the Trainer of a fit."""
@@ -233,6 +238,7 @@ class Fits:
                 "records": records_digest(data.pool, uids),
                 **({"texts": texts.digest()} if texts else {}),
                 **({"weights": weighted} if weighted else {}),
+                **({"moments": 1} if self.keeps_moments(stage) else {}),
             }
         )
 

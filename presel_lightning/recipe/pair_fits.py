@@ -39,6 +39,10 @@ class PairFits(Fits):
     def examine(self, stage: str) -> None:
         """There is always something to train."""
 
+    def keeps_moments(self, stage: str) -> bool:
+        """Gradients of pairs are taken as they are."""
+        return False
+
     def epochs(self, stage: str) -> int:
         """Epochs of the fits of a stage."""
         return self.keys.warmup_epochs if stage == "reference" else self.keys.epochs

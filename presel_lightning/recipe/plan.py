@@ -104,6 +104,9 @@ class RunKeys:
     """price of an hour of one GPU, for the report"""
     gradient_width: Count = 4096
     """numbers that the gradient of a sample is reduced to, for selectors that read gradients"""
+    gradient_update: Literal["sgd", "adam"] = "sgd"
+    """gradients as they are, or the step that Adam would make on each (LESS); those of the validation
+    set stay as they are"""
     validation: str | None = None
     """annotation file whose loss the selectors of gradients are to lower; by default the reference
     split"""

@@ -74,9 +74,9 @@ class InfluenceSpace(GradientSelector):
         harmful: t_h; 0.001 was published, absolute.
         beneficial: t_b; 0.01 was published, absolute.
         z: standard errors that a cluster has to be beyond; 0 was published.
-        allocation: `entropic`, a cluster's share by its size times exp(U / median of the sizes of U);
-            `spread`, by the size alone; `best_first`, whole clusters in turn, which is the linear program
-            of the paper.
+        allocation: `entropic`, a cluster's share by its size times exp(U / T); `spread`, by the size alone;
+            `best_first`, whole clusters in turn, which is the linear program of the paper.
+        temperature: T, in units of the median size of U: the higher, the nearer to `spread`.
         weights: in training: `scaled`, 1 to `most` in a beneficial cluster by its utility, anchored at 0;
             `knapsack`, the linear program of the paper over what is selected; `none`.
         most: largest weight.
@@ -110,6 +110,7 @@ class InfluenceSpace(GradientSelector):
         beneficial: NonNegative = 1.0,
         z: NonNegative = 2.0,
         allocation: Allocation = "entropic",
+        temperature: Positive = 2.0,
         weights: Weights = "scaled",
         most: Positive = 5.0,
         inside: Inside = "utility",
@@ -124,7 +125,8 @@ class InfluenceSpace(GradientSelector):
             tail,
         )
         self.thresholds, self.harmful, self.beneficial, self.z = thresholds, harmful, beneficial, z
-        self.allocation, self.weights, self.most = allocation, weights, most
+        self.allocation, self.temperature = allocation, temperature
+        self.weights, self.most = weights, most
         self.inside, self.normalize = inside, normalize
         for key, kind in OPTIONS.items():
             if (given := getattr(self, key)) not in (known := get_args(kind)):
@@ -210,7 +212,7 @@ class InfluenceSpace(GradientSelector):
             shares = kept.astype(np.float64)
             if self.allocation == "entropic" and kept.any():
                 seen = found.mean[kept > 0]
-                unit = np.median(np.abs(seen)) or 1.0
+                unit = self.temperature * np.median(np.abs(seen)) or 1.0
                 shares[kept > 0] *= np.exp(np.clip((seen - seen.max()) / unit, -500, 0))
             quota = allocate(torch.from_numpy(shares), torch.from_numpy(kept), budget).numpy()
         rest = in_turn(found.mean, found.size - kept, budget - int(quota.sum()))

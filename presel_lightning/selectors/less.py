@@ -21,9 +21,9 @@ class Less(ScoreSelector):
     Needs the instructions of the whole pool. Budget: over the whole pool; tasks are those of the
     validation set (`validation`, by default the reference split).
 
-    Differences to the paper: one checkpoint, the reference model, in the place of four of a warm-up;
-    gradients are plain, where the paper's training gradients are preconditioned by the moments of
-    Adam; the mean is of cosines, where the published code averages validation gradients first.
+    Differences to the paper: one checkpoint, the reference model, in the place of four of a warm-up; the
+    mean is of cosines, where the published code averages validation gradients first. The paper's
+    training gradients are preconditioned by the moments of Adam: `gradient_update: adam`.
 
     Source: Xia, Malladi, Gururangan, Arora, Chen, "LESS: Selecting Influential Data for Targeted
     Instruction Tuning", ICML 2024, Equation 4.

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from presel_lightning.errors import UserError
+from presel_lightning.functional.adam_update import adam_update
 from presel_lightning.functional.sketch import Sketch, draw_sketch, project
 from presel_lightning.models.adapted import adapter_layers, load_adapted
 from presel_lightning.models.forward import answer_losses
@@ -36,11 +39,14 @@ class SampleGradients(Reader):
         tuned: the model, before any weight is loaded.
         width: numbers that a gradient is reduced to.
         seed: of the projection.
+        moments: file of the moments of Adam by parameter; each gradient is then the step that Adam would
+            make on it. None for the gradient itself.
     """
 
-    def __init__(self, tuned: FineTune, width: int, seed: int) -> None:
+    def __init__(self, tuned: FineTune, width: int, seed: int, moments: Path | None = None) -> None:
         super().__init__(tuned)
-        self.width, self.seed = width, seed
+        self.width, self.seed, self.moments = width, seed, moments
+        self.known: dict[str, Tensor] = {}
         self.sketches: dict[str, tuple[slice, Sketch]] = {}
 
     def configure_model(self) -> None:
@@ -51,6 +57,25 @@ class SampleGradients(Reader):
         tuned.model = load_adapted(
             tuned.origin, tuned.lora, tuned.dtype_name, tuned.quantization, self.seed
         )
+
+    def updated(self, name: str, gradients: Tensor) -> Tensor:
+        """Turn the gradients (B, o, i) of a matrix into the steps of Adam, where its moments are given.
+
+        Raises:
+            UserError: the file has no moments of the matrix.
+        """
+        if self.moments is None:
+            return gradients
+        if not self.known:
+            self.known = load_file(self.moments)
+        own = [f"model.{name}.weight.{which}" for which in ("first", "second")]
+        if own[0] not in self.known:
+            raise UserError(
+                "gradient_update is adam, which needs a reference model that is tuned by adapters; set "
+                "model.tune to lora, or gradient_update to sgd"
+            )
+        first, second = (self.known[each].to(gradients) for each in own)
+        return adam_update(gradients, first, second, self.tuned.betas)
 
     def edges(self) -> np.ndarray:
         """First column of each layer, and the width, (L + 1,).
@@ -98,7 +123,8 @@ class SampleGradients(Reader):
 
         def take(name: str, module: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
             """Add the gradients of one matrix, from its inputs and those of its outputs."""
-            each = torch.einsum("blo,bli->boi", outputs.float(), inputs.float()).flatten(1)
+            each = torch.einsum("blo,bli->boi", outputs.float(), inputs.float())
+            each = self.updated(name, each).flatten(1)
             squares.add_(each.square().sum(dim=1))
             columns, sketch = self.sketch_of(name, module)
             found[:, columns] += project(each, sketch)

@@ -38,8 +38,13 @@ TASK, SHARE, BUDGET = "shape", 0.3, 0.15
 SIGNALS = ["clip_similarity", "gradients", "head_gradients"]
 COMPARED = {
     "InfluenceSpace": {},
-    "InfluenceSpace, tail: mean": {"tail": "mean"},
-    "InfluenceSpace, inside: random": {"inside": "random"},
+    "InfluenceSpace, allocation: spread": {"allocation": "spread"},
+    "InfluenceSpace, normalize: false": {"normalize": False},
+    "InfluenceSpace, as published": {
+        "normalize": False,
+        "inside": "random",
+        "allocation": "spread",
+    },
     "DataInf": {},
     "DataInf, identity": {"estimator": "identity"},
     "DataInf, exact-sketch": {"estimator": "exact-sketch"},

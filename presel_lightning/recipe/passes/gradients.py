@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from lightning import LightningModule
 
+from presel_lightning.callbacks.save_moments import MOMENTS
 from presel_lightning.data.source import PoolSource
 from presel_lightning.loading.datasets import ReadSet, WholeSet
 from presel_lightning.loading.samplers import Blocks
@@ -28,11 +29,22 @@ class GradientsPass(ReferencePass):
     inputs: ClassVar[type[ReadSet]] = WholeSet
     reader: ClassVar[type[SampleGradients | HeadGradients]] = SampleGradients
 
+    @property
+    def update(self) -> str:
+        """What is taken of the samples of the pool: the gradient (`sgd`), or the step of `adam` on it."""
+        return self.context.plan.gradient_update
+
     def prepare(self, uids: np.ndarray) -> tuple[LightningModule, Blocks]:
         """Build the reader, and lay the samples out for it."""
-        model, plan = self.model(), self.context.plan
-        reader = self.reader(model, plan.gradient_width, plan.seed)
-        return reader, self.context.data.read_as(self.inputs, uids, model.processor)
+        reader = self.build(self.update)
+        return reader, self.context.data.read_as(self.inputs, uids, reader.tuned.processor)
+
+    def build(self, update: str) -> SampleGradients | HeadGradients:
+        """Build the reader of gradients as they are (`sgd`), or of the steps of `adam` on them."""
+        plan = self.context.plan
+        moments = self.context.out / "models" / "reference" / MOMENTS
+        given = {"moments": moments} if update == "adam" else {}
+        return self.reader(self.model(), plan.gradient_width, plan.seed, **given)
 
     def rests_on(self, reference: np.ndarray) -> dict[str, Any]:
         """Name the model, the sketch, and the validation file."""
@@ -41,6 +53,7 @@ class GradientsPass(ReferencePass):
         return {
             **super().rests_on(reference),
             "sketch": [plan.gradient_width, plan.seed],
+            **({"update": "adam"} if self.update == "adam" else {}),
             **({"validation": fingerprint(validation.fingerprint())} if validation else {}),
         }
 
@@ -51,7 +64,10 @@ class GradientsPass(ReferencePass):
         return source_beside(self.context.data, "validation", self.context.plan.validation)
 
     def beside(self, module: LightningModule, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Take the gradients of the validation file; note the columns of each layer.
+        """Take the gradients of the validation set that are not columns of the pool.
+
+        Those of a file, and of the reference split where the pool's are steps of Adam. Notes the columns
+        of each layer, too.
 
         Raises:
             UserError: the validation file has no instruction.
@@ -59,27 +75,27 @@ class GradientsPass(ReferencePass):
         assert isinstance(module, SampleGradients | HeadGradients)
         module.configure_model()  # not loaded where every block was there
         meta = {"edges": module.edges().tolist()}
-        given = self.validation_source()
-        if given is None:
-            return {}, meta
-        context = self.context
-        folder = context.out / "work" / f"{self.stage}-pool-{key}"
-        pool = pool_beside(given, folder, f"validation {context.plan.validation}")
+        context, given = self.context, self.validation_source()
         data = copy.copy(context.data)
-        data.pool = pool
-        uids = pool.uid[pool.has_instruction]
-        blocks = data.read_as(self.inputs, uids, module.tuned.processor)
-        writer = BlockWriter(
-            context.out / "work" / f"{self.stage}-validation-{key}-{self.loss_blocks}", blocks
-        )
+        if given is not None:
+            folder = context.out / "work" / f"{self.stage}-pool-{key}"
+            data.pool = pool_beside(given, folder, f"validation {context.plan.validation}")
+            rows = np.flatnonzero(data.pool.has_instruction)
+        elif self.update == "adam":
+            rows = np.flatnonzero(data.pool.reference & data.pool.has_instruction)
+        else:
+            return {}, meta
+        reader = module if self.update == "sgd" else self.build("sgd")
+        blocks = data.read_as(self.inputs, data.pool.uid[rows], reader.tuned.processor)
+        work = context.out / "work" / f"{self.stage}-validation-{key}-{self.loss_blocks}"
+        writer = BlockWriter(work, blocks)
         trainer = context.factory.trainer(self.trainer_stage, context.out / "logs" / self.stage)
-        writer.fill(trainer, module, data)
+        writer.fill(trainer, reader, data)
         if not rank_zero():
             return {}, meta
         merged = writer.merge()
         columns = {f"validation_{name}": merged[name] for name in ("direction", "length")}
-        task = pool.task[pool.has_instruction].astype(str)
-        return {**columns, "validation_task": task}, meta
+        return {**columns, "validation_task": data.pool.task[rows].astype(str)}, meta
 
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:

@@ -18,6 +18,11 @@ class HeadGradientsPass(GradientsPass):
     signal: ClassVar[type[Signal]] = HeadGradients
     reader: ClassVar[type[SampleGradients | Reader]] = Reader
 
+    @property
+    def update(self) -> str:
+        """The head is not trained, so there is no step of Adam on it."""
+        return "sgd"
+
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU: a pass over each sample, half of both losses, and the fit."""

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file
 from transformers import LlavaForConditionalGeneration
 
 from presel_lightning.cli.main import main
@@ -117,6 +118,49 @@ def test_gradients_are_those_of_each_sample_alone(out: Path, few: Path) -> None:
         expected = sketched(given, WIDTH)
         found = columns["direction"][number] * columns["length"][number]
         np.testing.assert_allclose(found, expected, atol=2e-3 * float(expected.norm()))
+
+
+def test_adam_update_is_that_of_the_moments_of_the_reference_fit(
+    few: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Of the pool; the reference split, which is the validation set, has plain gradients too."""
+    out = tmp_path_factory.mktemp("adam") / "run"
+    assert main(arguments(few, out, "--gradient_update", "adam")) == 0
+    pool = load_pool(out, few)
+    signal = Signals(out / "signals").of(Gradients)
+    moments = load_file(out / "models/reference/moments.safetensors")
+    given = alone(out, pool, 7)
+    given.pop("loss")
+    beta, gamma = FineTune("quickstart").betas
+    updated = {}
+    for name, gradient in given.items():
+        first, second = (moments[f"model.{name}.{which}"] for which in ("first", "second"))
+        step = np.empty(gradient.shape)
+        for place, g in np.ndenumerate(gradient.numpy()):
+            mean = beta * float(first[place]) + (1 - beta) * float(g)
+            square = gamma * float(second[place]) + (1 - gamma) * float(g) ** 2
+            step[place] = mean / np.sqrt(square + 1e-8)
+        updated[name] = torch.from_numpy(step).float()
+    expected = sketched(updated, WIDTH)
+    found = signal.column("direction")[7] * signal.column("length")[7]
+    np.testing.assert_allclose(found, expected, atol=5e-3 * float(expected.norm()))
+    records = json.loads((out / "reference.json").read_text())
+    rows = np.sort(pool.rows([record["uid"] for record in records]))
+    assert signal.column("validation_task").tolist() == pool.task[rows].tolist()
+    place = int(np.flatnonzero(np.flatnonzero(pool.has_instruction) == rows[2])[0])
+    given = alone(out, pool, place)
+    given.pop("loss")
+    found = signal.column("validation_direction")[2] * signal.column("validation_length")[2]
+    expected = sketched(given, WIDTH)
+    np.testing.assert_allclose(found, expected, atol=2e-3 * float(expected.norm()))
+
+
+def test_adam_update_needs_a_model_that_is_tuned_by_adapters(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(few, tmp_path / "run", "--gradient_update", "adam", "--model.tune", "full")
+    assert main(given) == 2
+    assert "gradient_update is adam, which needs" in capsys.readouterr().err
 
 
 def test_samples_without_an_instruction_have_no_gradient(out: Path, few: Path) -> None:
