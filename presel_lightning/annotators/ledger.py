@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from presel_lightning.annotators.journal import Journal, LineFile
+from presel_lightning.annotators.journal import Journal
 from presel_lightning.errors import UserError
+from presel_lightning.run.line_file import LineFile
 
 ANSWERED, MALFORMED, REFUSED = "answered", "malformed", "refused"
 
