@@ -103,8 +103,8 @@ def thumbnails(root: Path | Resolver | None, images: Iterable[str | None]) -> di
     return found
 
 
-def small(resolver: Resolver, image: str) -> Image.Image | None:
-    """Downscale an image to at most SIDE pixels on either side; None where it cannot be read."""
+def small(resolver: Resolver, image: str, side: int = SIDE) -> Image.Image | None:
+    """Downscale an image to at most `side` pixels on either side; None where it cannot be read."""
     try:
         path = resolver(image)
     except OutsideRoot:
@@ -113,9 +113,9 @@ def small(resolver: Resolver, image: str) -> Image.Image | None:
         return None
     try:
         with open_image(path) as opened:
-            opened.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
+            opened.draft("RGB", (side, side))  # a JPEG is decoded no larger than needed
             picture = rgb_of(opened)  # people look at it, whatever data.pixels is
-        picture.thumbnail((SIDE, SIDE))  # no side becomes 0, however long the other
+        picture.thumbnail((side, side))  # no side becomes 0, however long the other
     except Exception:  # noqa: BLE001 - decoders raise any error; the report continues
         return None
     return picture

@@ -13,7 +13,7 @@ from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.mistakes import explain
 from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
-from presel_lightning.run.ranges import Count, Positive, Size
+from presel_lightning.run.ranges import Count, Port, Positive, Size
 from presel_lightning.run.storage import storing_anywhere
 
 
@@ -92,6 +92,19 @@ def export(
     print(line)
 
 
+def review(run: str, image_root: str | None = None, port: Port = 0) -> None:
+    """Look at what was selected on a local page, veto and pin images, write instructions.
+
+    Args:
+        run: folder that `select` or `fit` wrote, or in which one waits for instructions.
+        image_root: folder of the images, if they were moved since the run.
+        port: port of this machine to listen on; 0 takes a free one.
+    """
+    from presel_lightning.review.command import serve_review
+
+    serve_review(Path(run), image_root, port)
+
+
 def probe(
     features: str | None = None,
     labels: str | None = None,
@@ -163,7 +176,12 @@ def select_features(
     select_rows(features, tasks, excluded, budget, selector, seed_everything, out)
 
 
-LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export, "probe": probe}
+LIGHT: dict[str, Callable[..., None]] = {
+    "report": report,
+    "review": review,
+    "export": export,
+    "probe": probe,
+}
 
 WEB = ("filter", "reshard", "score")
 """Commands of `cli.web`, which take a config file."""

@@ -106,7 +106,8 @@ class Instructions:
         cure = (
             "write question and answer of each and run the same command again with --annotator "
             "FromFile --annotator.init_args.path ANSWERS (that CSV, LLaVA JSON or JSON lines), or let "
-            "another annotator write them; see docs/annotate.md"
+            "another annotator write them, or type them on a page (python -m presel_lightning review "
+            f"--run {self.out}); see docs/annotate.md"
         )
         if self.plan.annotator is not None:
             cure = f"{self.plan.annotator.cure}, and run the same command again"

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from presel_lightning.eval.report.report import write_report
 from presel_lightning.eval.report.selection_diff import write_diff
+from tests.browser import chromium, faults
 from tests.eval.report.runs import write_ledger, write_samples, write_tasks
-from tests.optional import require, require_browser
-
-require("playwright")
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTHS = {"phone": 390, "desktop": 1280}
 LARGEST = 10 << 20
@@ -25,13 +21,8 @@ LARGEST = 10 << 20
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium; nothing is downloaded."""
-    program = require_browser()
-    with sync_playwright() as driver:
-        sandbox = [] if os.geteuid() else ["--no-sandbox"]  # root has none
-        browser = driver.chromium.launch(executable_path=program, args=sandbox)
-        yield browser
-        browser.close()
+    with chromium() as found:
+        yield found
 
 
 class Visit:
@@ -54,13 +45,7 @@ class Visit:
         return [url for url in self.requests if url != own and not url.startswith("data:")]
 
     def faults(self) -> list[str]:
-        """What axe calls serious or critical."""
-        found = Axe().run(self.page).response["violations"]
-        return [
-            f"{rule['id']}: {rule['nodes'][0]['html'][:200]}"
-            for rule in found
-            if rule["impact"] in ("serious", "critical")
-        ]
+        return faults(self.page)
 
     def count(self, what: str) -> int:
         return len(self.page.query_selector_all(what))
