@@ -17,16 +17,25 @@ from presel_lightning.run.ranges import Count, Port, Positive, Size
 from presel_lightning.run.storage import storing_anywhere
 
 
-def report(run: str | None = None, diff: list[str] | None = None, out: str | None = None) -> None:
+def report(
+    run: str | None = None,
+    diff: list[str] | None = None,
+    out: str | None = None,
+    image_root: str | None = None,
+) -> None:
     """Rewrite the report of a run folder, or compare the selections of two.
 
     Args:
         run: folder that `fit` wrote.
         diff: two run folders.
         out: `--diff` only: file of the page; RUN_A/report/diff-RUN_B.html by default.
+        image_root: `--run` only: folder of the images, if they were moved since the run; `none` for
+            a page without images.
     """
     if (run is None) == (diff is None):
         raise UserError("report needs --run DIR, or --diff RUN_A RUN_B")
+    if diff is not None and image_root is not None:
+        raise UserError("--image_root requires --run; --diff finds the images of both runs itself")
     if diff is not None:
         from presel_lightning.eval.report.selection_diff import write_diff
 
@@ -40,7 +49,11 @@ def report(run: str | None = None, diff: list[str] | None = None, out: str | Non
         raise UserError("--out requires --diff; the report of a run is in the run folder")
     if not (folder / "run.json").is_file():
         raise UserError(f"--run {run}: no run.json there; give a folder that `fit` wrote")
-    write_report(folder)
+    if image_root not in (None, NO_IMAGES) and not Path(image_root).is_dir():
+        raise UserError(f"--image_root {image_root}: no such folder")
+    without = image_root == NO_IMAGES
+    root = None if image_root is None or without else Path(image_root)
+    write_report(folder, root, images="none" if without else "needed")
     print_summary(folder)
 
 
@@ -175,6 +188,9 @@ def select_features(
 
     select_rows(features, tasks, excluded, budget, selector, seed_everything, out)
 
+
+NO_IMAGES = "none"
+"""`--image_root` of a report without images."""
 
 LIGHT: dict[str, Callable[..., None]] = {
     "report": report,

@@ -90,8 +90,6 @@ def read_items(out: Path) -> Items:
     samples = read_samples(out)
     if samples is None:
         return _of_requests(out, requests)
-    table = pq.read_table(out / "selection" / "selection.parquet", columns=["reason"])
-    reason = np.array(table["reason"].to_pylist(), dtype=object)
     group = GROUPS[samples.kind]
     score = np.nan_to_num(samples.score, nan=-np.inf)
     order = np.lexsort((samples.uid, -score, group, samples.task))
@@ -104,7 +102,7 @@ def read_items(out: Path) -> Items:
         samples.kind[order],
         samples.score[order],
         samples.cluster[order],
-        reason[order],
+        samples.reason[order],
         image,
         requests,
         several,

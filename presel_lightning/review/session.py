@@ -16,7 +16,7 @@ from presel_lightning.data.resolver import Resolver
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.conversations import Conversations, turns_of
 from presel_lightning.eval.report.gallery import small
-from presel_lightning.eval.report.samples import KINDS, LEFT_OUT
+from presel_lightning.eval.report.samples import KINDS, LEFT_OUT, score_name
 from presel_lightning.records import Turn
 from presel_lightning.review.items import Items, counts, files_of, read_items
 from presel_lightning.run.decisions import DECISIONS, DecisionJournal
@@ -79,7 +79,7 @@ class Session:
         path = self.out / "run.json"
         return {
             "name": self.out.resolve().name,
-            "selector": read_json(path).get("selector") if path.is_file() else None,
+            "score": score_name(read_json(path).get("selector")),
             "tasks": counts(items, waiting),
             "vetoed": len(found.vetoed),
             "pinned": len(found.pinned),

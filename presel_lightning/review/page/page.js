@@ -10,7 +10,7 @@
   const number = (value) => value.toLocaleString("en");
   const words = { veto: "vetoed", pin: "pinned" };
   const drafts = new Map();
-  let shown = [], at = -1, total = 0, first = 0, open = null, asked = 0, viewed = 0;
+  let shown = [], at = -1, total = 0, first = 0, open = null, scoreName = "score", asked = 0, viewed = 0;
 
   const say = (place, text, wrong = false) => {
     get(place).textContent = text;
@@ -40,6 +40,7 @@
     const state = await ask("state");
     const sum = (name) => state.tasks.reduce((all, task) => all + task[name], 0);
     get("name").textContent = state.name;
+    scoreName = state.score;
     document.title = `Review ${state.name}`;
     get("counts").textContent = `${number(sum("selected"))} selected, ${number(sum("reference"))} reference; ` +
       `${number(state.vetoed)} vetoed, ${number(state.pinned)} pinned; ${number(state.waiting)} wait for an instruction`;
@@ -120,7 +121,7 @@
     return part;
   };
   const facts = (item) => {
-    const rows = { task: item.task, status: marks(item), score: score(item), cluster: item.cluster, reason: item.reason, uid: item.uid };
+    const rows = { task: item.task, status: marks(item), [scoreName]: score(item), cluster: item.cluster, reason: item.reason, uid: item.uid };
     get("facts").replaceChildren(...Object.entries(rows).filter(([, value]) => value !== null && value !== "")
       .flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
     get("veto").disabled = item.decision === "veto";

@@ -119,6 +119,47 @@ def test_report_gallery_filters_and_sorts(browser: Browser, place: Path) -> None
     page.close()
 
 
+def test_report_image_opens_in_full_by_keyboard(browser: Browser, place: Path) -> None:
+    visit = Visit(browser, place, WIDTHS["phone"])
+    page = visit.page
+    kinds = [text.split("\n")[0] for text in visit.texts("#gallery li")]
+    headings = visit.texts("#gallery h3")
+    tasks = [text.split("\n")[1] for text in visit.texts("#gallery li")]
+    assert headings == list(dict.fromkeys(tasks)) and tasks == sorted(tasks)
+    first = [kind for kind, task in zip(kinds, tasks) if task == tasks[0]]
+    order = ["selected", "reference", "left out"]
+    assert first == sorted(first, key=order.index) and set(first) > {"selected", "left out"}
+    page.focus("#gallery li:first-child button")
+    page.keyboard.press("Enter")
+    assert page.locator("#opened").is_visible()
+    name = visit.texts("#opened-title")[0]
+    (uid,) = [e.get_attribute("title") for e in page.query_selector_all("#gallery li:first-child")][
+        :1
+    ]
+    facts = visit.texts("#opened-facts")[0]
+    assert (
+        uid in facts
+        and "Neighbor Centrality" in facts
+        and "of " in facts
+        and name in page.content()
+    )
+    assert visit.faults() == []
+    assert page.evaluate("document.querySelector('#opened-picture img').naturalWidth") > 30
+    page.keyboard.press("ArrowRight")
+    assert visit.texts("#opened-title")[0] != name or uid not in visit.texts("#opened-facts")[0]
+    page.keyboard.press("ArrowLeft")
+    assert uid in visit.texts("#opened-facts")[0]
+    mate = page.locator("#opened-mates li").first
+    other = mate.get_attribute("title")
+    mate.locator("button").click()
+    assert other in visit.texts("#opened-facts")[0]
+    page.keyboard.press("Escape")
+    assert not page.locator("#opened").is_visible() and visit.complaints == []
+    page.fill("#gallery-find", name.upper())
+    assert 0 < visit.count("#gallery li") < 48
+    page.close()
+
+
 def test_report_map_shows_the_focused_point(browser: Browser, place: Path) -> None:
     visit = Visit(browser, place, WIDTHS["desktop"])
     page = visit.page
