@@ -70,8 +70,9 @@ class Items:
         """Mark the rows whose file name holds a text or whose uid begins with it, (N,) bool."""
         text = text.lower()
         found = [text in name for name in self._lowered]
-        uids = self.having(lambda uid: uid.startswith(text))
-        return np.array(found, dtype=bool) | uids
+        marks = self.having(lambda uid: uid.startswith(text))
+        marks |= np.array(found, dtype=bool)
+        return marks
 
 
 def files_of(out: Path) -> list[Path]:
@@ -159,7 +160,8 @@ def counts(items: Items, waiting: np.ndarray) -> list[Json]:
     n = len(items.tasks)
 
     def count(marked: np.ndarray) -> list[int]:
-        return np.bincount(items.task[marked], minlength=n).tolist()
+        found: list[int] = np.bincount(items.task[marked], minlength=n).tolist()
+        return found
 
     columns = (*(count(items.kind == k) for k in (CHOSEN, REFERENCE, LEFT_OUT)), count(waiting))
     names = ("task", "selected", "reference", "left_out", "waiting")

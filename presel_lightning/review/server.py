@@ -143,9 +143,9 @@ class Handler(BaseHTTPRequestHandler):
         elif name == "state":
             self._send_json(session.state())
         elif name == "items":
-            places = {key: int(query[key]) for key in ("start", "before") if key in query}
-            words = {key: query.get(key, "") for key in ("show", "task", "find")}
-            self._send_json(session.page(**words, **places))
+            where: Json = {key: int(query[key]) for key in ("start", "before") if key in query}
+            where |= {key: query.get(key, "") for key in ("show", "task", "find")}
+            self._send_json(session.page(**where))
         elif name == "item":
             self._send_json(session.detail(query["uid"]))
         elif name == "image":

@@ -126,7 +126,7 @@ class Session:
             return items.having(self._waits)
         if show in ("vetoed", "pinned"):
             return items.having(getattr(found, show).__contains__)
-        left_out = items.kind == LEFT_OUT
+        left_out: np.ndarray = items.kind == LEFT_OUT
         return left_out if show == "left_out" else ~left_out
 
     def _card(self, items: Items, row: int) -> Json:
@@ -192,7 +192,7 @@ class Session:
         if decision not in DECISIONS:
             raise UserError(f"decision {decision!r:.40} is unknown; give {', '.join(DECISIONS)}")
         task = items.tasks[items.task[row]]
-        self.decisions.add(uid, str(items.image[row]), task, decision)  # type: ignore[arg-type]
+        self.decisions.add(uid, str(items.image[row]), task, decision)
         return self._card(items, row)
 
     def answer(self, uid: str, turns: list[tuple[str, str]]) -> Json:
