@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from presel_lightning.data.formats import open_image
-from presel_lightning.data.images import check_image
-from presel_lightning.data.pixels import rgb_of
-from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
+from presel_lightning.data.preview import small
+from presel_lightning.data.resolver import Resolver, resolver_of
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.details import with_details
 from presel_lightning.eval.report.samples import (
@@ -139,24 +137,6 @@ def side_for(resolver: Resolver, images: Sequence[str]) -> int:
         if sum(sizes) * len(images) <= IN_PAGE * max(len(sizes), 1):
             return side
     return SIDE
-
-
-def small(resolver: Resolver, image: str, side: int = SIDE) -> Image.Image | None:
-    """Downscale an image to at most `side` pixels on either side; None where it cannot be read."""
-    try:
-        path = resolver(image)
-    except OutsideRoot:
-        return None
-    if check_image(path, verify="header") is not None:
-        return None
-    try:
-        with open_image(path) as opened:
-            opened.draft("RGB", (side, side))  # a JPEG is decoded no larger than needed
-            picture = rgb_of(opened)  # people look at it, whatever data.pixels is
-        picture.thumbnail((side, side))  # no side becomes 0, however long the other
-    except Exception:  # noqa: BLE001 - decoders raise any error; the report continues
-        return None
-    return picture
 
 
 def data_url(picture: Image.Image) -> str:

@@ -75,7 +75,7 @@ def export(
         to: the selection: `llava-json` LLaVA's records, `llama-factory` ShareGPT with its
             dataset_info.json, `ms-swift` JSON lines, `trl` a Hugging Face dataset in parquet with
             its images, `hf-dataset` one of the images, annotated or not, `images` the pictures in a
-            folder for each task, `webdataset` tar shards, `npy` DataComp's array of uids, `csv` a table; the
+            folder for each task, `contact-sheets` a PDF of them for each task, `webdataset` tar shards, `npy` DataComp's array of uids, `csv` a table; the
             final model: `hf` merged transformers checkpoint, `adapter` PEFT's own, `llava` the
             original LLaVA's merged layout, `llava-lora` its adapter with non_lora_trainables.bin.
         path: new folder to write.

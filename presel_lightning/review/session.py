@@ -12,10 +12,10 @@ import numpy as np
 from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.matching import all_shown, check, from_turns
 from presel_lightning.data.conversation import InvalidRecordError
+from presel_lightning.data.preview import small
 from presel_lightning.data.resolver import Resolver
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.conversations import Conversations, turns_of
-from presel_lightning.eval.report.gallery import small
 from presel_lightning.eval.report.samples import KINDS, LEFT_OUT, score_name
 from presel_lightning.records import Turn
 from presel_lightning.review.items import Items, counts, files_of, read_items
