@@ -110,6 +110,17 @@ def test_decision_and_answer_are_on_disk_when_the_reply_comes(run: Path, waiting
         assert ask(server, f"item?uid={answered}")["editable"]  # what was written may be mended
 
 
+def test_select_finishes_when_all_instructions_are_typed(run: Path, waiting: Path) -> None:
+    with serving(run) as server:
+        for uid, image in selected(run).items():
+            turns = [{"question": "Which file?", "answer": image}]
+            ask(server, "answer", {"uid": uid, "turns": turns})
+        assert ask(server, "items?show=waiting")["items"] == []
+    assert select(waiting / "photos", run) == 0  # without an annotator
+    for record in json.loads((run / "selection" / "selected.json").read_text()):
+        assert record["conversations"][1] == {"from": "gpt", "value": record["image"]}
+
+
 def test_images_are_made_on_demand(run: Path) -> None:
     uid = next(iter(selected(run)))
     with serving(run) as server:
