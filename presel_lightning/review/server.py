@@ -55,8 +55,8 @@ class Refusal(Exception):
 class ReviewServer(ThreadingHTTPServer):
     """Serves the page of one session to browsers of this machine.
 
-    Only requests whose address begins with the secret are answered, and only under the server's own
-    name, so that neither another user nor a page of another site reaches it.
+    Only requests whose address begins with the secret are answered, and only under a name of this
+    machine, so that neither another user nor a page of another site reaches it.
 
     Args:
         session: the run.
@@ -83,10 +83,11 @@ class ReviewServer(ThreadingHTTPServer):
         """Address of the page."""
         return f"http://{HOST}:{self.server_port}/{self.token}/"
 
-    @property
-    def hosts(self) -> list[str]:
-        """Values of the header `Host` that are answered."""
-        return [f"{name}:{self.server_port}" for name in NAMES]
+    @staticmethod
+    def admits(host: str | None) -> bool:
+        """Whether a header `Host` names this machine; a tunnel may come from any port."""
+        name, _, port = (host or "").partition(":")
+        return name in NAMES and (port.isdigit() or not port)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -126,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
         Raises:
             Refusal: the request is not for this page.
         """
-        if self.headers.get("Host") not in self.server.hosts:
+        if not self.server.admits(self.headers.get("Host")):
             raise Refusal(HTTPStatus.MISDIRECTED_REQUEST, "open the address that was printed")
         _, token, *rest = [*urlsplit(self.path).path.split("/", 2), ""]
         if not hmac.compare_digest(token.encode(), self.server.token.encode()):
@@ -171,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
             Refusal: it is of another type, too large, or comes from another site.
         """
         origin = self.headers.get("Origin")
-        if origin is not None and origin not in [f"http://{host}" for host in self.server.hosts]:
+        if origin not in (None, f"http://{self.headers.get('Host')}"):
             raise Refusal(HTTPStatus.FORBIDDEN, "this page takes requests from itself alone")
         if self.headers.get_content_type() != "application/json":
             raise Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json")

@@ -71,6 +71,7 @@ class _Places:
         self.reason = selection.reason.copy()
         self.reason[self.vetoed & ~pool.reference] = VETOED
         self.reason[self.pinned & ~pool.reference] = PINNED
+        _, self.task = np.unique(pool.task.astype(str), return_inverse=True)
         self.free = ~pool.reference & ~self.vetoed
         if copies is not None:
             self.free &= ~copies
@@ -108,7 +109,7 @@ class _Places:
 
     def _nearest(self, row: int, among: np.ndarray, order: np.ndarray) -> int | None:
         """Return the first sample in an order, of the smallest group of a row that has one."""
-        task = among & (self.pool.task == self.pool.task[row])
+        task = among & (self.task == self.task[row])
         cluster = task & (self.before.cluster == self.before.cluster[row])
         groups = [among] if self.in_pool_order else [cluster, task, among]
         for group in groups:

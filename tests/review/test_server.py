@@ -133,12 +133,16 @@ def test_images_are_made_on_demand(run: Path) -> None:
             assert reply.status == 404
 
 
-@pytest.mark.parametrize("host", ["example.org", "127.0.0.1", "localhost:1", ""])
+@pytest.mark.parametrize(
+    "host", ["example.org", "127.0.0.1.example.org:80", "x@127.0.0.1:80", "127.0.0.1:x", ""]
+)
 def test_request_under_another_name_is_refused(run: Path, host: str) -> None:
     """A page of another site whose name leads here gets nothing (DNS rebinding)."""
     with serving(run) as server:
         reply, content = send(server, "GET", f"/{server.token}/state", Host=host)
         assert reply.status in (400, 421) and b"task" not in content
+        reply, _ = send(server, "GET", f"/{server.token}/state", Host="localhost:9000")
+        assert reply.status == 200  # through a tunnel
 
 
 def test_request_without_the_secret_is_refused(run: Path) -> None:
@@ -160,6 +164,8 @@ def test_request_without_the_secret_is_refused(run: Path) -> None:
         (415, b"uid=x", {"Content_Type": "application/x-www-form-urlencoded"}),
         (403, None, {"Origin": "http://example.org"}),
         (403, None, {"Origin": "null"}),
+        (403, None, {"Origin": "http://127.0.0.1:1"}),
+        (403, None, {"Origin": "http://127.0.0.1:1", "Host": "localhost:1"}),
         (413, b" " * ((1 << 20) + 1), {}),
         (400, b"[]", {}),
         (400, b"{", {}),
