@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -75,20 +76,20 @@ class _Places:
         self.free = ~pool.reference & ~self.vetoed
         if copies is not None:
             self.free &= ~copies
+        self.held = _marked(pool, selection.uids)
         self.order = _order(selection)
+        # a vetoed sample goes first, then the worst; one of an earlier round may be annotated
+        self.worst_first = len(pool) * (1 + pool.earlier - 2 * self.vetoed) - self.order
         self.in_pool_order = (selection.rank == 0).sum() == 1 and not (selection.cluster >= 0).any()
 
     def bring_in(self, row: int) -> None:
         """Let a pinned sample take the place of a selected one."""
         if row in self.weights or self.pool.reference[row]:
             return
-        held = np.zeros(len(self.pool), dtype=bool)
-        held[list(self.weights)] = True
-        # a vetoed sample goes first, then the worst; one of an earlier round may be annotated
-        worst_first = len(self.pool) * (1 + self.pool.earlier - 2 * self.vetoed) - self.order
-        leaving = self._nearest(row, held & ~self.pinned, worst_first)
+        leaving = self._nearest(row, self.held & ~self.pinned, self.worst_first)
         assert leaving is not None, "there are no more pinned samples than places"
         self.weights[row] = self.weights.pop(leaving)
+        self.held[[leaving, row]] = False, True
         if not self.vetoed[leaving]:
             self.reason[leaving] = GAVE_WAY
 
@@ -99,11 +100,11 @@ class _Places:
     def refill(self, row: int) -> bool:
         """Let the next best sample take the place of a vetoed one; return whether there is one."""
         weight = self.weights.pop(row)
-        free = self.free.copy()
-        free[list(self.weights)] = False
-        found = self._nearest(row, free, self.order)
+        self.held[row] = False
+        found = self._nearest(row, self.free & ~self.held, self.order)
         if found is not None:
             self.weights[found] = weight
+            self.held[found] = True
             self.reason[found] = SUBSTITUTE
         return found is not None
 
@@ -139,7 +140,7 @@ class _Places:
         )
 
 
-def _marked(pool: Pool, uids: frozenset[str]) -> np.ndarray:
+def _marked(pool: Pool, uids: Iterable[str]) -> np.ndarray:
     marks = np.zeros(len(pool), dtype=bool)
     marks[pool.rows(uids)] = True
     return marks
