@@ -60,7 +60,9 @@ def test_wheel_contains_configs_and_callbacks(tmp_path: Path) -> None:
         "assert (cli.configs_folder() / 'llava15.yaml').is_file(); assert c.Benchmark; "
         "assert pathlib.Path(cli.__file__).is_relative_to(sys.argv[1]); "
         "from presel_lightning import quickstart; "
-        "assert (quickstart.CHECKPOINT / 'config.json').is_file()"
+        "assert (quickstart.CHECKPOINT / 'config.json').is_file(); "
+        "from importlib import resources; "
+        "assert (resources.files('presel_lightning.review') / 'page' / 'page.js').is_file()"
     )
     subprocess.run([python, "-I", "-c", code, str(environment)], check=True, cwd=tmp_path)
     for name in ("eval", "callbacks"):

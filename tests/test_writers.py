@@ -59,7 +59,7 @@ EXCEPTIONS = {
     "presel_lightning/tasks/two_tower.py": INTO_A_NEW_FOLDER,
     "presel_lightning/quickstart/world.py": INTO_A_NEW_FOLDER,
     "presel_lightning/data/unpack.py": INTO_A_NEW_FOLDER,
-    "presel_lightning/annotators/journal.py": "appends lines, each synced; see its test",
+    "presel_lightning/run/line_file.py": "appends lines, each synced; see its test",
     "presel_lightning/data/image_memory.py": "SQLite has transactions of its own",
     "presel_lightning/compare/jobs.py": "logs, which nothing reads but people",
     "presel_lightning/compare/join.py": "a link, renamed to its place",

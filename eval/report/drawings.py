@@ -6,6 +6,7 @@ from typing import Any
 
 from presel_lightning.console import seconds
 from presel_lightning.eval.report.charts import Chart, bars, histogram, intervals, lines, spans
+from presel_lightning.eval.report.samples import score_name
 from presel_lightning.eval.report.verdict import arm_label
 
 Json = dict[str, Any]
@@ -87,8 +88,7 @@ def _histogram(report: Json) -> list[Chart]:
     found = report["score_histogram"]
     if found is None:
         return []
-    central = report["selector"] in (None, "PreSel")
-    what = "Neighbor Centrality" if central else f"score of {report['selector']}"
+    what = score_name(report["selector"])
     series = [("left out", "s3", found["left_out"]), ("selected", "s0", found["chosen"])]
     title = f"{what[0].upper()}{what[1:]} of selected images and of those left out"
     return [

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from presel_lightning.data.formats import open_image
-from presel_lightning.data.images import check_image
-from presel_lightning.data.pixels import rgb_of
-from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
+from presel_lightning.data.preview import small
+from presel_lightning.data.resolver import Resolver, resolver_of
 from presel_lightning.errors import UserError
+from presel_lightning.eval.report.details import with_details
 from presel_lightning.eval.report.samples import (
     CHOSEN,
     LEFT_OUT,
+    REFERENCE,
     Samples,
     image_counts,
     image_names,
@@ -28,6 +28,11 @@ Json = dict[str, Any]
 
 SIDE = 80
 """Pixels of a thumbnail's longer side."""
+SIDES = (480, 384, 320, 256, 192, 128)
+"""Pixels of an image that is opened, where the page has room."""
+IN_PAGE = 6 << 20
+"""Characters of all images of a page."""
+SAMPLED = 8
 QUALITY = 60
 PER_TASK = 24
 """Maximum selected images of a task on a page, and of those left out."""
@@ -35,10 +40,13 @@ IN_ALL = 1200
 
 
 def read_gallery(out: Path, samples: Samples) -> Json:
-    """Pick the images of every task: the best selected ones, the best and worst left out.
+    """Pick the images of every task that a page shows.
+
+    These are the best selected ones, some of the reference split, and the best and worst left out.
 
     Returns:
-        `items` with uid, task, kind, score and image, of several images the first and `n_images`; `per_task`, the maximum of a kind per task;
+        `items`, task by task in that order, each with uid, task, kind, score, cluster, reason and
+        image, of several images the first and `n_images`; `per_task`, the maximum of a kind per task;
         and `chosen` and `left_out`, the counts in all.
     """
     each = min(PER_TASK, max(1, IN_ALL // (2 * max(len(samples.tasks), 1))))
@@ -47,21 +55,32 @@ def read_gallery(out: Path, samples: Samples) -> Json:
         selected = by_score(samples, samples.rows(task, CHOSEN))[:each]
         rows = by_score(samples, samples.rows(task, LEFT_OUT))
         ends = rows if len(rows) <= each else np.r_[rows[: each - each // 2], rows[-(each // 2) :]]
-        for kind, found in ((CHOSEN, selected), (LEFT_OUT, ends[:each])):
-            pairs = zip(samples.names(found), samples.scores(found), strict=True)
-            items += [{"uid": u, "task": name, "kind": kind, "score": s} for u, s in pairs]
+        drawn = samples.rows(task, REFERENCE)[: each // 3]
+        for kind, found in ((CHOSEN, selected), (REFERENCE, drawn), (LEFT_OUT, ends[:each])):
+            items += [{"task": name, "kind": kind, **fact} for fact in facts_of(samples, found)]
     uids = [item["uid"] for item in items]
     images, counts = image_names(out, uids), image_counts(out, uids)
     several = {uid: {"n_images": count} for uid, count in counts.items()}
+    items = [
+        {**item, "image": images.get(item["uid"]), **several.get(item["uid"], {})} for item in items
+    ]
     return {
-        "items": [
-            {**item, "image": images.get(item["uid"]), **several.get(item["uid"], {})}
-            for item in items
-        ],
+        "items": with_details(out, samples, items),
         "per_task": each,
         "chosen": int((samples.kind == CHOSEN).sum()),
         "left_out": int((samples.kind == LEFT_OUT).sum()),
     }
+
+
+def facts_of(samples: Samples, rows: np.ndarray) -> list[Json]:
+    """Return what `selection.parquet` has of some rows."""
+    columns = {
+        "uid": samples.names(rows),
+        "score": samples.scores(rows),
+        "cluster": [number if number >= 0 else None for number in samples.cluster[rows].tolist()],
+        "reason": samples.reason[rows].tolist(),
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def by_score(samples: Samples, rows: np.ndarray) -> np.ndarray:
@@ -85,44 +104,43 @@ def find_root(run: Path, given: Path | None = None) -> Resolver | None:
         return None
 
 
-def thumbnails(root: Path | Resolver | None, images: Iterable[str | None]) -> dict[str, str]:
+def thumbnails(
+    root: Path | Resolver | None, images: Iterable[str | None], *, large: bool = False
+) -> dict[str, str]:
     """Make thumbnails as data URLs, by path; images that cannot be opened are skipped.
 
     Args:
         root: image root, or what finds the images below it; None gives no thumbnails.
         images: paths relative to it.
+        large: make them as large as a page holds, rather than SIDE pixels.
     """
     if root is None:
         return {}
     resolver = resolver_of(root)
+    names = list(dict.fromkeys(name for name in images if name is not None))
+    side, size = side_for(resolver, names) if large else SIDE, 0
     found = {}
-    for image in dict.fromkeys(name for name in images if name is not None):
-        picture = small(resolver, image)
+    for image in names:
+        picture = small(resolver, image, side if size < IN_PAGE else SIDE)
         if picture is not None:
             found[image] = data_url(picture)
+            size += len(found[image])
     return found
 
 
-def small(resolver: Resolver, image: str) -> Image.Image | None:
-    """Downscale an image to at most SIDE pixels on either side; None where it cannot be read."""
-    try:
-        path = resolver(image)
-    except OutsideRoot:
-        return None
-    if check_image(path, verify="header") is not None:
-        return None
-    try:
-        with open_image(path) as opened:
-            opened.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than needed
-            picture = rgb_of(opened)  # people look at it, whatever data.pixels is
-        picture.thumbnail((SIDE, SIDE))  # no side becomes 0, however long the other
-    except Exception:  # noqa: BLE001 - decoders raise any error; the report continues
-        return None
-    return picture
+def side_for(resolver: Resolver, images: Sequence[str]) -> int:
+    """Return the largest of SIDES at which images fit into a page, by the size of a few of them."""
+    sample = images[:: max(1, len(images) // SAMPLED)][:SAMPLED]
+    for side in SIDES:
+        pictures = [small(resolver, image, side) for image in sample]
+        sizes = [len(data_url(picture)) for picture in pictures if picture is not None]
+        if sum(sizes) * len(images) <= IN_PAGE * max(len(sizes), 1):
+            return side
+    return SIDE
 
 
 def data_url(picture: Image.Image) -> str:
     """Encode a picture as a data URL."""
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=QUALITY, method=4)
+    picture.save(buffer, "WEBP", quality=QUALITY, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -8,9 +8,10 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
+from presel_lightning.data.preview import small
 from presel_lightning.data.resolver import Resolver, resolver_of
 from presel_lightning.eval.report.cluster_map import SIDE as MAP_SIDE
-from presel_lightning.eval.report.gallery import SIDE, small
+from presel_lightning.eval.report.gallery import SIDE
 from presel_lightning.eval.report.samples import CHOSEN, LEFT_OUT, REFERENCE
 
 Json = dict[str, Any]
@@ -29,7 +30,7 @@ def contact_sheets(report: Json, root: Path | Resolver) -> Iterator[tuple[str, I
         for row, kind in enumerate((CHOSEN, LEFT_OUT)):
             shown = [i["image"] for i in items if i["task"] == task and i["kind"] == kind]
             for place, image in enumerate(shown[:IN_ROW]):
-                picture = small(resolver, image) if image else None
+                picture = small(resolver, image, SIDE) if image else None
                 if picture is not None:
                     sheet.paste(picture, (place * SIDE, row * SIDE))
         yield task, sheet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 from rich.table import Table
@@ -12,11 +12,14 @@ from rich.text import Text
 
 from presel_lightning.console import console as screen
 from presel_lightning.console import seconds
+from presel_lightning.data.run_images import image_resolver
+from presel_lightning.errors import UserError
 from presel_lightning.eval.report.charts import number
 from presel_lightning.eval.report.drawings import MOST_ROWS, draw
 from presel_lightning.eval.report.gallery import find_root, thumbnails
 from presel_lightning.eval.report.page import embedded, page
 from presel_lightning.eval.report.run_folder import read_run
+from presel_lightning.eval.report.samples import score_name
 from presel_lightning.eval.report.verdict import arm_label, headline, verdict
 from presel_lightning.run.files import read_json, write_json, write_text
 
@@ -27,22 +30,37 @@ SHOWN_APART = frozenset(
 )
 
 
-def write_report(out: Path, image_root: Path | None = None) -> Path:
+def write_report(
+    out: Path, image_root: Path | None = None, *, images: Literal["any", "needed", "none"] = "any"
+) -> Path:
     """Write `report/report.json` and `report/index.html` from the files of a run folder.
 
     Args:
         out: the run folder.
         image_root: folder of the pool's images; by default that of config.yaml.
+        images: `any` shows those that can be opened, `needed` writes nothing where there are none,
+            `none` shows none.
 
     Returns:
         Path of the page. Parts whose files are missing are left out.
+
+    Raises:
+        UserError: images are `needed`, and none can be opened.
     """
     report = build_report(out)
-    write_json(out / "report" / "report.json", report)
     shown = report["gallery"]["items"] if report["gallery"] else []
-    root = find_root(out, image_root) if shown else None
+    named = [item["image"] for item in shown if item["image"] and images != "none"]
+    pictures = thumbnails(find_root(out, image_root) if named else None, named, large=True)
+    if images == "needed" and named and not pictures:
+        where = image_resolver(out, image_root).root  # where that is not known, this says so
+        raise UserError(
+            f"--run {out}: none of its images can be opened below {where}, such as {named[0]}; give "
+            "the folder that they were moved to: --image_root DIR (or --image_root none for a page "
+            "without them)"
+        )
+    write_json(out / "report" / "report.json", report)
     place = out / "report" / "index.html"
-    write_text(place, render(report, thumbnails(root, (item["image"] for item in shown))))
+    write_text(place, render(report, pictures))
     return place
 
 
@@ -96,6 +114,7 @@ def explore(report: Json, pictures: Mapping[str, str]) -> Json:
     return {
         "maps": [{"task": found["task"], **found["points"]} for found in report["maps"]],
         "items": [{**item, "picture": place.get(item["image"])} for item in items],
+        "score": score_name(report["selector"]),
         "pictures": [pictures[name] for name in used],
     }
 

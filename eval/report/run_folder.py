@@ -95,6 +95,7 @@ def read_run(out: Path) -> Json:
         "published": published_rows(run.get("full_scores"), benchmarks),
         "notices": [*run.get("notices", []), *stages.get("pool", {}).get("notices", [])],
         "warnings": stages.get("selection", {}).get("warnings", []),
+        "review": read_review(stages.get("selection", {})),
         "length_correlation": stages.get("selection", {}).get("length_correlation"),
         "field_counts": stages.get("selection", {}).get("field_counts"),
         "cost": spent,
@@ -114,6 +115,12 @@ def read_run(out: Path) -> Json:
         "copies": stages.get("pool", {}).get("copies"),
         "config": _text(out / "config.yaml"),
     }
+
+
+def read_review(stage: Json) -> dict[str, int] | None:
+    """Return how many samples a person vetoed and pinned; None where nobody did."""
+    found = {name: stage.get(name, 0) for name in ("vetoed", "pinned")}
+    return found if any(found.values()) else None
 
 
 def counts(run: Json, tasks: list[Json]) -> dict[str, int | None]:

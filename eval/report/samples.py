@@ -16,6 +16,11 @@ KINDS = ("left out", "selected", "reference")
 COLUMNS = ("uid", "task", "cluster", "score", "selected", "reason")
 
 
+def score_name(selector: str | None) -> str:
+    """Return the name of a selector's score."""
+    return "Neighbor Centrality" if selector in (None, "PreSel") else f"score of {selector}"
+
+
 @dataclass(frozen=True)
 class Samples:
     """The rows of `selection.parquet`.
@@ -27,6 +32,7 @@ class Samples:
         cluster: (N,) cluster inside the task; -1 where the method has no clusters.
         score: (N,) score of the selector, higher is better; NaN where there is none.
         kind: (N,) LEFT_OUT, CHOSEN or REFERENCE.
+        reason: (N,) reason of the selector.
     """
 
     uid: np.ndarray
@@ -35,6 +41,7 @@ class Samples:
     cluster: np.ndarray
     score: np.ndarray
     kind: np.ndarray
+    reason: np.ndarray
 
     def rows(self, task: int, kind: int | None = None) -> np.ndarray:
         """Return the row numbers of a task, all or those of one kind."""
@@ -67,6 +74,7 @@ def read_samples(out: Path) -> Samples | None:
         cluster=_numbers(table["cluster"], -1).astype(int),
         score=_numbers(table["score"], np.nan).astype(float),
         kind=kind,
+        reason=np.array(table["reason"].to_pylist(), dtype=object),
     )
 
 

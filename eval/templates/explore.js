@@ -108,36 +108,78 @@
 
   if (get("gallery")) {
     const page = 48;
-    let limit = page;
-    const card = (item) => {
-      const line = make("li", undefined, `k${item.kind}`);
+    let limit = page, found = [], at = -1;
+    const status = (item) => kinds[item.kind] + (item.n_images ? ` (1 of ${item.n_images} images)` : "");
+    const shown = (item, alt) => (item.picture === null ? make("span", "no image", "gone") : picture(item.picture, alt));
+    const card = (item, parts, open) => {
+      const line = make("li", undefined, `k${item.kind}`), button = make("button");
       line.title = item.uid;
-      const name = item.image ?? item.uid;
-      if (item.picture === null) line.append(make("span", "no image", "gone"));
-      else line.append(picture(item.picture, `${item.task}, ${kinds[item.kind]}: ${name}`));
-      const first = item.n_images ? ` (1 of ${item.n_images} images)` : "";
-      line.append(make("strong", kinds[item.kind]), first, make("br"), item.task, make("br"), written(item.score),
-        make("br"), make("code", item.uid.slice(0, 8)));
+      button.type = "button";
+      button.append(shown(item, `${item.task}, ${kinds[item.kind]}: ${item.image ?? item.uid}`), ...parts);
+      button.addEventListener("click", open);
+      line.append(button);
       return line;
+    };
+    const words = (item) => [make("strong", status(item)), make("br"), item.task, make("br"), written(item.score), make("br"),
+      make("code", item.uid.slice(0, 8))];
+    const list = (label, lines) => {
+      const whole = make("ul", undefined, "gallery");
+      whole.setAttribute("aria-label", label);
+      whole.append(...lines);
+      return whole;
     };
     const show = () => {
       const wanted = get("gallery-find").value.trim().toLowerCase();
       const task = get("gallery-task").value, kind = get("gallery-kind").value;
       const way = Number(get("gallery-order").value);
-      const found = data.items.filter((item) =>
+      found = data.items.filter((item) =>
         (!task || item.task === task) && (!kind || item.kind === Number(kind)) &&
         (!wanted || item.uid.startsWith(wanted) || (item.image ?? "").toLowerCase().includes(wanted)));
-      found.sort((a, b) => (a.score === null) - (b.score === null) || way * (a.score - b.score));
-      get("gallery").replaceChildren(...found.slice(0, limit).map(card));
+      if (way) found.sort((a, b) => (a.score === null) - (b.score === null) || way * (a.score - b.score));
+      const cards = found.slice(0, limit).map((item, place) => [item.task, card(item, words(item), () => view(place))]);
+      const tasks = way ? ["Images"] : [...new Set(cards.map(([name]) => name))];
+      get("gallery").replaceChildren(...tasks.flatMap((name) => {
+        const own = list(name, cards.filter(([of]) => way || of === name).map(([, line]) => line));
+        return way ? [own] : [make("h3", name), own];
+      }));
       get("gallery-count").textContent = found.length
         ? `${found.length} of ${data.items.length} images on this page; ${Math.min(limit, found.length)} shown`
         : "No image on this page matches; selection/selection.parquet has all of them.";
       get("gallery-more").hidden = found.length <= limit;
     };
+    const pairs = (rows) => rows.filter(([, value]) => value !== undefined && value !== null && value !== "")
+      .flatMap(([name, value]) => [make("dt", name), make("dd", String(value))]);
+    const cluster = (item) => (item.cluster === null ? null :
+      `${item.cluster}: ${item.cluster_selected} of ${item.cluster_size} images selected`);
+    const open = (item) => {
+      get("opened-picture").replaceChildren(shown(item, item.image ?? item.uid));
+      get("opened-title").textContent = item.image ?? item.uid;
+      const [asked, alone] = item.losses ?? [];
+      get("opened-facts").replaceChildren(...pairs([["task", item.task], ["status", status(item)],
+        [data.score, written(item.score)], ["reason", item.reason], ["cluster", cluster(item)],
+        ["loss with the question", asked], ["loss without it", alone], ["uid", item.uid]]));
+      get("opened-turns").replaceChildren(...pairs(item.turns.flatMap(([question, answer]) =>
+        [["question", question], ["answer", answer]])), ...pairs([["more", item.more_turns ? `${item.more_turns} turns` : ""]]));
+      const mates = item.cluster === null ? [] : data.items.filter((other) =>
+        other !== item && other.task === item.task && other.cluster === item.cluster).slice(0, 12);
+      get("opened-mates").replaceChildren(...(mates.length ? [make("h3", "Of the same cluster, on this page"),
+        list("Of the same cluster", mates.map((mate) => card(mate, [make("strong", status(mate))], () => open(mate))))] : []));
+      if (!get("opened").open) get("opened").showModal();
+      get("opened").scrollTop = 0;
+      get("opened-title").focus();
+    };
+    const view = (place) => { if (found[place]) open(found[at = place]); };
     for (const id of ["gallery-find", "gallery-task", "gallery-kind", "gallery-order"]) {
       get(id).addEventListener("input", () => { limit = page; show(); });
     }
     get("gallery-more").addEventListener("click", () => { limit += page; show(); });
+    get("opened-back").addEventListener("click", () => view(at - 1));
+    get("opened-next").addEventListener("click", () => view(at + 1));
+    get("opened-close").addEventListener("click", () => get("opened").close());
+    get("opened").addEventListener("keydown", (event) => {
+      const way = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+      if (way) { event.preventDefault(); view(at + way); }
+    });
     show();
   }
 }

@@ -188,7 +188,7 @@ class Asking:
         left = sum(r.uid not in self.journal and r.uid not in failed for r in requests)
         stopped = self._pace.reason and (left or self.unreadable.stop)
         notes = [f"stopped: {self._pace.reason}; {left} images are left"] if stopped else []
-        return Report(problems, notes, self.ledger.spent if priced else None, self._mistake)
+        return Report(problems, notes, self.ledger.paid if priced else None, self._mistake)
 
     def _settle(self, client: httpx.Client, request: Request) -> AnswerProblem | None:
         """Send a request with retries; None if it is answered or requests have stopped."""

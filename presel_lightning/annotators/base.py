@@ -69,6 +69,14 @@ class AnswerProblem:
     detail: str
 
 
+class AtMost(float):
+    """A cost that is an upper bound; messages say so."""
+
+    def __format__(self, form: str) -> str:
+        """Format as `at most 3.20`."""
+        return f"at most {float(self):{form}}"
+
+
 @dataclass(frozen=True)
 class Report:
     """Result of one start of an annotator, besides the answers.
@@ -76,7 +84,8 @@ class Report:
     Attributes:
         problems: answers that are invalid.
         notes: lines for the console, such as why it stopped or what to do next.
-        cost: cost of all starts so far, in the currency of the prices; None without prices.
+        cost: cost of all starts so far, in the currency of the prices; None without prices, `AtMost`
+            where the usage of a request is not known.
         mistake: error of the user that prevents any answer; empty where there is none.
     """
 
@@ -177,7 +186,10 @@ class Annotator(ABC):
         """
 
     def estimate(self, requests: Sequence[Request], folder: Path) -> float | None:
-        """Estimate the cost of these instructions before any request; None where unknown."""
+        """Estimate the cost of these instructions before any request.
+
+        None where it is unknown, `AtMost` where it is an upper bound.
+        """
         return None
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from presel_lightning.annotators.base import Request
-from presel_lightning.annotators.journal import Journal, LineFile
+from presel_lightning.annotators.journal import Journal
+from presel_lightning.run.line_file import LineFile
 
 Write = Callable[[Path, Sequence[Request]], None]
 """Writes a batch into its own folder."""

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from presel_lightning.annotators.base import Annotator, AnswerProblem, Names, Report, Request
-from presel_lightning.annotators.journal import Journal, LineFile
+from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.matching import Given, Matcher, take
 from presel_lightning.data.annotations import read_entries
 from presel_lightning.data.conversation import InvalidRecordError
 from presel_lightning.records import OWN
+from presel_lightning.run.line_file import LineFile
 
 NAMES = ("uid", "image", "id", "task", OWN)
 """Fields that identify a record."""

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from presel_lightning.annotators.journal import Journal, LineFile
+from presel_lightning.annotators.base import AtMost
+from presel_lightning.annotators.journal import Journal
 from presel_lightning.errors import UserError
+from presel_lightning.run.line_file import LineFile
 
 ANSWERED, MALFORMED, REFUSED = "answered", "malformed", "refused"
 
@@ -59,6 +61,7 @@ class CostLedger:
     def __init__(self, path: Path, cap: float | None = None) -> None:
         self.cap = cap
         self.spent, self.longest = 0.0, 0
+        self._bounded = False
         self.answered: set[str] = set()
         self._reserved, self._in_flight = 0.0, 0
         self._changed = threading.Condition()
@@ -66,13 +69,15 @@ class CostLedger:
         self._file = LineFile(path, heading)
         for number, line in enumerate(self._file.lines, start=2):
             try:
-                uid, _, tokens, _, cost, _, status = line.split(",")
-                self._count(uid, int(tokens or 0), float(cost or 0.0), status)
+                uid, _, tokens, written, cost, _, status = line.split(",")
+                unknown = bool(cost) and not (tokens and written)
+                self._count(uid, int(tokens or 0), float(cost or 0.0), status, unknown)
             except ValueError as error:
                 raise UserError(f"{path}, line {number}: cannot be read; remove it") from error
 
-    def _count(self, uid: str, prompt_tokens: int, cost: float, status: str) -> None:
+    def _count(self, uid: str, prompt_tokens: int, cost: float, status: str, unknown: bool) -> None:
         self.spent += cost
+        self._bounded |= unknown
         self.longest = max(self.longest, prompt_tokens)
         if status == ANSWERED:
             self.answered.add(uid)
@@ -89,7 +94,13 @@ class CostLedger:
         """Record a request."""
         with self._changed:
             self._file.append(row.line())
-            self._count(row.uid, row.prompt_tokens or 0, row.cost or 0.0, row.status)
+            unknown = row.cost is not None and None in (row.prompt_tokens, row.completion_tokens)
+            self._count(row.uid, row.prompt_tokens or 0, row.cost or 0.0, row.status, unknown)
+
+    @property
+    def paid(self) -> float:
+        """Cost over all starts; `AtMost` where the usage of a request is not known."""
+        return AtMost(self.spent) if self._bounded else self.spent
 
     def reserve(self, most_of: Callable[[int], float]) -> float | None:
         """Reserve the cost of a request; wait for requests in flight if they may leave enough.

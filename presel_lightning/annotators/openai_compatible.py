@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from presel_lightning.annotators.asking import OWNER, Asking, Limits, Service
-from presel_lightning.annotators.base import Annotator, AnswerProblem, Names, Report, Request
+from presel_lightning.annotators.base import (
+    Annotator,
+    AnswerProblem,
+    AtMost,
+    Names,
+    Report,
+    Request,
+)
 from presel_lightning.annotators.journal import Journal
 from presel_lightning.annotators.ledger import MALFORMED, CostLedger
 from presel_lightning.annotators.refusals import Refusals
@@ -132,7 +139,7 @@ class OpenAICompatible(Annotator):
         try:
             ledger.catch_up(journal, OWNER)
             left, earlier = self._left(requests, refusals)
-            report = Report(cost=None if self.service.prices is None else ledger.spent)
+            report = Report(cost=None if self.service.prices is None else ledger.paid)
             if left:
                 stores = journal, ledger, refusals, unreadable
                 report = Asking(self.service, self.limits, self._key(), *stores).ask_all(left)
@@ -189,7 +196,7 @@ class OpenAICompatible(Annotator):
             ledger.close()
             if ledger.answered:
                 return len(requests) * ledger.spent / len(ledger.answered)
-        return sum(self.service.most(request) for request in requests)
+        return AtMost(sum(self.service.most(request) for request in requests))
 
     def _key(self) -> str | None:
         if self.api_key_env is None:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from presel_lightning.annotators.base import AnswerProblem
-from presel_lightning.annotators.journal import LineFile
 from presel_lightning.errors import UserError
+from presel_lightning.run.line_file import LineFile
 
 
 class Refusals:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from presel_lightning.annotators.base import Request
-from presel_lightning.annotators.journal import LineFile
+from presel_lightning.run.line_file import LineFile
 
 FILE = "unreadable.jsonl"
 

@@ -13,20 +13,29 @@ from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.mistakes import explain
 from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
-from presel_lightning.run.ranges import Count, Positive, Size
+from presel_lightning.run.ranges import Count, Port, Positive, Size
 from presel_lightning.run.storage import storing_anywhere
 
 
-def report(run: str | None = None, diff: list[str] | None = None, out: str | None = None) -> None:
+def report(
+    run: str | None = None,
+    diff: list[str] | None = None,
+    out: str | None = None,
+    image_root: str | None = None,
+) -> None:
     """Rewrite the report of a run folder, or compare the selections of two.
 
     Args:
         run: folder that `fit` wrote.
         diff: two run folders.
         out: `--diff` only: file of the page; RUN_A/report/diff-RUN_B.html by default.
+        image_root: `--run` only: folder of the images, if they were moved since the run; `none` for
+            a page without images.
     """
     if (run is None) == (diff is None):
         raise UserError("report needs --run DIR, or --diff RUN_A RUN_B")
+    if diff is not None and image_root is not None:
+        raise UserError("--image_root requires --run; --diff finds the images of both runs itself")
     if diff is not None:
         from presel_lightning.eval.report.selection_diff import write_diff
 
@@ -40,7 +49,11 @@ def report(run: str | None = None, diff: list[str] | None = None, out: str | Non
         raise UserError("--out requires --diff; the report of a run is in the run folder")
     if not (folder / "run.json").is_file():
         raise UserError(f"--run {run}: no run.json there; give a folder that `fit` wrote")
-    write_report(folder)
+    if image_root not in (None, NO_IMAGES) and not Path(image_root).is_dir():
+        raise UserError(f"--image_root {image_root}: no such folder")
+    without = image_root == NO_IMAGES
+    root = None if image_root is None or without else Path(image_root)
+    write_report(folder, root, images="none" if without else "needed")
     print_summary(folder)
 
 
@@ -62,7 +75,7 @@ def export(
         to: the selection: `llava-json` LLaVA's records, `llama-factory` ShareGPT with its
             dataset_info.json, `ms-swift` JSON lines, `trl` a Hugging Face dataset in parquet with
             its images, `hf-dataset` one of the images, annotated or not, `images` the pictures in a
-            folder for each task, `webdataset` tar shards, `npy` DataComp's array of uids, `csv` a table; the
+            folder for each task, `contact-sheets` a PDF of them for each task, `webdataset` tar shards, `npy` DataComp's array of uids, `csv` a table; the
             final model: `hf` merged transformers checkpoint, `adapter` PEFT's own, `llava` the
             original LLaVA's merged layout, `llava-lora` its adapter with non_lora_trainables.bin.
         path: new folder to write.
@@ -90,6 +103,19 @@ def export(
         vision_tower=vision_tower,
     )
     print(line)
+
+
+def review(run: str, image_root: str | None = None, port: Port = 0) -> None:
+    """Look at what was selected on a local page, veto and pin images, write instructions.
+
+    Args:
+        run: folder that `select` or `fit` wrote, or in which one waits for instructions.
+        image_root: folder of the images, if they were moved since the run.
+        port: port of this machine to listen on; 0 takes a free one.
+    """
+    from presel_lightning.review.command import serve_review
+
+    serve_review(Path(run), image_root, port)
 
 
 def probe(
@@ -163,7 +189,15 @@ def select_features(
     select_rows(features, tasks, excluded, budget, selector, seed_everything, out)
 
 
-LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export, "probe": probe}
+NO_IMAGES = "none"
+"""`--image_root` of a report without images."""
+
+LIGHT: dict[str, Callable[..., None]] = {
+    "report": report,
+    "review": review,
+    "export": export,
+    "probe": probe,
+}
 
 WEB = ("filter", "reshard", "score")
 """Commands of `cli.web`, which take a config file."""

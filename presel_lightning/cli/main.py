@@ -29,6 +29,8 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   probe     which selection pays on these images: labels and features in, a table out
   report    the report of an existing run folder, again (--run DIR), or the comparison of two
             selections (--diff RUN_A RUN_B)
+  review    a local page: look at what was selected, veto and pin images, write instructions
+            (--run DIR)
   filter    web-scale metadata by rules to a file of uids (--metadata DIR --rules '[...]' --output F)
   reshard   the shards of those uids alone (--input DIR --subset F --output DIR)
   score     a judge's ratings and CLIP similarities of the pairs of shards, for `filter --scores`

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
 from presel_lightning import quickstart
@@ -23,11 +22,11 @@ from presel_lightning.data.task_rules import TaskRule
 from presel_lightning.data.texts import Texts
 from presel_lightning.data.values import AnswerLists, check_lists
 from presel_lightning.errors import UserError
-from presel_lightning.functional import proportional_split
 from presel_lightning.loading.blocks import BlockDataModule
 from presel_lightning.loading.datasets import ImageSet, MatchSet, PairSet, ReadSet, TrainSet
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.packing import token_lengths
+from presel_lightning.loading.reference_split import draw_from_tasks
 from presel_lightning.loading.samplers import (
     Blocks,
     GlobalBatchSampler,
@@ -39,9 +38,11 @@ from presel_lightning.loading.samplers import (
 from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.loading.truncation import texts_without_answer, without_answer
 from presel_lightning.records import Selection
+from presel_lightning.run.decisions import NO_DECISIONS, Decisions
 from presel_lightning.run.ranges import Count, Fraction, Processes, Size
 from presel_lightning.selectors.base import Selector, extended
 from presel_lightning.selectors.copies import Copies, check_copies, later_copies, select_once
+from presel_lightning.selectors.reviewed import reviewed
 from presel_lightning.signals import Signal, Signals
 
 
@@ -269,12 +270,15 @@ class SelectionDataModule(BlockDataModule):
         self.pool = load_pool(Path(folder), source.image_root)
         return self.pool
 
-    def split_reference(self, seed: int, earlier: Sequence[str] = ()) -> np.ndarray:
+    def split_reference(
+        self, seed: int, earlier: Sequence[str] = (), decisions: Decisions = NO_DECISIONS
+    ) -> np.ndarray:
         """Uids of the reference split: every task in proportion, random inside a task.
 
         Args:
             seed: of the draw.
             earlier: uids that were drawn before; they go first.
+            decisions: vetoed samples are not drawn; the next of the draw takes the place of each.
 
         Raises:
             UserError: the split is larger than the budget or has fewer samples than tasks.
@@ -297,18 +301,19 @@ class SelectionDataModule(BlockDataModule):
         known[self.pool.rows(earlier)] = True
         later = self.left_out_copies(known)
         rows = [own[~later[own]] for own in map(self.pool.task_rows, tasks)]
-        counts = torch.tensor([len(own) for own in rows])
-        sizes = proportional_split(counts, min(total, int(counts.sum()))).tolist()
-        rng = np.random.default_rng(seed)
-        drawn = []
-        for own, n in zip(rows, sizes, strict=True):
-            order = rng.permutation(own)
-            drawn.append(order[np.argsort(~known[order], kind="stable")][:n])
-        uids: np.ndarray = self.pool.uid[np.sort(np.concatenate(drawn))]
+        never = np.zeros(len(self.pool), dtype=bool)
+        never[self.pool.rows(decisions.among(self.pool.uid).vetoed)] = True
+        uids: np.ndarray = self.pool.uid[draw_from_tasks(rows, total, seed, known, never)]
         return uids
 
     def select(
-        self, selector: Selector, signals: Signals, earlier: Sequence[str] = (), *, seed: int
+        self,
+        selector: Selector,
+        signals: Signals,
+        earlier: Sequence[str] = (),
+        *,
+        seed: int,
+        decisions: Decisions = NO_DECISIONS,
     ) -> Selection:
         """Choose what is added to the reference split, so that both together meet the budget.
 
@@ -319,17 +324,24 @@ class SelectionDataModule(BlockDataModule):
             signals: what it needs.
             earlier: uids that were chosen before and stay.
             seed: of every random draw.
+            decisions: samples that a person vetoed or pinned; see `reviewed`.
 
         Raises:
             UserError: what the selector returned is no selection: scores that are not finite, other
-                shapes or types, more samples than the budget, weights that nothing can be trained by.
+                shapes or types, more samples than the budget, weights that nothing can be trained by;
+                or more samples are pinned than the budget has room for.
         """
         budget = count_of(self.budget, len(self.pool), "data.budget")
         added = budget - int(self.pool.reference.sum())
-        selection = select_once(
-            selector, self.pool, signals, added, seed=seed, earlier=earlier, copies=self.copies
-        )
-        return extended(selection, self.pool, earlier) if len(earlier) else selection
+        first = sorted(decisions.among(self.pool.uid).pinned)
+        options: dict[str, Any] = {"seed": seed, "copies": self.copies, "first": first}
+        selection = select_once(selector, self.pool, signals, added, earlier=earlier, **options)
+        if len(earlier):
+            selection = extended(selection, self.pool, earlier)
+        if not decisions:
+            return selection
+        pool = self.pool.with_earlier(earlier)
+        return reviewed(selection, pool, decisions, self.left_out_copies(pool.earlier))
 
     def left_out_copies(self, first: np.ndarray | None = None) -> np.ndarray:
         """Mark the samples that are not drawn as they show what another one shows, (N,) bool.

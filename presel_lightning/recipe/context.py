@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.rounds import Rounds
+from presel_lightning.run.decisions import Decisions, read_decisions
+from presel_lightning.run.ranks import broadcast
 from presel_lightning.run.stages import Runner
 from presel_lightning.signals import Signals
 
@@ -34,6 +37,11 @@ class Context:
         self.runner = Runner(self.out)
         self.signals = Signals(self.out / "signals")
         self.rounds = Rounds(self.out)
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """What a person has vetoed and pinned in the run folder, the same on all processes."""
+        return broadcast(lambda: read_decisions(self.out))
 
     @property
     def out(self) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from presel_lightning.annotators import Answers, Request, read_answers, requests_for
+from presel_lightning.annotators import Answers, AtMost, Request, read_answers, requests_for
 from presel_lightning.errors import InstructionsMissing
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.artifacts import records_digest
@@ -106,7 +106,8 @@ class Instructions:
         cure = (
             "write question and answer of each and run the same command again with --annotator "
             "FromFile --annotator.init_args.path ANSWERS (that CSV, LLaVA JSON or JSON lines), or let "
-            "another annotator write them; see docs/annotate.md"
+            "another annotator write them, or type them on a page (python -m presel_lightning review "
+            f"--run {self.out}); see docs/annotate.md"
         )
         if self.plan.annotator is not None:
             cure = f"{self.plan.annotator.cure}, and run the same command again"
@@ -143,7 +144,8 @@ class Instructions:
             asked = self.requests(wanted, what)
             left = [r for r in asked if not pool.has_instruction[pool.rows([r.uid])[0]]]
             if left and (cost := annotator.estimate(left, self.answers)) is not None:
-                self.runner.print(f"  {len(left)} instructions to write, about {cost:,.2f}")
+                about = "" if isinstance(cost, AtMost) else "about "
+                self.runner.print(f"  {len(left)} instructions to write, {about}{cost:,.2f}")
             answers = annotator.annotate(asked, self.answers, pool)
             self.print_answers(answers, what)
             before = self.runner.ledger.stage("annotations")

@@ -321,7 +321,7 @@ class Recipe:
             earlier = (
                 broadcast(lambda: self.context.rounds.reference(pool, seed)) if data.extend else []
             )
-            uids = data.split_reference(seed, earlier)
+            uids = data.split_reference(seed, earlier, self.context.decisions)
         data.pool = pool.with_reference(uids)
         self.instructions.write_reference(uids)
         if len(uids):
@@ -336,9 +336,11 @@ class Recipe:
         plan, pool = self.plan, self.data.pool
         budget = count_of(self.data.budget, len(pool), "data.budget")
         method = fingerprint([plan.selector_spec, plan.selector.fingerprint(), plan.seed])
+        decisions = self.context.decisions.among(pool.uid)
         earlier: list[str] = []
         if self.data.extend:
-            earlier = broadcast(lambda: self.context.rounds.selected(pool, method, budget))
+            rounds, vetoed = self.context.rounds, decisions.vetoed
+            earlier = broadcast(lambda: rounds.selected(pool, method, budget, vetoed))
         signals = self.context.signals
         known = broadcast(lambda: self.known_signals(reference))
         key = self.keys["selection"] = fingerprint(
@@ -352,14 +354,19 @@ class Recipe:
                 "budget": budget,
                 **({"count": self.data.count_key} if self.data.count_key else {}),
                 **self.copies_key(),
+                **({"review": digest_lines(decisions.lines())} if decisions else {}),
             }
         )
         names = ("selection.parquet", "tasks.csv", "manifest.json")
         files = [self.out / "selection" / name for name in names]
 
         def work() -> Facts:
-            selection = self.data.select(plan.selector, signals, earlier, seed=plan.seed)
+            selection = self.data.select(
+                plan.selector, signals, earlier, seed=plan.seed, decisions=decisions
+            )
+            review = selection.meta.get("review", {})
             manifest = {"method": plan.selector_spec, "seed": plan.seed, "versions": versions()}
+            manifest |= {"review": review} if review else {}
             artifacts.write_manifest(self.out, pool, selection, manifest)
             irs = signals.of(PairedLoss).irs_by_task(pool) if PairedLoss.name in known else {}
             artifacts.write_selection(self.out, pool, selection, irs)
@@ -374,7 +381,7 @@ class Recipe:
             if key := self.data.count_key:
                 shown["field_counts"] = field_counts(pool, selection.uids, key)
             shown = {name: fact for name, fact in shown.items() if fact}
-            return {"samples": len(selection.uids), "pool": len(pool), **kept, **shown}
+            return {"samples": len(selection.uids), "pool": len(pool), **kept, **review, **shown}
 
         self.runner.stage("selection", key, files, work)
         for warning in self.runner.ledger.stage("selection").get("warnings", []):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +37,22 @@ class Rounds:
         found: dict[str, Any] = read_json(self.path) if self.path.exists() else {}
         return found
 
-    def selected(self, pool: Pool, method: str, budget: int) -> list[str]:
+    def selected(
+        self, pool: Pool, method: str, budget: int, without: Collection[str] = ()
+    ) -> list[str]:
         """Uids that this method chose before and that go first now, as many as there is room for.
 
         Where the budget is raised, all that were ever chosen, in the order of their first choice:
         they may have been annotated. A lower budget keeps what smaller ones chose, and no more.
-        Those that have left the pool, or have come into the reference split, are not among them.
+        Those that have left the pool, have come into the reference split, or are in `without`, are
+        not among them.
         """
         rounds = self.read(method)
         if rounds and rounds[-1]["budget"] == budget:  # the same command again
             rounds.pop()
         raised = bool(rounds) and rounds[-1]["budget"] < budget
         counted = [found for found in rounds if raised or found["budget"] < budget]
-        known = set(present(pool, once(counted))) - set(pool.uid[pool.reference])
+        known = set(present(pool, once(counted))) - {*pool.uid[pool.reference], *without}
         room = budget - int(pool.reference.sum())
         return [uid for uid in once(counted) if uid in known][:room]
 

@@ -8,7 +8,6 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from presel_lightning.errors import UserError
 from presel_lightning.run.files import clear_parts, make_folder
-from presel_lightning.run.ranks import broadcast, rank_zero
 
 
 def occupy(out: Path) -> None:
@@ -17,6 +16,8 @@ def occupy(out: Path) -> None:
     Raises:
         UserError: it cannot be made, or another process works in it.
     """
+    from presel_lightning.run.ranks import broadcast, rank_zero  # `review` enters without torch
+
     broadcast(lambda: enter(out) if rank_zero() else None)
 
 

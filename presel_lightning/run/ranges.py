@@ -177,6 +177,7 @@ if TYPE_CHECKING:
     Rank = int
     Draws = int
     Tokens = int
+    Port = int
     Positive = float
     NonNegative = float
     Fraction = float
@@ -208,6 +209,8 @@ else:
     """Random points that are held in memory."""
     Tokens = whole(1, 65536)
     """Tokens of an answer."""
+    Port = whole(0, 65535)
+    """TCP port of this machine; 0 takes a free one."""
     Positive = real(0, above=True)
     """Finite and above 0."""
     NonNegative = real(0)

@@ -74,6 +74,7 @@ def select_once(
     *,
     seed: int,
     earlier: Sequence[str] = (),
+    first: Sequence[str] = (),
     copies: Copies = "once",
 ) -> Selection:
     """Run a selector on a pool without copies, and complete its result for the whole pool.
@@ -87,6 +88,7 @@ def select_once(
         budget: samples to add to the reference split.
         seed: seed of every random number.
         earlier: samples that are selected already and precede their copies.
+        first: other samples that precede their copies.
         copies: `keep` gives every selector all samples.
 
     Returns:
@@ -98,7 +100,9 @@ def select_once(
     """
     name = type(selector).__name__
     pool = pool.with_earlier(earlier)
-    later = later_copies(pool, pool.earlier)
+    precedes = pool.earlier.copy()
+    precedes[pool.rows(first)] = True
+    later = later_copies(pool, precedes)
     if copies == "keep" or selector.takes_copies or not later.any():
         selection = selector.select(pool, signals, budget, seed=seed)
         check_selection(selection, pool, budget, name)

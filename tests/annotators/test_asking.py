@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from presel_lightning.annotators import FromFile, OpenAICompatible
+from presel_lightning.annotators.ledger import CostLedger
 from tests.annotators.asked import COST, PRICES, annotator, ledger, problems, spent
 from tests.annotators.conftest import Make
 from tests.annotators.server import KEY, Reply, completion, good, serving
@@ -238,7 +239,9 @@ def test_reply_without_usage_is_charged_the_upper_bound(make: Make, tmp_path: Pa
         paid = annotator(server)
         bound = paid.estimate(requests, tmp_path / "out")
         answers = paid.annotate(requests, tmp_path / "out", names)
-    assert answers.cost == bound and not answers.missing
+    again = CostLedger(tmp_path / "out" / "ledger.csv").paid
+    assert answers.cost == bound == again and not answers.missing
+    assert f"{answers.cost:.2f}" == f"{again:.2f}" == f"at most {float(again):.2f}"
 
 
 def test_server_down_stops_after_ten_consecutive_failures(make: Make, tmp_path: Path) -> None:

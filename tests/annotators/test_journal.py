@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presel_lightning.annotators import Journal
-from presel_lightning.annotators.journal import LineFile
 from presel_lightning.errors import UserError
+from presel_lightning.run.line_file import LineFile
 from tests.annotators.names import conversation
 
 

@@ -75,6 +75,7 @@ def test_estimate_uses_mean_cost_once_replies_exist(make: Make, tmp_path: Path) 
         mean = paid.estimate(requests[2:], tmp_path / "out")
         free = OpenAICompatible(server.url, "tiny")
     assert mean == pytest.approx(3 * COST) and most is not None and most > 5 * COST
+    assert f"{most:.2f}".startswith("at most ") and not f"{mean:.2f}".startswith("at most ")
     assert free.estimate(requests, tmp_path / "out") is None
 
 

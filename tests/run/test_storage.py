@@ -19,7 +19,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from presel_lightning.annotators.journal import LineFile
 from presel_lightning.cli.main import main
 from presel_lightning.data.image_memory import ABSENT, Scan, open_memory
 from presel_lightning.errors import StorageError
@@ -27,6 +26,7 @@ from presel_lightning.export.folder import new_folder
 from presel_lightning.run.arrays import new_array
 from presel_lightning.run.checkpoints import CheckpointFile
 from presel_lightning.run.files import replacing, replacing_folder, write_text
+from presel_lightning.run.line_file import LineFile
 from presel_lightning.run.storage import storage_error, storing_anywhere
 from tests.conftest import fit_arguments
 from tests.run.disk import Disk

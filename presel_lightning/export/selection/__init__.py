@@ -15,6 +15,7 @@ from presel_lightning.console import track
 from presel_lightning.data.run_images import image_resolver, pixels_of
 from presel_lightning.errors import UserError
 from presel_lightning.export.folder import new_folder
+from presel_lightning.export.selection.contact_sheets import ContactSheets
 from presel_lightning.export.selection.hf_dataset import HfDataset
 from presel_lightning.export.selection.images import Images
 from presel_lightning.export.selection.llama_factory import LlamaFactory
@@ -33,6 +34,7 @@ TARGETS: dict[str, type[Target]] = {
     "trl": Trl,
     "hf-dataset": HfDataset,
     "images": Images,
+    "contact-sheets": ContactSheets,
     "webdataset": WebDataset,
     "npy": Npy,
     "csv": Csv,

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from presel_lightning.eval.report.report import write_report
 from presel_lightning.eval.report.selection_diff import write_diff
+from tests.browser import chromium, faults
 from tests.eval.report.runs import write_ledger, write_samples, write_tasks
-from tests.optional import require, require_browser
-
-require("playwright")
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDTHS = {"phone": 390, "desktop": 1280}
 LARGEST = 10 << 20
@@ -25,13 +21,8 @@ LARGEST = 10 << 20
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium; nothing is downloaded."""
-    program = require_browser()
-    with sync_playwright() as driver:
-        sandbox = [] if os.geteuid() else ["--no-sandbox"]  # root has none
-        browser = driver.chromium.launch(executable_path=program, args=sandbox)
-        yield browser
-        browser.close()
+    with chromium() as found:
+        yield found
 
 
 class Visit:
@@ -54,13 +45,7 @@ class Visit:
         return [url for url in self.requests if url != own and not url.startswith("data:")]
 
     def faults(self) -> list[str]:
-        """What axe calls serious or critical."""
-        found = Axe().run(self.page).response["violations"]
-        return [
-            f"{rule['id']}: {rule['nodes'][0]['html'][:200]}"
-            for rule in found
-            if rule["impact"] in ("serious", "critical")
-        ]
+        return faults(self.page)
 
     def count(self, what: str) -> int:
         return len(self.page.query_selector_all(what))
@@ -134,6 +119,40 @@ def test_report_gallery_filters_and_sorts(browser: Browser, place: Path) -> None
     page.close()
 
 
+def test_report_image_opens_in_full_by_keyboard(browser: Browser, place: Path) -> None:
+    visit = Visit(browser, place, WIDTHS["phone"])
+    page = visit.page
+    kinds = [text.split("\n")[0] for text in visit.texts("#gallery li")]
+    headings = visit.texts("#gallery h3")
+    tasks = [text.split("\n")[1] for text in visit.texts("#gallery li")]
+    assert headings == list(dict.fromkeys(tasks)) and tasks == sorted(tasks)
+    first = [kind for kind, task in zip(kinds, tasks) if task == tasks[0]]
+    order = ["selected", "reference", "left out"]
+    assert first == sorted(first, key=order.index) and set(first) > {"selected", "left out"}
+    page.focus("#gallery li:first-child button")
+    page.keyboard.press("Enter")
+    assert page.locator("#opened").is_visible()
+    name = visit.texts("#opened-title")[0]
+    uid = str(page.get_attribute("#gallery li:first-child", "title"))
+    facts = visit.texts("#opened-facts")[0]
+    assert uid in facts and "Neighbor Centrality" in facts and " images selected" in facts
+    assert visit.faults() == []
+    assert page.evaluate("document.querySelector('#opened-picture img').naturalWidth") > 30
+    page.keyboard.press("ArrowRight")
+    assert visit.texts("#opened-title")[0] != name or uid not in visit.texts("#opened-facts")[0]
+    page.keyboard.press("ArrowLeft")
+    assert uid in visit.texts("#opened-facts")[0]
+    mate = page.locator("#opened-mates li").first
+    other = str(mate.get_attribute("title"))
+    mate.locator("button").click()
+    assert other in visit.texts("#opened-facts")[0]
+    page.keyboard.press("Escape")
+    assert not page.locator("#opened").is_visible() and visit.complaints == []
+    page.fill("#gallery-find", name.upper())
+    assert 0 < visit.count("#gallery li") < 48
+    page.close()
+
+
 def test_report_map_shows_the_focused_point(browser: Browser, place: Path) -> None:
     visit = Visit(browser, place, WIDTHS["desktop"])
     page = visit.page
@@ -161,8 +180,25 @@ def test_report_map_shows_the_focused_point(browser: Browser, place: Path) -> No
     page.close()
 
 
+def test_report_wide_tables_say_that_they_scroll(browser: Browser, place: Path) -> None:
+    for width in WIDTHS.values():
+        visit = Visit(browser, place, width)
+        shown = (
+            "[...document.querySelectorAll('.scroll')].map((b) => [b.scrollWidth > b.clientWidth + 1, "
+            "getComputedStyle(b, '::after').content.includes('sideways')])"
+        )
+        found = visit.page.evaluate(shown)
+        assert found and all(wide == said for wide, said in found)
+        assert width == WIDTHS["desktop"] or any(wide for wide, _ in found)
+        visit.page.close()
+
+
 def test_report_tables_sort_by_header_click(browser: Browser, place: Path) -> None:
     visit = Visit(browser, place, WIDTHS["desktop"])
+    heads = "[...document.querySelectorAll('table[data-sort] thead th')].map((h) => h.ariaSort)"
+    assert set(visit.page.evaluate(heads)) == {"none"}
+    mark = "getComputedStyle(document.querySelector('#map-table thead button'), '::after').content"
+    assert "\N{UP DOWN ARROW}" in visit.page.evaluate(mark)
     column = "#map-table tbody td:nth-child(2)"
     for direction in ("descending", "ascending"):
         visit.page.click("#map-table thead th:nth-child(2) button")

@@ -123,5 +123,5 @@ def test_weights_of_every_format_are_tested() -> None:
         "ms-swift",
         "npy",
     }
-    pictures_alone = {"images"}
+    pictures_alone = {"images", "contact-sheets"}
     assert tried | pictures_alone == set(TARGETS)
