@@ -45,14 +45,14 @@ def retrieval_scores(
     Source: Karpathy and Fei-Fei, "Deep Visual-Semantic Alignments for Generating Image Descriptions",
     CVPR 2015, for the protocol with several texts a picture.
     """
-    _, first, place = np.unique(picture, return_index=True, return_inverse=True)
-    shown, place = torch.from_numpy(first), torch.from_numpy(place.reshape(-1))
-    everything = torch.arange(len(text))
+    _, first, inverse = np.unique(picture, return_index=True, return_inverse=True)
+    shown, place = torch.from_numpy(first), torch.from_numpy(inverse.reshape(-1))
+    each = torch.arange(len(first))
     ranks = {
-        "image_to_text": ranks_of(image[shown], text, torch.arange(len(first)), place),
-        "text_to_image": ranks_of(text, image[shown], place, torch.arange(len(first))),
+        "image_to_text": ranks_of(image[shown], text, each, place),
+        "text_to_image": ranks_of(text, image[shown], place, each),
     }
-    rows = {"image_to_text": shown, "text_to_image": everything}
+    rows = {"image_to_text": shown, "text_to_image": torch.arange(len(text))}
     found = {}
     for way in WAYS:
         own = rows[way].tolist()

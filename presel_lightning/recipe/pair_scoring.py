@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -130,6 +131,8 @@ class PairScoring(Scoring):
             found = embedded(self.context, pool, folder)
             if rank_zero():
                 signal.write(pool, has, found, {"key": self.test_key})
+                for leftover in folder.parent.glob(f"{TEST}-*"):
+                    shutil.rmtree(leftover, ignore_errors=True)
             n = len(np.unique(pool.image_digest[has]))
             return {"samples": int(has.sum()), "pictures": n}
 

@@ -60,6 +60,9 @@ class PairGradients(LightningModule):
                 "of which needs a column; raise it"
             )
         self.probe, self.width, self.seed = probe, width, seed
+        self.bank_image: Tensor
+        self.bank_text: Tensor
+        self.bank_picture: Tensor
         for name, value in bank._asdict().items():
             self.register_buffer(f"bank_{name}", value, persistent=False)
         self.sketches: dict[str, Sketch] = {}
@@ -77,16 +80,20 @@ class PairGradients(LightningModule):
 
     def loss(self, weights: dict[str, Tensor], image: Tensor, text: Tensor, own: Tensor) -> Tensor:
         """Compute the loss of one pair (D,), (D,) under some weights of the probe."""
-        pair = self.encoded(weights, image[None], text[None])
-        bank = self.encoded(weights, self.bank_image, self.bank_text)
-        return bank_losses(*pair, *bank, own[None], self.probe.temperature)[0]
 
-    def encoded(self, weights: dict[str, Tensor], image: Tensor, text: Tensor) -> list[Tensor]:
-        """Map images and texts (N, D) to the common space, under some weights of the probe."""
-        return [
-            functional_call(self.probe, weights, (side, vectors))
-            for side, vectors in zip(SIDES, (image, text), strict=True)
-        ]
+        def encoded(side: str, vectors: Tensor) -> Tensor:
+            found: Tensor = functional_call(self.probe, weights, (side, vectors))
+            return found
+
+        found = bank_losses(
+            encoded("image", image[None]),
+            encoded("text", text[None]),
+            encoded("image", self.bank_image),
+            encoded("text", self.bank_text),
+            own[None],
+            self.probe.temperature,
+        )
+        return found[0]
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Compute loss and sketched gradient of each pair of a block."""

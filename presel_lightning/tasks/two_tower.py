@@ -85,7 +85,8 @@ class TwoTower(LightningModule):
         image, text = (self(side, batch[side]) for side in SIDES)
         losses = contrastive_losses(image, text, self.temperature)
         weight = batch["weight"]
-        mean = (losses * weight).sum() / weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        total = weight.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+        mean: Tensor = (losses * weight).sum() / total
         self.log("train_loss", mean.detach(), prog_bar=True, batch_size=len(weight))
         return mean
 

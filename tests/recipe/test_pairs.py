@@ -161,6 +161,7 @@ def test_weights_of_the_selection_reach_training(
         assert isinstance(data, PairDataModule)
         given = np.array([weights.get(uid, 1.0) for uid in sorted(uids)])
         seen = data.pairs.weights if kind == "loss" else data.chances
+        assert seen is not None
         np.testing.assert_allclose(seen, given)
         assert recipe.arms.whole(uids, **options) != recipe.arms.whole(uids, **{**options, "weights": None})  # fmt: skip
 

@@ -224,7 +224,7 @@ def test_contrastive_loss_reads_the_gradients_of_pairs(
         (InfluenceSpace(clusters=4), InfluenceSpace(clusters=4, loss="contrastive")),
         (DataInf(), DataInf(loss="contrastive")),
     ):
-        one = selector.select(pool, signals, 40, seed=0)  # type: ignore[attr-defined]
-        found = same.select(pool, other, 40, seed=0)  # type: ignore[attr-defined]
+        one = selector.select(pool, signals, 40, seed=0)
+        found = same.select(pool, other, 40, seed=0)
         assert found.uids.tolist() == one.uids.tolist()
-        assert selector.fingerprint() != same.fingerprint()  # type: ignore[attr-defined]
+        assert selector.fingerprint() != same.fingerprint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -27,7 +28,8 @@ N = 22
 
 def vectors(rows: int, seed: int) -> np.ndarray:
     found = np.random.default_rng(seed).normal(size=(rows, WIDTH)).astype(np.float32)
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    unit: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return unit
 
 
 def pairs(weights: np.ndarray | None = None) -> PairVectors:
@@ -50,7 +52,7 @@ def test_heads_map_to_unit_length_by_seed() -> None:
     assert not torch.equal(one("image", given), other("image", given))
 
 
-def test_step_weighs_each_pair_as_a_literal_loop_does() -> None:
+def test_step_weighs_each_pair_as_a_literal_loop_does(tmp_path: Path) -> None:
     weights = np.ones(N)
     weights[[0, 3]] = 3.0, 0.0
     module, data = probe(lr=0.1), PairDataModule(pairs(weights), batch_size=N)
@@ -68,12 +70,10 @@ def test_step_weighs_each_pair_as_a_literal_loop_does() -> None:
     found: dict[str, torch.Tensor] = {}
 
     class Keep(Callback):
-        def on_before_optimizer_step(
-            self, trainer: object, pl_module: TwoTower, *_: object
-        ) -> None:  # type: ignore[override]
-            found.update({n: p.grad.clone() for n, p in pl_module.named_parameters()})  # type: ignore[union-attr]
+        def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+            found.update({n: p.grad.clone() for n, p in pl_module.named_parameters()})
 
-    quiet_trainer(Keep()).fit(module, data)
+    quiet_trainer(Keep(), folder=tmp_path).fit(module, data)
     for name, value in expected.named_parameters():
         torch.testing.assert_close(found[name], value.grad, rtol=1e-4, atol=1e-5)
     assert not torch.equal(module.image.first.weight, expected.image.first.weight)

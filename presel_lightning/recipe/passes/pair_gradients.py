@@ -118,8 +118,8 @@ class PairGradientsPass(InstructionPass):
             )
         drawn = rows[np.sort(first)[: self.probes.keys.negatives]]
         found = pair_vectors(self.context, drawn)
-        sides = (torch.from_numpy(side.astype(np.float32)) for side in (found.image, found.text))
-        return Bank(*sides, torch.from_numpy(found.picture))
+        image, text = (torch.from_numpy(s.astype(np.float32)) for s in (found.image, found.text))
+        return Bank(image, text, torch.from_numpy(found.picture))
 
     def beside(self, module: LightningModule, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Take the gradients of the validation file; note the columns of each layer."""
