@@ -35,6 +35,12 @@ SIZES = {"colour": 45, "shape": 30, "count": 35, "caption": 20}
 N_POOL = sum(SIZES.values())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first, so that two workers have short tests left at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def make_once(
     tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
 ) -> Path:

@@ -18,7 +18,10 @@ def free_port() -> int:
 
 
 def ranks(
-    arguments: list[str], logs: list[Path], nodes: int = 2, second: Path | None = None
+    arguments: list[str],
+    logs: list[Path],
+    nodes: int = 2,
+    scripts: tuple[Path | None, Path | None] = (None, None),
 ) -> list[Fork]:
     """Two tasks of SLURM's.
 
@@ -26,24 +29,25 @@ def ranks(
         arguments: of both.
         logs: file of the output of each.
         nodes: number of machines that they are said to run on.
-        second: script that the second runs before the program.
+        scripts: what each runs before the program.
     """
     each = 2 // nodes
     job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "presel", "SLURM_NODELIST": "127.0.0.1"}
     job |= {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": str(each)}
     job |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     started = []
-    for rank, log in enumerate(logs):
+    for rank, (log, script) in enumerate(zip(logs, scripts, strict=True)):
         log.unlink(missing_ok=True)
         place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank % each)}
         place["SLURM_NODEID"] = str(rank // each)
         environment = {**os.environ, **job, **place}
-        started.append(Fork(arguments, log, environment, second if rank else None))
+        started.append(Fork(arguments, log, environment, script))
     return started
 
 
-def run_on_two(arguments: list[str], log: Path) -> None:
+def run_on_two(arguments: list[str], log: Path, script: Path | None = None) -> None:
     """Run a command on two processes of one machine, which both must end well."""
     logs = [log, log.with_name(f"{log.name}-1")]
-    started = ranks([*arguments, "--trainer.devices", "2"], logs, nodes=1)
+    more = ["--trainer.devices", "2"]
+    started = ranks([*arguments, *more], logs, nodes=1, scripts=(script, script))
     assert [process.wait() for process in started] == [0, 0], "".join(x.read_text() for x in logs)
