@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.forked import Fork
@@ -45,9 +48,26 @@ def ranks(
     return started
 
 
+def on_one_machine(arguments: list[str], log: Path, script: Path | None) -> list[Fork]:
+    """Two processes of one machine; the log of the second lies beside that of the first."""
+    more, logs = ["--trainer.devices", "2"], [log, log.with_name(f"{log.name}-1")]
+    return ranks([*arguments, *more], logs, nodes=1, scripts=(script, script))
+
+
 def run_on_two(arguments: list[str], log: Path, script: Path | None = None) -> None:
-    """Run a command on two processes of one machine, which both must end well."""
-    logs = [log, log.with_name(f"{log.name}-1")]
-    more = ["--trainer.devices", "2"]
-    started = ranks([*arguments, *more], logs, nodes=1, scripts=(script, script))
-    assert [process.wait() for process in started] == [0, 0], "".join(x.read_text() for x in logs)
+    """Run a command on two processes of one machine, which must both end well."""
+    started = on_one_machine(arguments, log, script)
+    assert [process.wait() for process in started] == [0, 0], log.read_text()
+
+
+def killed_on_two(
+    arguments: list[str], log: Path, moment: Callable[[], object], script: Path | None = None
+) -> None:
+    """Run a command on two processes of one machine, and kill both at a moment."""
+    started = on_one_machine(arguments, log, script)
+    while not moment():
+        assert [process.poll() for process in started] == [None, None], log.read_text()
+        time.sleep(0.01)
+    for process in started:
+        process.kill()
+    assert [process.wait() for process in started] == [-signal.SIGKILL] * 2

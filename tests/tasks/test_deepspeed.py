@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.tasks.strategies import our_strategy
 from tests.conftest import fit_arguments
 from tests.optional import require
-from tests.ranks import ranks, run_on_two
+from tests.ranks import killed_on_two, run_on_two
 
 
 @pytest.fixture(scope="module")
@@ -96,15 +95,7 @@ def fitted(pool_folder: Path, folder: Path, stage: int, kill: bool = False) -> W
     more = ["--selector", "Random", "--checkpoint_every", "1", *options(stage)]
     arguments = fit_arguments(pool_folder, out, *more)
     if kill:
-        logs = [log, folder / "log-1"]
-        both = ranks(arguments, logs, nodes=1, scripts=(script, script))
-        while not list(out.glob("work/*/*step=1.ckpt/latest")):
-            assert [process.poll() for process in both] == [None, None], log.read_text()
-            time.sleep(0.01)
-        for process in both:
-            process.kill()
-        for process in both:
-            process.wait()
+        killed_on_two(arguments, log, lambda: list(out.glob("work/*/*step=1.ckpt/latest")), script)
     run_on_two(arguments, log, script)
     return load_file(out / "models" / "final" / "adapter_model.safetensors")
 
