@@ -148,4 +148,4 @@ def _read_rank() -> None:
     """Read from the environment what Lightning reads when it is imported."""
     from lightning.fabric.utilities.rank_zero import _get_rank, rank_zero_only
 
-    rank_zero_only.rank = _get_rank() or 0
+    rank_zero_only.rank = _get_rank() or 0  # type: ignore[attr-defined]

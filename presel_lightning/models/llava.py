@@ -181,7 +181,8 @@ def make_trainable(model: Any, tune: Tune, lora: LoRA, checkpoint: str) -> nn.Mo
 
 def unwrapped(model: nn.Module) -> Any:  # noqa: ANN401 - transformers' auto class
     """The transformers model, adapters in place, without PEFT's envelope."""
-    return model.get_base_model() if has_adapter(model) else model
+    found: Any = model
+    return found.get_base_model() if has_adapter(model) else model
 
 
 def has_adapter(model: nn.Module) -> bool:

@@ -20,4 +20,4 @@ def half(state: Any, handle: BinaryIO, *more: Any, **options: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-torch.save = half
+torch.save = half  # type: ignore[assignment]

@@ -14,4 +14,4 @@ def late(writer: BlockWriter) -> list[int]:
     return pending(writer)
 
 
-BlockWriter.pending = late  # type: ignore[method-assign]
+BlockWriter.pending = late  # type: ignore[assignment]
