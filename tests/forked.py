@@ -48,6 +48,7 @@ class Fork:
         self._notes = Path(name)
         given = {"arguments": arguments, "log": str(log.absolute()), "environment": environment}
         request = {**given, "first": first and str(first), "folder": str(Path.cwd()), "notes": name}
+        log.touch()
         requests = _server().stdin
         assert requests is not None
         requests.write(json.dumps(request) + "\n")
