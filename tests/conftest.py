@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -18,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from presel_lightning.cli.main import main
 from presel_lightning.quickstart.world import generate
+from tests.forked import Fork
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
@@ -34,6 +33,12 @@ settings.load_profile("repeatable")
 
 SIZES = {"colour": 45, "shape": 30, "count": 35, "caption": 20}
 N_POOL = sum(SIZES.values())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with a slow test come first, so that two workers have short tests left at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def make_once(
@@ -106,14 +111,6 @@ def scores(out: Path) -> dict[str, dict[str, float]]:
     return table
 
 
-def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Run a command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with log.open("ab") as handle:
-        return subprocess.Popen(
-            [sys.executable, "-m", "presel_lightning", *arguments],
-            stdout=handle,
-            stderr=handle,
-            env=environment,
-            start_new_session=True,
-        )
+def start(arguments: list[str], log: Path, first: Path | None = None) -> Fork:
+    """Run a command in a process of its own, after a script of a test's, if any."""
+    return Fork(arguments, log, {**os.environ, "OMP_NUM_THREADS": "1"}, first)

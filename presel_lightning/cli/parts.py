@@ -112,9 +112,21 @@ class ConfigStageFactory:
     def _merge(self, stage: str) -> Namespace:
         """Merge one stage's overrides into the configuration, and validate it."""
         overrides = self.config.stages[stage]
-        changed: dict[str, Any] = {"trainer": dict(overrides.trainer or {})}
+        changed: dict[str, dict[str, Any]] = {"trainer": dict(overrides.trainer or {})}
         if stage not in OWN_MODULES:
             changed["model"] = dict(overrides.model or {})
+        # a second parse of what is parsed already takes as long as the first
+        merged = self._overridden(stage, changed) if any(changed.values()) else self.config.clone()
+        own = set(overrides.trainer or {}) & {*REFUSED, *EXAMINED}
+        examine_options(f"stages.{stage}.trainer" if own else "trainer", merged.trainer)
+        return merged
+
+    def _overridden(self, stage: str, changed: dict[str, dict[str, Any]]) -> Namespace:
+        """Parse overrides like any other options, on top of the configuration.
+
+        Raises:
+            UserError: a key is unknown, or a value is of no type that its key takes.
+        """
         try:
             merged: Namespace = self.parser.parse_object(changed, namespace=self.config.clone())
             nulls = [
@@ -138,8 +150,6 @@ class ConfigStageFactory:
                     and not isinstance(value, Mapping | Namespace | str)
                 ):
                     raise invalid_override(f"stages.{stage}", {part: {key: value}})
-        own = set(overrides.trainer or {}) & {*REFUSED, *EXAMINED}
-        examine_options(f"stages.{stage}.trainer" if own else "trainer", merged.trainer)
         return merged
 
     def examine_strategies(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from peft import PeftModel
 from torch import nn
 
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
@@ -31,6 +30,8 @@ def load_adapted(
     """
     place = resolve_checkpoint(checkpoint)
     if is_adapter(place):
+        from peft import PeftModel
+
         base = load_model(base_of(place), dtype=dtype, quantization=quantization)
         model: nn.Module = PeftModel.from_pretrained(unwrapped(base), place)
     else:

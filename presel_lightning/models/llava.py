@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
@@ -100,6 +99,8 @@ def load_model(
 
 def _with_adapter(model: Any, folder: str, tune: Tune) -> Any:  # noqa: ANN401
     """Merge an adapter, and say so where it was trained on other weights than it is merged into."""
+    from peft import PeftModel
+
     adapted = PeftModel.from_pretrained(model, folder)
     if not is_quantised(model):
         if four_bit.remembered(folder) is not None and rank_zero():
@@ -146,6 +147,8 @@ def make_trainable(model: Any, tune: Tune, lora: LoRA, checkpoint: str) -> nn.Mo
     """Freeze everything but what is tuned, which is moved to fp32."""
     model.requires_grad_(False)
     if tune == "lora":
+        from peft import LoraConfig, get_peft_model
+
         parts = parts_of(model)
         config = LoraConfig(
             r=lora.r,
@@ -178,7 +181,16 @@ def make_trainable(model: Any, tune: Tune, lora: LoRA, checkpoint: str) -> nn.Mo
 
 def unwrapped(model: nn.Module) -> Any:  # noqa: ANN401 - transformers' auto class
     """The transformers model, adapters in place, without PEFT's envelope."""
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+    found: Any = model
+    return found.get_base_model() if has_adapter(model) else model
+
+
+def has_adapter(model: nn.Module) -> bool:
+    """Whether the model is in PEFT's envelope."""
+    # imported where a model is there already: with bitsandbytes it takes two CPU-seconds
+    from peft import PeftModel
+
+    return isinstance(model, PeftModel)
 
 
 def save_model(
@@ -198,7 +210,7 @@ def save_model(
     """
     # without the option PEFT asks the hub whether the base model's vocabulary was changed
     options: dict[str, Any] = {}
-    if isinstance(model, PeftModel):
+    if has_adapter(model):
         options["save_embedding_layers"] = False
     if state is not None:
         options["state_dict"] = state

@@ -13,7 +13,6 @@ import torch
 from lightning import LightningModule
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
-from transformers import get_cosine_schedule_with_warmup
 
 from presel_lightning.console import console
 from presel_lightning.errors import UserError
@@ -299,6 +298,9 @@ class FineTune(LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union
         """AdamW with the projector in its own group; cosine over all steps after a warm-up."""
+        # imported where it is used: it brings PEFT and bitsandbytes
+        from transformers import get_cosine_schedule_with_warmup
+
         total = int(self.trainer.estimated_stepping_batches)
         # LLaVA's first step is at rate 0: where it is the only one, nothing would be learnt
         warmup = min(ceil(self.warmup * total), total - 1)

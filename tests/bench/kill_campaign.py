@@ -335,8 +335,10 @@ def show(figures: dict[str, Any]) -> None:
 def main() -> int:
     """Run the campaign; 0 where nothing was lost and every start ended as it must."""
     given = options()
+    import peft  # noqa: F401 - shared by all starts, with what follows
+
     import presel_lightning.__main__
-    import presel_lightning.cli.training  # noqa: F401 - shared by all starts
+    import presel_lightning.cli.training  # noqa: F401
 
     end = time.monotonic() + 60 * given.minutes
     with tempfile.TemporaryDirectory(prefix="kills-") as home, disk(given.folder) as (place, own):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -31,6 +31,7 @@ def literal_order(rows: Tensor, labels: Tensor, taken: Tensor, k: int) -> list[i
     return sorted(keys, key=lambda row: keys[row])
 
 
+@settings(max_examples=50)
 @given(st.integers(1, 30), st.integers(0, 30), st.integers(0, 5), st.data())
 def test_medoids_order_equals_the_rule_written_out(
     n: int, m: int, seed: int, data: st.DataObject
@@ -69,6 +70,7 @@ def test_medoids_near_duplicates_come_last() -> None:
     assert len(set(order.tolist()) & set(range(6))) == 6
 
 
+@settings(max_examples=30)  # 0.4 seconds each
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(5, 100), st.integers(1, 300))
 def test_divided_kmeans_has_all_its_clusters(n: int, k: int, largest: int, distinct: int) -> None:
     rows = points(min(n, distinct), 0, d=2).repeat(-(-n // min(n, distinct)), 1)[:n]

@@ -25,9 +25,10 @@ from presel_lightning.models.llava import unwrapped
 from presel_lightning.quickstart.world import generate
 from presel_lightning.run.files import read_json
 from presel_lightning.tasks import FineTune
-from tests.conftest import benchmark_arguments, fit_arguments, start
+from tests.conftest import benchmark_arguments, fit_arguments
 from tests.fits import Kill, Killed, quiet_trainer
 from tests.models.tiny_chat import MODELS, encode_chat, write_chat_model
+from tests.ranks import run_on_two
 
 ARMS = {"final", "untrained"}
 
@@ -147,13 +148,12 @@ def test_chat_max_length_inside_the_image_raises_user_error(
 def test_chat_fit_on_two_processes_matches_one(
     checkpoint: str, run: list[str], few: Path, tmp_path: Path
 ) -> None:
-    out, log = tmp_path / "run", tmp_path / "log"
+    out = tmp_path / "run"
     kind = read_json(Path(checkpoint) / "config.json")["model_type"]
     strategy = {"qwen2_5_vl": "fsdp2", "llava_onevision": "ddp"}[kind]
     place = run.index("--out") + 1
     command = [*run[:place], str(out), *run[place + 1 : -1]]
-    more = ["--trainer.devices", "2", "--trainer.strategy", strategy]
-    assert start([*command, *more], log).wait() == 0, log.read_text()
+    run_on_two([*command, "--trainer.strategy", strategy], tmp_path / "log")
     known = Path(run[-1])
     selection = "selection/selection.parquet"
     assert (out / selection).read_bytes() == (known / selection).read_bytes()

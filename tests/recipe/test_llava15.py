@@ -12,8 +12,8 @@ from PIL import Image
 from presel_lightning.cli.main import main
 from presel_lightning.quickstart import ENCODER
 from tests.configs.test_llava665k_rules import SOURCES
-from tests.conftest import start
 from tests.models.tiny import write_parts
+from tests.ranks import run_on_two
 
 COPIES = 9
 
@@ -59,11 +59,9 @@ def test_llava15_fit_on_two_processes_selects_as_one(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PRESEL_LIGHTNING_CACHE", str(tmp_path / "cache"))
-    log = tmp_path / "log"
     one = ["fit", "--config", "llava15.yaml", *paths, "--trainer.accelerator", "cpu"]
-    two = [*one, "--trainer.devices", "2"]
     assert main([*one, "--out", str(tmp_path / "one")]) == 0
-    assert start([*two, "--out", str(tmp_path / "two")], log).wait() == 0, log.read_text()
+    run_on_two([*one, "--out", str(tmp_path / "two")], tmp_path / "log")
     first, second = (tmp_path / name / "selection" / "selected.json" for name in ("one", "two"))
     assert first.read_bytes() == second.read_bytes()
     assert (tmp_path / "two" / "models" / "final" / "adapter_model.safetensors").is_file()

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli.main import main
-from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments, scores, start
+from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments, scores
+from tests.ranks import run_on_two
 
 FILES = [
     "config.yaml",
@@ -212,9 +213,7 @@ def test_select_on_two_processes_matches_one(
     finished: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
     """With one block for both; blocks for each are those of `tests/tasks/test_strategies.py`."""
-    ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    more = [*ddp, "--data.block_size", "32", "--baselines"]
+    more = ["--trainer.strategy", "ddp", "--data.block_size", "32", "--baselines"]
     arguments = fit_arguments(pool_folder, tmp_path / "run", *more)
-    log = tmp_path / "log"
-    assert start(["select", *arguments[1:]], log).wait() == 0, log.read_text()
+    run_on_two(["select", *arguments[1:]], tmp_path / "log")
     assert selection_bytes(tmp_path / "run") == selection_bytes(finished)

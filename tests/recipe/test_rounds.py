@@ -34,7 +34,7 @@ def select(pool: Path, out: Path, *more: str) -> int:
     return main(["select", *fit_arguments(pool, out, *more)[1:]])
 
 
-@pytest.mark.parametrize("selector", ["PreSel", "SizeBalanced", "KCenter", "Random"])
+@pytest.mark.parametrize("selector", ["PreSel", "KCenter", "Random"])
 def test_select_larger_budget_extends_the_selection(
     selector: str, pool_folder: Path, tmp_path: Path
 ) -> None:

@@ -20,8 +20,9 @@ from presel_lightning.data.texts import Texts
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models import LoRA
 from presel_lightning.tasks import FineTune
-from tests.conftest import N_POOL, fit_arguments, start
+from tests.conftest import N_POOL, fit_arguments
 from tests.fits import Kill, Killed, quiet_trainer
+from tests.ranks import run_on_two
 
 N_TEXTS, BUDGET, BATCH = 19, 33, 16
 """Two batches of images, one of texts, and one of a single image and three texts."""
@@ -136,10 +137,8 @@ def test_text_only_fit_on_two_processes_matches_one(
     tmp_path: Path,
 ) -> None:
     """With a batch of texts on both, and one in which only the first sees an image."""
-    out, log = tmp_path / "run", tmp_path / "log"
-    more = ["--trainer.devices", "2", "--trainer.strategy", strategy]
-    more += [*ON, "--data.micro_batch_size", "3"]
-    assert start(command(pool_folder, mixed, out, *more), log).wait() == 0, log.read_text()
+    out, more = tmp_path / "run", ["--trainer.strategy", strategy, "--data.micro_batch_size", "3"]
+    run_on_two(command(pool_folder, mixed, out, *ON, *more), tmp_path / "log")
     assert stages(out)["final"]["steps"] == 4
     found, known = load_file(out / WEIGHTS), load_file(fitted_run / WEIGHTS)
     assert found.keys() == known.keys()

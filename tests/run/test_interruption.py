@@ -47,15 +47,20 @@ Run = Callable[..., "subprocess.Popen[str]"]
 
 @pytest.fixture
 def run() -> Iterator[Run]:
-    """Start a program in a session of its own."""
+    """Start Python in a session of its own."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(program: str, *arguments: str, **options: object) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", program, *arguments]
-        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
-        started.append(subprocess.Popen(command, start_new_session=True, **how))  # type: ignore[call-overload]
-        process: subprocess.Popen[str] = started[-1]
-        return process
+    def run(*arguments: str) -> subprocess.Popen[str]:
+        started.append(
+            subprocess.Popen(
+                [sys.executable, *arguments],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+        return started[-1]
 
     yield run
     for process in started:
@@ -66,19 +71,19 @@ def run() -> Iterator[Run]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_during_imports_exits_with_its_code_and_one_line(
-    number: signal.Signals, tmp_path: Path
+    number: signal.Signals, run: Run, tmp_path: Path
 ) -> None:
-    log = tmp_path / "log"
-    process = start(["fit", "--config", "quickstart.yaml", "--out", str(tmp_path / "run")], log)
+    command = ["-m", "presel_lightning", "fit", "--config", "quickstart.yaml"]
+    process = run(*command, "--out", str(tmp_path / "run"))
     while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
-        assert process.poll() is None, log.read_text()
+        assert process.poll() is None, process.communicate()
     os.killpg(process.pid, number)
-    assert process.wait() == 128 + number
-    assert log.read_text() == LINE and not (tmp_path / "run").exists()
+    assert process.communicate() == ("", LINE) and process.returncode == 128 + number
+    assert not (tmp_path / "run").exists()
 
 
 def test_held_process_ends_at_the_second_signal_alone(run: Run) -> None:
-    process = run(HOLDING)
+    process = run("-c", HOLDING)
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     process.terminate()
     process.terminate()  # the same one, as `timeout` sends it to a process and to its group
@@ -91,7 +96,7 @@ def test_held_process_ends_at_the_second_signal_alone(run: Run) -> None:
 
 def test_signal_ignored_at_the_start_stays_ignored(run: Run) -> None:
     program = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {HOLDING}"
-    process = run(program.replace("; \n", "\n"))
+    process = run("-c", program.replace("; \n", "\n"))
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     process.send_signal(signal.SIGINT)
     process.terminate()
@@ -109,7 +114,7 @@ def test_signal_to_the_group_ends_image_workers_in_silence(
     picture = next((pool_folder / "images").rglob("*.png")).read_bytes()
     for number in range(2000):
         (tmp_path / f"{number}.png").write_bytes(picture)
-    process = run(CHECKING, str(tmp_path))
+    process = run("-c", CHECKING, str(tmp_path))
     while len(processes_of(process.pid)) < 4:  # with the resource tracker
         assert process.poll() is None, process.communicate()
         time.sleep(0.005)

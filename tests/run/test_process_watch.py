@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -17,43 +14,11 @@ from presel_lightning.cli.main import main
 from presel_lightning.recipe.passes.base import Pass
 from presel_lightning.run.ledger import Ledger
 from tests.conftest import fit_arguments
-from tests.run.test_ranks import free_port
+from tests.ranks import TWO_NODES, ranks
 
 SIGNALS = ("signals/paired_loss.parquet", "signals/features/features.npy")
 RESULTS = (*SIGNALS, "selection/selection.parquet", "selection/tasks.csv")
-LATE = """
-import sys, time
-from presel_lightning.tasks.block_writer import BlockWriter
-from presel_lightning.cli.main import main
-pending = BlockWriter.pending
-BlockWriter.pending = lambda self: (time.sleep(3), pending(self))[1]
-sys.exit(main())
-"""
-"""A process that lists the blocks after the first has merged them."""
-TWO = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
-
-
-def ranks(
-    arguments: list[str], logs: list[Path], late: bool = False
-) -> list[subprocess.Popen[bytes]]:
-    """Two tasks of SLURM's, on two nodes."""
-    job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "presel", "SLURM_NODELIST": "127.0.0.1"}
-    job |= {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_LOCALID": "0"}
-    job |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
-    started = []
-    for rank, log in enumerate(logs):
-        program = ["-c", LATE] if late and rank else ["-m", "presel_lightning"]
-        place = {"SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)}
-        with log.open("wb") as handle:
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, *program, *arguments],
-                    stdout=handle,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **job, **place},
-                )
-            )
-    return started
+LATE = Path(__file__).with_name("late_list.py")
 
 
 @pytest.fixture
@@ -90,7 +55,7 @@ KILLS = [(1, "losses-*/block-*.npz"), (0, "features-*/block-*5.npz")]
 def test_killed_rank_ends_group_and_restart_matches(
     finished: Path, tuned: Path, pool_folder: Path, tmp_path: Path
 ) -> None:
-    arguments = [*select(pool_folder, tuned), *TWO]
+    arguments = [*select(pool_folder, tuned), *TWO_NODES]
     logs = [tmp_path / f"log-{number}" for number in range(2)]
     for rank, moment in KILLS:
         processes = ranks(arguments, logs)
@@ -119,7 +84,7 @@ def test_restart_with_all_blocks_written_merges_them_once(
         assert main(select(pool_folder, tuned)) == 0
     delete_signals(tuned)
     logs = [tmp_path / f"log-{number}" for number in range(2)]
-    started = ranks([*select(pool_folder, tuned), *TWO], logs, late=True)
+    started = ranks([*select(pool_folder, tuned), *TWO_NODES], logs, scripts=(None, LATE))
     assert [process.wait() for process in started] == [0, 0], logs[1].read_text()
     assert made_alike(tuned, finished)
 
@@ -130,5 +95,5 @@ def test_locked_run_folder_exits_with_2_on_every_rank(pool_folder: Path, tmp_pat
     out.mkdir()
     with FileLock(out / ".lock"):
         logs = [tmp_path / f"log-{number}" for number in range(2)]
-        started = ranks([*select(pool_folder, out), *TWO], logs)
+        started = ranks([*select(pool_folder, out), *TWO_NODES], logs)
         assert [process.wait() for process in started] == [2, 2]

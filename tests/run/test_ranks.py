@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +12,7 @@ from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from tests.conftest import fit_arguments
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+from tests.ranks import free_port
 
 
 def node(port: int, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:

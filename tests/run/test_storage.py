@@ -28,9 +28,9 @@ from presel_lightning.run.checkpoints import CheckpointFile
 from presel_lightning.run.files import replacing, replacing_folder, write_text
 from presel_lightning.run.line_file import LineFile
 from presel_lightning.run.storage import storage_error, storing_anywhere
-from tests.conftest import fit_arguments
+from tests.conftest import fit_arguments, start
+from tests.ranks import TWO_NODES, ranks
 from tests.run.disk import Disk
-from tests.run.test_process_watch import TWO, ranks
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 1_000_000
@@ -164,21 +164,7 @@ def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
 
 # ---------------------------------------------------------------- commands
 
-HALF = """
-import os, signal, sys, torch
-from presel_lightning.cli.main import main
-save = torch.save
-def half(state, handle, *more, **options):
-    import io
-    whole = io.BytesIO()
-    save(state, whole, *more, **options)
-    handle.write(whole.getvalue()[: len(whole.getvalue()) // 2])
-    handle.flush()
-    os.kill(os.getpid(), signal.SIGKILL)
-torch.save = half
-main()
-"""
-"""The command, killed with half of its first checkpoint written."""
+HALF = Path(__file__).with_name("half_checkpoint.py")
 
 
 @pytest.mark.slow
@@ -200,8 +186,7 @@ def test_run_on_a_small_disk_continues_when_it_is_enlarged(
         assert "which needs at least 6.0 MB" in line and "are free; make room" in line
         assert not [path for path in disk.path.rglob("*.part")]
     disk.set("size=24m")
-    killed = subprocess.run([sys.executable, "-c", HALF, *arguments], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    assert start(arguments, tmp_path / "log", first=HALF).wait() == -signal.SIGKILL
     assert main(arguments) == 0
     for name in ("selection/selection.parquet", "models/final/adapter_model.safetensors"):
         assert (out / name).read_bytes() == (finished / name).read_bytes()
@@ -225,7 +210,7 @@ def test_run_on_a_small_disk_continues_when_it_is_enlarged(
 def test_full_disk_ends_every_process(pool_folder: Path, tmp_path: Path, disk: Disk) -> None:
     disk.set("size=4m")
     logs = [tmp_path / f"log-{rank}" for rank in range(2)]
-    arguments = fit_arguments(pool_folder, disk.path / "run", "--checkpoint_every", "1", *TWO)
+    arguments = fit_arguments(pool_folder, disk.path / "run", "--checkpoint_every", "1", *TWO_NODES)
     started = ranks(arguments, logs)
     assert [process.wait(timeout=300) for process in started] == [2, 2], logs[1].read_text()
     assert "while writing step=1.ckpt" in logs[0].read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +32,14 @@ CASES = {
     "copies": Case({"a": 30, "b": 8}, copies=True),
 }
 RULES = sorted(set(WITHIN.values()), key=lambda kind: kind.__name__)
-COMBINATIONS = list(itertools.product(WEIGHTINGS.values(), RULES))
+PAIRS = [
+    (weighting, within, list(CASES)[(row + column) % len(CASES)])
+    for row, weighting in enumerate(WEIGHTINGS.values())
+    for column, within in enumerate(RULES)
+]
+"""Every weighting with every rule, each of both in every case."""
+EACH = [(kind, RULES[row % len(RULES)]) for row, kind in enumerate(WEIGHTINGS.values())]
+"""Every weighting with some rule, every rule with some weighting."""
 PARTS: list[type[Part]] = [*WEIGHTINGS.values(), *RULES]
 
 
@@ -63,9 +69,18 @@ def few_images_a_cluster(kind: type[Within]) -> Within:
     return kind(**options)
 
 
-@pytest.mark.parametrize(("weighting", "within"), COMBINATIONS, ids=name_of)
-class TestEveryCombination:
-    @pytest.mark.parametrize("case", CASES)
+def test_pairs_leave_no_two_out() -> None:
+    for one, other, sizes in (
+        (0, 1, len(WEIGHTINGS) * len(RULES)),
+        (0, 2, len(WEIGHTINGS) * len(CASES)),
+        (1, 2, len(RULES) * len(CASES)),
+    ):
+        assert len({(pair[one], pair[other]) for pair in PAIRS}) == sizes
+    assert {within for _, within in EACH} == set(RULES)
+
+
+class TestCombinations:
+    @pytest.mark.parametrize(("weighting", "within", "case"), PAIRS, ids=name_of)
     def test_budget_is_met_and_the_reference_left_alone(
         self,
         weighting: type[Weighting],
@@ -86,6 +101,7 @@ class TestEveryCombination:
             assert np.isfinite(chosen.score[~pool.reference].astype(float)).all()
             assert set(chosen.reason[pool.rows(chosen.uids)]) <= {within.reason}
 
+    @pytest.mark.parametrize(("weighting", "within"), EACH, ids=name_of)
     def test_selection_follows_the_seed_not_threads_nor_order_of_records(
         self,
         weighting: type[Weighting],
@@ -102,6 +118,7 @@ class TestEveryCombination:
         torch.set_num_threads(before)
         assert len(found) == 1
 
+    @pytest.mark.parametrize(("weighting", "within"), EACH, ids=name_of)
     def test_asks_for_the_signals_of_both_and_no_others(
         self,
         weighting: type[Weighting],

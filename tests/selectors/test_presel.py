@@ -20,8 +20,9 @@ from presel_lightning.selectors import PreSel, select_in_task
 from presel_lightning.selectors.weighting import IRS
 from presel_lightning.selectors.within import NeighborCentrality
 from presel_lightning.signals import Signals
-from tests.conftest import fit_arguments, start
+from tests.conftest import fit_arguments
 from tests.optional import require
+from tests.ranks import run_on_two
 
 
 @pytest.fixture
@@ -134,8 +135,7 @@ def test_clusters_do_not_depend_on_ranks_threads_or_row_order(
         assert table(tmp_path / name) == table(tmp_path / "one")
     labels = pq.read_table(tmp_path / "one" / "selection" / "selection.parquet")["cluster"]
     assert pc.max(labels).as_py() >= 5
-    two = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    command = select(pool_folder, finished, tmp_path / "processes", *two)
-    assert start(command, log).wait() == 0, log.read_text()
+    ddp = ["--trainer.strategy", "ddp"]
+    run_on_two(select(pool_folder, finished, tmp_path / "processes", *ddp), log)
     assert {"reference", "losses", "features"} <= reused(log.read_text())
     assert table(tmp_path / "processes") == table(tmp_path / "one")

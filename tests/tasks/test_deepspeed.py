@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,8 +14,9 @@ from torch.testing import assert_close
 from presel_lightning.cli.main import main
 from presel_lightning.errors import UserError
 from presel_lightning.tasks.strategies import our_strategy
-from tests.conftest import fit_arguments, start
+from tests.conftest import fit_arguments
 from tests.optional import require
+from tests.ranks import killed_on_two, run_on_two
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +68,7 @@ def test_our_strategy_passes_other_strategies_through() -> None:
 
 CUT = "{class_path: presel_lightning.strategies.DeepSpeed, init_args: {stage: 3, keep_below: 0}}"
 """No weight of the tiny model is whole, as in a large one."""
+UNBUILT = Path(__file__).with_name("unbuilt_ops.py")
 Weights = dict[str, torch.Tensor]
 STRATEGIES = {0: "ddp", 2: "deepspeed_stage_2", 3: CUT}
 
@@ -92,17 +91,12 @@ def test_deepspeed_global_loss_reduction_exits_with_2(
 
 def fitted(pool_folder: Path, folder: Path, stage: int, kill: bool = False) -> Weights:
     """The final adapter of a fit on two processes, killed after its first step if asked."""
-    out, log = folder / "run", folder / "log"
+    out, log, script = folder / "run", folder / "log", UNBUILT if stage else None
     more = ["--selector", "Random", "--checkpoint_every", "1", *options(stage)]
     arguments = fit_arguments(pool_folder, out, *more)
     if kill:
-        process = start(arguments, log)
-        while process.poll() is None and not list(out.glob("work/*/*step=1.ckpt/latest")):
-            time.sleep(0.01)
-        assert process.poll() is None, log.read_text()
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert start(arguments, log).wait() == 0, log.read_text()
+        killed_on_two(arguments, log, lambda: list(out.glob("work/*/*step=1.ckpt/latest")), script)
+    run_on_two(arguments, log, script)
     return load_file(out / "models" / "final" / "adapter_model.safetensors")
 
 

@@ -18,6 +18,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.models import load_model, load_processor
 from presel_lightning.run.ledger import Ledger
 from tests.conftest import benchmark_arguments, fit_arguments, scores, start
+from tests.ranks import killed_on_two, run_on_two
 from tests.run.slow_steps import SLOW
 
 STRATEGIES = {
@@ -135,7 +136,10 @@ def test_stopped_rank_takes_all_along_and_restarts_match(
         else:
             os.kill(int(children[0]) if what.endswith("1") else process.pid, signal.SIGTERM)
         assert process.wait(timeout=30) == 143, log.read_text()
-        assert not any(is_running(int(child)) for child in children)
+        end = time.monotonic() + 30  # until the kernel has freed what they held
+        while any(is_running(int(child)) for child in children):
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.01)
         saved = [path.name for path in out.glob(f"work/fit-{what.split()[0]}-*/*.ckpt")]
         assert saved == ([] if what.startswith("features") else ["step=1.ckpt"])
     assert start(arguments, log).wait() == 0, log.read_text()
@@ -174,8 +178,7 @@ def whole_full(tied: Path, pool_folder: Path, tmp_path_factory: pytest.TempPathF
     """A run folder in which FSDP2 tuned all weights without a break."""
     out = tmp_path_factory.mktemp("full") / "run"
     log = out.parent / "log"
-    command = two_processes(pool_folder, out, "fsdp2", *full(tied))
-    assert start(command, log).wait() == 0, log.read_text()
+    run_on_two(two_processes(pool_folder, out, "fsdp2", *full(tied)), log)
     return out
 
 
@@ -195,13 +198,8 @@ def test_fsdp2_killed_fit_resumes_with_equal_weights(
     shutil.rmtree(out / "models" / "final")
     Ledger(out / "run.json").record("final", status="running")
     arguments = two_processes(pool_folder, out, "fsdp2", *more, "--checkpoint_every", "1")
-    process = start(arguments, log)
-    while process.poll() is None and not list(out.glob("work/fit-final-*/*step=1.ckpt")):
-        time.sleep(0.01)
-    assert process.poll() is None, log.read_text()
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert start(arguments, log).wait() == 0, log.read_text()
+    killed_on_two(arguments, log, lambda: list(out.glob("work/fit-final-*/*step=1.ckpt")))
+    run_on_two(arguments, log)
     (file,) = (out / "models" / "final").glob("*.safetensors")
     found, expected = load_file(file), load_file(known / "models" / "final" / file.name)
     assert found.keys() == expected.keys()

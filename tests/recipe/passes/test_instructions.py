@@ -31,7 +31,8 @@ from presel_lightning.models.llava_processor import load_processor
 from presel_lightning.quickstart import CHECKPOINT
 from presel_lightning.signals import Signals
 from presel_lightning.tasks.block_writer import BlockWriter
-from tests.conftest import fit_arguments, start
+from tests.conftest import fit_arguments
+from tests.ranks import run_on_two
 
 SIGNALS = {
     "token_loss": "loss_with_question",
@@ -312,11 +313,9 @@ def test_pass_that_was_killed_continues_to_the_same_files(
 
 def test_two_processes_give_the_files_of_one(out: Path, few: Path, tmp_path: Path) -> None:
     """Signals are made again, and the probe; a reference fit on two processes rounds otherwise."""
-    two, log = tmp_path / "two", tmp_path / "log"
+    two = tmp_path / "two"
     shutil.copytree(out, two, ignore=shutil.ignore_patterns("signals", "warm_up"))
-    options = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
-    process = start(arguments(few, two, *options), log)
-    assert process.wait() == 0, log.read_text()
+    run_on_two(arguments(few, two, "--trainer.strategy", "ddp"), tmp_path / "log")
     same_files(out, two)
 
 
