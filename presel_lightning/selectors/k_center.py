@@ -28,7 +28,8 @@ class CoverageSelector(Selector):
 
     Args:
         embedding: `image`, features of the image encoder; or `joint`, image and text of the image-text
-            encoder, which needs the instructions of the whole pool.
+            encoder, which needs the instructions of the whole pool. None for `joint` where `two_tower`
+            is set, else `image`.
 
     Raises:
         UserError: `embedding` is unknown.
@@ -36,13 +37,27 @@ class CoverageSelector(Selector):
 
     reason: str
 
-    def __init__(self, embedding: Embedding = "image") -> None:
-        if embedding not in (known := get_args(Embedding)):
+    def __init__(self, embedding: Embedding | None = None) -> None:
+        known = get_args(Embedding)
+        if embedding not in (None, *known):
             raise UserError(
                 f"selector.init_args.embedding {embedding!r} is unknown; choose from {', '.join(known)}"
             )
+        self.given = embedding
+        self.measure_in(embedding or "image")
+
+    def on_pairs(self) -> None:
+        """Measure distances of images with their texts, unless another embedding is named."""
+        self.measure_in(self.given or "joint")
+
+    def measure_in(self, embedding: Embedding) -> None:
+        """Set the embedding, and the signal that it is read from."""
         self.embedding = embedding
         self.needs = (signal_of(embedding),)  # type: ignore[misc]
+
+    def fingerprint(self) -> object:
+        """Return the embedding that is read, where it is not that of images alone."""
+        return None if self.embedding == "image" else [self.embedding]
 
     @abstractmethod
     def pick(self, features: Tensor, count: int, selected: Tensor, seed: int) -> Farthest:
@@ -84,7 +99,8 @@ class KCenter(CoverageSelector):
 
     Args:
         embedding: `image`, features of the image encoder; or `joint`, image and text of the image-text
-            encoder, which needs the instructions of the whole pool.
+            encoder, which needs the instructions of the whole pool. None for `joint` where `two_tower`
+            is set, else `image`.
 
     Raises:
         UserError: `embedding` is unknown.

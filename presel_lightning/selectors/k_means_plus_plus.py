@@ -27,7 +27,8 @@ class KMeansPlusPlus(CoverageSelector):
 
     Args:
         embedding: `image`, features of the image encoder; or `joint`, image and text of the image-text
-            encoder, which needs the instructions of the whole pool.
+            encoder, which needs the instructions of the whole pool. None for `joint` where `two_tower`
+            is set, else `image`.
 
     Raises:
         UserError: `embedding` is unknown.

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +37,7 @@ from tests.bench.shuffled import shuffle_answers
 
 TASK, SHARE, BUDGET = "shape", 0.3, 0.15
 SIGNALS = ["clip_similarity", "gradients", "head_gradients"]
-COMPARED = {
+COMPARED: dict[str, dict[str, Any]] = {
     "InfluenceSpace": {},
     "InfluenceSpace, allocation: spread": {"allocation": "spread"},
     "InfluenceSpace, normalize: false": {"normalize": False},

@@ -287,12 +287,12 @@ def test_comparison_ends_with_recalls_and_gaps_of_all_methods(
 ) -> None:
     """A plain name reads the contrastive loss; vectors, probe and test pairs are made once."""
     out = tmp_path / "run"
-    grid = ["--selectors", "InfluenceSpace", "DataInf", "Random", "--seeds", "3"]
+    grid = ["--selectors", "InfluenceSpace", "DataInf", "KMeansPlusPlus", "Random", "--seeds", "3"]
     words = arguments("compare", pool_folder / "train.json", out, *grid, "--workers", "1")
     assert main(words) == 0
     with (out / "comparison.csv").open() as handle:
         rows = list(csv.DictReader(handle))
-    methods = ["InfluenceSpace", "DataInf", "Random", "full", "untrained"]
+    methods = ["InfluenceSpace", "DataInf", "KMeansPlusPlus", "Random", "full", "untrained"]
     assert {(r["selector"], r["benchmark"]) for r in rows} == {
         (m, n) for m in methods for n in NAMES
     }

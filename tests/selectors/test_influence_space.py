@@ -198,7 +198,6 @@ PAIRS = ("clip_similarity", "pair_gradients")
         (DataInf(), ("gradients",), PAIRS),
         (DataInf(loss="contrastive"), PAIRS, PAIRS),
     ],
-    ids=str,
 )  # fmt: skip
 def test_loss_that_is_left_open_is_contrastive_on_pairs(
     selector: InfluenceSpace | DataInf, needs: tuple[str, ...], on_pairs: tuple[str, ...]

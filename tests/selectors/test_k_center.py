@@ -59,3 +59,15 @@ def test_joint_embedding_is_image_and_text(kind: type[KCenter], pair: Pair) -> N
 def test_an_unknown_embedding_is_refused() -> None:
     with pytest.raises(UserError, match="joint, image"):
         KMeansPlusPlus(embedding="both")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", [KCenter, KMeansPlusPlus])
+def test_embedding_that_is_left_open_is_joint_on_pairs(kind: type[KCenter]) -> None:
+    found = []
+    for given in (None, "image", "joint"):
+        selector = kind(embedding=given)  # type: ignore[arg-type]
+        before = selector.needs
+        selector.on_pairs()
+        found.append((before, selector.needs))
+    image, joint = ("features",), ("clip_similarity",)
+    assert found == [(image, joint), (image, image), (joint, joint)]

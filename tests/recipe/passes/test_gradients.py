@@ -136,10 +136,10 @@ def test_adam_update_is_that_of_the_moments_of_the_reference_fit(
     for name, gradient in given.items():
         first, second = (moments[f"model.{name}.{which}"] for which in ("first", "second"))
         step = np.empty(gradient.shape)
-        for place, g in np.ndenumerate(gradient.numpy()):
-            mean = beta * float(first[place]) + (1 - beta) * float(g)
-            square = gamma * float(second[place]) + (1 - gamma) * float(g) ** 2
-            step[place] = mean / np.sqrt(square + 1e-8)
+        for at, g in np.ndenumerate(gradient.numpy()):
+            mean = beta * float(first[at]) + (1 - beta) * float(g)
+            square = gamma * float(second[at]) + (1 - gamma) * float(g) ** 2
+            step[at] = mean / np.sqrt(square + 1e-8)
         updated[name] = torch.from_numpy(step).float()
     expected = sketched(updated, WIDTH)
     found = signal.column("direction")[7] * signal.column("length")[7]
