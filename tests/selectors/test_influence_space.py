@@ -86,8 +86,13 @@ def test_best_first_takes_whole_clusters_by_utility(
 def test_entropic_allocation_gives_more_to_higher_utility(
     four: tuple[Pool, Signals, np.ndarray],
 ) -> None:
-    counts, _ = chosen_of(four, 30, allocation="entropic")
+    counts, _ = chosen_of(four, 30, allocation="entropic", temperature=0.5)
     assert counts[0] > counts[1] > counts[2] > 0 and 3 not in counts
+
+
+def test_high_temperature_is_spread_by_size(four: tuple[Pool, Signals, np.ndarray]) -> None:
+    counts, _ = chosen_of(four, 30, temperature=1e6)
+    assert counts == chosen_of(four, 30, allocation="spread")[0] != chosen_of(four, 30)[0]
 
 
 def test_knapsack_weights_spend_the_budget_on_the_best_clusters(
