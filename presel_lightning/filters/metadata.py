@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from presel_lightning.errors import UserError
-from presel_lightning.filters.faults import Fault, Listed
+from presel_lightning.filters.faults import Fault
 from presel_lightning.filters.rule import Names, Rows
 from presel_lightning.filters.score_files import ScoreFile, read_arrays
 from presel_lightning.filters.score_table import ScoreTable
@@ -79,16 +79,14 @@ class Metadata:
         return units
 
     def batches(
-        self, unit: Unit, wanted: Sequence[Names], listed: Listed, *, needs_uids: bool = True
+        self, unit: Unit, wanted: Sequence[Names], *, needs_uids: bool = True
     ) -> Iterator[Rows]:
-        """Stream the rows of a file; those without a uid are listed and left out.
+        """Stream the rows of a file.
 
         Args:
             unit: the file.
             wanted: columns, each with its names; they come under the first of these.
-            listed: where faults go.
-            needs_uids: without, uids are only read where scores are joined by them, else they are 0
-                and all rows are there.
+            needs_uids: without, uids are only read where scores are joined by them.
 
         Raises:
             Fault: the file, or one beside it, cannot be read or lacks a column.
@@ -107,7 +105,7 @@ class Metadata:
                 columns.insert(0, "uid")
             start = 0
             for batch in table.iter_batches(BATCH, columns=columns, use_threads=False):
-                yield _rows(unit, batch, names, others, start, listed)
+                yield _rows(unit, batch, names, others, start)
                 start += len(batch)
 
 
@@ -177,35 +175,26 @@ class _Others:
                 raise Fault(unit.path, "missing_column", f"no column {' or '.join(names)}")
             self.joined[names[0]] = (found[1], found[0])
 
-    def columns(self, uids: np.ndarray, start: int) -> Iterator[tuple[str, pa.Array]]:
+    def columns(self, texts: pa.Array, start: int) -> Iterator[tuple[str, pa.Array]]:
         """Their rows for some uids."""
         for name, array in self.arrays.items():
-            yield name, array[start : start + len(uids)]
+            yield name, array[start : start + len(texts)]
+        uids = parse_uids(texts)[0] if self.joined else np.empty(0, UID)
         for name, (column, table) in self.joined.items():
             yield name, table.of(uids, column)
 
 
 def _rows(
-    unit: Unit,
-    batch: pa.RecordBatch,
-    names: dict[str, str | None],
-    others: _Others,
-    start: int,
-    listed: Listed,
+    unit: Unit, batch: pa.RecordBatch, names: dict[str, str | None], others: _Others, start: int
 ) -> Rows:
-    try:
-        if "uid" in batch.schema.names:
-            uids, valid = parse_uids(batch.column("uid"))
-        else:
-            uids, valid = np.zeros(len(batch), UID), np.ones(len(batch), bool)
-    except (pa.ArrowException, ValueError) as error:
-        raise Fault(unit.path, "malformed_uid", f"uid is {batch.column('uid').type}") from error
+    texts = pa.nulls(len(batch), pa.string())
+    if "uid" in batch.schema.names:
+        texts = batch.column("uid")
+    if not pa.types.is_string(texts.type):
+        try:
+            texts = texts.cast(pa.string())
+        except (pa.ArrowException, ValueError) as error:
+            raise Fault(unit.path, "malformed_uid", f"uid is {texts.type}") from error
     columns = {name: batch.column(own) for name, own in names.items() if own}
-    columns |= dict(others.columns(uids, start))
-    table = pa.table(columns) if columns else pa.table({"uid": batch.column("uid")})
-    rows = Rows(uids, table, unit.number, np.arange(start, start + len(uids)))
-    wrong = np.flatnonzero(~valid)
-    for number in wrong.tolist():
-        value = batch.column("uid")[number].as_py()
-        listed.add(Fault(unit.path, "malformed_uid", f"row {start + number}: {value!r}"))
-    return rows.take(np.flatnonzero(valid)) if len(wrong) else rows
+    columns |= dict(others.columns(texts, start))
+    return Rows(texts, pa.table(columns), unit.number, start)

@@ -13,7 +13,7 @@ from typing import Any
 import fsspec
 import numpy as np
 
-from presel_lightning.run.files import read_json, replacing
+from presel_lightning.run.files import read_json, replacing, write_json
 from presel_lightning.run.fingerprint import fingerprint
 
 ENDS = 1 << 16
@@ -62,8 +62,12 @@ class Stage(ABC):
 
     def save(self, number: int, name: str, array: np.ndarray) -> None:
         """Write an array of a unit; its manifest follows."""
-        with replacing(self.array(number, name)) as part, part.open("wb") as file:
+        with replacing(self.array(number, name), named=False) as part, part.open("wb") as file:
             np.save(file, array)
+
+    def finish(self, number: int, manifest: Manifest) -> None:
+        """Write the manifest of a unit, whose arrays are there."""
+        write_json(self.manifest(number), manifest, named=False)
 
     def read(self, number: int) -> Manifest:
         """What a unit has counted."""
