@@ -144,68 +144,73 @@ def score(
     output: str,
     judge: str | None = None,
     clip: str | None = None,
+    features: str | None = None,
     metrics: list[str] | None = None,
     prompts: str | None = None,
     template: str = "auto",
     caption_tokens: Count = 1024,
     max_new_tokens: Tokens = 4,
+    reading: Literal["greedy", "expectation"] = "greedy",
     clip_column: str = "clip_l14_similarity_score",
     block_size: Count = 32,
     num_workers: Processes = 4,
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    executor: Executor = "local",
+    workers: Workers = 1,
     accelerator: str = "auto",
     devices: str | int | list[int] = "auto",
     num_nodes: Count = 1,
     strategy: str = "auto",
     precision: str | int | None = None,
 ) -> None:
-    """Score image-text pairs of webdataset shards: MLM-Filter's judge, CLIP similarity, or both.
+    """Score pairs of webdataset shards: MLM-Filter's judge, CLIP similarity, features of the images.
 
-    `OUTPUT/judge` and `OUTPUT/clip` get a table of scores for each shard, with `uid`, which `filter
-    --scores` joins. A shard that has one is not scored again; a killed command goes on.
+    `OUTPUT/judge`, `OUTPUT/clip` and `OUTPUT/features` get a table for each shard, with `uid`; the
+    first two are for `filter --scores`, the last for `select --data.features`. A shard that has one
+    is not scored again; a killed command goes on.
 
     Args:
         input: folder of the shards, at any depth.
         output: folder of the tables.
         judge: image-text model that rates the pairs: folder or hub id.
         clip: CLIP or SigLIP that compares images with captions: folder or hub id.
+        features: vision encoder of the images, as `stages.features.model.checkpoint` takes it.
         metrics: image_text_matching, object_detail_fulfillment, caption_text_quality,
             semantic_understanding, or names of `prompts`; all by default.
         prompts: YAML with prompts of metrics, `{metric: text}`, instead of ours or beside them.
         template: conversation template of the judge; `auto` finds it.
         caption_tokens: longer captions are cut, so that the question behind them stays whole.
         max_new_tokens: tokens of a reply; 100 takes three where every digit is a token.
+        reading: the judge's `greedy` reply, or the `expectation` over the numbers 0 to 100.
         clip_column: name of the column of CLIP similarities.
         block_size: pairs of a forward pass, and what a killed command loses.
         num_workers: processes that decode images, for each device.
         dtype: of the weights.
+        executor: who does the shards: this machine, Ray, or a Slurm array.
+        workers: shards at a time, each with a model and a device of its own.
         accelerator: as Lightning's Trainer takes it, and so the next ones.
-        devices: number or list of devices.
-        num_nodes: number of machines.
+        devices: number or list of devices, for one worker of this machine.
+        num_nodes: number of machines, as `devices`.
         strategy: of several devices.
         precision: of the computation.
     """
-    from presel_lightning.cli.score import score_shards
+    from presel_lightning.cli.score import ScoreRun
+    from presel_lightning.cli.scorings import Ratings, Scoring, Similarities, Vectors
+    from presel_lightning.loading.judge_prompts import prompts_of, read_prompts
 
+    scorings: list[Scoring] = []
+    if judge is not None:
+        asked = prompts_of(metrics, read_prompts(Path(prompts)) if prompts else {})
+        how = tuple(asked.items()), caption_tokens, max_new_tokens, reading
+        scorings.append(Ratings(judge, dtype, template, *how))
+    if clip is not None:
+        scorings.append(Similarities(clip, dtype, clip_column))
+    if features is not None:
+        scorings.append(Vectors(features, dtype))
     trainer = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
-    score_shards(
-        input,
-        output,
-        judge,
-        clip,
-        metrics,
-        prompts,
-        template,
-        caption_tokens,
-        max_new_tokens,
-        clip_column,
-        block_size,
-        num_workers,
-        dtype,
-        **trainer,
-        strategy=strategy,
-        precision=precision,
-    )
+    trainer |= {"strategy": strategy, "precision": precision}
+    places = Path(input), Path(output)
+    ScoreRun(*places, block_size, num_workers, executor, workers, trainer).run(scorings)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

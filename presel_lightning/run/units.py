@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import numpy as np
@@ -36,6 +36,9 @@ class Stage(ABC):
     key: str
     names: dict[int, str] = field(default_factory=dict, compare=False, repr=False, kw_only=True)
     """Of the units, once they are known."""
+
+    holds_model: ClassVar[bool] = False
+    """Whether a process keeps something that takes long to load, from one unit to the next."""
 
     @abstractmethod
     def defined_by(self, number: int) -> object:
