@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from presel_lightning.cli.probe import read_features, read_labels
 from presel_lightning.console import console
@@ -15,8 +17,12 @@ from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
 from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uids import order_of, parse_uids
-from presel_lightning.run.files import replacing
+from presel_lightning.run.executors import Executor
+from presel_lightning.run.files import make_folder, remove, replacing
+from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.units import state_of
 from presel_lightning.selectors.arrays import select
+from presel_lightning.selectors.clustering import cluster
 
 
 def select_rows(
@@ -70,6 +76,59 @@ def select_rows(
         f"{len(rows)} of {len(table)} rows selected by {selector}: {folder / 'rows.npy'}, rows.csv",
         soft_wrap=True,
     )
+
+
+def cluster_rows(
+    features: str,
+    output: str,
+    tasks: str | None,
+    rows_per_cluster: int,
+    part: int,
+    seed: int,
+    executor: Executor,
+    workers: int,
+) -> None:
+    """Cluster the rows of a table; see `cli.web.cluster`.
+
+    Raises:
+        UserError: a file cannot be read, or does not fit the features.
+    """
+    place = Path(output)
+    if place.suffix != ".npy":
+        raise UserError(f"--output {output}: give a name that ends with .npy")
+    uids, table = read_table(Path(features))
+    names = None if tasks is None else read_labels(Path(tasks))
+    if table.ndim != 2 or not len(table) or (names is not None and len(names) != len(table)):
+        raise UserError(
+            f"--features {features} has shape {table.shape}"
+            + ("; give (N, D)" if names is None else f", --tasks {len(names)} rows; give one a row")
+        )
+    work, source = place.with_name(f"{place.name}.work"), Path(features)
+    if uids is not None:
+        source = _as_array(source, table, place)
+    how = {"rows_per_cluster": rows_per_cluster, "part": part, "seed": seed}
+    found = cluster(source, names, work=work, **how, executor=executor, workers=workers)
+    if uids is not None:
+        with replacing(place.with_suffix(".parquet")) as path:
+            pq.write_table(pa.table({"uid": uids, "cluster": found}), path)
+        if executor != "slurm":  # other tasks may still read
+            remove(source)
+    with replacing(place) as path, path.open("wb") as file:
+        np.save(file, found)
+    console.print(f"{found.max() + 1} clusters of {len(found)} rows: {place}", soft_wrap=True)
+
+
+def _as_array(folder: Path, table: np.ndarray, place: Path) -> Path:
+    """The features of shards as one file, which workers map; another start finds it again."""
+    files = fsspec.filesystem("file")
+    states = [[str(p), state_of(files, str(p))] for p in sorted(folder.glob("**/*.parquet"))]
+    source = place.with_name(f"{place.name}.features-{fingerprint(states)}.npy")
+    make_folder(place.parent)
+    with FileLock(place.with_name(f".{place.name}.features.lock")):
+        if not source.is_file():
+            with replacing(source) as path, path.open("wb") as file:
+                np.save(file, table)
+    return source
 
 
 def read_table(path: Path) -> tuple[list[str] | None, np.ndarray]:

@@ -165,7 +165,7 @@ def select_features(
 
 LIGHT: dict[str, Callable[..., None]] = {"report": report, "export": export, "probe": probe}
 
-WEB = ("filter", "reshard", "score")
+WEB = ("filter", "reshard", "score", "cluster")
 """Commands of `cli.web`, which take a config file."""
 
 SELECT_FEATURES = "select --data.features"

@@ -1,4 +1,4 @@
-"""`filter` and `reshard`: web-scale pools, from metadata to shards; nothing here imports torch."""
+"""Commands for web-scale pools; nothing here imports torch before it is needed."""
 
 from __future__ import annotations
 
@@ -213,8 +213,42 @@ def score(
     ScoreRun(*places, block_size, num_workers, executor, workers, trainer).run(scorings)
 
 
+def cluster(
+    features: str,
+    output: str,
+    tasks: str | None = None,
+    rows_per_cluster: Count = 100,
+    part: Count = 100_000,
+    seed_everything: Seed = 0,
+    executor: Executor = "local",
+    workers: Workers = 1,
+) -> None:
+    """Number the clusters of a table of features, task by task, by k-means.
+
+    A task of more than `part` rows is divided into parts first, and each of them is clustered by
+    itself.
+
+    Args:
+        features: `.npy` (N, D), or the folder of `score --features`.
+        output: `.npy` of the cluster of each row; with the features of shards, `.parquet` beside it
+            has their uids, for `filter --scores`.
+        tasks: task of each row: text, `.csv` or `.npy`.
+        rows_per_cluster: rows of a cluster, on average.
+        part: rows from which on a task is divided.
+        seed_everything: seed of the clustering.
+        executor: who does the tasks: processes of this machine, Ray, or a Slurm array.
+        workers: tasks at a time.
+    """
+    from presel_lightning.cli.features import cluster_rows
+
+    cluster_rows(
+        features, output, tasks, rows_per_cluster, part, seed_everything, executor, workers
+    )
+
+
 COMMANDS: dict[str, Callable[..., None]] = {
     "filter": filter_pool,
     "reshard": reshard,
     "score": score,
+    "cluster": cluster,
 }

@@ -437,6 +437,12 @@ def test_features_of_shards_select_their_samples(
     assert main([*words, "--out", str(tmp_path / "run")]) == 0
     chosen = as_hex(np.load(tmp_path / "run" / "selection" / "uids.npy"))
     assert len(chosen) == 3 and set(chosen) < shards[1].keys() - {broken}
+    words = ["cluster", "--features", str(tmp_path / "features"), "--rows_per_cluster", "2"]
+    assert main([*words, "--output", str(tmp_path / "c.npy")]) == 0
+    table = pq.read_table(tmp_path / "c.parquet").to_pydict()
+    assert table["cluster"] == np.load(tmp_path / "c.npy").tolist()
+    assert set(table["uid"]) == shards[1].keys() - {broken}
+    assert sorted(path.name for path in tmp_path.glob("c.*")) == ["c.npy", "c.parquet"]
     words = ["reshard", "--input", str(shards[0]), "--output", str(tmp_path / "new")]
     assert main([*words, "--subset", str(tmp_path / "run" / "selection" / "uids.npy")]) == 0
     assert "3 samples in 1 shards" in capsys.readouterr().out
