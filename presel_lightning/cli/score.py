@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import fsspec
 from lightning import Trainer
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -22,8 +21,9 @@ from presel_lightning.run.executors import Executor, complete
 from presel_lightning.run.files import make_folder, read_json, remove
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import rank_zero
-from presel_lightning.run.units import Stage, state_of
+from presel_lightning.run.units import Stage
 from presel_lightning.shards.rows import shards_in
+from presel_lightning.shards.samples import shard_state
 from presel_lightning.tasks.shard_writer import ShardWriter, is_done
 
 
@@ -129,17 +129,14 @@ class ScoreRun:
 
     def _score(self, scoring: Scoring, shards: Sequence[Path]) -> None:
         """Score the shards that have no table of this key."""
-        out, files = self.output / scoring.name, fsspec.filesystem("file")
+        out = self.output / scoring.name
         try:
             key = scoring.key()
             loaded(scoring)
         except UserError as error:
             named = f"--{scoring.name}"
             raise UserError(str(error).replace("model.checkpoint", named)) from error
-        keys = [
-            fingerprint({"score": 1, "by": key, "shard": state_of(files, str(path))})
-            for path in shards
-        ]
+        keys = [fingerprint({"score": 1, "by": key, "shard": shard_state(path)}) for path in shards]
         stage = ScoreStage(
             out / ".work",
             "score",

@@ -20,6 +20,7 @@ def filter_pool(
     scores: list[str] | None = None,
     uids: str | None = None,
     sampling: dict[str, Any] | None = None,
+    mixture: dict[str, Any] | None = None,
     lid_model: str | None = None,
     wordnet: str | None = None,
     faults: Literal["stop", "skip"] = "stop",
@@ -30,13 +31,15 @@ def filter_pool(
 
     Args:
         output: subset file, `.npy`; counts and faults are written beside it.
-        metadata: folder of parquet files, or a URL that fsspec knows.
+        metadata: folder of parquet files, or of shards with annotations, `SOURCE/000000.json`; or a
+            URL that fsspec knows.
         rules: names, names with options, or `any`, `all`, `not` with rules; docs/web_scale.md.
         scores: more files of scores, `.parquet` or `.npz` with `uid`: files, folders or URLs.
         uids: subset files that the uid must be in, `A.npy | B.npy`; without `metadata`, the union
             or intersection itself, every uid as often as it is there.
         sampling: draws with repetition among what passes: method `soft_cap` or `hard_cap`, score,
             size.
+        mixture: exact shares of sources among what passes: shares, size, by, groups.
         lid_model: file of a fastText model for the language of captions.
         wordnet: folder of WordNet 3.0, for `text_based`.
         faults: what is done about files that cannot be read, missing columns and malformed uids:
@@ -48,13 +51,14 @@ def filter_pool(
         UserError: neither metadata nor uids are given, or rules without metadata.
     """
     from presel_lightning.filters.command import FilterRun, combine_uids
+    from presel_lightning.filters.mixture import Mixture
     from presel_lightning.filters.sampling import Sampling
 
     if not output.endswith(".npy"):
         raise UserError(f"--output {output}: give a name that ends with .npy")
     place = Path(output)
     if metadata is None:
-        if uids is None or rules or sampling or scores:
+        if uids is None or rules or sampling or mixture or scores:
             raise UserError("filter needs --metadata DIR with --rules, or --uids 'A.npy | B.npy'")
         total = combine_uids(uids, place)
         console.print(f"{total} uids: {place}", soft_wrap=True)
@@ -63,6 +67,8 @@ def filter_pool(
         raise UserError(
             "filter needs --rules, such as '[basic_filter]'; `no_filter` keeps all rows"
         )
+    if sampling and mixture:
+        raise UserError("filter: give either --sampling or --mixture")
     found = FilterRun(
         metadata=metadata,
         rules=rules_from(rules, {"lid_model": lid_model, "wordnet": wordnet}),
@@ -70,6 +76,7 @@ def filter_pool(
         scores=tuple(scores or ()),
         uids=uids,
         sampling=None if sampling is None else build(Sampling, sampling, "sampling"),
+        mixture=None if mixture is None else build(Mixture, mixture, "mixture"),
         faults=faults,
         executor=executor,
         workers=workers,
@@ -85,6 +92,8 @@ def _tell(found: dict[str, Any], place: Path) -> None:
     )
     for rule in found["rules"]:
         console.print(f"  {rule['rule']}: {rule['passed']} of {rule['seen']} pass", soft_wrap=True)
+    for name, number in (found["mixture"] or {}).items():
+        console.print(f"  {number} of {name}", soft_wrap=True)
     for name, number in found["nulls"].items():
         console.print(f"  {number} rows have no {name}", soft_wrap=True)
     for problem, number in found["faults"].items():

@@ -15,6 +15,7 @@ from presel_lightning.filters.combine import All
 from presel_lightning.filters.faults import Fault, Faults, Listed
 from presel_lightning.filters.limits import TIE
 from presel_lightning.filters.metadata import Metadata, Unit
+from presel_lightning.filters.mixture import Mixture
 from presel_lightning.filters.rule import HOLDS, UNKNOWN, Limit, Names, Rows, Rule, refined
 from presel_lightning.filters.scored import Scored, as_scores
 from presel_lightning.filters.uid_files import writing_uids
@@ -141,17 +142,18 @@ class TieStage(FilterStage):
 
 @dataclass(frozen=True)
 class KeepStage(FilterStage):
-    """The uids that pass all rules, sorted; with `score`, those with a score, and their scores."""
+    """The uids that pass all rules, sorted; for draws, with their scores or groups beside them."""
 
     rules: tuple[Rule, ...] = ()
     limits: tuple[tuple[Rule, Limit], ...] = ()
     score: str | None = None
+    mixture: Mixture | None = None
 
     @property
     def columns(self) -> list[Names]:
-        """Those of the rules, and the score of the draws."""
-        own = [] if self.score is None else [(self.score,)]
-        return [*All(self.rules).columns(), *own]
+        """Those of the rules, and that of the draws."""
+        own = [self.score, self.mixture and self.mixture.by]
+        return [*All(self.rules).columns(), *((name,) for name in own if name)]
 
     @cached_property
     def _limits(self) -> dict[Rule, Limit]:
@@ -160,6 +162,7 @@ class KeepStage(FilterStage):
     def do(self, unit: Unit, batches: Iterator[Rows], listed: Listed) -> Manifest:
         """Ask the rules in their order; what one refuses is not shown to the next."""
         kept, scores = [np.empty(0, UID)], [np.empty(0)]
+        groups = [np.empty(0, np.int16)]
         counts: Counter[str] = Counter()
         nulls: Counter[str] = Counter()
         seen, passed = [0] * len(self.rules), [0] * len(self.rules)
@@ -180,6 +183,11 @@ class KeepStage(FilterStage):
                 counts["without_score"] += len(some) - int(known.sum())
                 own, some = own[known], some[known]
                 scores.append(some)
+            if self.mixture is not None:
+                codes = self.mixture.codes(chosen.column((self.mixture.by,)))
+                counts["without_group"] += int(np.count_nonzero(codes < 0))
+                own = own[codes >= 0]
+                groups.append(codes[codes >= 0])
             kept.append(own)
         uids = np.concatenate(kept)
         order = order_of(uids)
@@ -187,6 +195,8 @@ class KeepStage(FilterStage):
             append(uids[order])
         if self.score is not None:
             self.save(unit.number, "scores", np.concatenate(scores)[order])
+        if self.mixture is not None:
+            self.save(unit.number, "groups", np.concatenate(groups)[order])
         by_name = {name: n for name, n in nulls.items() if n and name != "uid"}
         return {**counts, "kept": len(uids), "nulls": by_name, "seen": seen, "passed": passed}
 

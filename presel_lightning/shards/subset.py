@@ -18,6 +18,7 @@ from presel_lightning.run.files import make_folder, user_cache
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.units import Stage, state_of
 from presel_lightning.shards.rows import ROW, shard_rows, shards_in
+from presel_lightning.shards.samples import shard_state
 
 
 def read_uids(path: Path) -> np.ndarray:
@@ -62,8 +63,7 @@ class RowsStage(Stage):
 
     def defined_by(self, number: int) -> object:
         """The shard."""
-        path = str(self.paths[number])
-        return [path, state_of(fsspec.filesystem("file"), path)]
+        return [str(self.paths[number]), shard_state(self.paths[number])]
 
     def __call__(self, number: int) -> None:
         """Find the rows of a shard."""
