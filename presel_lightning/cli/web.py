@@ -216,8 +216,13 @@ def score(
         scorings.append(Similarities(clip, dtype, clip_column))
     if features is not None:
         scorings.append(Vectors(features, dtype))
-    trainer = {"accelerator": accelerator, "devices": devices, "num_nodes": num_nodes}
-    trainer |= {"strategy": strategy, "precision": precision}
+    trainer = {
+        "accelerator": accelerator,
+        "devices": devices,
+        "num_nodes": num_nodes,
+        "strategy": strategy,
+        "precision": precision,
+    }
     places = Path(input), Path(output)
     ScoreRun(*places, block_size, num_workers, executor, workers, trainer).run(scorings)
 

@@ -68,7 +68,9 @@ class Rows:
 
     def column(self, names: Names) -> pa.Array:
         """A column under any of its names."""
-        return self._taken(self.table.column(names[0]).combine_chunks())
+        column = self.table.column(names[0])
+        # to combine one chunk would copy it
+        return self._taken(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
 
     def take(self, index: np.ndarray) -> Rows:
         """Some of the rows."""

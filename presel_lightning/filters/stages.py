@@ -103,8 +103,8 @@ class ScoreStage(FilterStage):
         rows = 0
         for batch in batches:
             rows += len(batch)
-            for scores, rule in zip(found, self.rules, strict=True):
-                scores.append(rule.population(batch))
+            for parts, rule in zip(found, self.rules, strict=True):
+                parts.append(rule.population(batch))
         for number, parts in enumerate(found):
             scores = np.concatenate(parts)
             scores.sort()  # NaN last

@@ -124,9 +124,9 @@ def write_set(uids: UidSet, path: Path, rows: int = ROWS) -> int:
     total = 0
     with writing_uids(path) as append:
         for low, high in ranges(uids, rows):
-            rows = uids.repeated(low, high)
-            append(rows)
-            total += len(rows)
+            found = uids.repeated(low, high)
+            append(found)
+            total += len(found)
             uids.forget()
     return total
 

@@ -76,7 +76,7 @@ def next_tokens(
         paths: tokens that a reply begins with; none is one of them.
     """
     cache, seen = _read(model, prefix, pixels)
-    found = {}
+    found: dict[str, dict[Tokens, Tensor]] = {}
     for name, suffix in suffixes.items():
         ids, mask = suffix["input_ids"], torch.cat([seen, suffix["attention_mask"]], dim=1)
         last = _next(model, cache, ids, mask)

@@ -6,8 +6,6 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
 import fsspec
 import numpy as np
 import torch
@@ -135,21 +133,21 @@ def cluster(
     codes = np.unique(names, return_inverse=True)[1]
     state = state_of(fsspec.filesystem("file"), str(features))
     key = fingerprint([1, state, codes.tolist(), part, rows_per_cluster, seed])
-    how: dict[str, Any] = {"features": features, "seed": seed}
     with one_at_a_time(work, executor):
-        parts = PartStage(work / f"parts-{key}", key, **how, **_groups(codes), part=part)
+        place = work / f"parts-{key}"
+        parts = PartStage(place, key, features, _bounds(codes), seed, part)
         finer = _labels(parts, codes, executor, workers, "tasks divided")
-        size = {"rows_per_cluster": rows_per_cluster}
-        fine = FineStage(work / f"clusters-{key}", key, **how, **_groups(finer), **size)
+        place = work / f"clusters-{key}"
+        fine = FineStage(place, key, features, _bounds(finer), seed, rows_per_cluster)
         found = _labels(fine, finer, executor, workers, "parts clustered")
     if executor != "slurm":
         remove(work)
     return found
 
 
-def _groups(codes: np.ndarray) -> dict[str, tuple[int, ...]]:
-    ends = np.cumsum(np.bincount(codes))
-    return {"bounds": (0, *ends.tolist())}
+def _bounds(codes: np.ndarray) -> tuple[int, ...]:
+    """Where the rows of each number begin once they are sorted, and the end."""
+    return (0, *np.cumsum(np.bincount(codes)).tolist())
 
 
 def _labels(

@@ -316,7 +316,8 @@ def test_ray_actors_write_the_same_tables_behind_a_kill(
     root = str(Path(__file__).parents[2])
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    whole, written = ShardWriter.write_on_batch_end, []
+    whole = ShardWriter.write_on_batch_end
+    written: list[int] = []
 
     def until_fifth(self: ShardWriter, *args: Any) -> None:
         if len(written) == 4:
@@ -378,7 +379,8 @@ def enumerated(tuned: FineTune, batch: dict[str, torch.Tensor]) -> float:
                 attention_mask=torch.ones(1, batch["input_ids"].shape[1] + len(tokens)),
                 pixel_values=batch["pixel_values"],
             ).logits[0, -1]
-        return logits.double().softmax(0)
+        found: torch.Tensor = logits.double().softmax(0)
+        return found
 
     known: dict[tuple[int, ...], torch.Tensor] = {}
     weights = {}

@@ -27,7 +27,8 @@ BASELINE = {"instruction": 70, "text": 15, "caption": 10, "documents": 5}
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[tuple[str, str], Any]]:
     """Shards with annotations beside them; of `coco` each sample has a uid of its own."""
-    folder, found = tmp_path_factory.mktemp("vlm"), {}
+    folder = tmp_path_factory.mktemp("vlm")
+    found: dict[tuple[str, str], Any] = {}
     for source, sizes in SIZES.items():
         for shard, size in enumerate(sizes):
             notes, members = {}, []
@@ -91,7 +92,7 @@ def test_mixture_depends_neither_on_workers_nor_on_files(
     mix(pool[0], tmp_path / "a.npy", mixture)
     mix(pool[0], tmp_path / "b.npy", mixture, "--workers", "2")
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
-    uids = {}
+    uids: dict[str, str] = {}
     for source in SIZES:
         run_filter(pool[0] / source, tmp_path / "u.npy", ["no_filter"])
         uids |= dict.fromkeys(as_hex(np.load(tmp_path / "u.npy")), source)

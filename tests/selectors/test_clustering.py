@@ -77,7 +77,8 @@ def inertia(rows: np.ndarray, labels: np.ndarray) -> float:
 def test_killed_and_continued_by_other_workers(
     table: Path, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
-    whole, done = FineStage.__call__, []
+    whole = FineStage.__call__
+    done: list[int] = []
 
     def until_third(self: FineStage, number: int) -> None:
         if len(done) == 2:
