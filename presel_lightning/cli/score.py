@@ -156,9 +156,10 @@ class ScoreRun:
         elif left:
             self._refuse_devices()
             make_folder(stage.folder)
+            _drop(stage, left)  # of tables that are gone
             complete(stage, left, self.executor, self.workers, "shards scored")
-        if self._by_trainer or self.executor == "ray":
-            _drop(stage, left)
+            if self.executor != "slurm":  # other tasks may still read
+                _drop(stage, left)
         if rank_zero():
             _report(out, stage.tables, len(shards) - len(left))
 

@@ -84,7 +84,7 @@ def writing_uids(path: Path, *, named: bool = True) -> Iterator[Callable[[np.nda
 
         def append(rows: np.ndarray) -> None:
             nonlocal length
-            handle.write(memoryview(np.ascontiguousarray(rows).view(np.uint8)))
+            handle.write(np.ascontiguousarray(rows).view(np.uint8).data)
             length += len(rows)
 
         yield append

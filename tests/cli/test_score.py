@@ -339,6 +339,19 @@ def test_ray_actors_write_the_same_tables_behind_a_kill(
     assert done.stat().st_mtime_ns == before
 
 
+def test_task_of_an_array_writes_the_same_tables_and_again_what_is_gone(
+    scored: Path, shards: tuple[Path, Pairs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "1")
+    words = command(shards[0], tmp_path, "--executor", "slurm")
+    assert main(words) == 0
+    same_tables(tmp_path, scored, ("judge",))
+    (tmp_path / "judge" / "00000001.parquet").unlink()
+    assert main(words) == 0
+    same_tables(tmp_path, scored, ("judge",))
+
+
 def test_workers_have_one_device_each(
     shards: tuple[Path, Pairs], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
