@@ -62,7 +62,10 @@ class _Rate(ProgressColumn):
 
 
 def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
-    """Pass items on with a bar that shows rate and time left."""
+    """Pass items on, on a terminal with a bar that shows rate and time left."""
+    if not show_bars():
+        yield from items
+        return
     columns = (
         TextColumn("  {task.description}"),
         BarColumn(),
@@ -71,7 +74,7 @@ def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=not show_bars()) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(items, total=total, description=what)
 
 

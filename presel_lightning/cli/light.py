@@ -199,7 +199,7 @@ LIGHT: dict[str, Callable[..., None]] = {
     "probe": probe,
 }
 
-WEB = ("filter", "reshard", "score")
+WEB = ("filter", "reshard", "score", "cluster")
 """Commands of `cli.web`, which take a config file."""
 
 SELECT_FEATURES = "select --data.features"
@@ -210,7 +210,10 @@ COMMANDS = {**LIGHT, SELECT_FEATURES: select_features}
 LISTS: dict[str, dict[str, dict[str, Any]]] = {
     "report": {"--diff": {"nargs": 2, "metavar": ("RUN_A", "RUN_B"), "help": "two run folders"}},
     SELECT_FEATURES: {
-        "--data.features": {"dest": "features", "help": "`.npy` (N, D), a row an image"},
+        "--data.features": {
+            "dest": "features",
+            "help": "`.npy` (N, D), a row an image, or the folder of `score --features`",
+        },
         "--data.tasks": {"dest": "tasks", "help": "task of each row: text, `.csv` or `.npy`"},
         "--data.excluded": {"dest": "excluded", "help": "`.npy` of rows never to select"},
         "--data.budget": {

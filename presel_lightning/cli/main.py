@@ -34,7 +34,8 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   filter    web-scale metadata by rules to a file of uids (--metadata DIR --rules '[...]' --output F)
   reshard   the shards of those uids alone (--input DIR --subset F --output DIR)
   score     a judge's ratings and CLIP similarities of the pairs of shards, for `filter --scores`
-            (--input DIR --output DIR --judge CHECKPOINT --clip CHECKPOINT)
+            (--input DIR --output DIR --judge CHECKPOINT --clip CHECKPOINT), and features of the images
+  cluster   the clusters of a table of features, task by task (--features F --output F)
 
 FILE is a path or the name of a shipped config ({{configs}}).
 `SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.

@@ -1,152 +1,185 @@
-"""`score`: an image-text model's judgement, and CLIP similarities, of the pairs of a folder of shards."""
+"""`score`: a judge's ratings, CLIP similarities and features of the pairs of a folder of shards."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, ClassVar
 
-import fsspec
-import pyarrow as pa
-from lightning import LightningModule, Trainer
+from lightning import Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
-from presel_lightning.check.origin import origin_of, read_config
+from presel_lightning.cli.scorings import Scoring, loaded
 from presel_lightning.console import console, quiet
 from presel_lightning.errors import UserError
-from presel_lightning.functional.judge_score import parse_score
-from presel_lightning.loading.encoders import encoder_of
-from presel_lightning.loading.judge_prompts import prompts_of, read_prompts
-from presel_lightning.loading.judging import Judging
-from presel_lightning.loading.matching import Matching
-from presel_lightning.loading.shard_blocks import Batch, Seen, Shard, ShardPass
-from presel_lightning.loading.tokens import UNCUT
+from presel_lightning.loading.shard_blocks import Shard, ShardPass
 from presel_lightning.models.hub import reach_hub
-from presel_lightning.models.image_text import load_readers
-from presel_lightning.models.paired import why_not_shared
-from presel_lightning.run.files import make_folder, read_json
+from presel_lightning.run.executors import Executor, complete
+from presel_lightning.run.files import make_folder, read_json, remove
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import rank_zero
-from presel_lightning.run.units import state_of
+from presel_lightning.run.units import Stage
 from presel_lightning.shards.rows import shards_in
-from presel_lightning.tasks import FineTune
-from presel_lightning.tasks.judge import Judge
-from presel_lightning.tasks.shard_writer import Arrays, ShardWriter, is_done
-from presel_lightning.tasks.similarity import Similarity
-
-Columns = Callable[[Arrays], dict[str, pa.Array]]
+from presel_lightning.shards.samples import shard_state
+from presel_lightning.tasks.shard_writer import ShardWriter, is_done
 
 
-def score_shards(
-    input: str,
-    output: str,
-    judge: str | None = None,
-    clip: str | None = None,
-    metrics: Sequence[str] | None = None,
-    prompts: str | None = None,
-    template: str = "auto",
-    caption_tokens: int = 1024,
-    max_new_tokens: int = 4,
-    clip_column: str = "clip_l14_similarity_score",
-    block_size: int = 32,
-    num_workers: int = 4,
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
-    **trainer: Any,  # noqa: ANN401 - options of Lightning's Trainer
-) -> None:
-    """Score every sample of a folder of shards; see `cli.web.score`.
+@dataclass(frozen=True)
+class ScoreStage(Stage):
+    """Scores of each shard.
 
-    Raises:
-        UserError: there are no shards, or neither judge nor CLIP is named.
+    Args:
+        folder: of the manifests and of the blocks that are done.
+        key: what else defines the result.
+        scoring: what is computed.
+        shards: tars.
+        keys: what defines the scores of each.
+        tables: where the table of each goes, without its ending.
+        block_size: samples of a forward pass.
+        num_workers: processes that decode images, for each device.
     """
-    shards = shards_in(Path(input))
-    if not shards:
-        raise UserError(f"--input {input}: no .tar there or below")
-    if judge is None and clip is None:
-        raise UserError("score needs --judge CHECKPOINT or --clip CHECKPOINT, or both")
-    quiet()
-    named = {"--judge": judge, "--clip": clip}
-    reach_hub(None, [], {key: name for key, name in named.items() if name is not None})
-    how = block_size, num_workers, trainer
-    if judge is not None:
-        tuned = FineTune(judge, tune="none", dtype=dtype)
-        own = read_prompts(Path(prompts)) if prompts else {}
-        asked = prompts_of(metrics, own)
-        judging = judging_of(tuned, template, asked, caption_tokens)
-        stops = tuple(judging.encoder.stop_ids())
-        key = [tuned.fingerprint(), template, asked, caption_tokens, max_new_tokens]
-        module = Judge(tuned, stops, max_new_tokens)
-        _score(Path(input), shards, Path(output) / "judge", module, judging, judged, key, *how)
-    if clip is not None:
-        similarity = Similarity(clip, dtype)
-        _score(
-            Path(input),
-            shards,
-            Path(output) / "clip",
-            similarity,
-            Matching(*load_readers(clip)),
-            lambda found: {clip_column: pa.array(found["similarity"].astype("float32"))},
-            [similarity.fingerprint(), clip_column],
-            *how,
-            kept=["similarity"],
+
+    scoring: Scoring
+    shards: tuple[Path, ...]
+    keys: tuple[str, ...]
+    tables: tuple[Path, ...]
+    block_size: int
+    num_workers: int
+    accelerator: str
+    precision: str | int | None
+
+    holds_model: ClassVar[bool] = True
+
+    def defined_by(self, number: int) -> object:
+        """Shard and scores."""
+        return self.keys[number]
+
+    def __call__(self, number: int) -> None:
+        """Score a shard on one device of this process."""
+        quiet()
+        if not self.is_done(number):
+            environment = LightningEnvironment()  # whatever started this process
+            self.score([number], devices=1, plugins=[environment])
+        self.finish(number, {})
+
+    def is_done(self, number: int) -> bool:
+        """Whether the table of a shard is there."""
+        return is_done(self.tables[number], self.keys[number])
+
+    def score(self, numbers: Sequence[int], **options: Any) -> None:  # noqa: ANN401 - the Trainer's
+        """Score some shards, on as many devices as a Trainer is given."""
+        module, encode = loaded(self.scoring)
+        blocks = [self.folder / f"{self.keys[n]}-{self.block_size}" for n in numbers]
+        shards = [Shard(self.shards[n], place) for n, place in zip(numbers, blocks, strict=True)]
+        tables = {shard: self.tables[n] for n, shard in zip(numbers, shards, strict=True)}
+        keys = {shard: self.keys[n] for n, shard in zip(numbers, shards, strict=True)}
+        for table in tables.values():
+            make_folder(table.parent)
+        data = ShardPass(shards, self.block_size, encode, self.num_workers)
+        writer = ShardWriter(data, tables, keys, self.scoring.columns, self.scoring.kept)
+        options |= {"accelerator": self.accelerator, "precision": self.precision}
+        trainer = trainer_of(options, writer)
+        trainer.predict(module, datamodule=data, return_predictions=False)
+
+
+@dataclass(frozen=True)
+class ScoreRun:
+    """One call of `score`.
+
+    Args:
+        input: folder of the shards.
+        output: folder of the tables.
+        block_size: pairs of a forward pass.
+        num_workers: processes that decode images, for each device.
+        executor: who does the shards.
+        workers: at a time; with one of this machine, the Trainer's processes share them.
+        trainer: options of Lightning's Trainer.
+    """
+
+    input: Path
+    output: Path
+    block_size: int
+    num_workers: int
+    executor: Executor
+    workers: int
+    trainer: dict[str, Any]
+
+    def run(self, scorings: Sequence[Scoring]) -> None:
+        """Score every sample, by one model after the other.
+
+        Raises:
+            UserError: there are no shards, a model cannot be had, or options exclude each other.
+        """
+        shards = shards_in(self.input)
+        if not shards:
+            raise UserError(f"--input {self.input}: no .tar there or below")
+        if not scorings:
+            raise UserError("score needs --judge, --clip or --features CHECKPOINT")
+        quiet()
+        reach_hub(None, [], {f"--{each.name}": each.checkpoint for each in scorings})
+        for scoring in scorings:
+            self._score(scoring, shards)
+
+    @property
+    def _by_trainer(self) -> bool:
+        return self.executor == "local" and self.workers == 1
+
+    def _score(self, scoring: Scoring, shards: Sequence[Path]) -> None:
+        """Score the shards that have no table of this key."""
+        out = self.output / scoring.name
+        try:
+            key = scoring.key()
+            loaded(scoring)
+        except UserError as error:
+            named = f"--{scoring.name}"
+            raise UserError(str(error).replace("model.checkpoint", named)) from error
+        keys = [fingerprint({"score": 1, "by": key, "shard": shard_state(path)}) for path in shards]
+        stage = ScoreStage(
+            out / ".work",
+            "score",
+            scoring=scoring,
+            shards=tuple(shards),
+            keys=tuple(keys),
+            tables=tuple(out / path.relative_to(self.input).with_suffix("") for path in shards),
+            block_size=self.block_size,
+            num_workers=self.num_workers,
+            accelerator=self.trainer["accelerator"],
+            precision=self.trainer["precision"],
         )
+        left = [number for number in range(len(shards)) if not stage.is_done(number)]
+        if left and self._by_trainer:
+            shared = ("devices", "num_nodes", "strategy")
+            stage.score(left, **{name: self.trainer[name] for name in shared})
+        elif left:
+            self._refuse_devices()
+            make_folder(stage.folder)
+            _drop(stage, left)  # of tables that are gone
+            complete(stage, left, self.executor, self.workers, "shards scored")
+            if self.executor != "slurm":  # other tasks may still read
+                _drop(stage, left)
+        if rank_zero():
+            _report(out, stage.tables, len(shards) - len(left))
+
+    def _refuse_devices(self) -> None:
+        """Refuse several devices where each worker has one.
+
+        Raises:
+            UserError: several are asked for.
+        """
+        if self.trainer["devices"] not in ("auto", 1, "1") or self.trainer["num_nodes"] != 1:
+            raise UserError(
+                "score: --devices and --num_nodes share the shards among the processes of one "
+                "Trainer; a worker of --executor or --workers has one device. Give one or the other"
+            )
 
 
-def judging_of(
-    tuned: FineTune, template: str, prompts: dict[str, str], caption_tokens: int
-) -> Judging:
-    """What writes the prompts of a judge; whether it shares prefixes is asked of its configuration."""
-    try:
-        config = read_config(origin_of(tuned))
-        encoder = encoder_of(template, tuned.processor, UNCUT)
-    except UserError as error:
-        raise UserError(str(error).replace("model.checkpoint", "--judge")) from error
-    reason = why_not_shared(SimpleNamespace(config=config))
-    return Judging(encoder, tuned.processor, prompts, caption_tokens, reason is None)
-
-
-def judged(replies: Arrays) -> dict[str, pa.Array]:
-    """Scores, whether they could be read, and the replies themselves, by metric."""
-    columns: dict[str, pa.Array] = {}
-    for metric, texts in replies.items():
-        scores = [parse_score(text) for text in texts.tolist()]
-        columns[f"{metric}_score"] = pa.array(scores, pa.int16())
-        columns[f"{metric}_parse_ok"] = pa.array([score is not None for score in scores])
-        columns[f"{metric}_reply"] = pa.array(texts.tolist(), pa.string())
-    return columns
-
-
-def _score(
-    folder: Path,
-    paths: Sequence[Path],
-    out: Path,
-    module: LightningModule,
-    encode: Callable[[list[Seen]], Batch],
-    columns: Columns,
-    key: object,
-    block_size: int,
-    num_workers: int,
-    options: dict[str, Any],
-    kept: Sequence[str] | None = None,
-) -> None:
-    """Score the shards that have no table of this key."""
-    files = fsspec.filesystem("file")
-    keys, tables = {}, {}
-    for path in paths:
-        name = path.relative_to(folder).with_suffix("")
-        own = fingerprint({"score": 1, "by": key, "shard": state_of(files, str(path))})
-        shard = Shard(path, out / ".work" / f"{own}-{block_size}")
-        keys[shard], tables[shard] = own, out / name
-    left = [shard for shard in keys if not is_done(tables[shard], keys[shard])]
-    for shard in left:
-        make_folder(tables[shard].parent)
-    if left:
-        data = ShardPass(left, block_size, encode, num_workers)
-        writer = ShardWriter(data, tables, keys, columns, kept)
-        trainer_of(options, writer).predict(module, datamodule=data, return_predictions=False)
-    if rank_zero():
-        _report(out, [tables[shard] for shard in keys], len(keys) - len(left))
+def _drop(stage: ScoreStage, numbers: Sequence[int]) -> None:
+    """Remove the manifests of the units; the tables say what is done."""
+    for number in numbers:
+        remove(stage.manifest(number))
 
 
 def trainer_of(options: dict[str, Any], writer: ShardWriter) -> Trainer:

@@ -18,6 +18,7 @@ from presel_lightning.filters.faults import Faults, Listed
 from presel_lightning.filters.in_uids import InUids
 from presel_lightning.filters.limits import first_limit, looked_up, with_ties
 from presel_lightning.filters.metadata import Metadata, Unit, file_system
+from presel_lightning.filters.mixture import Mixture
 from presel_lightning.filters.registry import described, label
 from presel_lightning.filters.rule import Limit, Rule
 from presel_lightning.filters.sampling import Sampling
@@ -26,7 +27,7 @@ from presel_lightning.filters.scored import Scored
 from presel_lightning.filters.stages import KeepStage, ScoreStage, TieStage
 from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uid_sets import Runs, parse_set, write_set
-from presel_lightning.filters.uids import UID
+from presel_lightning.filters.uids import UID, order_of
 from presel_lightning.run.executors import Executor, complete, one_at_a_time
 from presel_lightning.run.files import make_folder, read_json, remove, replacing, write_json
 from presel_lightning.run.fingerprint import fingerprint
@@ -47,7 +48,8 @@ class FilterRun:
         output: subset file.
         scores: files of scores for the whole pool.
         uids: expression of subset files that rows must be in, too.
-        sampling: draws among what passes.
+        sampling: draws among what passes, by a score.
+        mixture: draws among what passes, by sources.
         faults: `stop` or `skip`.
         executor: who does the files.
         workers: at a time.
@@ -59,6 +61,7 @@ class FilterRun:
     scores: tuple[str, ...] = ()
     uids: str | None = None
     sampling: Sampling | None = None
+    mixture: Mixture | None = None
     faults: Faults = "stop"
     executor: Executor = "local"
     workers: int = 1
@@ -98,6 +101,7 @@ class FilterRun:
     def _options(self) -> str:
         """Name what defines the result, beside the metadata."""
         options = [str(self.scores), self.uids, self.sampling and asdict(self.sampling)]
+        options += [asdict(self.mixture)] if self.mixture else []
         sources = [found for url in self.scores for found in _files_of(url)]
         rules = [[described(rule), states_in(rule)] for rule in self.rules]
         return fingerprint([FORMAT, options, sources, rules, self.faults])
@@ -130,7 +134,11 @@ class FilterRun:
         limits = self._limits(base, [part for rule in rules for part in rule.parts()])
         score = self.sampling.score if self.sampling else None
         keep = KeepStage(
-            **base.arguments("keep", repr(limits)), rules=rules, limits=limits, score=score
+            **base.arguments("keep", repr(limits)),
+            rules=rules,
+            limits=limits,
+            score=score,
+            mixture=self.mixture,
         )
         complete(keep, range(len(units)), self.executor, self.workers, "metadata files")
         return keep
@@ -170,17 +178,19 @@ class FilterRun:
             table = csv.writer(text)
             table.writerow(["file", "problem", "detail"])
             for manifest in stage.manifests():
-                for name in ("rows", "unknown", "without_score", "kept"):
+                for name in ("rows", "unknown", "without_score", "without_group", "kept"):
                     counts[name] += manifest.get(name, 0)
                 nulls.update(manifest["nulls"])
                 seen, passed = seen + manifest["seen"], passed + manifest["passed"]
                 faults.update(problem for _, problem, _ in manifest["faults"])
                 table.writerows(manifest["faults"])
         uids = stage.arrays("uids")
-        if self.sampling is None:
-            written = write_set(Runs(uids), self.output)
-        else:
+        if self.sampling is not None:
             written = sampled(self.sampling, uids, stage.arrays("scores"), self.output)
+        elif self.mixture is not None:
+            written = mixed(self.mixture, uids, stage.arrays("groups"), self.output)
+        else:
+            written = write_set(Runs(uids), self.output)
         rules = [
             {"rule": label(rule), "seen": int(s), "passed": int(p), "options": described(rule)}
             for rule, s, p in zip(stage.rules, seen, passed, strict=True)
@@ -197,6 +207,7 @@ class FilterRun:
                 "rules": rules,
                 "limits": {label(rule): finite(limit.score) for rule, limit in stage.limits},
                 "sampling": self.sampling and asdict(self.sampling),
+                "mixture": self.mixture and self.mixture.quotas(),
                 "faults": faults,
             },
         )
@@ -234,6 +245,18 @@ def sampled(
     counts = sampling.counts(values[order])
     with writing_uids(path) as append:
         append(np.repeat(joined[order], counts))
+    return int(counts.sum())
+
+
+def mixed(
+    mixture: Mixture, uids: Sequence[np.ndarray], groups: Sequence[np.ndarray], path: Path
+) -> int:
+    """Draw the shares of a mixture, and write each uid as often as it was drawn."""
+    joined = np.concatenate([np.empty(0, UID), *uids])
+    counts = mixture.counts(np.concatenate([np.empty(0, np.int16), *groups]), joined)
+    order = order_of(joined)
+    with writing_uids(path) as append:
+        append(np.repeat(joined[order], counts[order]))
     return int(counts.sum())
 
 

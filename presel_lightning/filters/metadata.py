@@ -1,13 +1,13 @@
-"""Metadata of a pool: parquet files in a folder or behind a URL, and the scores beside them."""
+"""Metadata of a pool: parquet files or annotations, and the scores beside them."""
 
 from __future__ import annotations
 
 import posixpath
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
 import numpy as np
@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from presel_lightning.errors import UserError
-from presel_lightning.filters.faults import Fault, Listed
+from presel_lightning.filters.annotations import annotation_table, is_annotation_file
+from presel_lightning.filters.faults import Fault
 from presel_lightning.filters.rule import Names, Rows
 from presel_lightning.filters.score_files import ScoreFile, read_arrays
 from presel_lightning.filters.score_table import ScoreTable
@@ -74,41 +75,63 @@ class Metadata:
         units = list(_units(found))
         if not units:
             raise UserError(
-                f"--metadata {self.url}: no .parquet there; give a folder of metadata files"
+                f"--metadata {self.url}: no .parquet and no annotations there; give a folder of metadata files"
             )
         return units
 
     def batches(
-        self, unit: Unit, wanted: Sequence[Names], listed: Listed, *, needs_uids: bool = True
+        self, unit: Unit, wanted: Sequence[Names], *, needs_uids: bool = True
     ) -> Iterator[Rows]:
-        """Stream the rows of a file; those without a uid are listed and left out.
+        """Stream the rows of a file.
 
         Args:
             unit: the file.
             wanted: columns, each with its names; they come under the first of these.
-            listed: where faults go.
-            needs_uids: without, uids are only read where scores are joined by them, else they are 0
-                and all rows are there.
+            needs_uids: without, uids are only read where scores are joined by them.
 
         Raises:
             Fault: the file, or one beside it, cannot be read or lacks a column.
         """
         wanted = list(dict.fromkeys(wanted))
         with opened(self.files, unit.path) as handle:
-            table = pq.ParquetFile(handle)
-            own = set(table.schema_arrow.names)
+            table = _reader(handle, unit.path)
+            own = set(table.names)
             if "uid" not in own:
                 raise Fault(unit.path, "missing_column", "it has no column uid")
             names = {each[0]: next((n for n in each if n in own), None) for each in wanted}
             rest = [each for each in wanted if names[each[0]] is None]
-            others = _Others(self, unit, rest, table.metadata.num_rows)
+            others = _Others(self, unit, rest, table.rows)
             columns = list(dict.fromkeys(name for name in names.values() if name))
             if needs_uids or others.joined or not columns:
                 columns.insert(0, "uid")
             start = 0
-            for batch in table.iter_batches(BATCH, columns=columns, use_threads=False):
-                yield _rows(unit, batch, names, others, start, listed)
+            for batch in table.batches(columns):
+                yield _rows(unit, batch, names, others, start)
                 start += len(batch)
+
+
+class _Reader(NamedTuple):
+    """A metadata file that is open."""
+
+    names: list[str]
+    rows: int
+    batches: Callable[[list[str]], Iterator[pa.RecordBatch]]
+
+
+def _reader(handle: BinaryIO, path: str) -> _Reader:
+    if path.endswith(".json"):
+        whole = annotation_table(handle.read(), path)
+        return _Reader(
+            whole.column_names,
+            len(whole),
+            lambda names: iter(whole.select(names).to_batches(BATCH)),
+        )
+    table = pq.ParquetFile(handle)
+    return _Reader(
+        table.schema_arrow.names,
+        table.metadata.num_rows,
+        lambda names: table.iter_batches(BATCH, columns=names, use_threads=False),
+    )
 
 
 @contextmanager
@@ -142,11 +165,14 @@ def _units(paths: Sequence[str]) -> Iterator[Unit]:
         if ending in (".parquet", ".npz") and (owner := _owner(stem, stems)):
             beside[owner].append(path)
     apart = {path for some in beside.values() for path in some}
-    mains = sorted(stem for stem in stems if f"{stem}.parquet" not in apart)
+    mains = {f"{stem}.parquet" for stem in stems} - apart
+    # annotations stand for a shard that has no metadata file
+    mains |= {p for p in paths if is_annotation_file(p) and posixpath.splitext(p)[0] not in stems}
     known = set(paths)
-    for number, stem in enumerate(mains):
+    for number, path in enumerate(sorted(mains)):
+        stem = posixpath.splitext(path)[0]
         arrays = f"{stem}.npz" if f"{stem}.npz" in known else None
-        yield Unit(f"{stem}.parquet", number, tuple(beside[stem]), arrays)
+        yield Unit(path, number, tuple(beside[stem]), arrays)
 
 
 def _owner(stem: str, stems: set[str]) -> str | None:
@@ -177,35 +203,26 @@ class _Others:
                 raise Fault(unit.path, "missing_column", f"no column {' or '.join(names)}")
             self.joined[names[0]] = (found[1], found[0])
 
-    def columns(self, uids: np.ndarray, start: int) -> Iterator[tuple[str, pa.Array]]:
+    def columns(self, texts: pa.Array, start: int) -> Iterator[tuple[str, pa.Array]]:
         """Their rows for some uids."""
         for name, array in self.arrays.items():
-            yield name, array[start : start + len(uids)]
+            yield name, array[start : start + len(texts)]
+        uids = parse_uids(texts)[0] if self.joined else np.empty(0, UID)
         for name, (column, table) in self.joined.items():
             yield name, table.of(uids, column)
 
 
 def _rows(
-    unit: Unit,
-    batch: pa.RecordBatch,
-    names: dict[str, str | None],
-    others: _Others,
-    start: int,
-    listed: Listed,
+    unit: Unit, batch: pa.RecordBatch, names: dict[str, str | None], others: _Others, start: int
 ) -> Rows:
-    try:
-        if "uid" in batch.schema.names:
-            uids, valid = parse_uids(batch.column("uid"))
-        else:
-            uids, valid = np.zeros(len(batch), UID), np.ones(len(batch), bool)
-    except (pa.ArrowException, ValueError) as error:
-        raise Fault(unit.path, "malformed_uid", f"uid is {batch.column('uid').type}") from error
+    texts = pa.nulls(len(batch), pa.string())
+    if "uid" in batch.schema.names:
+        texts = batch.column("uid")
+    if not pa.types.is_string(texts.type):
+        try:
+            texts = texts.cast(pa.string())
+        except (pa.ArrowException, ValueError) as error:
+            raise Fault(unit.path, "malformed_uid", f"uid is {texts.type}") from error
     columns = {name: batch.column(own) for name, own in names.items() if own}
-    columns |= dict(others.columns(uids, start))
-    table = pa.table(columns) if columns else pa.table({"uid": batch.column("uid")})
-    rows = Rows(uids, table, unit.number, np.arange(start, start + len(uids)))
-    wrong = np.flatnonzero(~valid)
-    for number in wrong.tolist():
-        value = batch.column("uid")[number].as_py()
-        listed.add(Fault(unit.path, "malformed_uid", f"row {start + number}: {value!r}"))
-    return rows.take(np.flatnonzero(valid)) if len(wrong) else rows
+    columns |= dict(others.columns(texts, start))
+    return Rows(texts, pa.table(columns), unit.number, start)

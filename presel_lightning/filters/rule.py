@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+
+from presel_lightning.filters.uids import parse_uids
 
 FAILS, UNKNOWN, HOLDS = 0, 1, 2
 """Verdicts, int8: `all` is their minimum, `any` their maximum, `not` is 2 minus one (Kleene)."""
@@ -23,26 +26,59 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Rows:
-    """Some rows of one metadata file."""
+    """Some rows of one metadata file; uids and columns are taken when they are asked for.
 
-    uids: np.ndarray  # (N,) UID
+    Args:
+        texts: uids of a batch of rows, hex digits.
+        table: columns of the batch.
+        unit: number of the file in the pool.
+        start: number of the first row of the batch in its file.
+        index: (N,) which rows of the batch; None for all.
+    """
+
+    texts: pa.Array
     table: pa.Table
-    unit: int = 0  # number of the file in the pool
-    numbers: np.ndarray | None = None  # (N,) of the rows in the file
+    unit: int = 0
+    start: int = 0
+    index: np.ndarray | None = None
 
     def __len__(self) -> int:
         """How many."""
-        return len(self.uids)
+        return len(self.texts) if self.index is None else len(self.index)
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """Of the rows in their file, (N,)."""
+        return self.start + (np.arange(len(self)) if self.index is None else self.index)
+
+    @cached_property
+    def parsed(self) -> tuple[np.ndarray, np.ndarray]:
+        """Uids, (N,) of dtype `UID`, and whether each is well formed; 0 where it is not."""
+        return parse_uids(self._taken(self.texts))
+
+    @property
+    def uids(self) -> np.ndarray:
+        """The uids alone."""
+        return self.parsed[0]
+
+    def uid_texts(self) -> list[str | None]:
+        """The uids as they are written."""
+        found: list[str | None] = self._taken(self.texts).to_pylist()
+        return found
 
     def column(self, names: Names) -> pa.Array:
         """A column under any of its names."""
-        found: pa.Array = self.table.column(names[0]).combine_chunks()
-        return found
+        column = self.table.column(names[0])
+        # to combine one chunk would copy it
+        return self._taken(column.chunk(0) if column.num_chunks == 1 else column.combine_chunks())
 
     def take(self, index: np.ndarray) -> Rows:
         """Some of the rows."""
-        numbers = None if self.numbers is None else self.numbers[index]
-        return Rows(self.uids[index], self.table.take(pa.array(index)), self.unit, numbers)
+        index = index if self.index is None else self.index[index]
+        return replace(self, index=index)
+
+    def _taken(self, array: pa.Array) -> pa.Array:
+        return array if self.index is None else array.take(pa.array(self.index))
 
 
 @dataclass(frozen=True)
@@ -82,7 +118,8 @@ class Rule(ABC):
 def verdicts_of(mask: pa.Array | np.ndarray) -> np.ndarray:
     """Verdicts of a mask that may have nulls."""
     if isinstance(mask, np.ndarray):
-        return np.where(mask, HOLDS, FAILS).astype(np.int8)
+        found: np.ndarray = mask.astype(np.int8) * np.int8(HOLDS)
+        return found
     if isinstance(mask, pa.ChunkedArray):
         mask = mask.combine_chunks()
     found = verdicts_of(mask.fill_null(False).to_numpy(zero_copy_only=False))
@@ -102,5 +139,8 @@ def refined(verdicts: np.ndarray, rows: Rows, more: Rule, limits: Mapping[Rule, 
     open_rows = np.flatnonzero(verdicts != FAILS)
     if len(open_rows) == 0:
         return
-    some = rows if len(open_rows) == len(rows) else rows.take(open_rows)
+    if len(open_rows) == len(rows):
+        np.minimum(verdicts, more.verdicts(rows, limits), out=verdicts)
+        return
+    some = rows.take(open_rows)
     verdicts[open_rows] = np.minimum(verdicts[open_rows], more.verdicts(some, limits))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from presel_lightning.errors import UserError
-from presel_lightning.filters.rule import FAILS, HOLDS, UNKNOWN, Limit, Rows, Rule
+from presel_lightning.filters.rule import UNKNOWN, Limit, Rows, Rule, verdicts_of
 from presel_lightning.filters.uids import scrambled
 from presel_lightning.run.ranges import Fraction
 
@@ -64,7 +64,7 @@ class Scored(Rule):
             kept = scores > limit.score
             tied = np.flatnonzero(scores == limit.score)
             kept[tied] = before(limit, rows.take(tied)) if len(tied) else False
-        found = np.where(kept, HOLDS, FAILS).astype(np.int8)
+        found = verdicts_of(kept)
         found[np.isnan(scores)] = UNKNOWN
         return found
 
@@ -86,7 +86,7 @@ def before(limit: Limit, rows: Rows) -> np.ndarray:
     kept: np.ndarray = keys < last
     if rows.unit < limit.unit:
         return keys <= last
-    if rows.unit == limit.unit and rows.numbers is not None:
+    if rows.unit == limit.unit:
         kept |= (keys == last) & (rows.numbers < limit.row)
     return kept
 
@@ -95,9 +95,10 @@ def as_scores(column: pa.Array) -> np.ndarray:
     """A numeric column as float64, NaN where it is null; 0.0 for -0.0."""
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
-    numbers = pc.cast(column, pa.float64(), safe=False)
-    scores: np.ndarray = numbers.to_numpy(zero_copy_only=False)
-    return scores + 0.0
+    if not pa.types.is_floating(column.type):
+        column = pc.cast(column, pa.float64(), safe=False)
+    scores: np.ndarray = np.add(column.to_numpy(zero_copy_only=False), 0.0, dtype=np.float64)
+    return scores
 
 
 def rounded(threshold: float, column: pa.Array) -> float:

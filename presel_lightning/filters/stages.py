@@ -15,11 +15,11 @@ from presel_lightning.filters.combine import All
 from presel_lightning.filters.faults import Fault, Faults, Listed
 from presel_lightning.filters.limits import TIE
 from presel_lightning.filters.metadata import Metadata, Unit
+from presel_lightning.filters.mixture import Mixture
 from presel_lightning.filters.rule import HOLDS, UNKNOWN, Limit, Names, Rows, Rule, refined
 from presel_lightning.filters.scored import Scored, as_scores
 from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uids import UID, order_of, scrambled
-from presel_lightning.run.files import write_json
 from presel_lightning.run.units import Manifest, Stage
 
 
@@ -60,16 +60,16 @@ class FilterStage(Stage):
         """Do a unit; a fault of its file leaves it out as a whole."""
         listed = Listed(self.faults)
         try:
-            found = self.do(self.units[number], self.rows(self.units[number], listed))
+            found = self.do(self.units[number], self.rows(self.units[number]), listed)
         except Fault as fault:
             listed = Listed(self.faults)
             listed.add(fault)
-            found = self.do(self.units[number], iter(()))
-        write_json(self.manifest(number), {**found, "faults": listed.found})
+            found = self.do(self.units[number], iter(()), listed)
+        self.finish(number, {**found, "faults": listed.found})
 
-    def rows(self, unit: Unit, listed: Listed) -> Iterator[Rows]:
+    def rows(self, unit: Unit) -> Iterator[Rows]:
         """The rows of a unit with the columns of this stage."""
-        return self.metadata.batches(unit, self.columns, listed, needs_uids=self.needs_uids)
+        return self.metadata.batches(unit, self.columns, needs_uids=self.needs_uids)
 
     @property
     @abstractmethod
@@ -77,8 +77,8 @@ class FilterStage(Stage):
         """What is read."""
 
     @abstractmethod
-    def do(self, unit: Unit, batches: Iterator[Rows]) -> Manifest:
-        """Write the arrays of a unit, and return what it counts."""
+    def do(self, unit: Unit, batches: Iterator[Rows], listed: Listed) -> Manifest:
+        """Write the arrays of a unit, and return what it counts; list faults of single rows."""
 
 
 @dataclass(frozen=True)
@@ -97,17 +97,19 @@ class ScoreStage(FilterStage):
         """Those of the rules."""
         return [names for rule in self.rules for names in rule.columns()]
 
-    def do(self, unit: Unit, batches: Iterator[Rows]) -> Manifest:
+    def do(self, unit: Unit, batches: Iterator[Rows], listed: Listed) -> Manifest:
         """Sort."""
         found: list[list[np.ndarray]] = [[np.empty(0)] for _ in self.rules]
         rows = 0
         for batch in batches:
             rows += len(batch)
-            for scores, rule in zip(found, self.rules, strict=True):
-                some = rule.population(batch)
-                scores.append(some[~np.isnan(some)])
-        for number, scores in enumerate(found):
-            self.save(unit.number, str(number), np.sort(np.concatenate(scores)))
+            for parts, rule in zip(found, self.rules, strict=True):
+                parts.append(rule.population(batch))
+        for number, parts in enumerate(found):
+            scores = np.concatenate(parts)
+            scores.sort()  # NaN last
+            missing = np.count_nonzero(np.isnan(scores))
+            self.save(unit.number, str(number), scores[: len(scores) - missing])
         return {"rows": rows}
 
 
@@ -122,16 +124,16 @@ class TieStage(FilterStage):
         """Those of the rules."""
         return [names for rule, _ in self.limits for names in rule.columns()]
 
-    def do(self, unit: Unit, batches: Iterator[Rows]) -> Manifest:
+    def do(self, unit: Unit, batches: Iterator[Rows], listed: Listed) -> Manifest:
         """Collect and sort."""
         found: list[list[np.ndarray]] = [[np.empty(0, TIE)] for _ in self.limits]
         for batch in batches:
             for ties, (rule, score) in zip(found, self.limits, strict=True):
                 tied = np.flatnonzero(rule.population(batch) == score)
                 rows = np.empty(len(tied), TIE)
-                rows["key"] = scrambled(batch.uids[tied])
-                rows["row"] = tied if batch.numbers is None else batch.numbers[tied]
-                ties.append(rows)
+                uids, valid = batch.take(tied).parsed
+                rows["key"], rows["row"] = scrambled(uids), batch.start + tied
+                ties.append(rows[valid])
         for number, ties in enumerate(found):
             rows = np.concatenate(ties)
             self.save(unit.number, str(number), rows[np.lexsort((rows["row"], rows["key"]))])
@@ -140,25 +142,27 @@ class TieStage(FilterStage):
 
 @dataclass(frozen=True)
 class KeepStage(FilterStage):
-    """The uids that pass all rules, sorted; with `score`, those with a score, and their scores."""
+    """The uids that pass all rules, sorted; for draws, with their scores or groups beside them."""
 
     rules: tuple[Rule, ...] = ()
     limits: tuple[tuple[Rule, Limit], ...] = ()
     score: str | None = None
+    mixture: Mixture | None = None
 
     @property
     def columns(self) -> list[Names]:
-        """Those of the rules, and the score of the draws."""
-        own = [] if self.score is None else [(self.score,)]
-        return [*All(self.rules).columns(), *own]
+        """Those of the rules, and that of the draws."""
+        own = [self.score, self.mixture and self.mixture.by]
+        return [*All(self.rules).columns(), *((name,) for name in own if name)]
 
     @cached_property
     def _limits(self) -> dict[Rule, Limit]:
         return dict(self.limits)
 
-    def do(self, unit: Unit, batches: Iterator[Rows]) -> Manifest:
+    def do(self, unit: Unit, batches: Iterator[Rows], listed: Listed) -> Manifest:
         """Ask the rules in their order; what one refuses is not shown to the next."""
         kept, scores = [np.empty(0, UID)], [np.empty(0)]
+        groups = [np.empty(0, np.int16)]
         counts: Counter[str] = Counter()
         nulls: Counter[str] = Counter()
         seen, passed = [0] * len(self.rules), [0] * len(self.rules)
@@ -168,22 +172,41 @@ class KeepStage(FilterStage):
                 nulls[name] += rows.table.column(name).null_count
             found = np.full(len(rows), HOLDS, np.int8)
             for number, rule in enumerate(self.rules):
-                seen[number] += int((found != 0).sum())
+                seen[number] += int(np.count_nonzero(found))
                 refined(found, rows, rule, self._limits)
-                passed[number] += int((found == HOLDS).sum())
-            counts["unknown"] += int((found == UNKNOWN).sum())
-            chosen = np.flatnonzero(found == HOLDS)
+                passed[number] += int(np.count_nonzero(found == HOLDS))
+            counts["unknown"] += int(np.count_nonzero(found == UNKNOWN))
+            chosen, own = _well_formed(rows.take(np.flatnonzero(found == HOLDS)), unit, listed)
             if self.score is not None:
-                some = as_scores(rows.column((self.score,)))[chosen]
-                counts["without_score"] += int(np.isnan(some).sum())
-                chosen, some = chosen[~np.isnan(some)], some[~np.isnan(some)]
+                some = as_scores(chosen.column((self.score,)))
+                known = ~np.isnan(some)
+                counts["without_score"] += len(some) - int(known.sum())
+                own, some = own[known], some[known]
                 scores.append(some)
-            kept.append(rows.uids[chosen])
+            if self.mixture is not None:
+                codes = self.mixture.codes(chosen.column((self.mixture.by,)))
+                counts["without_group"] += int(np.count_nonzero(codes < 0))
+                own = own[codes >= 0]
+                groups.append(codes[codes >= 0])
+            kept.append(own)
         uids = np.concatenate(kept)
         order = order_of(uids)
-        with writing_uids(self.array(unit.number, "uids")) as append:
+        with writing_uids(self.array(unit.number, "uids"), named=False) as append:
             append(uids[order])
         if self.score is not None:
             self.save(unit.number, "scores", np.concatenate(scores)[order])
+        if self.mixture is not None:
+            self.save(unit.number, "groups", np.concatenate(groups)[order])
         by_name = {name: n for name, n in nulls.items() if n and name != "uid"}
         return {**counts, "kept": len(uids), "nulls": by_name, "seen": seen, "passed": passed}
+
+
+def _well_formed(rows: Rows, unit: Unit, listed: Listed) -> tuple[Rows, np.ndarray]:
+    """The rows whose uid is one, and these uids; the others are listed."""
+    uids, valid = rows.parsed
+    if valid.all():
+        return rows, uids
+    wrong = rows.take(np.flatnonzero(~valid))
+    for number, value in zip(wrong.numbers.tolist(), wrong.uid_texts(), strict=True):
+        listed.add(Fault(unit.path, "malformed_uid", f"row {number}: {value!r}"))
+    return rows.take(np.flatnonzero(valid)), uids[valid]

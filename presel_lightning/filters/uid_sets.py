@@ -41,10 +41,14 @@ class Runs:
 
     def rows(self, low: int, high: int) -> Counted:
         """The uids whose first half is in [low, high)."""
+        return counted(self.repeated(low, high))
+
+    def repeated(self, low: int, high: int) -> np.ndarray:
+        """The same, each as often as it is there."""
         slices = self.slices(low, high)
         parts = [a[slice(*s)] for a, s in zip(self.arrays, slices, strict=True) if s[0] < s[1]]
         joined = np.concatenate(parts) if parts else np.empty(0, UID)
-        return counted(joined[order_of(joined)] if len(parts) > 1 else joined)
+        return joined[order_of(joined)] if len(parts) > 1 else joined
 
     def forget(self) -> None:
         """Give back the memory of what was read."""
@@ -73,6 +77,10 @@ class Pair:
     def size(self, low: int, high: int) -> int:
         """Rows to read for the uids whose first half is in [low, high)."""
         return self.left.size(low, high) + self.right.size(low, high)
+
+    def repeated(self, low: int, high: int) -> np.ndarray:
+        """Each as often as it is there."""
+        return np.repeat(*self.rows(low, high))
 
     def forget(self) -> None:
         """Give back the memory of what was read."""
@@ -116,9 +124,9 @@ def write_set(uids: UidSet, path: Path, rows: int = ROWS) -> int:
     total = 0
     with writing_uids(path) as append:
         for low, high in ranges(uids, rows):
-            distinct, counts = uids.rows(low, high)
-            append(np.repeat(distinct, counts))
-            total += int(counts.sum())
+            found = uids.repeated(low, high)
+            append(found)
+            total += len(found)
             uids.forget()
     return total
 

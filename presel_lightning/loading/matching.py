@@ -1,4 +1,4 @@
-"""Samples of a shard to what an image-text encoder compares."""
+"""Samples of a shard to what an image encoder sees, and an image-text encoder compares."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ from presel_lightning.loading.shard_blocks import Batch, Seen
 
 
 @dataclass(frozen=True)
-class Matching:
-    """Crops of the images, and tokens of the captions.
+class Cropping:
+    """Crops of the images.
 
     Attributes:
         image_processor: of the encoder.
-        reader: texts to tokens (B, L).
     """
 
     image_processor: Any
-    reader: Callable[[Sequence[str]], dict[str, Tensor]]
 
     def __call__(self, seen: Sequence[Seen]) -> Batch:
-        """Crops (B, 3, H, W), with the scale and shift (3,) that normalise them, and tokens."""
+        """Crops (B, 3, H, W), with the scale and shift (3,) that normalise them."""
         made = self.image_processor(
             images=[each.image for each in seen],
             do_rescale=False,
@@ -34,6 +32,19 @@ class Matching:
             return_tensors="pt",
         )
         scale, shift = normalisation(self.image_processor)
-        crops = torch.as_tensor(made["pixel_values"])
-        tokens = self.reader([each.caption for each in seen])
-        return {"crops": crops, "scale": scale, "shift": shift, "tokens": tokens}
+        return {"crops": torch.as_tensor(made["pixel_values"]), "scale": scale, "shift": shift}
+
+
+@dataclass(frozen=True)
+class Matching(Cropping):
+    """Crops of the images, and tokens of the captions.
+
+    Attributes:
+        reader: texts to tokens (B, L).
+    """
+
+    reader: Callable[[Sequence[str]], dict[str, Tensor]]
+
+    def __call__(self, seen: Sequence[Seen]) -> Batch:
+        """Crops, scale and shift, and tokens."""
+        return {**super().__call__(seen), "tokens": self.reader([each.caption for each in seen])}

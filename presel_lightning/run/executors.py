@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
@@ -24,6 +25,9 @@ from presel_lightning.run.files import make_folder
 from presel_lightning.run.units import Stage, pending
 
 Executor = Literal["local", "ray", "slurm"]
+
+Ask = Callable[[int], object]
+"""Starts a unit on Ray, by its number."""
 
 DEATHS = 3
 """Pools of workers that may break, one after the other, without a unit done."""
@@ -93,7 +97,7 @@ def _pooled(stage: Stage, left: list[int], workers: int) -> Iterator[None]:
 
 
 def _on_ray(stage: Stage, left: list[int], workers: int, what: str) -> None:
-    """Tasks of Ray, `workers` at a time; a lost one is started again by Ray."""
+    """Tasks or actors of Ray, `workers` at a time; a lost one is started again by Ray."""
     try:
         import ray
     except ImportError as error:
@@ -101,17 +105,18 @@ def _on_ray(stage: Stage, left: list[int], workers: int, what: str) -> None:
     if not ray.is_initialized():
         local = None if os.environ.get("RAY_ADDRESS") else workers
         ray.init(num_cpus=local, log_to_driver=False, include_dashboard=False)
-    task = ray.remote(max_retries=DEATHS)(_run)
     held, waiting = ray.put(stage), list(reversed(left))
-    running: list[object] = []
+    free = _slots(ray, stage, held, min(workers, len(left)))
+    busy: dict[object, Ask] = {}
 
     def results() -> Iterator[None]:
-        nonlocal running
-        while waiting or running:
-            while waiting and len(running) < workers:
-                running.append(task.remote(held, waiting.pop()))
-            done, running = ray.wait(running)
+        while waiting or busy:
+            while waiting and free:
+                slot = free.pop()
+                busy[slot(waiting.pop())] = slot
+            done, _ = ray.wait(list(busy))
             for reference in done:
+                free.append(busy.pop(reference))
                 yield ray.get(reference)
 
     try:
@@ -123,8 +128,34 @@ def _on_ray(stage: Stage, left: list[int], workers: int, what: str) -> None:
         raise
 
 
+def _slots(ray: Any, stage: Stage, held: object, n: int) -> list[Ask]:  # noqa: ANN401
+    """What takes the number of a unit: actors that keep a model, or a task each time."""
+    if not stage.holds_model:
+        task = ray.remote(max_retries=DEATHS)(_run)
+        return [partial(task.remote, held)] * n
+    gpus = 1 if ray.cluster_resources().get("GPU") else 0
+    actor = ray.remote(max_restarts=DEATHS, max_task_retries=DEATHS, num_gpus=gpus)(_Actor)
+    return [partial(_ask, actor.remote(held)) for _ in range(n)]
+
+
 def _run(stage: Stage, number: int) -> None:
     stage(number)
+
+
+class _Actor:
+    """A process of Ray that does one unit after the other."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+
+    def do(self, number: int) -> None:
+        """Do a unit."""
+        self.stage(number)
+
+
+def _ask(actor: Any, number: int) -> object:  # noqa: ANN401 - Ray's handle
+    reference: object = actor.do.remote(number)
+    return reference
 
 
 def array_task() -> tuple[int, int]:

@@ -44,16 +44,17 @@ def keeping_nothing() -> Iterator[None]:
             _SCRATCH.reset(token)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, *, named: bool = True) -> None:
     """Write a file so that a reader sees the old one or the new one, never a part."""
     content = text.encode("utf-8")
-    with replacing(path, len(content)) as temporary:
+    with replacing(path, len(content), named=named) as temporary:
         temporary.write_bytes(content)
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+def write_json(path: Path, value: Any, *, named: bool = True) -> None:  # noqa: ANN401 - any JSON
     """Write JSON atomically; NaN is refused, as no other reader knows it."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, text, named=named)
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
@@ -77,13 +78,17 @@ def make_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, size: int = 0, *, durable: bool = True) -> Iterator[Path]:
+def replacing(
+    path: Path, size: int = 0, *, durable: bool = True, named: bool = True
+) -> Iterator[Path]:
     """Hand out a temporary name; sync what was written there and move it to `path` at the end.
 
     Args:
         path: the file.
         size: its bytes, as far as they are known before, for the message where they do not fit.
         durable: sync it; without, a power failure may lose it.
+        named: sync its folder, too; without, a power failure may lose the file as a whole, which
+            is enough for what is only made again.
 
     Raises:
         StorageError: its folder is full, over its quota, or cannot be written.
@@ -95,7 +100,7 @@ def replacing(path: Path, size: int = 0, *, durable: bool = True) -> Iterator[Pa
         if durable:
             sync(temporary)
         os.replace(temporary, path)
-        if durable:
+        if durable and named:
             sync(path.parent)
 
 

@@ -8,12 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import fsspec
 import numpy as np
 
-from presel_lightning.run.files import read_json, replacing
+from presel_lightning.run.files import read_json, replacing, write_json
 from presel_lightning.run.fingerprint import fingerprint
 
 ENDS = 1 << 16
@@ -36,6 +36,9 @@ class Stage(ABC):
     key: str
     names: dict[int, str] = field(default_factory=dict, compare=False, repr=False, kw_only=True)
     """Of the units, once they are known."""
+
+    holds_model: ClassVar[bool] = False
+    """Whether a process keeps something that takes long to load, from one unit to the next."""
 
     @abstractmethod
     def defined_by(self, number: int) -> object:
@@ -62,8 +65,12 @@ class Stage(ABC):
 
     def save(self, number: int, name: str, array: np.ndarray) -> None:
         """Write an array of a unit; its manifest follows."""
-        with replacing(self.array(number, name)) as part, part.open("wb") as file:
+        with replacing(self.array(number, name), named=False) as part, part.open("wb") as file:
             np.save(file, array)
+
+    def finish(self, number: int, manifest: Manifest) -> None:
+        """Write the manifest of a unit, whose arrays are there."""
+        write_json(self.manifest(number), manifest, named=False)
 
     def read(self, number: int) -> Manifest:
         """What a unit has counted."""

@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import fsspec
 import numpy as np
 
 from presel_lightning.filters.faults import Fault, Faults, Listed
 from presel_lightning.filters.uid_files import sorted_uids
 from presel_lightning.filters.uids import UID, multiplicity, order_of
-from presel_lightning.run.files import write_json
-from presel_lightning.run.units import Stage, state_of
-from presel_lightning.shards.samples import ShardSample, samples, uid_in
+from presel_lightning.run.units import Stage
+from presel_lightning.shards.samples import ShardSample, samples, shard_state, uid_in
 from presel_lightning.shards.tar_members import BLOCK, BrokenTar, mapped
 
 SAMPLE = np.dtype([("uid", UID), ("copies", "<i8"), ("first", "<i8"), ("bytes", "<i8")])
@@ -46,8 +44,7 @@ class IndexStage(Stage):
 
     def defined_by(self, number: int) -> object:
         """The shard."""
-        files = fsspec.filesystem("file")
-        return [self.shards[number], state_of(files, str(self.path(number)))]
+        return [self.shards[number], shard_state(self.path(number))]
 
     def __call__(self, number: int) -> None:
         """Index a shard up to where it breaks off."""
@@ -69,7 +66,7 @@ class IndexStage(Stage):
         except (BrokenTar, OSError) as error:
             listed.add(Fault(path, "corrupt_tar", str(error)))
         counts = self._save(number, found, np.array(uids, UID))
-        write_json(self.manifest(number), {**counts, "faults": listed.found})
+        self.finish(number, {**counts, "faults": listed.found})
 
     def _save(self, number: int, found: list[ShardSample], uids: np.ndarray) -> dict[str, object]:
         copies = multiplicity(sorted_uids(str(self.subset), "subset"), uids)

@@ -22,6 +22,7 @@ from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.units import state_of
 from presel_lightning.shards.index import IndexStage
 from presel_lightning.shards.plan import Plan, make_plan, repeats
+from presel_lightning.shards.samples import shard_state
 from presel_lightning.shards.write import SHARD, STATS, WriteStage
 
 FORMAT = 1
@@ -67,7 +68,7 @@ class Reshard:
         shards = self._shards()
         sorted_uids(str(self.subset), "subset")
         files = fsspec.filesystem("file")
-        contents = [[shard, state_of(files, str(self.input / shard))] for shard in shards]
+        contents = [[shard, shard_state(self.input / shard)] for shard in shards]
         options = [FORMAT, state_of(files, str(self.subset)), self.faults]
         key = fingerprint([options, contents, self.shard_size, self.shuffle])
         if known := self._done(key):

@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 import mmap
 import re
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import fsspec
+
+from presel_lightning.filters.annotations import annotated_uids, is_annotation_file
 from presel_lightning.filters.faults import Fault
 from presel_lightning.filters.uids import uid_of_hex
+from presel_lightning.run.units import state_of
 from presel_lightning.shards.tar_members import BrokenTar, Member, members
 
 KEY = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
@@ -19,6 +24,15 @@ FLAT_UID = re.compile(rb'"uid"\s*:\s*"([0-9A-Fa-f]{32})"')
 NAMED = b'"uid"'
 OBJECTS = re.compile(rb"\{(?![\\}])")
 """Braces that may open an object with keys: a backslash follows only in texts."""
+
+
+def shard_state(path: Path) -> list[Any]:
+    """Name the content of a shard, and of the annotations beside it."""
+    files = fsspec.filesystem("file")
+    state, beside = state_of(files, str(path)), path.with_suffix(".json")
+    if is_annotation_file(beside.as_posix()) and beside.is_file():
+        return [state, state_of(files, str(beside))]
+    return state
 
 
 class ShardSample(NamedTuple):
@@ -47,11 +61,22 @@ def samples(tar: mmap.mmap | bytes) -> tuple[list[ShardSample], BrokenTar | None
 
 
 def uid_in(tar: mmap.mmap | bytes, sample: ShardSample, path: str) -> tuple[int, int]:
-    """The uid in the `.json` of a sample.
+    """The uid in the `.json` of a sample, else that of the annotations beside its shard.
 
     Raises:
         Fault: there is none.
     """
+    try:
+        return _own_uid(tar, sample, path)
+    except Fault:
+        beside = annotated_uids(path).get(sample.key)
+        uid = None if beside is None else uid_of_hex(beside)
+        if uid is None:
+            raise
+        return uid
+
+
+def _own_uid(tar: mmap.mmap | bytes, sample: ShardSample, path: str) -> tuple[int, int]:
     member = sample.members.get("json")
     if member is None:
         raise Fault(path, "no_uid", f"{sample.key} has no .json")

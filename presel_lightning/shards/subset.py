@@ -14,10 +14,11 @@ from presel_lightning.filters.faults import Faults, Listed
 from presel_lightning.filters.uid_files import open_uids
 from presel_lightning.filters.uids import UID, are_sorted, multiplicity, order_of, uid_of_hex
 from presel_lightning.run.executors import complete
-from presel_lightning.run.files import make_folder, user_cache, write_json
+from presel_lightning.run.files import make_folder, user_cache
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.units import Stage, state_of
 from presel_lightning.shards.rows import ROW, shard_rows, shards_in
+from presel_lightning.shards.samples import shard_state
 
 
 def read_uids(path: Path) -> np.ndarray:
@@ -62,8 +63,7 @@ class RowsStage(Stage):
 
     def defined_by(self, number: int) -> object:
         """The shard."""
-        path = str(self.paths[number])
-        return [path, state_of(fsspec.filesystem("file"), path)]
+        return [str(self.paths[number]), shard_state(self.paths[number])]
 
     def __call__(self, number: int) -> None:
         """Find the rows of a shard."""
@@ -72,7 +72,7 @@ class RowsStage(Stage):
         if self.uids is not None:
             rows = rows[multiplicity(read_uids(self.uids), rows["uid"]) > 0]
         self.save(number, "rows", rows)
-        write_json(self.manifest(number), {"samples": len(rows), "faults": listed.found})
+        self.finish(number, {"samples": len(rows), "faults": listed.found})
 
 
 @dataclass(frozen=True)

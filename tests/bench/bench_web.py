@@ -32,8 +32,8 @@ from presel_lightning.filters.command import FilterRun
 from presel_lightning.shards.reshard import Reshard
 from tests.bench.common import Row, keep, timed
 
-FILE = 100_000
-"""Rows of a metadata file."""
+FILE = 500_000
+"""Rows of a metadata file, as DataComp divides them."""
 TAR = 2_000
 """Samples of a shard."""
 WORDS = "a photo of the two dogs cat house beach 2021 image stock new red in on".split()  # noqa: SIM905

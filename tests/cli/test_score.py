@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import torch
 from PIL import Image
 
 from presel_lightning.cli.main import main
-from presel_lightning.cli.score import judged, judging_of
+from presel_lightning.cli.scorings import judged, judging_of
 from presel_lightning.filters.uids import as_hex
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.judge_prompts import prompts_of
 from presel_lightning.loading.shard_blocks import see
 from presel_lightning.loading.tokens import UNCUT
+from presel_lightning.models.image_encoder import load_encoder, load_encoder_processor
 from presel_lightning.models.image_text import (
     image_vectors,
     load_image_text,
@@ -34,6 +36,7 @@ from presel_lightning.tasks.judge import Judge
 from presel_lightning.tasks.shard_writer import ShardWriter
 from tests.conftest import start
 from tests.models.tiny_chat import write_chat_model
+from tests.optional import require
 from tests.shards.tars import write_tar
 
 METRICS = ["image_text_matching", "caption_text_quality"]
@@ -249,7 +252,7 @@ def test_long_captions_are_cut_and_the_question_stays_whole() -> None:
             ["--judge", "/nowhere"],
             "'/nowhere' is neither a folder nor a hub id (owner/name); set --judge",
         ),
-        (["--judge", "null"], "--judge CHECKPOINT or --clip"),
+        (["--judge", "null"], "--judge, --clip or --features CHECKPOINT"),
     ],
 )
 def test_score_refuses_what_it_cannot_do(
@@ -284,3 +287,177 @@ def test_two_processes_write_the_same_tables(
     for path in (scored / "judge").iterdir():
         if path.is_file():
             assert (out / "judge" / path.name).read_bytes() == path.read_bytes()
+
+
+def same_tables(out: Path, scored: Path, kinds: tuple[str, ...] = ("judge", "clip")) -> None:
+    for kind in kinds:
+        for path in (scored / kind).iterdir():
+            if path.is_file():
+                assert (out / kind / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_two_workers_write_the_same_tables(
+    scored: Path, shards: tuple[Path, Pairs], tmp_path: Path
+) -> None:
+    assert main(command(shards[0], tmp_path, "--workers", "2")) == 0
+    same_tables(tmp_path, scored, ("judge",))
+
+
+@pytest.mark.slow
+def test_ray_actors_write_the_same_tables_behind_a_kill(
+    scored: Path,
+    shards: tuple[Path, Pairs],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A shard that was half done is gone on with; one that was done is left alone."""
+    ray = require("ray")
+    root = str(Path(__file__).parents[2])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    whole = ShardWriter.write_on_batch_end
+    written: list[int] = []
+
+    def until_fifth(self: ShardWriter, *args: Any) -> None:
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        written.append(args[4]["block"])
+        whole(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardWriter, "write_on_batch_end", until_fifth)
+        assert main(command(shards[0], tmp_path)) == 130
+    done = tmp_path / "judge" / "00000000.parquet"
+    before = done.stat().st_mtime_ns
+    try:
+        words = command(shards[0], tmp_path, "--executor", "ray", "--workers", "2")
+        assert main(words) == 0
+    finally:
+        ray.shutdown()
+    same_tables(tmp_path, scored, ("judge",))
+    assert done.stat().st_mtime_ns == before
+
+
+def test_task_of_an_array_writes_the_same_tables_and_again_what_is_gone(
+    scored: Path, shards: tuple[Path, Pairs], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "1")
+    words = command(shards[0], tmp_path, "--executor", "slurm")
+    assert main(words) == 0
+    same_tables(tmp_path, scored, ("judge",))
+    (tmp_path / "judge" / "00000001.parquet").unlink()
+    assert main(words) == 0
+    same_tables(tmp_path, scored, ("judge",))
+
+
+def test_workers_have_one_device_each(
+    shards: tuple[Path, Pairs], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(shards[0], tmp_path, "--workers", "2", "--devices", "2")) == 2
+    assert "--devices" in capsys.readouterr().err
+
+
+def test_expectation_equals_the_mean_over_all_numbers(
+    shards: tuple[Path, Pairs], tmp_path: Path
+) -> None:
+    """Each number spelled out behind a whole prompt, one by one, on a model of single digits."""
+    words = command(shards[0], tmp_path, "--reading", "expectation", "--dtype", "float32")
+    assert main(words) == 0
+    tuned = FineTune("quickstart", tune="none", dtype="float32")
+    tuned.configure_model()
+    encoder = encoder_of("vicuna_bare", tuned.processor, UNCUT)
+    found, asked = rows(tmp_path / "judge"), prompts_of(METRICS)
+    values = set()
+    for uid, (image, caption) in list(shards[1].items())[2:5]:
+        for metric, prompt in asked.items():
+            batch = encoder.prompts([((), f"Text Caption: {caption}\n\n{prompt}", image)])
+            expected = enumerated(tuned, batch)
+            assert found[uid][f"{metric}_score"] == pytest.approx(expected, abs=1e-2)
+            values.add(found[uid][f"{metric}_score"])
+    assert len(values) > 1 and all(0 < value < 100 for value in values)
+    assert "image_text_matching_reply" not in found[uid]
+
+
+def enumerated(tuned: FineTune, batch: dict[str, torch.Tensor]) -> float:
+    tokenizer, model = tuned.processor.tokenizer, tuned.model
+    ids = {n: tokenizer(str(n), add_special_tokens=False)["input_ids"] for n in range(101)}
+
+    def behind(tokens: list[int]) -> torch.Tensor:
+        more = torch.tensor([tokens], dtype=torch.long)
+        with torch.no_grad():
+            logits = model(
+                input_ids=torch.cat([batch["input_ids"], more], 1),
+                attention_mask=torch.ones(1, batch["input_ids"].shape[1] + len(tokens)),
+                pixel_values=batch["pixel_values"],
+            ).logits[0, -1]
+        found: torch.Tensor = logits.double().softmax(0)
+        return found
+
+    known: dict[tuple[int, ...], torch.Tensor] = {}
+    weights = {}
+    for n, tokens in ids.items():
+        weight = 1.0
+        for place, token in enumerate(tokens):
+            path = tuple(tokens[:place])
+            if path not in known:
+                known[path] = behind(list(path))
+            weight *= float(known[path][token])
+        longer = {
+            tuple(each[: len(tokens) + 1]) for each in ids.values() if len(each) > len(tokens)
+        }
+        after = [each[-1] for each in longer if list(each[:-1]) == tokens]
+        if after:
+            if tuple(tokens) not in known:
+                known[tuple(tokens)] = behind(tokens)
+            weight *= 1 - sum(float(known[tuple(tokens)][token]) for token in after)
+        weights[n] = weight
+    return sum(n * w for n, w in weights.items()) / sum(weights.values())
+
+
+def test_expectation_of_a_model_that_is_asked_whole_prompts(tmp_path: Path) -> None:
+    tuned = FineTune(write_chat_model("qwen2_5_vl", tmp_path), tune="none", dtype="float32")
+    judging = judging_of(tuned, "auto", prompts_of(METRICS[:1]), 64)
+    content = png(Image.new("RGB", (40, 32), "red"))
+    pairs = [see(WebSample("0" * 32, content, caption)) for caption in ("a", "a longer one")]
+    tuned.configure_model()
+    judge = Judge(tuned, (), 2, "expectation")
+    both = judge.predict_step(judging(pairs), 0)[METRICS[0]]
+    each = [judge.predict_step(judging([pair]), 0)[METRICS[0]] for pair in pairs]
+    assert torch.allclose(both, torch.cat(each), atol=1e-2)  # type: ignore[arg-type]
+    assert (both > 0).all() and (both < 100).all()  # type: ignore[operator]
+
+
+def test_features_of_shards_select_their_samples(
+    shards: tuple[Path, Pairs], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Vectors of the encoder itself; what `select` chooses is a subset file for `reshard`."""
+    words = ["score", "--input", str(shards[0]), "--output", str(tmp_path), "--num_workers", "0"]
+    assert main([*words, "--accelerator", "cpu", "--features", "quickstart-encoder"]) == 0
+    found = rows(tmp_path / "features")
+    broken = list(shards[1])[1]
+    assert found[broken]["features"] is None
+    encoder, processor = (
+        load_encoder("quickstart-encoder", "float32"),
+        load_encoder_processor("quickstart-encoder"),
+    )
+    for uid, (image, _) in shards[1].items():
+        if uid == broken:
+            continue
+        pixels = torch.as_tensor(processor(images=image, return_tensors="pt")["pixel_values"])
+        vector = torch.nn.functional.normalize(encoder(pixels).double(), dim=-1)[0]
+        assert np.allclose(found[uid]["features"], vector, atol=1e-5)
+    words = ["select", "--data.features", str(tmp_path / "features"), "--data.budget", "3"]
+    assert main([*words, "--out", str(tmp_path / "run")]) == 0
+    chosen = as_hex(np.load(tmp_path / "run" / "selection" / "uids.npy"))
+    assert len(chosen) == 3 and set(chosen) < shards[1].keys() - {broken}
+    words = ["cluster", "--features", str(tmp_path / "features"), "--rows_per_cluster", "2"]
+    assert main([*words, "--output", str(tmp_path / "c.npy")]) == 0
+    table = pq.read_table(tmp_path / "c.parquet").to_pydict()
+    assert table["cluster"] == np.load(tmp_path / "c.npy").tolist()
+    assert set(table["uid"]) == shards[1].keys() - {broken}
+    assert sorted(path.name for path in tmp_path.glob("c.*")) == ["c.npy", "c.parquet"]
+    words = ["reshard", "--input", str(shards[0]), "--output", str(tmp_path / "new")]
+    assert main([*words, "--subset", str(tmp_path / "run" / "selection" / "uids.npy")]) == 0
+    assert "3 samples in 1 shards" in capsys.readouterr().out

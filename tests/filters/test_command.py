@@ -105,6 +105,18 @@ def test_faults_stop_or_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture
     assert [tuple(p) for p in np.load(tmp_path / "o.npy").tolist()] == pairs([*scored, *again])
 
 
+def test_malformed_uid_of_a_row_that_fails_is_no_fault(tmp_path: Path) -> None:
+    """Uids are read of the rows that pass; the others count as rows all the same."""
+    (tmp_path / "in").mkdir()
+    table = pd.DataFrame(
+        {"uid": ["xyz", None, "0" * 32, "0" * 31 + "A"], L14: [0.1, 0.2, 0.8, 0.9]}
+    )
+    table.to_parquet(tmp_path / "in" / "00000.parquet")
+    found = run_filter(tmp_path / "in", tmp_path / "o.npy", [{"clip_score": {"fraction": 0.5}}])
+    assert found == [(0, 0), (0, 10)]
+    assert json.loads((tmp_path / "o.json").read_text())["rows"] == 4
+
+
 def test_scores_of_other_files_join_by_uid(pool: tuple[Path, pd.DataFrame], tmp_path: Path) -> None:
     """In any order and division; a row without a score fails; `.npz` with uids as pairs, too."""
     folder, table = pool

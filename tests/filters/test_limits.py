@@ -21,10 +21,9 @@ FILES = st.lists(
 def rows_of(files: list[list[tuple[int, float | None]]]) -> list[Rows]:
     return [
         Rows(
-            np.array([(0, uid) for uid, _ in some], "u8,u8"),
+            pa.array([f"{uid:032x}" for uid, _ in some], pa.string()),
             pa.table({"s": pa.array([score for _, score in some], pa.float64())}),
             unit,
-            np.arange(len(some)),
         )
         for unit, some in enumerate(files)
     ]

@@ -16,7 +16,7 @@ from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.models import LoRA
 from presel_lightning.models.packed import require_packable
 from presel_lightning.tasks import FineTune
-from tests.conftest import fit_arguments
+from tests.conftest import fit_arguments, start
 from tests.models.tiny_chat import write_chat_model
 from tests.models.tiny_kinds import write_kind
 from tests.tasks.test_finetune import plain_trainer
@@ -126,15 +126,35 @@ def test_packing_is_refused_where_the_loss_or_attention_forbids_it() -> None:
         require_packable(config, "global")
 
 
+def packed_fit(pool_folder: Path, out: Path, *more: str) -> list[str]:
+    one_arm = ["--selector", "Random", "--baselines", "[]", "--benchmarks", "[]"]
+    return fit_arguments(pool_folder, out, "--data.packing", "true", *one_arm, *more)
+
+
 def test_check_and_fit_take_the_option(
     pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "run"
-    more = ["--selector", "Random", "--baselines", "[]", "--benchmarks", "[]"]
-    command = fit_arguments(pool_folder, out, "--data.packing", "true", *more)
+    command = packed_fit(pool_folder, tmp_path / "run")
     assert main(["check", *command[1:], "--model.loss_reduction", "per_device"]) == 2
     assert "data.packing is not possible here" in capsys.readouterr().err
     assert main([*command, "--data.pack_length", "10"]) == 2
     assert "data.pack_length is 10" in capsys.readouterr().err
-    assert main(command) == 0
-    assert load_file(out / "models" / "final" / "adapter_model.safetensors")
+
+
+@pytest.mark.slow
+def test_packed_fit_on_two_ranks_gives_the_weights_of_one(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    """By the command, so that ranks share the rows of a step by their own plan of packing."""
+    assert main(packed_fit(pool_folder, tmp_path / "one")) == 0
+    ddp = ["--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    log = tmp_path / "log"
+    assert start(packed_fit(pool_folder, tmp_path / "two", *ddp), log).wait() == 0, log.read_text()
+    one, two = (
+        load_file(tmp_path / name / "models" / "final" / "adapter_model.safetensors")
+        for name in ("one", "two")
+    )
+    assert one.keys() == two.keys()
+    assert any(tensor.any() for name, tensor in one.items() if "lora_B" in name)
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=2e-3, atol=2e-5)
