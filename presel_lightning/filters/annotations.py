@@ -37,10 +37,10 @@ def is_annotation_file(path: str) -> bool:
 def annotation_table(content: bytes, path: str) -> pa.Table:
     """Annotations of a shard as metadata: `uid`, `key`, `source`, `text`, and all plain fields.
 
-    `text` is that of the fields, else their `caption`, else the turns of `conversations`, a line each.
+    A field of several types is one of texts. `text` is that of the fields, else their `caption`, else the turns of `conversations`, a line each.
 
     Raises:
-        ValueError: it is no object of objects, or a field has values of several types.
+        ValueError: it is no object of objects.
     """
     samples = _samples(content)
     source, shard = _place(path)
@@ -53,7 +53,7 @@ def annotation_table(content: bytes, path: str) -> pa.Table:
     columns.setdefault("source", [source] * len(samples))
     if "caption" not in columns:
         columns.setdefault("text", [_turns(fields) for fields in samples.values()])
-    return pa.table({name: pa.array(values) for name, values in columns.items()})
+    return pa.table({name: _column(values) for name, values in columns.items()})
 
 
 @lru_cache(maxsize=2)
@@ -89,6 +89,13 @@ def _uid(fields: Fields, source: str, shard: str, key: str) -> str:
         return own
     name = json.dumps([source, shard, key], ensure_ascii=False)
     return hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([None if value is None else str(value) for value in values])
 
 
 def _plain(value: object) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 from torch import Tensor
@@ -60,7 +61,7 @@ class Judge(Reader):
 
     def expected(self, batch: Batch) -> dict[str, Tensor]:
         """The expected score of each sample, by metric."""
-        numbers = self.numbers()
+        numbers = self.numbers
         paths = list(branches(list(numbers.values())))
         if PROMPTS in batch:
             behind = {
@@ -72,6 +73,7 @@ class Judge(Reader):
             behind = next_tokens(self.model, batch[PREFIX], pixels, batch[SUFFIXES], paths)
         return {name: expected_number(numbers, found) for name, found in behind.items()}
 
+    @cached_property
     def numbers(self) -> dict[int, tuple[int, ...]]:
         """Tokens of the numbers of the scale, as the judge's tokenizer writes them."""
         tokenizer = self.tuned.processor.tokenizer

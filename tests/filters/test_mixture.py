@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from presel_lightning.cli.main import main
+from presel_lightning.filters.annotations import annotation_table
 from presel_lightning.filters.mixture import Mixture
 from presel_lightning.filters.uids import UID, as_hex, parse_uids, scrambled
 from tests.filters.pools import run_filter
@@ -166,6 +167,15 @@ def test_mixture_that_cannot_be_drawn_is_refused(
     line = capsys.readouterr().err
     assert error in line and line.count("\n") == 1
     assert not (tmp_path / "o.npy").exists()
+
+
+def test_field_of_several_types_is_one_of_texts() -> None:
+    notes = {"a": {"score": 1, "other": [1]}, "b": {"score": "high"}, "c": {"caption": "x"}}
+    table = annotation_table(json.dumps(notes).encode(), "s/000000.json")
+    assert table["score"].to_pylist() == ["1", "high", None]
+    assert table["caption"].to_pylist() == [None, None, "x"]
+    assert table["other"].null_count == 3 and set(table["source"].to_pylist()) == {"s"}
+    assert len(set(table["uid"].to_pylist())) == 3 and "text" not in table.column_names
 
 
 def test_broken_annotations_are_a_listed_fault(tmp_path: Path) -> None:
