@@ -132,7 +132,7 @@ def _run(request: dict[str, Any]) -> NoReturn:
         _read_rank()
         sys.argv = ["presel_lightning", *request["arguments"]]
         if request["first"]:
-            runpy.run_path(request["first"])
+            runpy.run_path(request["first"], run_name="__main__")
         runpy.run_module("presel_lightning", run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as stop:

@@ -20,4 +20,5 @@ def half(state: Any, handle: BinaryIO, *more: Any, **options: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-torch.save = half  # type: ignore[assignment]
+if __name__ == "__main__":  # not where doctests are collected
+    torch.save = half  # type: ignore[assignment]

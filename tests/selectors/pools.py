@@ -22,6 +22,7 @@ from presel_lightning.signals import (
     HiddenStates,
     LayerFeatures,
     PairedLoss,
+    PairGradients,
     ReferenceHiddenStates,
     Signals,
     TextLoss,
@@ -128,7 +129,7 @@ def write_columns(signals: Signals, pool: Pool, has: np.ndarray | None = None) -
     }
     for kind, values in columns.items():
         signals.of(kind).write(pool, has, values, {})
-    for kind in (Gradients, HeadGradients):
+    for kind in (Gradients, HeadGradients, PairGradients):
         gradients = {
             "direction": directions(),
             "length": numbers(),
