@@ -20,7 +20,7 @@ from presel_lightning.models.hub import reach_hub
 from presel_lightning.run.executors import Executor, complete
 from presel_lightning.run.files import make_folder, read_json, remove
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.ranks import rank_zero
+from presel_lightning.run.ranks import barrier, rank_zero
 from presel_lightning.run.units import Stage
 from presel_lightning.shards.rows import shards_in
 from presel_lightning.shards.samples import shard_state
@@ -153,6 +153,7 @@ class ScoreRun:
         if left and self._by_trainer:
             shared = ("devices", "num_nodes", "strategy")
             stage.score(left, **{name: self.trainer[name] for name in shared})
+            barrier()  # the other processes may still write
         elif left:
             self._refuse_devices()
             make_folder(stage.folder)
