@@ -8,6 +8,7 @@ from typing import Any
 
 from presel_lightning.console import quiet
 from presel_lightning.errors import UserError
+from presel_lightning.export.influence_space import export_influence_space
 from presel_lightning.export.selection import (
     LEFT_OUT,
     TARGETS,
@@ -25,6 +26,8 @@ MODELS: dict[str, tuple[str, ...]] = {
     "llava-lora": PARTS,
 }
 """Formats of the model, and the options of each."""
+TREE = "influence-space"
+"""Format of a whole run of `InfluenceSpace`."""
 
 
 def export_run(run: str, to: str, path: str, **options: Any) -> str:  # noqa: ANN401
@@ -42,12 +45,16 @@ def export_run(run: str, to: str, path: str, **options: Any) -> str:  # noqa: AN
     Raises:
         UserError: an unknown format, an option of another format, or an error of the format.
     """
-    if to not in MODELS and to not in TARGETS:
+    if to not in MODELS and to not in TARGETS and to != TREE:
         raise UserError(
-            f"--to {to}: unknown; the selection: {', '.join(TARGETS)}; "
+            f"--to {to}: unknown; the selection: {', '.join((*TARGETS, TREE))}; "
             f"the final model: {', '.join(MODELS)}"
         )
     given = {name: value for name, value in options.items() if value is not None}
+    if to == TREE and given:
+        raise UserError(f"--{next(iter(given))}: not an option of --to {to}; leave it out")
+    if to == TREE:
+        return export_influence_space(Path(run), Path(path))
     known = MODELS[to] if to in MODELS else ("image_root", "uids", *TARGETS[to].options)
     if wrong := [f"--{name}" for name in given if name not in known]:
         raise UserError(f"{', '.join(wrong)}: not an option of --to {to}; leave it out")

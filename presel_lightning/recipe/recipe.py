@@ -49,6 +49,7 @@ from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.recipe.suitability import empty_tasks, unsuited
+from presel_lightning.run.files import write_json
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts
@@ -370,6 +371,8 @@ class Recipe:
             artifacts.write_manifest(self.out, pool, selection, manifest)
             irs = signals.of(PairedLoss).irs_by_task(pool) if PairedLoss.name in known else {}
             artifacts.write_selection(self.out, pool, selection, irs)
+            if found := selection.meta.get("method"):
+                write_json(self.out / "selection" / "method.json", found)
             best_first = np.argsort(selection.rank[pool.rows(selection.uids)], kind="stable")
             self.context.rounds.add(method, budget, selection.uids[best_first].tolist())
             kept = {"kept_of_earlier": len(earlier)} if len(earlier) else {}

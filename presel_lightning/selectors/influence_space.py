@@ -145,7 +145,8 @@ class InfluenceSpace(GradientSelector):
         read = read_gradients(pool, signals, self.kind)
         if self.normalize:
             read = read.normalized()
-        utility = read.scores(pool, self.utilities(read, seed))
+        operator = self.operator(read, seed)
+        utility = read.scores(pool, self.utilities(read, operator))
         cluster, n_clusters = self.cluster(pool, signals, np.isfinite(utility), seed)
         rows = np.flatnonzero((cluster >= 0) & ~pool.reference)
         found = rules.cluster_utilities(
@@ -171,20 +172,39 @@ class InfluenceSpace(GradientSelector):
         )
         selection = with_facts(selection, pool, signals, {"cluster_utility": score, "utility": utility})  # fmt: skip
         counts = {name: int((kind[found.size > 0] == each).sum()) for each, name in KINDS.items()}
-        meta = {**selection.meta, "clusters": counts}
+        method = {
+            "eigenvalues": operator.values.tolist(),
+            "tail": operator.tail,
+            "damping": operator.damping,
+            "sign": "utility: higher = keep; the influence of the papers is minus that",
+            "clusters": [
+                {
+                    "cluster": int(number),
+                    "size": int(found.size[number]),
+                    "utility": float(found.mean[number]),
+                    "error": float(found.error[number]) if found.size[number] > 1 else None,
+                    "kind": KINDS[int(kind[number])],
+                }
+                for number in np.flatnonzero(found.size)
+            ],
+        }
+        meta = {**selection.meta, "clusters": counts, "method": method}
         if n_clusters and not kind.any():
             meta["warnings"] = [*meta.get("warnings", []), UNDECIDED.format(n_clusters)]
         return replace(selection, meta=meta)
 
-    def utilities(self, read: Read, seed: int) -> np.ndarray:
-        """Compute the utility of each sample that has a gradient, (n,)."""
+    def operator(self, read: Read, seed: int) -> influence.Fisher:
+        """Approximate the Fisher operator of some samples."""
         n = len(read.rows)
         rng = np.random.default_rng([seed, 6])
         drawn = np.sort(rng.permutation(n)[: self.fisher_samples])
         sample = read.gradients._replace(places=read.gradients.places[drawn])
         width = read.gradients.rows.shape[1]
         rows = np.concatenate([np.empty((0, width)), *sample.blocks()])
-        operator = influence.fisher(rows, self.rank, tail=self.tail, damping=self.damping)
+        return influence.fisher(rows, self.rank, tail=self.tail, damping=self.damping)
+
+    def utilities(self, read: Read, operator: influence.Fisher) -> np.ndarray:
+        """Compute the utility of each sample that has a gradient, (n,)."""
         direction = operator.solve(influence.mean_gradient(read.validation))
         return influence.utilities(read.gradients, direction)
 

@@ -56,6 +56,8 @@ COMPARED: dict[str, dict[str, Any]] = {
     "ClipScore": {},
     "Random": {},
 }
+BLOCKS = (80, 625)
+"""Blocks of 16 that memory is measured over."""
 STEP = 1.5
 """The cost of a sample's gradients may be this many times that of a sample in a training step."""
 
@@ -128,12 +130,13 @@ def cost_row(pool_folder: Path, work: Path) -> Row:
     step, each = training_step(pool, batch), gradient_blocks(pool, out / "models/reference", batch)
     step(1), each(1)  # warm
     steps, blocks = timed(lambda: step(12))[1], timed(lambda: each(12))[1]
-    rise = [measured(partial(each, n))[2] for n in (20, 80)]
+    rise = [measured(partial(each, n))[2] for n in BLOCKS]
     return {
         "what": "gradients of each sample",
         "data": f"quickstart, blocks of {batch}",
         "times_a_training_step": round(blocks / steps, 2),
-        "memory_rise_mb_20_and_80_blocks": [round(each, 1) for each in rise],
+        "samples": [batch * n for n in BLOCKS],
+        "memory_rise_mb": [round(each, 1) for each in rise],
     }
 
 

@@ -10,6 +10,8 @@ import numpy as np
 def shuffle_answers(pool: Path, folder: Path, task: str, share: float, seed: int) -> set[str]:
     """Copy a pool, and rotate the answers of a share of a task among its samples.
 
+    The field `shuffled` of each record says whether its answer is another text than before.
+
     Args:
         pool: folder of `train.json` and `images`.
         folder: new folder.
@@ -34,5 +36,7 @@ def shuffle_answers(pool: Path, folder: Path, task: str, share: float, seed: int
         for turn, text in zip(turns, given, strict=False):
             turn["value"] = text
         changed.add(str(record["id"]))
+    for record in records:
+        record["shuffled"] = str(record["id"]) in changed
     (folder / "train.json").write_text(json.dumps(records))
     return changed

@@ -265,6 +265,59 @@ def test_validate_and_evaluate_say_that_there_is_no_language_model(
     assert "scored by `fit` and `compare`" in capsys.readouterr().err
 
 
+# ---------------------------------------------------------------- the published file tree
+
+
+def test_published_file_tree_holds_what_the_run_has(
+    fitted: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "tree"
+    assert (
+        main(["export", "--run", str(fitted), "--to", "influence-space", "--path", str(out)]) == 0
+    )
+    names = "indices uids image_embeddings text_embeddings concatenated_embeddings cluster_assignments clip_scores"
+    stage1 = {name: np.load(out / "stage1" / f"{name}.npy") for name in names.split()}
+    pool = parts(fitted, pool_folder)[1]
+    assert len(stage1["uids"]) == len(pool) and stage1["indices"].dtype == np.int64
+    records = read(pool_folder / "train.json")
+    signals, found = Signals(fitted / "signals"), pool.rows(stage1["uids"])
+    for uid, place in zip(stage1["uids"], stage1["indices"], strict=True):
+        assert records[place]["image"] == pool.image[pool.rows([uid])[0]]
+    np.testing.assert_array_equal(
+        stage1["image_embeddings"], signals.clip_similarity(pool, found, "image")
+    )
+    assert stage1["concatenated_embeddings"].shape[1] == 2 * stage1["text_embeddings"].shape[1]
+    clusters = read(out / "stage1/clusters.json")
+    for name, places in clusters.items():
+        assert set(stage1["cluster_assignments"][places]) == {int(name)}
+    scores = read(out / "stage2/influence_scores.json")
+    eigenvalues = np.load(out / "stage2/eigenvalues.npy")
+    assert scores.keys() == clusters.keys() and (np.diff(eigenvalues) <= 0).all()
+    kinds = read(out / "stage3/cluster_categorization.json")
+    assert sorted(str(k) for own in kinds.values() for k in own) == sorted(clusters)
+    assert all(scores[str(k)] > 0 for k in kinds["beneficial"])
+    curated = np.load(out / "stage3/curated_uids.npy")
+    weights = dict(zip(curated, np.load(out / "stage3/sample_weights.npy"), strict=True))
+    known = artifacts.read_weights(fitted)
+    assert set(curated) == set(artifacts.read_selected(fitted))
+    assert known and all(weights[uid] == known.get(uid, 1.0) for uid in curated)
+    metrics = read(out / "evaluation/method_metrics.json")
+    table = read(fitted / "benchmark.json")
+    assert metrics.keys() == {"influence_space", "random", "full_data", "untrained"}
+    assert metrics["influence_space"]["i2t_recall@5"] == table["final"]["image_to_text_r5"]
+    assert metrics["random"]["avg_recall@1"] == pytest.approx(
+        (table["random"]["image_to_text_r1"] + table["random"]["text_to_image_r1"]) / 2
+    )
+
+
+def test_published_file_tree_needs_a_run_of_the_method(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["export", "--run", str(tmp_path), "--to", "influence-space", "--path", "x"]
+    assert main(given) == 2
+    assert "no selection of InfluenceSpace there" in capsys.readouterr().err
+
+
 # ---------------------------------------------------------------- check and compare
 
 
@@ -308,3 +361,13 @@ def test_comparison_ends_with_recalls_and_gaps_of_all_methods(
     report = read(out / "report" / "report.json")
     assert all(set(row["gaps"]) == set(NAMES) for row in report["parts"][0]["rows"])
     assert "Gap between groups" in (out / "report" / "index.html").read_text()
+    tree = tmp_path / "tree"
+    run = str(out / "cells" / "InfluenceSpace-0.5-3")
+    assert main(["export", "--run", run, "--to", "influence-space", "--path", str(tree)]) == 0
+    names = ("random", "coreset_selection", "individual_influence")
+    assert {f.name for f in (tree / "baselines").glob("*_indices.npy")} == {
+        f"{name}_indices.npy" for name in names
+    }
+    metrics = read(tree / "evaluation/method_metrics.json")
+    assert {*names, "influence_space", "full_data"} <= metrics.keys()
+    assert all(len(np.load(tree / f"baselines/{name}_uids.npy")) == BUDGET for name in names)

@@ -65,7 +65,7 @@ def test_an_unknown_embedding_is_refused() -> None:
 def test_embedding_that_is_left_open_is_joint_on_pairs(kind: type[KCenter]) -> None:
     found = []
     for given in (None, "image", "joint"):
-        selector = kind(embedding=given)  # type: ignore[arg-type]
+        selector = kind(embedding=given)
         before = selector.needs
         selector.on_pairs()
         found.append((before, selector.needs))
