@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from presel_lightning.errors import UserError
+from presel_lightning.loading.resumable import ResumableDataModule
 from presel_lightning.loading.samplers import Blocks, BlockSampler
 from presel_lightning.run.process_watch import obey_parent
 
 
-class BlockDataModule(LightningDataModule):
+class BlockDataModule(ResumableDataModule):
     """Serves a dataset to a prediction, block by block; blocks that are there are left out.
 
     Args:

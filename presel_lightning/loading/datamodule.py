@@ -170,8 +170,6 @@ class SelectionDataModule(BlockDataModule):
         self.texts: Texts | None = None
         self.n_without_answer = self.n_texts_without_answer = 0
         self._train: Callable[..., ResumableLoader] | None = None
-        self._loader: ResumableLoader | None = None
-        self._place: dict[str, int] = {}
         for key, size in (("data.reference", reference), ("data.budget", budget)):
             if not size > 0 or (size > 1 and not isinstance(size, int)):
                 raise UserError(
@@ -468,23 +466,4 @@ class SelectionDataModule(BlockDataModule):
             raise UserError("nothing to train on: call train_on(uids, processor, seed=…) first")
         trainer: Any = self.trainer
         own_mean = getattr(trainer.lightning_module, "loss_reduction", "global") == "per_device"
-        self._loader = self._train(trainer.global_rank, trainer.world_size, own_mean)
-        if self._place:
-            self._loader.load_state_dict(self._place)
-            self._place = {}
-        return self._loader
-
-    def state_dict(self) -> dict[str, Any]:
-        """The place in the epoch, for a training checkpoint."""
-        return self._loader.state_dict() if self._loader is not None else {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the place for the next loader.
-
-        Lightning would give it to the loader itself, but only to one that is made after the
-        checkpoint is read, and the learning-rate schedule asks for its length before that.
-        """
-        if self._loader is None:
-            self._place = state_dict
-        else:  # a model cut over devices is read after the loader is made
-            self._loader.load_state_dict(state_dict)
+        return self.continued(self._train(trainer.global_rank, trainer.world_size, own_mean))

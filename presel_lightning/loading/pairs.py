@@ -90,8 +90,6 @@ class PairDataModule(BlockDataModule):
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.pairs, self.batch_size, self.seed, self.chances = pairs, batch_size, seed, chances
         self.hold(pairs, even_blocks(len(pairs), block_size))
-        self._loader: ResumableLoader | None = None
-        self._place: dict[str, int] = {}
 
     def passes(self, world: int) -> int:
         """Forward passes of a training step: one, on any number of devices."""
@@ -104,19 +102,4 @@ class PairDataModule(BlockDataModule):
             lengths, self.batch_size, self.seed, rank=0, world=1, chances=self.chances
         )
         options = self.loader_options(self.pairs)
-        self._loader = ResumableLoader(self.pairs, batch_sampler=sampler, **options)
-        if self._place:
-            self._loader.load_state_dict(self._place)
-            self._place = {}
-        return self._loader
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the place in the epoch, for a training checkpoint."""
-        return self._loader.state_dict() if self._loader is not None else {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the place for the next loader; see `SelectionDataModule.load_state_dict`."""
-        if self._loader is None:
-            self._place = state_dict
-        else:
-            self._loader.load_state_dict(state_dict)
+        return self.continued(ResumableLoader(self.pairs, batch_sampler=sampler, **options))

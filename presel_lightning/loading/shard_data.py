@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from presel_lightning.data.images import MAX_PIXELS
@@ -16,6 +15,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.loading.encoder import BLACK, DUMMY, SampleEncoder
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.packing import packed, row_by_row
+from presel_lightning.loading.resumable import ResumableDataModule
 from presel_lightning.loading.samplers import GlobalBatchSampler, ResumableLoader, Row, passes
 from presel_lightning.loading.shard_blocks import see
 from presel_lightning.loading.templates import AUTO
@@ -26,7 +26,7 @@ from presel_lightning.shards.rows import read_sample
 from presel_lightning.shards.subset import RowsStage, Subset, find, stage_of
 
 
-class ShardDataModule(LightningDataModule):
+class ShardDataModule(ResumableDataModule):
     """Image-text pairs of webdataset shards, to train a `FineTune` on.
 
     The places of the wanted samples are found once, in a pass over the headers of the tars, and
@@ -84,8 +84,6 @@ class ShardDataModule(LightningDataModule):
         self.num_workers, self.max_pixels = num_workers, max_pixels
         self.cache = Path(cache) if cache else None
         self.subset: Subset | None = None
-        self._loader: ResumableLoader | None = None
-        self._place: dict[str, int] = {}
 
     @property
     def stage(self) -> RowsStage:
@@ -116,13 +114,8 @@ class ShardDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """This rank's part of each global batch, from where a continued fit was."""
         trainer: Any = self.trainer
-        self._loader = self.loader(
-            trainer.lightning_module.processor, trainer.global_rank, trainer.world_size
-        )
-        if self._place:
-            self._loader.load_state_dict(self._place)
-            self._place = {}
-        return self._loader
+        processor = trainer.lightning_module.processor
+        return self.continued(self.loader(processor, trainer.global_rank, trainer.world_size))
 
     def loader(self, processor: Any, rank: int, world: int) -> ResumableLoader:  # noqa: ANN401
         """The loader of a rank.
@@ -152,17 +145,6 @@ class ShardDataModule(LightningDataModule):
             num_workers=self.num_workers,
             worker_init_fn=obey_parent,
         )
-
-    def state_dict(self) -> dict[str, Any]:
-        """The place in the epoch, for a training checkpoint."""
-        return self._loader.state_dict() if self._loader is not None else {}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the place for the loader, which may be made before or after."""
-        if self._loader is None:
-            self._place = state_dict
-        else:
-            self._loader.load_state_dict(state_dict)
 
 
 class WindowSampler(GlobalBatchSampler):
