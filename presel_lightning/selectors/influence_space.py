@@ -110,7 +110,7 @@ class InfluenceSpace(GradientSelector):
         beneficial: NonNegative = 1.0,
         z: NonNegative = 2.0,
         allocation: Allocation = "entropic",
-        temperature: Positive = 2.0,
+        temperature: Positive = 1.0,
         weights: Weights = "scaled",
         most: Positive = 5.0,
         inside: Inside = "utility",
