@@ -72,7 +72,7 @@ def _tables(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     ]
     if not any("caption" in row for row in tables[1]):
         raise UserError(
-            f"{path} has COCO's layout and no `annotations` with a `caption`; of COCO's files "
-            "captions_*.json are read"
+            f"{path} has COCO's layout and no `annotations` with a `caption`; expected captions, such "
+            "as captions_train2017.json"
         )
     return tables[0], tables[1]

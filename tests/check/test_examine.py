@@ -86,7 +86,7 @@ def test_check_missing_encoder_is_named(pool_folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ('{"images": [{"id": 1}], "annotations": []}', "annotations, images"),
+        ('{"images": [{"id": 1}], "annotations": []}', "COCO's layout"),
         ('[{"id": 1, "image": "a.jpg"', "not JSON"),
         ('[["a.jpg", "What is it?"]]', "a record is an object"),
         ('[{"image": "a.jpg", "task": "a", "conversations": "hello"}]', "`conversations` is a str"),

@@ -27,7 +27,7 @@ def test_config_of_filter_parses_up_to_its_rules(
 ) -> None:
     words = ["--metadata", str(tmp_path), "--output", str(tmp_path / "uids.npy")]
     assert main(["filter", "--config", config.name, *words]) == 2
-    assert f"--metadata {tmp_path}: no .parquet there" in capsys.readouterr().err
+    assert f"--metadata {tmp_path}: no .parquet and no annotations there" in capsys.readouterr().err
 
 
 def parsed(config: str, command: str, out: Path, *more: str) -> Recipe:
