@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from presel_lightning.filters.clip_score import ClipScore
@@ -58,6 +58,7 @@ def kept(rule: ClipScore, units: list[Rows]) -> list[int]:
     return np.flatnonzero(verdicts == HOLDS).tolist()
 
 
+@example(files=[[(1, 0.1), (2, 0.1)], [(3, SINGLE), (4, SINGLE), (5, SINGLE)]], fraction=0.8)
 @settings(max_examples=300)
 @given(files=FILES, fraction=st.sampled_from([0.0, 0.1, 0.25, 0.29, 0.5, 1.0]))
 def test_exact_keeps_the_best_of_equal_scores_by_scrambled_uid(
