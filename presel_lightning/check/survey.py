@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from array import array
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +17,9 @@ from presel_lightning.data.conversation import InvalidRecordError, images_of, pa
 from presel_lightning.data.entries import Entry, Record
 from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.images import Track
-from presel_lightning.data.record_file import digest_of
+from presel_lightning.data.record_file import Row, digest_of
 from presel_lightning.data.source import PoolSource, first_question
+from presel_lightning.data.uid import uid_of
 from presel_lightning.records import Turn
 
 SHOWN = 12
@@ -47,6 +49,10 @@ class Survey:
         texts: conversations of a random sample of the text-only records.
         keys: fields of the first record with neither image nor conversation.
         digests: of each valid record, 8 bytes.
+        exclude: uids of the records that are left out on request.
+        excluded: number of these records; they are not among the valid ones.
+        groups: with `exclude`, number of each record among those of its task, image and id. It is
+            one in the order of the file, which gives the same counts as the one of the pool.
     """
 
     n_records: int = 0
@@ -65,6 +71,9 @@ class Survey:
     passed_over: Counter[str] = field(default_factory=Counter)
     notices: list[str] = field(default_factory=list)
     digests: array[int] = field(default_factory=lambda: array("Q"))
+    exclude: Collection[str] = ()
+    excluded: int = 0
+    groups: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
 
     @property
     def n_samples(self) -> int:
@@ -84,13 +93,22 @@ class Survey:
         if "key" not in row:
             self.text_only += 1
             return turns
-        self.digests.append(int.from_bytes(digest_of([row["task"], record])[:8]))
+        digest = digest_of([row["task"], record])
+        self.digests.append(int.from_bytes(digest[:8]))
+        if self.exclude and self._uid(row, digest) in self.exclude:
+            self.excluded += 1
+            return None
         images = images_of(record)
         self.images.update(images)
         self.several += len(images) > 1
         self.tasks[row["task"]] += 1
         self.without_instruction += not turns
         return turns
+
+    def _uid(self, row: Row, digest: bytes) -> str:
+        group = self.groups.setdefault(row["key"], {})
+        number = group.setdefault(digest, len(group))
+        return uid_of(row["task"], row["images"] or row["image"], row["id"], number)
 
     def count_repeated(self) -> None:
         """Leave out the records that repeat another whole."""
@@ -113,7 +131,7 @@ def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = N
     Raises:
         UserError: a file holds something other than records.
     """
-    found = Survey()
+    found = Survey(exclude=source.exclude)
     rng, other = random.Random(seed), random.Random(seed)
     seen = 0
     stream = source.entries(found.passed_over, found.notices)
@@ -158,6 +176,8 @@ def report_survey(found: Survey, source: PoolSource, report: Report) -> None:
         report.add(
             "records", "no instruction yet", share(found.without_instruction, found.n_samples)
         )
+    if found.exclude:
+        report.add("records", "left out by data.exclude", share(found.excluded, found.n_records))
     for problem, n in found.invalid.most_common():
         report.add("records", f"left out: {problem}", share(n, found.n_records))
     for task, n in found.tasks.most_common(SHOWN):

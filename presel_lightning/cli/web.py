@@ -10,7 +10,7 @@ from presel_lightning.cli.rules import build, rules_from
 from presel_lightning.console import console
 from presel_lightning.errors import UserError
 from presel_lightning.run.executors import Executor
-from presel_lightning.run.ranges import Count, Processes, Seed, Tokens, Workers
+from presel_lightning.run.ranges import Count, NaturalNumber, Processes, Seed, Tokens, Workers
 
 
 def filter_pool(
@@ -107,6 +107,9 @@ def reshard(
     output: str,
     shard_size: Count = 10_000,
     shuffle: Seed | None = None,
+    pack_length: Count | None = None,
+    tokenizer: str | None = None,
+    image_tokens: NaturalNumber = 0,
     faults: Literal["stop", "skip"] = "skip",
     executor: Executor = "local",
     workers: Workers = 1,
@@ -122,18 +125,35 @@ def reshard(
         output: new folder.
         shard_size: samples of a shard.
         shuffle: seed of a shuffle of all samples; by default they stay in the order of the pool.
+        pack_length: tokens of a sequence that samples are packed to: those of a sequence lie one
+            behind another in one shard, `shard_size` counts sequences, and `packs.parquet` names
+            the sequence of each sample.
+        tokenizer: folder or hub id of the model whose tokens of captions are counted.
+        image_tokens: tokens of a sample beside its caption: its image, question and template.
         faults: what is done about damaged shards and samples without uid: `skip` lists them.
         executor: who does the shards: processes of this machine, Ray, or a Slurm array.
         workers: shards at a time.
+
+    Raises:
+        UserError: only one of `pack_length` and `tokenizer` is given.
     """
+    from presel_lightning.shards.packs import Packing
     from presel_lightning.shards.reshard import Reshard
 
+    if (pack_length is None) != (tokenizer is None):
+        raise UserError("reshard: give --pack_length and --tokenizer together, or neither")
+    packing = None
+    if pack_length is not None and tokenizer is not None:
+        from presel_lightning.models.checkpoint import resolve_checkpoint  # torch
+
+        packing = Packing(pack_length, resolve_checkpoint(tokenizer), image_tokens)
     found = Reshard(
         input=Path(input),
         subset=Path(subset),
         output=Path(output),
         shard_size=shard_size,
         shuffle=shuffle,
+        packing=packing,
         faults=faults,
         executor=executor,
         workers=workers,

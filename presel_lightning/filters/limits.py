@@ -50,12 +50,12 @@ def largest(runs: Sequence[np.ndarray], position: int) -> float:
 
 def at_least(runs: Sequence[np.ndarray], score: float) -> int:
     """How many scores are not smaller."""
-    return sum(len(run) - bisect_left(run, score) for run in runs)
+    return sum(len(run) - bisect_left(run, np.float64(score)) for run in runs)
 
 
 def above(runs: Sequence[np.ndarray], score: float) -> int:
     """How many scores are larger."""
-    return sum(len(run) - bisect_right(run, score) for run in runs)
+    return sum(len(run) - bisect_right(run, np.float64(score)) for run in runs)
 
 
 def float_of(key: int) -> float:

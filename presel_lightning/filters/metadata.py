@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
@@ -56,7 +57,7 @@ class Metadata:
     url: str
     scores: tuple[ScoreTable, ...] = ()
 
-    @property
+    @cached_property
     def files(self) -> fsspec.AbstractFileSystem:
         """The file system that they lie on."""
         return file_system(self.url)[0]

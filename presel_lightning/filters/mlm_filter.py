@@ -83,7 +83,7 @@ class MlmFilter(Scored):
 
 
 def read_scores(column: pa.Array, read: Callable[[str], int | None]) -> np.ndarray:
-    """Scores of a column of numbers or texts, (N,) float64, NaN where there is none."""
+    """Scores of a column of numbers or texts, (N,) float32 or float64, NaN where there is none."""
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return as_scores(column)
     coded = column.dictionary_encode()

@@ -54,7 +54,7 @@ class Rows:
     @cached_property
     def parsed(self) -> tuple[np.ndarray, np.ndarray]:
         """Uids, (N,) of dtype `UID`, and whether each is well formed; 0 where it is not."""
-        return parse_uids(self._taken(self.texts))
+        return parse_uids(self.texts, self.index)
 
     @property
     def uids(self) -> np.ndarray:
@@ -136,11 +136,12 @@ def both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def refined(verdicts: np.ndarray, rows: Rows, more: Rule, limits: Mapping[Rule, Limit]) -> None:
     """And one more rule, in place; rows that fail already are passed over."""
-    open_rows = np.flatnonzero(verdicts != FAILS)
-    if len(open_rows) == 0:
-        return
-    if len(open_rows) == len(rows):
+    left = np.count_nonzero(verdicts)  # all but `FAILS`
+    if left == len(rows):
         np.minimum(verdicts, more.verdicts(rows, limits), out=verdicts)
         return
+    if left == 0:
+        return
+    open_rows = np.flatnonzero(verdicts)
     some = rows.take(open_rows)
     verdicts[open_rows] = np.minimum(verdicts[open_rows], more.verdicts(some, limits))

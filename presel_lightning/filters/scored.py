@@ -48,7 +48,7 @@ class Scored(Rule):
 
     @abstractmethod
     def scores(self, rows: Rows) -> np.ndarray:
-        """Score of each row, (N,) float64, NaN where there is none."""
+        """Score of each row, (N,) float32 or float64, NaN where there is none."""
 
     def population(self, rows: Rows) -> np.ndarray:
         """The scores that a fraction is one of; those of `scores`, unless a rule says otherwise."""
@@ -58,11 +58,12 @@ class Scored(Rule):
         """Whether the score of each row is high enough; unknown where there is none."""
         scores = self.scores(rows)
         if self.threshold is not None:
-            kept = scores >= self.cut(rows)
+            kept = scores >= np.float64(self.cut(rows))
         else:
             limit = limits[self]
-            kept = scores > limit.score
-            tied = np.flatnonzero(scores == limit.score)
+            score = np.float64(limit.score)  # never in the precision of the column
+            kept = scores > score
+            tied = np.flatnonzero(scores == score)
             kept[tied] = before(limit, rows.take(tied)) if len(tied) else False
         found = verdicts_of(kept)
         found[np.isnan(scores)] = UNKNOWN
@@ -92,12 +93,16 @@ def before(limit: Limit, rows: Rows) -> np.ndarray:
 
 
 def as_scores(column: pa.Array) -> np.ndarray:
-    """A numeric column as float64, NaN where it is null; 0.0 for -0.0."""
+    """A numeric column, NaN where it is null; 0.0 for -0.0.
+
+    Returns:
+        (N,) float32 of a column in half or single precision, float64 of any other.
+    """
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
     if not pa.types.is_floating(column.type):
         column = pc.cast(column, pa.float64(), safe=False)
-    scores: np.ndarray = np.add(column.to_numpy(zero_copy_only=False), 0.0, dtype=np.float64)
+    scores: np.ndarray = column.to_numpy(zero_copy_only=False) + np.float32(0)
     return scores
 
 

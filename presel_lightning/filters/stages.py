@@ -99,17 +99,16 @@ class ScoreStage(FilterStage):
 
     def do(self, unit: Unit, batches: Iterator[Rows], listed: Listed) -> Manifest:
         """Sort."""
-        found: list[list[np.ndarray]] = [[np.empty(0)] for _ in self.rules]
+        found: list[list[np.ndarray]] = [[] for _ in self.rules]
         rows = 0
         for batch in batches:
             rows += len(batch)
             for parts, rule in zip(found, self.rules, strict=True):
                 parts.append(rule.population(batch))
         for number, parts in enumerate(found):
-            scores = np.concatenate(parts)
+            scores = np.concatenate(parts) if parts else np.empty(0)
             scores.sort()  # NaN last
-            missing = np.count_nonzero(np.isnan(scores))
-            self.save(unit.number, str(number), scores[: len(scores) - missing])
+            self.save(unit.number, str(number), scores[: np.searchsorted(scores, np.nan)])
         return {"rows": rows}
 
 
@@ -129,7 +128,7 @@ class TieStage(FilterStage):
         found: list[list[np.ndarray]] = [[np.empty(0, TIE)] for _ in self.limits]
         for batch in batches:
             for ties, (rule, score) in zip(found, self.limits, strict=True):
-                tied = np.flatnonzero(rule.population(batch) == score)
+                tied = np.flatnonzero(rule.population(batch) == np.float64(score))
                 rows = np.empty(len(tied), TIE)
                 uids, valid = batch.take(tied).parsed
                 rows["key"], rows["row"] = scrambled(uids), batch.start + tied

@@ -17,8 +17,14 @@ _IS_DIGIT = np.zeros(256, bool)
 _IS_DIGIT[np.frombuffer(b"0123456789abcdefABCDEF", np.uint8)] = True
 
 
-def parse_uids(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def parse_uids(
+    texts: pa.Array | pa.ChunkedArray, index: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Uids from their hex digits.
+
+    Args:
+        texts: of all rows.
+        index: (N,) which of them; None for all.
 
     Returns:
         (uids, valid): (N,) of dtype `UID` and (N,) bool; a uid that is null or not 32 hex digits
@@ -28,29 +34,38 @@ def parse_uids(texts: pa.Array | pa.ChunkedArray) -> tuple[np.ndarray, np.ndarra
         texts = texts.combine_chunks()
     if not pa.types.is_string(texts.type):
         texts = texts.cast(pa.string())
-    long = pc.fill_null(pc.equal(pc.binary_length(texts), DIGITS), False)
-    valid = long.to_numpy(zero_copy_only=False)
+    valid = np.diff(_offsets(texts)) == DIGITS
+    if texts.null_count:
+        valid &= texts.is_valid().to_numpy(zero_copy_only=False)
     if not valid.all():
-        texts = pc.if_else(long, texts, "0" * DIGITS)
+        texts = pc.if_else(pa.array(valid), texts, "0" * DIGITS)
     letters = _letters(texts)
+    if index is not None:
+        letters, valid = letters.take(index, 0), valid[index]
     try:
         octets = np.frombuffer(unhexlify(letters.data), np.uint8)
     except ValueError:  # some letter is no digit
-        wrong = ~_IS_DIGIT[letters].reshape(len(texts), DIGITS).all(1)
-        valid = valid & ~wrong
-        mended = np.where(wrong.repeat(DIGITS), np.uint8(ord("0")), letters)
+        right = _IS_DIGIT[letters].all(1)
+        valid = valid & right
+        mended = np.where(right[:, None], letters, np.uint8(ord("0")))
         octets = np.frombuffer(unhexlify(mended.data), np.uint8)
     halves = octets.view(">u8").astype("<u8")
     return halves.view(UID), valid
 
 
-def _letters(texts: pa.Array) -> np.ndarray:
-    """Bytes of texts that all have 32 of them, and so lie one behind the other."""
+def _offsets(texts: pa.StringArray) -> np.ndarray:
+    """Where each text begins in the bytes of all, and where the last ends: (N + 1,) int32."""
     if not len(texts):
-        return np.empty(0, np.uint8)
-    _, offsets, content = texts.buffers()
-    start = int(np.frombuffer(offsets, np.int32)[texts.offset])
-    return np.frombuffer(content, np.uint8)[start : start + len(texts) * DIGITS]
+        return np.zeros(1, np.int32)
+    return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset :][: len(texts) + 1]
+
+
+def _letters(texts: pa.Array) -> np.ndarray:
+    """Bytes of texts that all have 32 of them, and so lie one behind the other: (N, 32)."""
+    if not len(texts):
+        return np.empty((0, DIGITS), np.uint8)
+    first, last = _offsets(texts)[[0, -1]]
+    return np.frombuffer(texts.buffers()[2], np.uint8)[first:last].reshape(-1, DIGITS)
 
 
 def uid_of_hex(text: str) -> tuple[int, int] | None:

@@ -143,8 +143,9 @@ def _on_the_way(path: Path, temporary: Path, size: int) -> Iterator[None]:
         if (fault := storage_error(error, path, needed)) is None:
             raise
         raise fault from error
-    finally:
+    except BaseException:  # what succeeds has moved it
         remove(temporary)
+        raise
 
 
 def _is_elsewhere(error: Exception, path: Path, temporary: Path) -> bool:

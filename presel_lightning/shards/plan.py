@@ -11,6 +11,7 @@ import numpy as np
 from presel_lightning.filters.uid_sets import Runs, ranges
 from presel_lightning.run.files import replacing
 from presel_lightning.shards.index import IndexStage
+from presel_lightning.shards.packs import TokenStage, pack_copies
 
 SHARD_BYTES = 3_000_000_000
 """Bytes after which a new shard starts whatever the number of its samples."""
@@ -63,24 +64,29 @@ class Plan:
         folder: of its arrays.
         starts: first copy of each new shard, and the end.
         offsets: first copy of each old shard, and the end.
-        shuffled: whether `order.npy` holds the order of the copies.
+        ordered: whether `order.npy` holds the order of the copies.
     """
 
     folder: Path
     starts: tuple[int, ...]
     offsets: tuple[int, ...]
-    shuffled: bool
+    ordered: bool
 
     def copies(self, number: int) -> np.ndarray:
         """Numbers of the copies in a new shard."""
         start, stop = self.starts[number], self.starts[number + 1]
-        if not self.shuffled:
+        if not self.ordered:
             return np.arange(start, stop)
         return np.array(np.load(self.folder / "order.npy", mmap_mode="r")[start:stop])
 
 
 def make_plan(
-    stage: IndexStage, folder: Path, left_out: dict[int, list[int]], size: int, seed: int | None
+    stage: IndexStage,
+    folder: Path,
+    left_out: dict[int, list[int]],
+    size: int,
+    seed: int | None,
+    tokens: TokenStage | None = None,
 ) -> Plan:
     """Divide the copies of all samples into shards.
 
@@ -88,34 +94,47 @@ def make_plan(
         stage: the index.
         folder: for the arrays of the plan.
         left_out: rows of each shard that are repeats.
-        size: copies of a shard.
+        size: copies of a shard; of packed ones, sequences.
         seed: of the shuffle; None keeps the order of the pool. A shuffle holds 24 bytes a copy in
             memory.
+        tokens: of the samples that are packed into sequences; None packs nothing.
     """
     offsets, starts, filled = [0], [0], (0, 0)
-    lengths: list[np.ndarray] = []
+    lengths = [np.empty(0, np.int64)]
+    counts = [np.empty(0, np.int64)]
     for number in range(len(stage.shards)):
         rows = stage.mapped(number, "samples")
         copies = np.array(rows["copies"])
         copies[left_out.get(number, [])] = 0
-        with replacing(folder / f"copies-{number}.npy") as part, part.open("wb") as file:
-            np.save(file, np.append(0, np.cumsum(copies)))
+        _save(folder / f"copies-{number}.npy", np.append(0, np.cumsum(copies)))
         long = np.repeat(rows["bytes"], copies)
-        if seed is None:
+        if tokens is not None:
+            counts.append(np.repeat(tokens.mapped(number, "tokens"), copies))
+        if seed is None and tokens is None:
             cuts, filled = cut(long, size, filled)
             starts += [offsets[-1] + place for place in cuts]
         else:
             lengths.append(long)
         offsets.append(offsets[-1] + len(long))
-    if seed is not None:
+    if tokens is not None:
+        order, first = pack_copies(np.concatenate(counts), tokens.packing.capacity, seed)
+        _save(folder / "order.npy", order)
+        _save(folder / "packs.npy", first)
+        ends = np.append(first, len(order))
+        held = np.diff(np.append(0, np.cumsum(np.concatenate(lengths)[order]))[ends])
+        starts += ends[cut(held, size, (0, 0))[0]].tolist()
+    elif seed is not None:
         order = np.random.default_rng(seed).permutation(offsets[-1])
-        with replacing(folder / "order.npy") as part, part.open("wb") as file:
-            np.save(file, order)
-        cuts, _ = cut(np.concatenate([np.empty(0, np.int64), *lengths])[order], size, (0, 0))
-        starts += cuts
+        _save(folder / "order.npy", order)
+        starts += cut(np.concatenate(lengths)[order], size, (0, 0))[0]
     if starts[-1] < offsets[-1]:
         starts.append(offsets[-1])
-    return Plan(folder, tuple(starts), tuple(offsets), seed is not None)
+    return Plan(folder, tuple(starts), tuple(offsets), not (seed is None and tokens is None))
+
+
+def _save(path: Path, array: np.ndarray) -> None:
+    with replacing(path) as part, part.open("wb") as file:
+        np.save(file, array)
 
 
 def cut(

@@ -6,7 +6,7 @@ import csv
 import re
 import shutil
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from presel_lightning.run.files import make_folder, read_json, remove, replacing
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.units import state_of
 from presel_lightning.shards.index import IndexStage
+from presel_lightning.shards.packs import Packing, TokenStage, write_packs
 from presel_lightning.shards.plan import Plan, make_plan, repeats
 from presel_lightning.shards.samples import shard_state
 from presel_lightning.shards.write import SHARD, STATS, WriteStage
@@ -39,6 +40,7 @@ class Reshard:
         output: folder of the new shards.
         shard_size: samples of a shard.
         shuffle: seed by which the samples are shuffled; None keeps the order of the pool.
+        packing: puts samples into sequences, which stay in one piece; None does not.
         faults: `skip` lists shards and samples that cannot be read, `stop` stops there.
         executor: who does the shards.
         workers: at a time.
@@ -49,6 +51,7 @@ class Reshard:
     output: Path
     shard_size: int = 10_000
     shuffle: int | None = None
+    packing: Packing | None = None
     faults: Faults = "skip"
     executor: Executor = "local"
     workers: int = 1
@@ -70,7 +73,8 @@ class Reshard:
         files = fsspec.filesystem("file")
         contents = [[shard, shard_state(self.input / shard)] for shard in shards]
         options = [FORMAT, state_of(files, str(self.subset)), self.faults]
-        key = fingerprint([options, contents, self.shard_size, self.shuffle])
+        how = [self.shard_size, self.shuffle, *([asdict(self.packing)] if self.packing else [])]
+        key = fingerprint([options, contents, *how])
         if known := self._done(key):
             return known
         self._empty(key)
@@ -85,8 +89,9 @@ class Reshard:
                 faults=self.faults,
             )
             complete(index, range(len(shards)), self.executor, self.workers, "shards indexed")
+            tokens = self._tokens(index)
             with FileLock(self.work / ".plan"):
-                plan = self._plan(index, key)
+                plan = self._plan(index, key, tokens)
             stage = WriteStage(
                 self.work / "shards", key, index=index, plan=plan, output=self.output
             )
@@ -94,6 +99,8 @@ class Reshard:
             complete(stage, numbers, self.executor, self.workers, "shards written")
             with FileLock(self.work / ".writing"):
                 if self._done(key) is None:
+                    if tokens is not None:
+                        write_packs(tokens, plan.folder, plan.starts, self.output / "packs.parquet")
                     self._write(index, plan, key)
         written: dict[str, Any] = read_json(self.summary)
         if self.executor != "slurm":  # other tasks may still read
@@ -124,7 +131,16 @@ class Reshard:
                 f"--output {self.output}: shards of something else lie there; give a new folder"
             )
 
-    def _plan(self, index: IndexStage, key: str) -> Plan:
+    def _tokens(self, index: IndexStage) -> TokenStage | None:
+        """Tokens of all samples that are asked for, where they are packed."""
+        if self.packing is None:
+            return None
+        key = fingerprint([index.key, asdict(self.packing)])
+        stage = TokenStage(self.work / "tokens", key, index=index, packing=self.packing)
+        complete(stage, range(len(index.shards)), self.executor, self.workers, "shards counted")
+        return stage
+
+    def _plan(self, index: IndexStage, key: str, tokens: TokenStage | None) -> Plan:
         """Divide the samples into shards, or read how they were divided."""
         folder = self.work / f"plan-{key}"
         place = folder / "plan.json"
@@ -138,11 +154,11 @@ class Reshard:
                     first = index.shards[repeat.first]
                     path = str(index.path(repeat.shard))
                     table.writerow([path, "repeated_uid", f"{uid} is in {first} before"])
-            plan = make_plan(index, folder, left_out, self.shard_size, self.shuffle)
+            plan = make_plan(index, folder, left_out, self.shard_size, self.shuffle, tokens)
             write_json(place, {"starts": plan.starts, "offsets": plan.offsets})
         known = read_json(place)
-        shuffled = self.shuffle is not None
-        return Plan(folder, tuple(known["starts"]), tuple(known["offsets"]), shuffled)
+        ordered = self.shuffle is not None or tokens is not None
+        return Plan(folder, tuple(known["starts"]), tuple(known["offsets"]), ordered)
 
     def _write(self, index: IndexStage, plan: Plan, key: str) -> None:
         """What lies beside the shards: sizes, subset, faults, and last the summary."""

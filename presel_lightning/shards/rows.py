@@ -78,13 +78,16 @@ def read_sample(path: Path, row: np.void) -> WebSample:
         row: of `shard_rows`.
     """
     uid = as_hex(np.array([row["uid"]], UID))[0]
-    text = _content(path, row["text"])
+    caption = caption_in(*(_content(path, row[name]) for name in ("text", "json")))
+    return WebSample(uid, _content(path, row["image"]) or b"", caption)
+
+
+def caption_in(text: bytes | None, record: bytes | None) -> str:
+    """The caption in the `.txt` of a sample, else in its `.json`, else empty."""
     if text is not None:
-        caption = text.decode("utf-8", errors="replace")
-    else:
-        record = json.loads(_content(path, row["json"]) or b"{}")
-        caption = record.get("caption") or record.get("text") or ""
-    return WebSample(uid, _content(path, row["image"]) or b"", str(caption).strip())
+        return text.decode("utf-8", errors="replace").strip()
+    found = json.loads(record or b"{}")
+    return str(found.get("caption") or found.get("text") or "").strip()
 
 
 def _content(path: Path, place: np.void) -> bytes | None:

@@ -89,6 +89,9 @@ def test_check_lists_shared_images_and_questions_and_data_exclude_leaves_them_ou
     assert sorted(path.name for path in out.iterdir()) == ["leakage.csv"]
 
     chosen = ["--data.exclude", str(out / "leakage.csv"), "--data.max_problem_fraction", "0"]
+    assert main(["check", *arguments(folder, out, *chosen)]) == 0
+    counts = " ".join(capsys.readouterr().out.split())
+    assert "left out by data.exclude 3 (12.5 %)" in counts and "with image and task 21" in counts
     assert main(["select", *arguments(folder, out, *chosen)]) == 0
     with (out / "problems.csv").open(newline="") as handle:
         left_out = {line["id"]: line for line in csv.DictReader(handle)}

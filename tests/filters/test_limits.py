@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from presel_lightning.filters.clip_score import ClipScore
@@ -12,17 +12,28 @@ from presel_lightning.filters.limits import TIE, first_limit, float_of, largest,
 from presel_lightning.filters.rule import HOLDS, Rows
 from presel_lightning.filters.uids import scrambled
 
-SCORE = st.one_of(st.none(), st.sampled_from([-1.0, -0.0, 0.0, 0.5, np.inf, np.nan]))
+SINGLE = float(np.float32(0.1))  # a little more than 0.1
+SCORE = st.one_of(st.none(), st.sampled_from([-1.0, -0.0, 0.0, 0.1, SINGLE, np.inf, np.nan]))
+Files = list[list[tuple[int, float | None]]]
+
+
+def in_turns(files: Files) -> Files:
+    """Scores of every second file in single precision."""
+    for some in files[1::2]:
+        some[:] = [(uid, None if s is None else float(np.float32(s))) for uid, s in some]
+    return files
+
+
 FILES = st.lists(
     st.lists(st.tuples(st.integers(0, 11), SCORE), max_size=15), min_size=1, max_size=4
-)
+).map(in_turns)
 
 
-def rows_of(files: list[list[tuple[int, float | None]]]) -> list[Rows]:
+def rows_of(files: Files) -> list[Rows]:
     return [
         Rows(
             pa.array([f"{uid:032x}" for uid, _ in some], pa.string()),
-            pa.table({"s": pa.array([score for _, score in some], pa.float64())}),
+            pa.table({"s": pa.array([s for _, s in some], (pa.float64(), pa.float32())[unit % 2])}),
             unit,
         )
         for unit, some in enumerate(files)
@@ -37,7 +48,7 @@ def kept(rule: ClipScore, units: list[Rows]) -> list[int]:
     if ties >= 0:
         tied = []
         for unit, some in zip(units, scores, strict=True):
-            rows = np.flatnonzero(some == limit.score)
+            rows = np.flatnonzero(some == np.float64(limit.score))
             found = np.array(
                 list(zip(scrambled(unit.uids[rows]).tolist(), rows.tolist(), strict=True)), TIE
             )
@@ -47,10 +58,11 @@ def kept(rule: ClipScore, units: list[Rows]) -> list[int]:
     return np.flatnonzero(verdicts == HOLDS).tolist()
 
 
+@example(files=[[(1, 0.1), (2, 0.1)], [(3, SINGLE), (4, SINGLE), (5, SINGLE)]], fraction=0.8)
 @settings(max_examples=300)
 @given(files=FILES, fraction=st.sampled_from([0.0, 0.1, 0.25, 0.29, 0.5, 1.0]))
 def test_exact_keeps_the_best_of_equal_scores_by_scrambled_uid(
-    files: list[list[tuple[int, float | None]]], fraction: float
+    files: Files, fraction: float
 ) -> None:
     ranked = []
     for place, (uid, score) in enumerate(row for some in files for row in some):
@@ -65,7 +77,7 @@ def test_exact_keeps_the_best_of_equal_scores_by_scrambled_uid(
 @settings(max_examples=200)
 @given(files=FILES, fraction=st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.9]))
 def test_published_keeps_all_ties_of_the_score_behind_the_fraction(
-    files: list[list[tuple[int, float | None]]], fraction: float
+    files: Files, fraction: float
 ) -> None:
     values = np.array([score for some in files for _, score in some], float)
     if not len(values):
