@@ -63,7 +63,7 @@ def completion(shell: str, training: Sequence[str]) -> str:
         UserError: another shell.
     """
     if shell not in SHELLS:
-        cure = suggest(shell, SHELLS)
+        cure = suggest(shell, list(SHELLS))
         raise UserError(f"--print_completion needs {' or '.join(SHELLS)}{cure}")
     options = options_by_command(training)
     return SHELLS[shell].format(
