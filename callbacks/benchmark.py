@@ -156,7 +156,7 @@ class Benchmark(Callback):
 
     def write(self) -> None:
         """Write predictions and scores on the first process."""
-        if self.predictions is not None and rank_zero():
+        if self.predictions is not None and self.answered and rank_zero():
             write_predictions(self.predictions, self.key, self.answered)
         if self.path is not None and rank_zero():
             write_json(self.path, {"key": self.key, "benchmarks": self.scores})

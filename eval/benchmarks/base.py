@@ -69,10 +69,10 @@ class Score:
     scale: float = 100.0
     right: list[float] | None = None
 
-    def answer_credits(self) -> list[float] | None:
-        """Return the credit of each answer, in the order of the benchmark's items, if it is known."""
+    def answer_credits(self, n: int) -> list[float] | None:
+        """Return the credit of each of n answers; None where there is none for single answers."""
         found = self.items if self.right is None else self.right
-        return found if found is not None and len(found) == self.n else None
+        return found if found is not None and len(found) == n else None
 
     def kept(self) -> dict[str, Any]:
         """Return the credits as JSON; empty where there are none."""

@@ -46,7 +46,7 @@ def predictions_table(
         score: their score; a benchmark that gives no credit to single answers leaves it null.
     """
     items = benchmark.items()
-    credit = score.answer_credits()
+    credit = score.answer_credits(len(items))
     columns = {
         "benchmark": [benchmark.name] * len(items),
         "item": [item.uid for item in items],
