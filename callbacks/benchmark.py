@@ -9,6 +9,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from lightning import Callback, LightningModule, Trainer
 from rich.markup import escape
 
@@ -25,6 +26,11 @@ from presel_lightning.eval.benchmarks.model_benchmark import (
     PartialScore,
     SharedFailure,
     as_it_was,
+)
+from presel_lightning.eval.benchmarks.predictions import (
+    predictions_table,
+    read_predictions,
+    write_predictions,
 )
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.templates import AUTO
@@ -50,6 +56,7 @@ class Benchmark(Callback):
         batch_size: batch size on each device; halved on out-of-memory errors.
         every_n_steps: also score every so many steps of a fit, and log the scores.
         pixels: conversion of images, that of the model's training (`data.pixels`).
+        predictions: output file of the answers (Parquet), of benchmarks with items; None writes none.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class Benchmark(Callback):
         batch_size: Count = 64,
         every_n_steps: Count | None = None,
         pixels: Pixels = "as_shown",
+        predictions: Path | None = None,
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise UserError(f"Benchmark.every_n_steps is {every_n_steps}; give 1 or more, or null")
@@ -73,8 +81,10 @@ class Benchmark(Callback):
         self.batch_size = batch_size
         self.every_n_steps = every_n_steps
         self.pixels = pixels
+        self.predictions = predictions
         self._scored_at = 0
         self.scores: dict[str, dict[str, Any]] = {}
+        self.answered: dict[str, pa.Table] = {}
 
     def done(self) -> bool:
         """Return whether the file holds the scores of this model on these benchmarks.
@@ -135,6 +145,9 @@ class Benchmark(Callback):
     def run(self, trainer: Trainer, module: FineTune) -> dict[str, dict[str, Any]]:
         """Score the benchmarks that the file lacks, with a model on the Trainer's device."""
         kept = broadcast(self.kept)
+        if self.predictions is not None and rank_zero():
+            before = read_predictions(self.predictions, self.key)
+            self.answered = {name: table for name, table in before.items() if name in kept}
         new = [benchmark for benchmark in self.benchmarks if benchmark.name not in kept]
         found = kept | self.score(trainer, module, new)
         self.scores = {benchmark.name: found[benchmark.name] for benchmark in self.benchmarks}
@@ -142,7 +155,9 @@ class Benchmark(Callback):
         return self.scores
 
     def write(self) -> None:
-        """Write the scores on the first process."""
+        """Write predictions and scores on the first process."""
+        if self.predictions is not None and self.answered and rank_zero():
+            write_predictions(self.predictions, self.key, self.answered)
         if self.path is not None and rank_zero():
             write_json(self.path, {"key": self.key, "benchmarks": self.scores})
 
@@ -164,7 +179,11 @@ class Benchmark(Callback):
         """Score one benchmark; the result is the same on every process."""
         if isinstance(benchmark, ModelBenchmark):
             return benchmark.run(live)
-        return benchmark.score(self.answers(benchmark, live))
+        answers = self.answers(benchmark, live)
+        score = benchmark.score(answers)
+        if self.predictions is not None:
+            self.answered[benchmark.name] = predictions_table(benchmark, answers, score)
+        return score
 
     def answers(self, benchmark: BenchmarkTask, live: LiveModel) -> list[str]:
         """Return one answer per item, in the order of the items, on every process."""

@@ -41,6 +41,7 @@ INTO_A_NEW_FOLDER = "its folder is one of `replacing_folder`, which the caller h
 EXCEPTIONS = {
     "presel_lightning/run/files.py": "the helpers themselves",
     "presel_lightning/run/arrays.py": "filled by its caller, in such a folder or in work/",
+    "presel_lightning/export/influence_space.py": INTO_A_NEW_FOLDER,
     "presel_lightning/export/llava.py": INTO_A_NEW_FOLDER,
     "presel_lightning/export/selection/__init__.py": INTO_A_NEW_FOLDER,
     "presel_lightning/export/selection/llama_factory.py": INTO_A_NEW_FOLDER,

@@ -55,6 +55,7 @@ class Score:
         item_units: resampling unit of each item, such as its image.
         item_ids: name of each item.
         scale: score at which every credit is 1.
+        right: credit of each answer, 0 to 1, where `items` are no credits of single answers.
     """
 
     score: float
@@ -66,6 +67,12 @@ class Score:
     item_units: list[str] | None = None
     item_ids: list[str] | None = None
     scale: float = 100.0
+    right: list[float] | None = None
+
+    def answer_credits(self, n: int) -> list[float] | None:
+        """Return the credit of each of n answers; None where there is none for single answers."""
+        found = self.items if self.right is None else self.right
+        return found if found is not None and len(found) == n else None
 
     def kept(self) -> dict[str, Any]:
         """Return the credits as JSON; empty where there are none."""

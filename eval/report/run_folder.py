@@ -20,6 +20,7 @@ from presel_lightning.eval.intervals.resampling import paired_intervals, score_i
 from presel_lightning.eval.report.cluster_map import read_maps
 from presel_lightning.eval.report.costs import cost, gpu_hours, instructions_read, price, stage_cost
 from presel_lightning.eval.report.curves import read_curves
+from presel_lightning.eval.report.disagreements import read_disagreements
 from presel_lightning.eval.report.gallery import read_gallery
 from presel_lightning.eval.report.samples import read_samples
 from presel_lightning.run.files import read_json
@@ -102,6 +103,7 @@ def read_run(out: Path) -> Json:
         "test_items": test_items(details),
         "task_scores": task_scores(details),
         "gaps": gaps(details),
+        "disagreements": read_disagreements(out, details),
         "tasks": tasks,
         "losses": read_losses(PairedLoss(out / "signals").path),
         "score_histogram": read_scores(out / "selection" / "selection.parquet"),

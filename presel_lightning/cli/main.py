@@ -10,6 +10,7 @@ from presel_lightning import __version__
 from presel_lightning.cli.configs import configs_folder, find_configs
 from presel_lightning.cli.light import LIGHT, SELECT_FEATURES, WEB, run_light
 from presel_lightning.cli.mistakes import suggest
+from presel_lightning.cli.short_help import ALL, asked_for, short_help
 from presel_lightning.console import quiet
 from presel_lightning.errors import PreselError, UserError
 from presel_lightning.run import interruption
@@ -38,10 +39,12 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   cluster   the clusters of a table of features, task by task (--features F --output F)
 
 FILE is a path or the name of a shipped config ({{configs}}).
-`SUBCOMMAND --help` lists every key, `--print_config` prints the resolved ones, `--debug` shows tracebacks.
+`SUBCOMMAND --help` lists the keys in daily use, `--help all` every key; `--print_config` prints the resolved
+ones, `--debug` shows tracebacks. `--print_completion bash` (or zsh) prints a script for completion.
 """
 
 TRAINING = ("fit", "select", "compare", "validate", "evaluate", "check")
+COMPLETION = "--print_completion"
 SERVING = ("prepare",)
 """Commands that `compare` runs in its worker processes."""
 
@@ -58,6 +61,10 @@ def run_training(command: str, argv: Sequence[str]) -> None:
     """Run a command of the recipe; torch is imported after its config files have been found."""
     if not argv:
         raise UserError(f"{command} needs --config FILE, such as --config quickstart.yaml")
+    asked, argv = asked_for(argv)
+    if asked not in ("", ALL) and command in TRAINING:
+        print(short_help(command))
+        return
     arguments, name = find_configs(argv)
     report_loading()
     quiet()
@@ -73,7 +80,11 @@ def dispatch(command: str, words: Sequence[str]) -> None:
         UserError: there is none of this name.
     """
     if command in LIGHT or command in WEB:
-        run_light(command, words)
+        run_light(command, asked_for(words)[1])
+    elif command.partition("=")[0] == COMPLETION:
+        from presel_lightning.cli.completion import completion
+
+        print(completion(command.partition("=")[2] or "".join(words), TRAINING))
     elif command == "select" and any(word.startswith("--data.features") for word in words):
         run_light(SELECT_FEATURES, words)
     elif command in (*TRAINING, *SERVING):

@@ -80,6 +80,8 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Jo
             running: dict[Future[int], Job] = {
                 workers.submit(in_worker, job, main): job for job in jobs
             }
+        if number := interruption.requested():  # before they were there
+            hand_to_workers(number)
         try:
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from presel_lightning.callbacks import Benchmark
 from presel_lightning.errors import UserError
+from presel_lightning.eval.benchmarks.predictions import predictions_path
 from presel_lightning.eval.intervals.published import full_scores
 from presel_lightning.eval.intervals.relative import benchmark_table
 from presel_lightning.recipe.context import Context
@@ -105,6 +106,7 @@ class Scoring:
             fingerprint([self.keys[arm], what, self.data.template, self.data.pixels]),
             self.data.eval_batch_size,
             pixels=self.data.pixels,
+            predictions=predictions_path(self.out, arm),
         )
 
     def refile(self, arm: str, scorers: Iterable[Benchmark]) -> None:

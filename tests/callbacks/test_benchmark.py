@@ -15,6 +15,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.cli.training import recipe_from
 from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
 from presel_lightning.eval.benchmarks.lmms import LMMSEval
+from presel_lightning.eval.benchmarks.predictions import read_predictions
 from presel_lightning.run.lock import leave
 from presel_lightning.tasks import FineTune
 from tests.conftest import benchmark_arguments, fit_arguments
@@ -54,11 +55,14 @@ def test_benchmark_with_a_score_is_not_scored_again(pool_folder: Path, tmp_path:
         AnnotationFile(str(pool_folder / "test.json"), name=name, limit=2, max_new_tokens=2)
         for name in ("first", "second", "third")
     ]
-    scorer = Benchmark([*benchmarks], path=tmp_path / "scores.json", key="k")
+    kept = tmp_path / "predictions.parquet"
+    scorer = Benchmark([*benchmarks], path=tmp_path / "scores.json", key="k", predictions=kept)
     module = FineTune("quickstart", tune="none", dtype="float32")
     module.configure_model()
     trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False)
     before = scorer.run(trainer, module)
+    answers = read_predictions(kept, "k")
+    assert list(answers) == ["first", "second", "third"]
     assert scorer.done()
     fail(tmp_path / "scores.json", "second")
     assert not scorer.done() and list(scorer.kept()) == ["first", "third"]
@@ -67,6 +71,7 @@ def test_benchmark_with_a_score_is_not_scored_again(pool_folder: Path, tmp_path:
     assert after == read(tmp_path / "scores.json")["benchmarks"]
     assert [after[name] == before[name] for name in ("first", "third")] == [True, True]
     assert after["second"]["items"] == before["second"]["items"]
+    assert read_predictions(kept, "k") == answers and read_predictions(kept, "other") == {}
     scorer.key = "another model"
     assert not scorer.done() and scorer.kept() == {}
 

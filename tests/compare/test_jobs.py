@@ -56,20 +56,40 @@ def test_run_jobs_killed_worker_error_suggests_fewer_workers() -> None:
         list(run_jobs([Fatal("fatal", [])], Slots(1), main))
 
 
-@pytest.mark.parametrize("group", [False, True])
-def test_run_jobs_stopped_lets_workers_reach_safe_points(group: bool, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.compare.held_jobs", str(tmp_path)]
-    process = subprocess.Popen(
+def start_jobs(folder: Path, kind: str) -> subprocess.Popen[str]:
+    """Three jobs for two workers, in a process group of their own."""
+    command = [sys.executable, "-m", "tests.compare.held_jobs", str(folder), kind]
+    return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, text=True
     )
+
+
+def assert_stopped(process: subprocess.Popen[str], code: int) -> None:
+    out, error = process.communicate()
+    assert process.returncode == code and out == ""
+    assert error == "presel_lightning: stopped; the same command continues from here\n"
+
+
+@pytest.mark.parametrize("group", [False, True])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("kind", ["held", "endless"])
+def test_run_jobs_stopped_waits_for_safe_points_alone(
+    kind: str, number: int, code: int, group: bool, tmp_path: Path
+) -> None:
+    process = start_jobs(tmp_path, kind)
     while len(list(tmp_path.glob("*.begun"))) < 2:
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
-    (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
-    out, error = process.communicate()
-    assert process.returncode == 143 and out == ""
-    assert error == "presel_lightning: stopped; the same command continues from here\n"
-    assert {path.stem for path in tmp_path.glob("*.safe")} == {"one", "two"}
+    (os.killpg if group else os.kill)(process.pid, number)
+    assert_stopped(process, code)
+    assert {path.stem for path in tmp_path.glob("*.begun")} == {"one", "two"}
+    safe = {"one", "two"} if kind == "held" else set()
+    assert {path.stem for path in tmp_path.glob("*.safe")} == safe
+
+
+def test_run_jobs_stopped_before_its_workers_are_there_begins_no_job(tmp_path: Path) -> None:
+    assert_stopped(start_jobs(tmp_path, "early"), 130)
+    assert not list(tmp_path.iterdir())
 
 
 def test_run_jobs_empty_list_returns_nothing() -> None:

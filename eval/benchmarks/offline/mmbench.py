@@ -157,12 +157,16 @@ class MMBench(OfflineBenchmark):
 
     def judge(self, predictions: list[str], asked: list[Question]) -> Score:
         """Compute the share of questions correct in every rotation; `n` counts questions."""
+        hits = [
+            option_of(prediction, question.options) == question.answers[0]
+            for question, prediction in zip(asked, predictions, strict=True)
+        ]
         right: dict[str, bool] = {}
-        for question, prediction in zip(asked, predictions, strict=True):
-            hit = option_of(prediction, question.options) == question.answers[0]
+        for question, hit in zip(asked, hits, strict=True):
             right[question.group] = hit and right.get(question.group, True)
         whole = {question.group: replace(question, uid=question.group) for question in asked}
-        return mean_credit(list(whole.values()), right.values())
+        score = mean_credit(list(whole.values()), right.values())
+        return replace(score, right=[float(hit) for hit in hits])
 
 
 def is_nothing(cell: str) -> bool:

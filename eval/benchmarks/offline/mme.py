@@ -138,6 +138,7 @@ class MME(OfflineBenchmark):
             item_tasks=[image.task for _, image in kept],
             item_ids=[image.group for _, image in kept],
             scale=MOST * len(PERCEPTION),
+            right=[float(each) for each in right],
         )
 
 

@@ -105,6 +105,7 @@ class POPE(OfflineBenchmark):
             # the categories share their images, and the questions whose answer is yes
             item_units=[question.image for question in asked],
             item_ids=[question.uid for question in asked],
+            right=[float(y == t) for y, t in zip(yes, there, strict=True)],
         )
 
 

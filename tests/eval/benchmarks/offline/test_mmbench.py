@@ -37,6 +37,7 @@ def test_mmbench_counts_only_answers_correct_in_all_rotations(mmbench: Path) -> 
     benchmark = MMBench(str(mmbench))
     score = benchmark.score(["B", "A", "A", "A", "B"])
     assert score.n == 2 and score.score == 50
+    assert score.answer_credits(5) == [1, 1, 1, 0, 1] and score.answer_credits(2) is None
     assert score.tasks == {"attribute_reasoning": 100, "coarse_perception": 0}
     assert benchmark.score(["B.", "two", "red", "C. red", "(B)"]).score == 100
     assert benchmark.score(["B", "B", "A", "C", "B"]).tasks["attribute_reasoning"] == 0

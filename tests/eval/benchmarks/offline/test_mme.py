@@ -28,6 +28,8 @@ def test_mme_score_matches_a_hand_computation(mme: Path) -> None:
     said[4] = "maybe"
     said[-2:] = ["No", "Yes"]
     score = benchmark.score(said)
+    wrong = [row for row, right in enumerate(score.answer_credits(len(said)) or []) if not right]
+    assert wrong == [1, 4, len(said) - 2, len(said) - 1]
     assert score.tasks["existence"] == pytest.approx(75 + 50)
     assert score.tasks["count"] == pytest.approx(50)
     assert score.tasks["code_reasoning"] == 0 and score.tasks["cognition"] == 600

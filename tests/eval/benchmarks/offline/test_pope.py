@@ -37,6 +37,7 @@ def test_pope_score_matches_a_hand_computation(pope: Path) -> None:
     assert score.tasks["popular accuracy"] == pytest.approx(75)
     assert score.tasks["adversarial F1"] == 0 and score.tasks["adversarial accuracy"] == 50
     assert score.score == pytest.approx((80 + 200 / 3 + 0) / 3)
+    assert score.answer_credits(12) == [1, 1, 0, 1, 1, 0, 1, 1, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(
