@@ -146,7 +146,10 @@ def reshard(
     if pack_length is not None and tokenizer is not None:
         from presel_lightning.models.checkpoint import resolve_checkpoint  # torch
 
-        packing = Packing(pack_length, resolve_checkpoint(tokenizer), image_tokens)
+        try:
+            packing = Packing(pack_length, resolve_checkpoint(tokenizer), image_tokens)
+        except UserError as error:
+            raise UserError(str(error).replace("model.checkpoint", "--tokenizer")) from error
     found = Reshard(
         input=Path(input),
         subset=Path(subset),
