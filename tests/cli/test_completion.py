@@ -32,7 +32,6 @@ def script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         (["filter", "--conf"], {"--config"}),
         (["report", "--d"], {"--diff"}),
     ],
-    ids=str,
 )
 def test_completion_bash(typed: list[str], expected: set[str], script: Path) -> None:
     (script.parent / "ph of mine.yaml").touch()
