@@ -67,11 +67,14 @@ def _task_charts(tasks: list[Json]) -> list[Chart]:
                        100 * row["size"] / size])
         for row in shown
     ]  # fmt: skip
-    counts = [(row["task"], [row["reference"], row["budget"]]) for row in shown]
+    parts = [("reference", "s3"), ("budget", "s0")]
+    parts = parts if any(row["reference"] for row in tasks) else parts[1:]
+    counts = [(row["task"], [row[part] for part, _ in parts]) for row in shown]
+    added = [("added" if part == "budget" else part, style) for part, style in parts]
     pair = [(what, "s0"), ("share of the pool", "s3")]
     return [
         bars("weights", f"{what.capitalize()} beside share of the pool, %", shares, pair, _fixed),
-        bars("budgets", "Images of each task", counts, [("reference", "s3"), ("added", "s0")]),
+        bars("budgets", "Images of each task", counts, added),
     ]
 
 
