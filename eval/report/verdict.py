@@ -107,7 +107,8 @@ def outcome(name: str, difference: float, unit: str, left_open: bool | None) -> 
     if left_open is None:
         where = "above" if difference > 0 else "below"
         return f"{name} came out {by} {where} random selection on this pool"
-    return f"{name} {'beat' if difference > 0 else 'lost to'} random selection on this pool by {by}"
+    where = "ahead of" if difference > 0 else "behind"
+    return f"{name} was {where} random selection on this pool by {by}"
 
 
 def one_by_one(

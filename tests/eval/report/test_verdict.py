@@ -85,7 +85,7 @@ LEAD = {"benchmarks": ["a", "b"], "ours": 97.9, "theirs": 95.7, "difference": 2.
         (
             0.5,
             4.0,
-            "beat random selection .* by 2.2 points of relative performance .97.9 % against",
+            "was ahead of random selection .* by 2.2 points of relative performance .97.9 % against",
         ),
     ],
 )
