@@ -120,7 +120,7 @@ def read_run(out: Path) -> Json:
 
 
 def read_review(stage: Json) -> dict[str, int] | None:
-    """Return how many samples a person vetoed and pinned; None where nobody did."""
+    """Return how many samples a person vetoed and pinned; None without a review."""
     found = {name: stage.get(name, 0) for name in ("vetoed", "pinned")}
     return found if any(found.values()) else None
 

@@ -12,7 +12,7 @@ from presel_lightning.data.entries import Entry, Fault, Record
 from presel_lightning.errors import UserError
 
 HEAD = 1 << 12
-"""Bytes of a file that its layout is told by."""
+"""Bytes of a file that show its layout."""
 LAYOUT = re.compile(
     rb'(\xef\xbb\xbf)?\s*\{\s*"(info|licenses|categories|type|annotations|images"\s*:\s*\[\s*\{\s*"'
     rb'(id|file_name|license|coco_url|flickr_url|height|width|date_captured))"'
@@ -21,12 +21,18 @@ LAYOUT = re.compile(
 
 
 def is_coco(path: Path) -> bool:
-    """Whether a file begins as COCO's annotation files do."""
+    """Whether a file is one object that begins as COCO's annotation files do, and no JSON lines."""
     try:
         with path.open("rb") as handle:
-            return LAYOUT.match(handle.read(HEAD)) is not None
+            if LAYOUT.match(handle.read(HEAD)) is None:
+                return False
+            handle.seek(0)
+            first = next((line for line in handle if line.strip()), b"")
+            second = next((line for line in handle if line.strip()), b"")
     except OSError:
         return False  # the reader of JSON says what is wrong with it
+    whole = second or (b'"images"' in first and b'"annotations"' in first)
+    return bool(whole) and not second.startswith(b"{")
 
 
 def coco_entries(path: Path, task_key: str = "task") -> Iterator[Entry]:

@@ -154,8 +154,12 @@ def other_cells(run: Path) -> dict[str, Path]:
     own = next((each for each in cells if each["name"] == run.name), None)
     if own is None:
         return {}
-    same = [c for c in cells if c["seed"] == own["seed"] and c["budget"] in (own["budget"], 1.0)]
-    folders = {c["selector"]: run.parent / c["name"] for c in same if c["name"] != run.name}
+    folders = {
+        c["selector"]: run.parent / c["name"]
+        for c in cells
+        if c["seed"] == own["seed"] and c["name"] != run.name
+        if c["budget"] == own["budget"] or c["selector"] == "full"
+    }
     return {label: f for label, f in folders.items() if (f / "benchmark.json").is_file()}
 
 

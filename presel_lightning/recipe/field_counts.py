@@ -26,15 +26,8 @@ def field_counts(pool: Pool, uids: np.ndarray, key: str) -> dict[str, Any]:
     Returns:
         `field`, and `values`: pool, reference and selected samples of each value; a record without the
         field counts as "null".
-
-    Raises:
-        UserError: no record has the field.
     """
     value = np.array([text_of(pool.record(row).get(key)) for row in range(len(pool))], dtype=object)
-    if (value == "null").all():
-        raise UserError(
-            f"data.count_key: no record of the pool has a value for {key!r}; correct it"
-        )
     selected = np.zeros(len(pool), dtype=bool)
     selected[pool.rows(uids)] = True
     frequent = [name for name, _ in Counter(value.tolist()).most_common(MOST)]
@@ -45,6 +38,18 @@ def field_counts(pool: Pool, uids: np.ndarray, key: str) -> dict[str, Any]:
         marks = {"pool": own, "reference": own & pool.reference, "selected": own & selected}
         values[name] = {part: int(mark.sum()) for part, mark in marks.items()}
     return {"field": key, "values": values}
+
+
+def require_field(pool: Pool, key: str) -> None:
+    """Check that a record of the pool has a field, before anything is computed.
+
+    Raises:
+        UserError: none has.
+    """
+    if all(pool.record(row).get(key) is None for row in range(len(pool))):
+        raise UserError(
+            f"data.count_key: no record of the pool has a value for {key!r}; correct it"
+        )
 
 
 def text_of(value: object) -> str:

@@ -40,7 +40,7 @@ from presel_lightning.recipe.examination import (
     refuse_items,
     refuse_several,
 )
-from presel_lightning.recipe.field_counts import field_counts
+from presel_lightning.recipe.field_counts import field_counts, require_field
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.pair_fits import PairFits
@@ -215,6 +215,8 @@ class Recipe:
         self.data.pool = load_pool(self.out, source.image_root)
         self.data.texts = Texts(self.out) if source.text_only else None
         self.instructions.use_answers()
+        if self.data.count_key:
+            require_field(self.data.pool, self.data.count_key)
         hold_out(self.context)
 
     def refuse_problems(self, counts: dict[str, Any]) -> None:

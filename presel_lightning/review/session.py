@@ -34,7 +34,7 @@ LONGEST = 20_000
 
 
 class Session:
-    """One run that is looked at; every decision and instruction is on disk when a call returns.
+    """One run under review; every decision and instruction is on disk when a call returns.
 
     Thread-safe. The lists are read again when the run has selected again.
 
@@ -63,7 +63,7 @@ class Session:
         self.answers.__exit__()
 
     def _refresh(self) -> Items:
-        """Return the items; read them again where the run has written them anew."""
+        """Return the items; read them again where the run has changed them."""
         with self._lock:
             state = [p.stat().st_mtime_ns if p.exists() else 0 for p in files_of(self.out)]
             if state != self._read:
@@ -204,7 +204,7 @@ class Session:
 
         Raises:
             KeyError: it is not in the run.
-            UserError: nobody asks for it, or a question or answer is empty or too long.
+            UserError: it is not asked for, or a question or answer is empty or too long.
         """
         items = self._refresh()
         row = items.row[uid]

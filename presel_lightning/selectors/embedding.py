@@ -24,8 +24,8 @@ def read_embedding(
 ) -> np.ndarray:
     """Read the embedding of some rows, (n, D) or (n, 2 D); NaN where a sample has no text."""
     if embedding == "image":
-        parts = [signals.features(pool, rows)]
-    else:
-        parts = [signals.clip_similarity(pool, rows, side) for side in ("image", "text")]
-    table: np.ndarray = np.concatenate(parts, axis=1)
-    return table
+        features: np.ndarray = signals.features(pool, rows)
+        return features
+    return np.concatenate(
+        [signals.clip_similarity(pool, rows, side) for side in ("image", "text")], axis=1
+    )

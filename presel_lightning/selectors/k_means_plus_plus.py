@@ -8,7 +8,7 @@ from torch import Tensor
 
 from presel_lightning.functional.d2_sampling import d2_sample
 from presel_lightning.functional.farthest import Farthest
-from presel_lightning.selectors.k_center import CoverageSelector
+from presel_lightning.selectors.coverage import CoverageSelector
 from presel_lightning.signals import Features
 
 

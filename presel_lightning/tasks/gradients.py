@@ -67,14 +67,14 @@ class SampleGradients(Reader):
         if self.moments is None:
             return gradients
         if not self.known:
-            self.known = load_file(self.moments)
+            self.known = load_file(self.moments, device=str(self.device))
         own = [f"model.{name}.weight.{which}" for which in ("first", "second")]
         if own[0] not in self.known:
             raise UserError(
                 "gradient_update is adam, which needs a reference model that is tuned by adapters; set "
                 "model.tune to lora, or gradient_update to sgd"
             )
-        first, second = (self.known[each].to(gradients) for each in own)
+        first, second = (self.known[each] for each in own)
         return adam_update(gradients, first, second, self.tuned.betas)
 
     def edges(self) -> np.ndarray:

@@ -72,7 +72,7 @@ def test_a_caption_of_no_image_is_a_problem_and_the_task_is_a_field(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"info": {}, "images": [', "is no JSON"),
+        ('{"info": {}, "annotations": [], "images": [', "is no JSON"),
         (
             '{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"bbox": []}]}',
             "captions_",
@@ -91,6 +91,14 @@ def test_records_with_images_of_their_own_are_json_lines(tmp_path: Path) -> None
     path = tmp_path / "a.jsonl"
     path.write_text(f"{json.dumps(record)}\n" * 2)
     assert len(list(read_entries(path))) == 2
+
+
+@pytest.mark.parametrize("key", ["type", "info", "annotations", "categories"])
+@pytest.mark.parametrize("lines", [1, 2])
+def test_json_lines_may_begin_with_a_key_of_coco(tmp_path: Path, key: str, lines: int) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{json.dumps({key: 'vqa', 'image': 'a.jpg'})}\n" * lines)
+    assert [entry.record["image"] for entry in read_entries(path)] == ["a.jpg"] * lines
 
 
 def test_a_field_may_hold_the_caption(tmp_path: Path) -> None:
