@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 
+from presel_lightning import selectors
 from presel_lightning.cli.configs import find_configs
+from presel_lightning.cli.main import main
 from presel_lightning.cli.training import recipe_from
 from presel_lightning.errors import UserError
 from presel_lightning.recipe.plan import StageFactory
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.lock import leave
-from presel_lightning.selectors import PreSel, Selector, SizeBalanced
+from presel_lightning.selectors import Medoids, PreSel, Selector, SizeBalanced
+from presel_lightning.selectors.part import Part
 from presel_lightning.selectors.weighting import IRS, WEIGHTINGS, Headroom, Uniform
 from presel_lightning.selectors.within import WITHIN, Coverage, NeighborCentrality, RandomOrder
 from tests.conftest import fit_arguments
@@ -40,6 +47,7 @@ OPTIONS: list[tuple[list[str], Selector]] = [
         PreSel(within=RandomOrder(near_duplicates=0.9)),
     ),
     (["--selector", "SizeBalanced", INSIDE, "random"], SizeBalanced(RandomOrder())),
+    (["--selector", "Medoids"], Medoids()),
 ]
 SPECS: list[tuple[dict[str, Any], Selector]] = [
     ({"class_path": "PreSel"}, PreSel()),
@@ -181,6 +189,44 @@ def test_config_of_an_earlier_version_is_answered_with_all_new_places(
     text = str(refused.value)
     assert text.startswith(f"{tmp_path / 'old.yaml'}: ") and "\n" not in text
     assert all(f"init_args.{name} is now " in text for name in OLD)
+
+
+def test_selector_in_the_place_of_the_default_one_has_its_own_defaults(parts: StageFactory) -> None:
+    """Also where an argument is named as one of the default selector."""
+    kinds = [getattr(selectors, name) for name in selectors.__all__]
+    free = [kind for kind in kinds if isinstance(kind, type) and not needs_arguments(kind)]
+    assert len(free) > 20
+    for kind in free:
+        found, own = parts.selector({"class_path": kind.__name__}), kind()
+        assert type(found) is kind and settings(found) == settings(own), kind.__name__
+
+
+def needs_arguments(kind: type[Selector]) -> bool:
+    """Whether a selector cannot be built without arguments, as it reads a file, or is abstract."""
+    given = inspect.signature(kind).parameters.values()
+    return inspect.isabstract(kind) or any(p.default is p.empty for p in given)
+
+
+def settings(part: object) -> object:
+    """What a selector and its parts were built with."""
+    if isinstance(part, Part | Selector):
+        return type(part), {key: settings(value) for key, value in vars(part).items()}
+    return part
+
+
+def test_photos_config_selects_one_image_of_each_of_as_many_clusters(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        place = tmp_path / "photos" / f"folder{number % 2}" / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(place)
+    options = ["--data.annotations", str(tmp_path / "photos"), "--data.budget", "8"]
+    options += ["--stages.features.model", "{checkpoint: quickstart-encoder, dtype: float32}"]
+    options += ["--data.num_workers", "0", "--out", str(tmp_path / "run")]
+    assert main(["select", "--config", "photos.yaml", *options]) == 3
+    rows = pq.read_table(tmp_path / "run" / "selection" / "selection.parquet").to_pylist()
+    chosen = [(row["task"], row["cluster"]) for row in rows if row["selected"]]
+    assert len(chosen) == len(set(chosen)) == 8
 
 
 def test_short_names_are_lower_case_and_of_one_part_each() -> None:
