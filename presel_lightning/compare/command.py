@@ -115,6 +115,7 @@ def compare_cells(
     out, cells = recipe.out, grid.cells()
     needs = {name: selector.needs for name, selector in selectors.items()}
     wanted = sorted({*recipe.arms.needs, *(need for each in needs.values() for need in each)})
+    recipe.reach_hub(*recipe.models_of(wanted, ["final"]), wanted)
     recipe.pool()
     if not can_have_everything(recipe):
         cells = [cell for cell in cells if cell.entry.label != FULL]
