@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from presel_lightning.annotators import Request
 from presel_lightning.data.pool import Pool
 from presel_lightning.records import Selection, with_own
-from presel_lightning.run.files import replacing, write_json, write_text
+from presel_lightning.run.files import replacing, write_json
 from presel_lightning.run.fingerprint import digest_lines
 
 
@@ -41,33 +40,6 @@ def write_llava(
             handle.write(",\n" if number else "\n")
             handle.write(json.dumps(record, ensure_ascii=False))
         handle.write("\n]\n")
-
-
-REQUESTS = ("requests.jsonl", "requests.csv", "prompts.json")
-"""Files of `OUT/selection` that list the images without an instruction."""
-
-
-def write_requests(folder: Path, requests: Sequence[Request]) -> None:
-    """Write what is asked for: for programs, for a spreadsheet, and the prompt of each task.
-
-    `requests.csv` is sorted by folder; the annotator `FromFile` reads it back once `question` and
-    `answer` are filled in, and passes over the rows where they are not.
-
-    Args:
-        folder: `OUT/selection`.
-        requests: images without an instruction.
-    """
-    lines, table, prompts = (folder / name for name in REQUESTS)
-    records = [json.dumps(request.record(), ensure_ascii=False) for request in requests]
-    write_text(lines, "".join(f"{record}\n" for record in records))
-    write_json(
-        prompts, dict(sorted({request.task: request.prompt for request in requests}.items()))
-    )
-    with replacing(table) as temporary, temporary.open("w", encoding="utf-8", newline="") as handle:
-        rows = csv.writer(handle, lineterminator="\n")
-        rows.writerow(["task", "image", "file", "question", "answer", "uid"])
-        for request in sorted(requests, key=lambda r: (Path(r.image).parent, r.image, r.uid)):
-            rows.writerow([request.task, request.image, request.path, "", "", request.uid])
 
 
 def write_selection(

@@ -13,6 +13,7 @@ from presel_lightning.errors import InstructionsMissing
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
+from presel_lightning.recipe.requests import REQUESTS, write_requests
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ranks import broadcast
 from presel_lightning.run.stages import Facts
@@ -70,7 +71,8 @@ class Instructions:
         weights = artifacts.read_weights(self.out) if what == "selection" else {}
 
         def work() -> Facts:
-            artifacts.write_requests(folder, self.requests(missing, what))
+            known = set(pool.uid[pool.has_instruction].tolist())
+            write_requests(folder, self.requests(missing, what), known)
             if what == "selection":
                 artifacts.write_llava(folder / "selected.json", pool, uids, weights)
             return {"samples": len(uids), "missing": len(missing)}
@@ -79,7 +81,7 @@ class Instructions:
             named = {"weights": artifacts.weights_digest(weights)} if weights else {}
             records = records_digest(pool, uids)
             key = fingerprint({"instructions": what, "records": records, **named})
-            names = [*artifacts.REQUESTS, *(["selected.json"] if what == "selection" else [])]
+            names = [*REQUESTS, *(["selected.json"] if what == "selection" else [])]
             files = [folder / name for name in names]
             self.runner.stage("instructions", key, files, work)
 
@@ -103,12 +105,19 @@ class Instructions:
         """What a person has to do now, and what it costs, in one line."""
         price = self.plan.price_per_instruction
         cost = "" if price is None else f" (at {price:,.2f} each: {price * missing:,.2f})"
+        table = path.with_suffix(".csv")
         cure = (
-            "write question and answer of each and run the same command again with --annotator "
-            "FromFile --annotator.init_args.path ANSWERS (that CSV, LLaVA JSON or JSON lines), or let "
+            "write question and answer of each there and run the same command again with --annotator "
+            f"FromFile --annotator.init_args.path {table} (or LLaVA JSON, or JSON lines), or let "
             "another annotator write them, or type them on a page (python -m presel_lightning review "
             f"--run {self.out}); see docs/annotate.md"
         )
+        if self.out.resolve().parent.name in ("cells", "references"):
+            cure = (
+                "write question and answer of what all cells ask for into one CSV, each image once, "
+                "and run `compare` again with --annotator FromFile --annotator.init_args.path ANSWERS; "
+                "see docs/compare.md"
+            )
         if self.plan.annotator is not None:
             cure = f"{self.plan.annotator.cure}, and run the same command again"
         return (
