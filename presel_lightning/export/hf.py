@@ -14,7 +14,7 @@ from presel_lightning.models.own_processor import load_chat_processor
 from presel_lightning.models.vicuna import save_llava_processor
 
 
-def export_hf_merged(checkpoint: str, path: str | Path) -> Path:
+def export_hf_merged(checkpoint: str, path: str | Path, template: str = "auto") -> Path:
     """Write the model with its adapter merged in, its processor and chat template.
 
     Weights and `config.json` have the precision of the language model that was tuned. An adapter
@@ -23,6 +23,7 @@ def export_hf_merged(checkpoint: str, path: str | Path) -> Path:
     Args:
         checkpoint: folder that a fit wrote, with an adapter or a whole model.
         path: new folder.
+        template: `data.template` of the fit; the chat template writes the same prompt.
 
     Raises:
         UserError: `path` exists, or the base model is stored in four bits.
@@ -34,7 +35,8 @@ def export_hf_merged(checkpoint: str, path: str | Path) -> Path:
         model.save_pretrained(folder)
         processor = load_processor(place) if is_llava15(config) else None
         if processor is not None and not processor.has_own_template:
-            save_llava_processor(folder, processor.tokenizer, processor.image_processor, config)
+            parts = processor.tokenizer, processor.image_processor
+            save_llava_processor(folder, *parts, config, template)
         else:
             load_chat_processor(place).save_pretrained(folder)
     return Path(path)

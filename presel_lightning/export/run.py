@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from presel_lightning.console import quiet
 from presel_lightning.errors import UserError
+from presel_lightning.export.folder import refuse_existing
 from presel_lightning.export.influence_space import export_influence_space
 from presel_lightning.export.selection import (
     LEFT_OUT,
@@ -46,9 +50,11 @@ def export_run(run: str, to: str, path: str, **options: Any) -> str:  # noqa: AN
         UserError: an unknown format, an option of another format, or an error of the format.
     """
     if to not in MODELS and to not in TARGETS and to != TREE:
+        known = (*TARGETS, TREE, *MODELS)
+        near = get_close_matches(to, known, n=1)
         raise UserError(
             f"--to {to}: unknown; the selection: {', '.join((*TARGETS, TREE))}; "
-            f"the final model: {', '.join(MODELS)}"
+            f"the final model: {', '.join(MODELS)}" + (f"; did you mean {near[0]}?" if near else "")
         )
     given = {name: value for name, value in options.items() if value is not None}
     if to == TREE and given:
@@ -84,8 +90,18 @@ def export_model(run: str, to: str, path: str, **parts: str) -> None:
                 f"selection ({', '.join(TARGETS)})"
             )
         raise UserError(f"--run {run}: no models/final there; {cure}")
+    refuse_existing(path)  # before torch and the model are loaded
     quiet()
+    if to == "hf":
+        parts["template"] = template_of(Path(run))
     writer(to)(str(checkpoint), path, **parts)
+
+
+def template_of(run: Path) -> str:
+    """Return the `data.template` of a run; `auto` where its configuration is missing."""
+    config = run / "config.yaml"
+    data = yaml.safe_load(config.read_text(encoding="utf-8"))["data"] if config.is_file() else {}
+    return str(data.get("template") or "auto")
 
 
 def writer(to: str) -> Callable[..., Path]:

@@ -7,16 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import PeftModel
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlamaForCausalLM
 
+from presel_lightning.cli.main import main
 from presel_lightning.export.hf import export_hf_merged
 from presel_lightning.export.llava import export_llava
 from presel_lightning.loading.llava_encoder import Encoder
+from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.models import LoRA, load_model, load_processor, save_model
+from presel_lightning.models.vicuna import chat_template
 from presel_lightning.records import Turn
 from presel_lightning.run.files import read_json
 from tests.models import tiny
@@ -112,6 +117,45 @@ def test_exported_processor_ten_prompts_gives_the_ids_of_training(tuned: Tuned) 
         place = ids.index(tuned.slow.image)
         ids[place : place + 1] = [tuned.slow.image] * tiny.PLACES
         assert found["input_ids"][0].tolist() == ids, question
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_chat_template_writes_the_prompt_that_was_trained_on(name: str) -> None:
+    """Of every `data.template`; this tokenizer does not write the token that begins a text."""
+    tokenizer = load_processor("quickstart").tokenizer
+    template = chat_template(tokenizer, name)
+    for history, question in prompts()[:-1]:
+        messages, turns = chat(history, question), [*history, Turn(question, "42")]
+        asked = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
+        assert asked == "<s>" + TEMPLATES[name].prompt(history, question)
+        messages += [{"role": "assistant", "content": "42"}]
+        whole = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False)
+        assert whole == "<s>" + TEMPLATES[name].render(turns, with_question=True).text
+
+
+def test_exported_model_answers_the_benchmark_as_the_run_did(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    """In plain transformers, by the chat template; the quickstart's prompt has no system sentence."""
+    command = ["export", "--run", str(finished), "--to", "hf", "--path", str(tmp_path / "out")]
+    assert main(command) == 0
+    processor: Any = AutoProcessor.from_pretrained(tmp_path / "out", backend="pil")
+    model: Any = AutoModelForImageTextToText.from_pretrained(tmp_path / "out")
+    records = read_json(pool_folder / "test.json")
+    answers = pq.read_table(finished / "predictions" / "final.parquet")["prediction"].to_pylist()
+    assert len(records) == len(answers) and len(set(answers)) > 1
+    for record, answer in zip(records[::3], answers[::3], strict=True):
+        inputs = processor.apply_chat_template(
+            chat([], record["conversations"][0]["value"].replace("<image>\n", "")),
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"images": [Image.open(pool_folder / record["image"])]},
+        )
+        found = model.generate(**inputs, max_new_tokens=32, do_sample=False)
+        new = found[0, inputs["input_ids"].shape[1] :]
+        assert processor.decode(new, skip_special_tokens=True).strip() == answer
 
 
 def test_exported_model_read_by_transformers_gives_the_logits(tuned: Tuned) -> None:

@@ -82,7 +82,8 @@ def test_export_of_nothing_leaves_no_folder(
 def test_export_to_existing_folder_exits_with_2(finished: Path, tmp_path: Path) -> None:
     assert main(command(finished, "csv", tmp_path / "out")) == 0
     before = (tmp_path / "out" / "selection.csv").read_bytes()
-    assert main(command(finished, "npy", tmp_path / "out")) == 2
+    for to in ("npy", "hf"):
+        assert main(command(finished, to, tmp_path / "out")) == 2
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["selection.csv"]
     assert (tmp_path / "out" / "selection.csv").read_bytes() == before
 
@@ -91,6 +92,7 @@ def test_export_to_existing_folder_exits_with_2(finished: Path, tmp_path: Path) 
     ("to", "more", "names"),
     [
         ("parquet", [], [*TARGETS, *MODELS]),
+        ("image", [], ["did you mean images?"]),
         ("csv", ["--images", "copy"], ["--images", "--to csv"]),
         ("hf", ["--shard_mb", "5"], ["--shard_mb", "--to hf"]),
         ("trl", ["--shard_mb", "0"], ["shard_mb: '0' is invalid"]),

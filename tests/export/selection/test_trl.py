@@ -19,7 +19,7 @@ from transformers import (
 
 from presel_lightning.cli.main import main
 from presel_lightning.export.selection import parquet_shards, trl
-from presel_lightning.models.vicuna import CHAT_TEMPLATE
+from presel_lightning.models.vicuna import chat_template
 from presel_lightning.quickstart import CHECKPOINT
 from presel_lightning.records import Turn
 from tests.optional import require
@@ -54,7 +54,9 @@ def test_trl_export_messages_render_with_a_chat_template(
     rows = load_dataset(str(exported), split="train", cache_dir=str(tmp_path))
     chats = [row["messages"] for row in rows]
     tokenizer: Any = AutoTokenizer.from_pretrained(CHECKPOINT)
-    texts = tokenizer.apply_chat_template(chats, chat_template=CHAT_TEMPLATE, tokenize=False)
+    texts = tokenizer.apply_chat_template(
+        chats, chat_template=chat_template(tokenizer), tokenize=False
+    )
     for text, record in zip(texts, selected, strict=True):
         question, answer = (entry["value"] for entry in record["conversations"][:2])
         assert f"USER: {question} ASSISTANT: {answer}</s>" in text
@@ -71,7 +73,7 @@ def test_trl_export_trains_with_sft_trainer(
         tokenizer,
         patch_size=model.config.vision_config.patch_size,
         vision_feature_select_strategy=model.config.vision_feature_select_strategy,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=chat_template(tokenizer),
         num_additional_image_tokens=1,  # [CLS]
     )
     trainer = trl.SFTTrainer(
