@@ -314,16 +314,21 @@ def test_compare_annotates_the_reference_split_once(equal_steps: Path) -> None:
 def test_compare_full_data_without_instructions_is_skipped(
     pool_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """With the image encoder of `photos.yaml`, whichever can be had here."""
     pool, out = shutil.copytree(pool_folder, tmp_path / "pool"), tmp_path / "run"
     records = json.loads((pool / "train.json").read_text())
+    records = records[:48]
     for record in records:
         del record["conversations"]
     (pool / "train.json").write_text(json.dumps(records))
     given = fit_arguments(pool, out, *benchmark_arguments(pool))[1:]
-    grid = ["--selectors", "Random", "--seeds", "0", "--workers", "1"]
-    assert main(["compare", *given, *grid]) == 3
-    assert "full left out" in capfd.readouterr().out
-    assert [path.name for path in (out / "cells").iterdir()] == ["Random-0.25-0"]
+    grid = ["--selectors", "Medoids", "--seeds", "0", "--workers", "1"]
+    encoder = ["--stages.features.model", "{checkpoint: auto}"]
+    assert main(["compare", *given, *grid, *encoder]) == 3
+    said = capfd.readouterr()
+    assert "full left out" in said.out
+    assert "run `compare` again with --annotator FromFile" in said.err and "review" not in said.err
+    assert [path.name for path in (out / "cells").iterdir()] == ["Medoids-0.25-0"]
 
 
 @pytest.mark.parametrize(
