@@ -63,7 +63,7 @@ from presel_lightning.models.hub import available_encoder, reach_hub
 from presel_lightning.models.packed import require_packable
 from presel_lightning.recipe.passes.base import Throughput
 from presel_lightning.recipe.plan import Plan, StageFactory
-from presel_lightning.recipe.suitability import unsuited
+from presel_lightning.recipe.suitability import second_choice, unsuited
 from presel_lightning.run.files import keeping_nothing
 from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
@@ -144,7 +144,9 @@ def check(
     benchmarks = examine_benchmarks(plan, report)
     module = factory.model("final")
     with report.collecting():
-        report.notes += unsuited(found.images, *models_of(plan, factory))
+        encoder, models = models_of(plan, factory)
+        report.notes += second_choice(encoder, factory.encoder)
+        report.notes += unsuited(found.images, encoder, models)
     with report.collecting():
         reach_models(plan, factory)
         config = read_config(origin_of(module))

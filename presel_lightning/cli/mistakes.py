@@ -258,9 +258,12 @@ def _wrong_type(key: str, message: str, base: type | None) -> str:
             choices += [str(choice) for choice in ast.literal_eval(kind[len("typing.Literal") :])]
     *others, last = [*choices, *dict.fromkeys(allowed)] or ["another value"]
     wanted = f"{', '.join(others)} or {last}" if others else last
-    known = f"; known: {', '.join(known_classes(base))}" if base else ""
+    classes = known_classes(base) if base else []
+    known = f"; known: {', '.join(classes)}" if base else ""
     given = given_in(message)
     near = "" if given == "null" else fraction_of(given) or suggest(given, choices)
+    if given in classes:  # for a list of classes
+        near = f"; did you mean --{key}+ {given}?"
     return f"{key}: {given!r} is invalid; give {wanted}{known}{near}"
 
 

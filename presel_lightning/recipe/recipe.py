@@ -27,7 +27,7 @@ from presel_lightning.errors import InstructionsMissing, UserError
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
 from presel_lightning.loading.truncation import items_of
-from presel_lightning.models import efficientnet, hub
+from presel_lightning.models import hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.about import about
@@ -48,7 +48,7 @@ from presel_lightning.recipe.pair_scoring import PairScoring
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.scoring import Scoring
-from presel_lightning.recipe.suitability import empty_tasks, unsuited
+from presel_lightning.recipe.suitability import empty_tasks, second_choice, unsuited
 from presel_lightning.run.files import write_json
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ranks import broadcast, rank_zero
@@ -286,9 +286,8 @@ class Recipe:
         """
 
         def examine() -> list[str]:
-            warnings = unsuited(self.data.pool.image, encoder, models)
-            if encoder == efficientnet.NAME and self.factory.encoder == encoder:
-                warnings = [hub.WITHOUT_DINOV2, *warnings]
+            warnings = second_choice(encoder, self.factory.encoder)
+            warnings += unsuited(self.data.pool.image, encoder, models)
             return warnings + (self.examine_samples(stages[0]) if stages else [])
 
         self.notices = broadcast(examine)

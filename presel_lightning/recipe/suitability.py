@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from presel_lightning.data.pool import Pool
+from presel_lightning.models import efficientnet
 from presel_lightning.models.checkpoint import Checkpoint, shipped_name
+from presel_lightning.models.hub import WITHOUT_DINOV2
 from presel_lightning.quickstart.world import is_drawn
 
 ENCODER = (
@@ -37,6 +39,16 @@ def unsuited(images: Iterable[str], encoder: str | None, models: Iterable[Checkp
         *([ENCODER] if encoded is not None else []),
         *([MODEL] if used else []),
     ]
+
+
+def second_choice(encoder: str | None, chosen: str | None) -> list[str]:
+    """Return the warning of an encoder that took DINOv2's place, which cannot be had here.
+
+    Args:
+        encoder: checkpoint of the image encoder; None where no features are computed.
+        chosen: what `auto` came to; None where the configuration names an encoder.
+    """
+    return [WITHOUT_DINOV2] if encoder == efficientnet.NAME and chosen == encoder else []
 
 
 def empty_tasks(pool: Pool, uids: Iterable[str]) -> list[str]:

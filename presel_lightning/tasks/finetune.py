@@ -149,7 +149,7 @@ class FineTune(LightningModule):
         if self.components is None and self.checkpoint is None:
             raise UserError(
                 "model.checkpoint is not set; give the pre-instruction model (a folder or hub id), "
-                "or its parts in model.components"
+                "its parts in model.components, or a config that has one, such as --config photos.yaml"
             )
         if self.components is not None and self.checkpoint is not None:
             raise UserError(

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 import yaml
 
 import presel_lightning.console  # noqa: F401 - it hushes a message
@@ -48,6 +49,7 @@ MISTAKES = {
     "dtype of another tool": (["--model.dtype", "fp16"], "bfloat16 or float16"),
     "argument that is needed": (["--annotator", "FromFile"], "--annotator.init_args.path VALUE"),
     "wrong benchmark": (["--benchmarks", "[POPEE]"], "did you mean POPE?"),
+    "benchmark for a list of them": (["--benchmarks", "POPE"], "did you mean --benchmarks+ POPE?"),
     "class that is none": (["--trainer.plugins", "{class_path: Foo}"], "trainer.plugins"),
     "percent for a fraction": (["--data.budget", "5"], "5 % is 0.05"),
     "budget above 1": (["--data.budget", "1.5"], "data.budget"),
@@ -282,6 +284,11 @@ def test_photos_config_without_a_folder_exits_with_2(
 ) -> None:
     assert main([command, "--config", "photos.yaml", "--out", str(tmp_path)]) == 2
     assert "give --data.annotations with a folder" in capfd.readouterr().err
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "cats" / "a.png")
+    source = ["--data.annotations", str(tmp_path / "photos")]
+    assert main([command, *source, "--out", str(tmp_path / "run")]) == 2
+    assert "such as --config photos.yaml" in capfd.readouterr().err
 
 
 def test_fit_too_many_problems_exits_before_training(

@@ -39,6 +39,10 @@ def test_select_check_and_report_warn_of_shipped_models_on_other_images(
     assert main(arguments("check", pool, out)) == 0
     said = capsys.readouterr().out
     assert SHARE in said and LOSSES in said
+    choose = ["--stages.features.model", "{checkpoint: auto}"]
+    assert main([*arguments("check", pool, out), *choose]) == 0
+    said = capsys.readouterr().out
+    assert "features are those of EfficientNet-lite0" in said and SHARE not in said
 
 
 def test_fit_on_the_quickstarts_own_images_does_not_warn(finished: Path) -> None:
