@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 import yaml
+from PIL import Image
 
 import presel_lightning.console  # noqa: F401 - it hushes a message
 from presel_lightning import __version__
