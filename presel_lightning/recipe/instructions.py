@@ -122,7 +122,17 @@ class Instructions:
             cure = f"{self.plan.annotator.cure}, and run the same command again"
         return (
             f"{missing} of {of} images of the {what} have no instruction yet{cost}; they are listed "
-            f"in {path} and, to be filled in, in requests.csv: {cure}"
+            f"in {path} and, to be filled in, in requests.csv: {cure}{self.of_no_image()}"
+        )
+
+    def of_no_image(self) -> str:
+        """Tell of answers to images that the pool does not hold, as after a renaming; or nothing."""
+        others = len(read_answers(self.answers).keys() - set(self.data.pool.uid.tolist()))
+        if not others:
+            return ""
+        return (
+            f". {others} of the answers in {self.answers / 'answers.jsonl'} are of no image of this "
+            "pool: where files or folders were renamed, rename them back"
         )
 
     def requests(self, uids: np.ndarray, what: str) -> list[Request]:

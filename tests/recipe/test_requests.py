@@ -64,6 +64,28 @@ def test_filled_rows_stay_over_other_budgets_until_they_are_used(
     assert words(waiting, half) == [("Where?", "")]
 
 
+def test_answers_to_images_of_a_renamed_folder_are_told_of(
+    waiting: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, rows = waiting.parent / "photos", read(waiting)
+    signs = next(number for number, row in enumerate(rows) if row["task"] == "signs")
+    fill(waiting, signs, "What is it?", "Noise.")
+    table = str(waiting / "selection" / "requests.csv")
+    use = ["--annotator", "FromFile", "--annotator.init_args.path", table]
+    assert select(photos, waiting, *use) == 3
+    assert "of no image of this pool" not in capsys.readouterr().err
+    (photos / "signs").rename(photos / "boards")
+    assert select(photos, waiting) == 3
+    said = capsys.readouterr().err
+    assert (
+        f"1 of the answers in {waiting / 'annotations' / 'answers.jsonl'} are of no image" in said
+    )
+    (photos / "boards").rename(photos / "signs")
+    assert select(photos, waiting) == 3
+    said = capsys.readouterr().err
+    assert f"{BUDGET - 1} of {BUDGET}" in said and "of no image" not in said
+
+
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
