@@ -12,7 +12,7 @@ from presel_lightning.eval.report.plots import dots
 
 Json = dict[str, Any]
 
-WHOLE = ("full", "untrained")
+WHOLE = ("untrained", "full")
 """Cells without a budget of their own."""
 STYLES = {BASELINE: "s1", "full": "s2", "untrained": "s3"}
 OTHERS = ("s0", "s4", "s5", "s6", "s7")
@@ -41,7 +41,7 @@ def _budgets(found: Json) -> list[Chart]:
     """Draw the scores by budget: a chart for each pool and benchmark, and relative performance."""
     names = found["benchmarks"]
     measures = [*names, RELATIVE] if len(names) > 1 else names
-    charts = []
+    charts: list[Chart] = []
     for pool in found["pools"]:
         cells = [cell for cell in found["cells"] if cell["pool"] == pool]
         for measure in measures:
@@ -55,39 +55,26 @@ def _budgets(found: Json) -> list[Chart]:
 
 
 def _chart(name: str, title: str, cells: Sequence[Json], measure: str) -> Chart:
-    budgets = sorted({cell["budget"] for cell in cells if cell["selector"] not in WHOLE})
     methods = list(dict.fromkeys(cell["selector"] for cell in cells))
-    places = [("untrained", 0)] if "untrained" in methods else []
-    places += [(None, budget) for budget in budgets]
-    places += [("full", 1.0)] if "full" in methods else []
     others = [method for method in methods if method not in STYLES]
-    series = [
-        (
-            method,
-            STYLES.get(method) or OTHERS[others.index(method) % len(OTHERS)],
-            [
-                [
-                    (seed_label(cell), _value(cell, measure))
-                    for cell in cells
-                    if cell["selector"] == method and _place(cell) == place
-                ]
-                for place in places
-            ],
-        )
-        for method in methods
-    ]
-    labels = [whole or budget_label(budget) for whole, budget in places]
-    return dots(name, title, labels, series, "budget")
+    places = sorted({_place(cell) for cell in cells})
+    series = []
+    for method in methods:
+        style = STYLES.get(method) or OTHERS[others.index(method) % len(OTHERS)]
+        groups: list[list[tuple[str, float]]] = [[] for _ in places]
+        for cell in cells:
+            if cell["selector"] == method and (value := _value(cell, measure)) is not None:
+                seed = "no seed" if cell["seed"] is None else f"seed {cell['seed']}"
+                groups[places.index(_place(cell))].append((seed, value))
+        series.append((method, style, groups))
+    return dots(name, title, [label for *_, label in places], series, "budget")
 
 
-def seed_label(cell: Json) -> str:
-    """Name the seed of a cell; the untrained model has none."""
-    return "no seed" if cell["seed"] is None else f"seed {cell['seed']}"
-
-
-def _place(cell: Json) -> tuple[str | None, float]:
-    whole = cell["selector"] if cell["selector"] in WHOLE else None
-    return whole, cell["budget"]
+def _place(cell: Json) -> tuple[int, float, str]:
+    """Place a cell on the axis: the untrained model, the budgets, full data."""
+    if cell["selector"] in WHOLE:
+        return 2 * WHOLE.index(cell["selector"]), 0.0, cell["selector"]
+    return 1, cell["budget"], budget_label(cell["budget"])
 
 
 def _value(cell: Json, measure: str) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import cycle
 from statistics import fmean
 
 import numpy as np
@@ -137,10 +136,10 @@ def dots(
         ]
     widest = max(map(text_width, places))
     lines = 1 if widest <= slot else 1 + int(1.5 * widest // slot)  # the labels take turns
-    for i, (at, line) in enumerate(zip(places, cycle(range(lines)), strict=False)):
+    for i, at in enumerate(places):
         half = text_width(at) / 2
         x = min(max(left + (i + 0.5) * slot, half), WIDTH - half)
-        y = base + 18 + LINE * line
+        y = base + 18 + LINE * (i % lines)
         parts.append(f'<text class="tick" x="{x:.1f}" y="{y}">{escape(at)}</text>')
     parts.append(_axis_label(axis, base + 18 + LINE * lines))
     description = f"{len(series)} series at {len(places)} places: " + ", ".join(places)

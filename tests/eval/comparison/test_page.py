@@ -66,6 +66,62 @@ def test_comparison_page_is_self_contained(out: Path) -> None:
         assert (out / "report" / name).stat().st_size > 0
 
 
+def test_comparison_page_lists_cells_with_loss_hours_and_cost(out: Path) -> None:
+    """GPU-hours are those of the fit and of the signals of the selector alone."""
+    for name in ("Random-0.5-0", "A-0.5-0"):
+        path = out / "cells" / name / "run.json"
+        run = json.loads(path.read_text())
+        for stage in run["stages"].values():
+            stage |= {"device": "cuda", "devices": 2, "seconds": 1800.0}
+        prices = {"price_per_instruction": 0.5, "price_per_gpu_hour": 3.0}
+        write_json(path, {**run, **prices})
+    html = write_comparison(out).read_text()
+    report = json.loads((out / "report" / "report.json").read_text())
+    cells = {cell["name"]: cell for cell in report["cells"]}
+    assert len(cells) == 6 and cells["A-0.5-1"]["gpu_hours"] is None
+    random, a = cells["Random-0.5-0"], cells["A-0.5-0"]
+    assert (random["gpu_hours"], random["cost"]) == (1.0 + 1.0, 4 * 0.5 + 2 * 3.0)
+    # features, the reference fit, two losses, three stages of the held-out loss
+    assert a["gpu_hours"] == 1.0 + 1.0 + 6.0 and a["loss"] == 0.44
+    rows = html.split('aria-label="Table of cells"')[1].split("</table>")[0].split("<tr>")[1:]
+    shown = {
+        re.sub("<[^>]+>", " ", row).split()[0]: " ".join(re.sub("<[^>]+>", " ", row).split())
+        for row in rows
+    }
+    assert shown["A-0.5-0"] == "A-0.5-0 A 50 % 0 4 44.0 88.0 0.4400 8.00 26.00"
+    assert (
+        shown["cell"]
+        == "cell selector budget seed training samples shapes relative % loss GPU-hours cost"
+    )
+
+
+def test_comparison_page_draws_a_dot_for_each_scored_cell(out: Path) -> None:
+    html = write_comparison(out).read_text()
+    chart = html[html.index('id="budget-0-title"') :].split("</svg>")[0]
+    dots = re.findall(r'<circle class="dot [^>]*cy="([\d.]+)"[^>]*><title>([^<]*)</title>', chart)
+    shown = {title: float(y) for y, title in dots}
+    assert set(shown) == {
+        *(f"Random, 50 %, seed {seed}: {score}" for seed, score in ((0, 40), (1, 42))),
+        *(f"A, 50 %, seed {seed}: {score}" for seed, score in ((0, 44), (1, 47))),
+        "full, full, seed 0: 50",
+        "untrained, untrained, no seed: 5",
+    }
+    means = [
+        float(y) for y in re.findall(r'<path class="curve s1" d="M[\d.]+ ([\d.]+)h10"/>', chart)
+    ]
+    two = [shown[f"Random, 50 %, seed {seed}: {score}"] for seed, score in ((0, 40), (1, 42))]
+    assert means == [pytest.approx(sum(two) / 2, abs=0.11)] and min(two) < means[0] < max(two)
+
+
+def test_comparison_heading_counts_the_scored_cells(out: Path) -> None:
+    about = {"pool": "photos", "model": "llava-hf/x", "encoder": "facebook/dinov2-base"}
+    write_json(out / "run.json", {"stages": {}, "started": "2026-11-29 12:00 UTC", "about": about})
+    html = write_comparison(out).read_text()
+    heading = " ".join(re.sub("<[^>]+>", "", html[html.index('class="about"') :]).split())
+    assert f"Comparison {out.name}, 2026-11-29 12:00 UTC · pool photos · model" in heading
+    assert "encoder facebook/dinov2-base · 5 of 6 cells scored; the others failed" in heading
+
+
 def test_comparison_csv_holds_every_score(out: Path) -> None:
     write_comparison(out)
     with (out / "comparison.csv").open() as handle:

@@ -123,10 +123,56 @@ def test_texts_of_charts_and_headings_do_not_overlap(
     for width in (390, 1280):
         for scheme in ("light", "dark"):
             viewport: Any = {"width": width, "height": 844}
-            page = browser.new_page(viewport=viewport, color_scheme=scheme)  # type: ignore[arg-type]
+            page = browser.new_page(viewport=viewport, color_scheme=scheme)
             page.goto(place.as_uri())
             texts, heads, overlaps = page.evaluate(OVERLAPS)
             assert overlaps == [] and texts > 10 and heads > 10
             assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert "{'" not in page.inner_text("body")
             assert kind != "grid" or faults(page) == []  # the others are examined elsewhere
             page.close()
+
+
+@pytest.mark.parametrize("kind", ["crowded", "alone", "grid"])
+def test_contents_lead_to_every_section_by_keyboard(
+    kind: str, browser: Browser, request: pytest.FixtureRequest
+) -> None:
+    place: Path = request.getfixturevalue(kind)
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(place.as_uri())
+    links = [str(link.get_attribute("href")) for link in page.query_selector_all("nav a")]
+    headings = page.query_selector_all("main h2")
+    assert links == [f"#{heading.get_attribute('id')}" for heading in headings] and len(links) > 4
+    page.keyboard.press("Tab")
+    while page.evaluate("document.activeElement.getAttribute('href')") != links[-1]:
+        assert page.evaluate("document.activeElement.closest('header') !== null")
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_function(
+        "(id) => Math.abs(document.querySelector(id).getBoundingClientRect().top) < innerHeight",
+        arg=links[-1],
+        timeout=5000,
+    )
+    page.close()
+
+
+def test_comparison_cells_sort_by_score_and_lead_to_their_reports(
+    browser: Browser, grid: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 844})
+    page.goto(grid.as_uri())
+    table = "[aria-label='Table of cells']"
+    page.click(f"{table} th:has-text('MME') button")
+    column = page.evaluate(
+        "(table) => [...document.querySelector(table).querySelectorAll('thead th')]"
+        ".findIndex((head) => head.ariaSort === 'descending')",
+        table,
+    )
+    cells = page.query_selector_all(f"{table} tbody td:nth-child({column + 1})")
+    scores = [float(cell.inner_text()) for cell in cells]
+    assert scores == sorted(scores, reverse=True) and scores[0] > scores[-1]
+    links = page.query_selector_all(f"{table} tbody a")
+    assert len(links) == len(scores) - 1  # the untrained model has no run
+    folder = (grid.parent / str(links[0].get_attribute("href"))).resolve().parent.parent
+    assert (folder / "benchmark.json").is_file()
+    page.close()

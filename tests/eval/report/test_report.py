@@ -224,7 +224,8 @@ def test_report_of_a_selector_without_a_reference_split_is_silent_about_it(run: 
     path = run / "selection" / "tasks.csv"
     with path.open(newline="") as handle:
         rows = [
-            {**r, "reference": "0", "irs_mean": "", "irs_sem": ""} for r in csv.DictReader(handle)
+            {**r, "reference": "0", "irs_mean": "", "irs_sem": "", "weight": ""}
+            for r in csv.DictReader(handle)
         ]
     with path.open("w", newline="") as handle:
         table = csv.DictWriter(handle, list(rows[0]))
@@ -236,7 +237,10 @@ def test_report_of_a_selector_without_a_reference_split_is_silent_about_it(run: 
     (run / "signals" / "paired_loss.parquet").unlink()
     _, html = report_of(run)
     page = html[html.index("<body") : html.index("Resolved configuration")]
-    assert "IRS" not in page and "reference" not in page.split("h-tasks")[2].split("</table>")[0]
+    assert (
+        "IRS" not in page and "weight %" not in page and "eference" not in page.split("h-arms")[0]
+    )
+    assert "reference" not in page.split("h-tasks")[2].split("</table>")[0]
     terms = html[html.index('id="h-terms"') :]
     assert "Reference split" not in terms and "Neighbor Centrality" not in terms
 
@@ -316,6 +320,24 @@ def test_report_intervals_use_the_benchmarks_unit(run: Path) -> None:
     assert "1125.0" in html and "[250.0, 2000.0]" in html
     assert "minus random, points of 2,000" in html and "minus full data, points of 2,000" in html
     assert report["without_interval"] == ["shapes"] and "No interval for shapes:" in html
+
+
+def test_report_draws_each_difference_on_its_own_scale(run: Path) -> None:
+    right = {
+        "final": [1.0] * 50 + [0.0] * 50,
+        "random": [1.0] * 49 + [0.0] * 51,
+        "full": [1.0] * 100,
+    }
+    keep_right_answers(run, "vqa", right)
+    report, html = report_of(run)
+    for row in report["paired"]:
+        chart = html[html.index(f'id="paired-{row["against"]}-100-title"') :].split("</svg>")[0]
+        marks = [float(m) for m in re.findall(r'class="tick"[^>]*>([^<]*)</text>', chart)]
+        ends = [row["low"], row["high"], row["difference"]]
+        assert min(marks) <= min(ends) and max(marks) >= max(ends) and 0.0 in marks
+        assert max(map(abs, marks)) <= 2.5 * max(map(abs, ends))
+    widest = {row["against"]: max(abs(row["low"]), abs(row["high"])) for row in report["paired"]}
+    assert widest["random"] < widest["full"] / 4  # on a common scale it would hardly be seen
 
 
 def keep_right_answers(run: Path, name: str, right: dict[str, list[float]]) -> None:
