@@ -14,6 +14,8 @@ from presel_lightning.eval.report.verdict import arm_label
 Json = dict[str, Any]
 
 STYLES = {"final": "s0", "random": "s1", "full": "s2", "untrained": "s3", "reference": "s3"}
+OTHERS = ("s4", "s5", "s6", "s7")
+"""CSS classes of arms and fits, and of all others in turn."""
 MOST_ROWS = 24
 """Maximum tasks in a chart; the tables hold all of them."""
 
@@ -102,10 +104,11 @@ def _histogram(report: Json) -> list[Chart]:
 def _curves(found: list[Json], selector: str | None) -> list[Chart]:
     if not found:
         return []
+    others = [curve["stage"] for curve in found if curve["stage"] not in STYLES]
     series = [
         (
             arm_label(curve["stage"], selector),
-            STYLES.get(curve["stage"], "s3"),
+            STYLES.get(curve["stage"]) or OTHERS[others.index(curve["stage"]) % len(OTHERS)],
             curve["share"],
             curve["loss"],
             curve["smoothed"],

@@ -31,6 +31,7 @@ STEPS = (1.0, 2.0, 2.5, 5.0, 10.0, 20.0)
 
 def number(value: float) -> str:
     """Format a value: three significant digits, or an integer."""
+    value += 0.0  # no minus before a zero
     return f"{value:,.0f}" if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
 
 

@@ -18,14 +18,14 @@ def setup_differences(one: Path, other: Path) -> list[Json]:
 
     Returns:
         A row for each setting that differs: `part`, `key`, and its value in `one` and in `other`,
-        as text; None where a run does not have it.
+        as text; None where a run does not have it, which counts as null.
     """
     mine, theirs = read_setup(one), read_setup(other)
     return [
         {"part": part, "key": key, "one": mine[part].get(key), "other": theirs[part].get(key)}
         for part in mine
         for key in {**mine[part], **theirs[part]}
-        if mine[part].get(key) != theirs[part].get(key)
+        if mine[part].get(key, "null") != theirs[part].get(key, "null")
     ]
 
 
