@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from presel_lightning.loading.truncation import items_of
 from presel_lightning.models import efficientnet, hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
-from presel_lightning.recipe.about import about
+from presel_lightning.recipe.about import about, planned_stages
 from presel_lightning.recipe.beside import hold_out
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.examination import (
@@ -57,7 +57,7 @@ from presel_lightning.run.versions import versions
 from presel_lightning.selectors import Random
 from presel_lightning.selectors.copies import select_once
 from presel_lightning.selectors.near_copies import near_copy_warnings
-from presel_lightning.signals import Features, PairedLoss, Signal
+from presel_lightning.signals import Features, PairedLoss
 from presel_lightning.signals.base import require_samples
 from presel_lightning.tasks.embed import AUTO_ENCODER
 
@@ -122,7 +122,7 @@ class Recipe:
         needs = dict.fromkeys([*self.plan.selector.needs, *(self.arms.needs if fits else ())])
         encoder, models = self.models_of(needs, fits)
         self.reach_hub(encoder, models, needs)
-        self.begin(self.stages_planned(needs, fits))
+        self.begin(planned_stages(self.plan, needs, fits))
         self.pool()
         self.examine_models(encoder, models, self.stages_of(needs, fits))
         reference = self.split()
@@ -251,17 +251,6 @@ class Recipe:
         """Return the stages in which an image-text model is tuned, the reference model's among them."""
         tunes = any(self.passes[need].tunes for need in needs)
         return [*(fits if self.arms is self.fits else ()), *(["reference"] if tunes else [])]
-
-    def stages_planned(self, needs: Iterable[str], fits: Iterable[str]) -> list[str]:
-        """Return the stages of a run, in the order of the recipe.
-
-        Args:
-            needs: signals that are made.
-            fits: stages that are fitted after the selection; with them come baselines and scores.
-        """
-        of_signals = [stage for need in needs for stage in Signal.known[need].artifacts]
-        after = [*fits, *(arm for arm in self.plan.baselines if arm != "untrained"), "benchmarks"]
-        return ["pool", "split", *of_signals, "selection", "instructions", *(after if fits else [])]
 
     def models_of(
         self, needs: Collection[str], fits: Collection[str]
