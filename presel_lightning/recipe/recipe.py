@@ -30,7 +30,7 @@ from presel_lightning.loading.truncation import items_of
 from presel_lightning.models import hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
-from presel_lightning.recipe.about import about
+from presel_lightning.recipe.about import about, planned_stages
 from presel_lightning.recipe.beside import hold_out
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.examination import (
@@ -83,11 +83,16 @@ class Recipe:
         self.notices: list[str] = []
         self.passes = {name: kind(self.context, self.fits) for name, kind in Pass.known.items()}
 
-    def begin(self) -> None:
-        """Write down what defines the run as a whole."""
+    def begin(self, planned: Sequence[str] = ()) -> None:
+        """Write down what defines the run as a whole.
+
+        Args:
+            planned: stages that the run will go through.
+        """
         if rank_zero():
             self.runner.ledger.update(
                 state="running",
+                planned=list(planned),
                 started=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
                 about=about(self.plan, self.factory),
                 seed=self.plan.seed,
@@ -117,7 +122,7 @@ class Recipe:
         needs = dict.fromkeys([*self.plan.selector.needs, *(self.arms.needs if fits else ())])
         encoder, models = self.models_of(needs, fits)
         self.reach_hub(encoder, models, needs)
-        self.begin()
+        self.begin(planned_stages(self.plan, needs, fits))
         self.pool()
         self.examine_models(encoder, models, self.stages_of(needs, fits))
         reference = self.split()
