@@ -45,7 +45,7 @@ def verdict(report: Json) -> list[str]:
     rows = {row["arm"]: row for row in report["arms"]}
     final = rows.get("final", {}).get("scores", {})
     if report["state"] == "waiting":
-        what = "The run waits for instructions: selection/requests.jsonl lists the images."
+        what = "The run waits for instructions: fill in selection/requests.csv."
         return [what, "The quality of the selection is not known before they are there."]
     if not any(score is not None for score in final.values()):
         unknown = "No benchmark has scored the final model, so its quality is not known."
@@ -73,9 +73,11 @@ def against_random(name: str, rows: Mapping[str, Json], report: Json) -> list[st
         for b, s in final.items()
         if s is not None and (r := random.get("scores", {}).get(b)) is not None
     }
+    if name == "Random":
+        return ["The selection is itself a random draw; the command compare sets others beside it."]
     if not shared:
         reason = random.get("left_out")
-        why, cure = (f" ({reason})", "") if reason else ("", " (`baselines: [random]`)")
+        why, cure = (f" ({reason})", "") if reason else ("", " (--baselines random adds one)")
         what = f"No random selection was scored{why}, so this run does not show that {name}"
         return [f"{what} is better than random selection{cure}."]
     caution = "One seed cannot resolve small differences: repeat the run with other seeds."

@@ -108,3 +108,11 @@ def test_verdict_names_why_the_random_arm_was_skipped() -> None:
     left_out = {**row("random", {}), "left_out": "72 of its 80 images have no instruction"}
     said = " ".join(verdict(done([row("final", {"b": 60.0}), left_out])))
     assert "72 of its 80 images have no instruction" in said and "baselines" not in said
+
+
+@pytest.mark.parametrize("arms", [[row("final", {"b": 60.0})], TWO])
+def test_verdict_of_a_random_selection_compares_it_with_no_other(
+    arms: list[dict[str, Any]],
+) -> None:
+    first = verdict(done(arms, selector="Random"))[0]
+    assert "itself a random draw" in first and "than random" not in first
