@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli.main import main
+from presel_lightning.run.files import UMASK
 from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments, scores
 from tests.ranks import run_on_two
 
@@ -55,6 +57,17 @@ def selection_bytes(out: Path) -> dict[str, bytes]:
 
 def test_fit_writes_every_documented_file(finished: Path) -> None:
     assert [name for name in FILES if not (finished / name).exists()] == []
+
+
+def test_fit_leaves_files_with_the_permissions_of_any_new_file(finished: Path) -> None:
+    """Not with those of a temporary file, which others of a group could not read."""
+    expected = {True: 0o777 & ~UMASK, False: 0o666 & ~UMASK}
+    wrong = {
+        path.relative_to(finished).as_posix(): oct(mode)
+        for path in [finished, *finished.rglob("*")]
+        if (mode := stat.S_IMODE(path.stat().st_mode)) != expected[path.is_dir()]
+    }
+    assert wrong == {}
 
 
 def test_fit_meets_the_budget_exactly(finished: Path) -> None:
