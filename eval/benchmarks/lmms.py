@@ -27,6 +27,7 @@ from presel_lightning.eval.benchmarks.model_benchmark import (
     share,
 )
 from presel_lightning.run.fingerprint import digest_folder
+from presel_lightning.run.pages import page
 from presel_lightning.run.ranges import Count, Positive, Tokens
 from presel_lightning.run.ranks import broadcast, rank_zero
 
@@ -276,7 +277,7 @@ def require() -> None:
     except PackageNotFoundError:
         raise UserError(
             "benchmarks: LMMSEval needs lmms-eval; install presel-lightning[lmms], or without a GPU "
-            "as described in docs/scoring.md"
+            f"as described in {page('scoring.md')}"
         ) from None
     if found != PINNED:
         raise UserError(

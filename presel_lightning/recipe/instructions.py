@@ -14,6 +14,7 @@ from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.pages import page
 from presel_lightning.run.ranks import broadcast
 from presel_lightning.run.stages import Facts
 
@@ -107,7 +108,7 @@ class Instructions:
             "write question and answer of each and run the same command again with --annotator "
             "FromFile --annotator.init_args.path ANSWERS (that CSV, LLaVA JSON or JSON lines), or let "
             "another annotator write them, or type them on a page (python -m presel_lightning review "
-            f"--run {self.out}); see docs/annotate.md"
+            f"--run {self.out}); see {page('annotate.md')}"
         )
         if self.plan.annotator is not None:
             cure = f"{self.plan.annotator.cure}, and run the same command again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import stat
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_select_random_needs_no_reference_model(pool_folder: Path, tmp_path: Pat
 
 
 def test_fit_without_instructions_exits_with_3_and_requests_them(
-    pool_folder: Path, tmp_path: Path
+    pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = json.loads((pool_folder / "train.json").read_text())
     for record in records:
@@ -190,6 +191,8 @@ def test_fit_without_instructions_exits_with_3_and_requests_them(
         str(pool_folder),
     ]
     assert main(fit_arguments(pool_folder, out, *source)) == 3
+    named = re.findall(r"see (\S+\.md)", capsys.readouterr().err)
+    assert named and all(Path(page).is_file() for page in named)
     requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
     assert len(requests) == REFERENCE
     # the answers come, under the same uids: the run goes on to ask for the rest

@@ -19,6 +19,7 @@ from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
+from presel_lightning.run.pages import page
 from presel_lightning.run.ranges import Positive
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
@@ -241,7 +242,7 @@ class InstructionPass(Pass):
             raise UserError(
                 f"signal `{self.signal.name}` is computed from instructions, and none of the "
                 f"{len(has)} samples has one: take a selector that needs none before they are "
-                "written, such as Medoids (docs/selectors.md)"
+                f"written, such as Medoids ({page('selectors.md')})"
             )
         return has
 
