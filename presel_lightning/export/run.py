@@ -86,6 +86,9 @@ def export_model(run: str, to: str, path: str, **parts: str) -> None:
         raise UserError(f"--run {run}: no models/final there; {cure}")
     quiet()
     writer(to)(str(checkpoint), path, **parts)
+    from presel_lightning.export.model_card import write_model_card
+
+    write_model_card(Path(run), "final", Path(path), scored=True, exported_to=to)
 
 
 def writer(to: str) -> Callable[..., Path]:

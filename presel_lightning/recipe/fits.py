@@ -14,6 +14,7 @@ from lightning import Callback, LightningModule, Trainer, seed_everything
 
 from presel_lightning.callbacks import FiniteFit, SaveModel, SaveMoments, StepCheckpoint, StepTimer
 from presel_lightning.errors import UserError
+from presel_lightning.export.model_card import CARD, write_model_card
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.pairs import PairDataModule
 from presel_lightning.recipe.artifacts import records_digest, weights_digest
@@ -125,6 +126,8 @@ class Fits:
 
         runner = self.context.runner
         self.context.keys[name] = runner.stage(name, key, [folder], work, together=True)
+        if rank_zero() and not (folder / CARD).exists():
+            write_model_card(self.context.out, name, folder)
 
     def examine(self, stage: str) -> None:
         """Check that a stage trains something.

@@ -26,6 +26,7 @@ from presel_lightning.data.texts import Texts
 from presel_lightning.errors import InstructionsMissing, UserError
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
+from presel_lightning.export.model_card import write_cards
 from presel_lightning.loading.truncation import items_of
 from presel_lightning.models import efficientnet, hub
 from presel_lightning.models.checkpoint import Checkpoint
@@ -441,6 +442,7 @@ class Recipe:
             return
         self.runner.ledger.update(state="done", counts=self.counts())
         write_report(self.out, self.data.pool.image_root)
+        write_cards(self.out, ["final", *self.plan.baselines])
         log_report(self.factory.loggers(), self.out, self.data.pool.image_root)
         print_summary(self.out)
 

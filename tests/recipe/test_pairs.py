@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.main import main
@@ -100,6 +101,20 @@ def test_no_language_model_is_tuned_and_every_arm_is_scored(fitted: Path) -> Non
     report = read(fitted / "report" / "report.json")
     assert report["about"]["model"] == "two-tower probe on quickstart-matcher"
     assert {row["arm"]: set(row["intervals"]) for row in report["arms"]} == {arm: set(NAMES) for arm in table}  # fmt: skip
+
+
+def test_card_of_a_probe_loads_it(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fitted / "models" / "final"
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.library_name == "presel-lightning" and card.data.pipeline_tag is None
+    assert f"- samples trained on: {BUDGET}" in card.text.splitlines()
+    code = card.text.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    monkeypatch.chdir(folder)
+    exec(code, names)  # noqa: S102 - the card's own code
+    torch.testing.assert_close(
+        names["model"].state_dict(), TwoTower.load(folder.absolute()).state_dict()
+    )
 
 
 def test_what_is_held_out_is_neither_selected_nor_trained_on(
