@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 
 from presel_lightning.annotators import Answers, AtMost, Request, read_answers, requests_for
-from presel_lightning.errors import InstructionsMissing
+from presel_lightning.errors import InstructionsMissing, UserError
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
@@ -29,6 +30,22 @@ class Instructions:
     def __init__(self, context: Context) -> None:
         self.context, self.plan = context, context.plan
         self.out, self.data, self.runner = context.out, context.data, context.runner
+
+    def examine(self) -> None:
+        """Check that the annotator can be asked; a warning where all it was asked for is there.
+
+        Raises:
+            UserError: something it needs is missing.
+        """
+        annotator = self.plan.annotator
+        if annotator is None:
+            return
+        try:
+            broadcast(annotator.examine)
+        except UserError as error:
+            if self.runner.ledger.stage("annotations").get("missing") != 0:
+                raise
+            self.runner.print(f"[yellow]![/] {escape(str(error))}")
 
     @property
     def answers(self) -> Path:

@@ -115,6 +115,7 @@ class Recipe:
         Args:
             fits: stages that are fitted after the selection.
         """
+        self.instructions.examine()
         needs = dict.fromkeys([*self.plan.selector.needs, *(self.arms.needs if fits else ())])
         encoder, models = self.models_of(needs, fits)
         self.reach_hub(encoder, models, needs)
