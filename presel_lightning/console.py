@@ -88,6 +88,20 @@ def seconds(value: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def roughly(value: float) -> str:
+    """Format an estimate of seconds no finer than it can be: `25 s`, `12 min`, `3 h 40 min`, `2 d 5 h`."""
+    if value < 57.5:
+        return f"{max(1, round(value / 5)) * 5} s"
+    minutes = max(1, round(value / 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(round(minutes / 5) * 5, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    days, hours = divmod(round(minutes / 60), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
 def size(n_bytes: float) -> str:
     """Format a number of bytes: `12 kB`, `3.1 GB` (powers of 1000)."""
     for unit in ("B", "kB", "MB", "GB", "TB"):

@@ -44,6 +44,7 @@ from presel_lightning.recipe.examination import (
 from presel_lightning.recipe.field_counts import field_counts, require_field
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
+from presel_lightning.recipe.outlook import plan_progress
 from presel_lightning.recipe.pair_fits import PairFits
 from presel_lightning.recipe.pair_scoring import PairScoring
 from presel_lightning.recipe.passes import Pass
@@ -123,6 +124,8 @@ class Recipe:
         self.pool()
         self.examine_models(encoder, models, self.stages_of(needs, fits))
         reference = self.split()
+        arms = self.arms if fits else None
+        plan_progress(self.context, self.passes_of(needs), arms, reference)
         self.make_signals(needs, reference)
         self.selection(reference)
         selected = artifacts.read_selected(self.out)
@@ -159,13 +162,17 @@ class Recipe:
             UserError: the reference split is too small for one of them.
             InstructionsMissing: one rests on the reference split, which has no instructions yet.
         """
-        wanted = [self.passes[name] for name in dict.fromkeys(needs)]
-        on_reference = [each for each in wanted if each.signal.on_reference]
-        if on_reference:
+        passes = self.passes_of(needs)
+        if any(each.signal.on_reference for each in passes):
             require_samples(needs, len(reference), self.data.reference)
             self.instructions.require(reference, "reference split")
-        for each in on_reference + [each for each in wanted if not each.signal.on_reference]:
+        for each in passes:
             each.make(reference)
+
+    def passes_of(self, needs: Collection[str]) -> list[Pass]:
+        """Return what makes these signals, those that rest on the reference split first."""
+        wanted = [self.passes[name] for name in dict.fromkeys(needs)]
+        return sorted(wanted, key=lambda each: not each.signal.on_reference)
 
     def prepare(self, signals: Collection[str]) -> None:
         """Draw the reference split and make signals, but select nothing; `compare` begins so."""

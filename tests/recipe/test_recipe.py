@@ -71,6 +71,23 @@ def test_fit_leaves_files_with_the_permissions_of_any_new_file(finished: Path) -
     assert wrong == {}
 
 
+def test_fit_shows_which_stage_of_how_many_runs_and_the_time_left(finished_log: list[str]) -> None:
+    shown = [line.strip() for line in finished_log if line.strip().startswith("stage ")]
+    heads = [line.partition(":")[0] for line in shown]
+    assert heads == [
+        "stage 3 of 11, reference",
+        "stage 4 of 11, losses",
+        "stage 5 of 11, features",
+        "stage 8 of 11, final",
+        "stage 9 of 11, random",
+        "stage 10 of 11, full",
+        "stage 11 of 11, benchmarks",
+    ]
+    assert "about" not in shown[0], "nothing was seen yet"
+    assert re.fullmatch(r".*: about \d+ s left, features, scoring not counted yet", shown[2])
+    assert re.fullmatch(r".*: about \d+ \w+ left", shown[4])
+
+
 def test_fit_meets_the_budget_exactly(finished: Path) -> None:
     table = pq.read_table(finished / "selection" / "selection.parquet").to_pylist()
     chosen = {row["uid"] for row in table if row["selected"]}
