@@ -61,8 +61,17 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.0f}/s")
 
 
-def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
-    """Pass items on, on a terminal with a bar that shows rate and time left."""
+def track(
+    items: Iterable[T], what: str, total: int | None, *, remaining: bool = True
+) -> Iterator[T]:
+    """Pass items on, on a terminal with a bar that shows rate and time left.
+
+    Args:
+        items: what is passed on.
+        what: label of the bar.
+        total: number of items.
+        remaining: whether items are alike, so that their number tells rate and time left.
+    """
     if not show_bars():
         yield from items
         return
@@ -70,9 +79,9 @@ def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
         TextColumn("  {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        _Rate(),
+        *([_Rate()] if remaining else []),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        *([TimeRemainingColumn()] if remaining else []),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(items, total=total, description=what)
