@@ -16,8 +16,6 @@ from presel_lightning.run.files import read_json, write_text
 Json = dict[str, Any]
 
 CARD = "README.md"
-ARMS = {"final": "final", "random": "final", "full": "final"}
-"""Stage of each arm; every other model is fitted by the settings of `reference`."""
 PARTS = ("language_model", "vision_tower", "projector")
 
 FINETUNE = """\
@@ -49,7 +47,13 @@ LOADING = {"hf": TRANSFORMERS, "adapter": PEFT}
 
 
 def write_model_card(
-    run: Path, arm: str, folder: Path, *, scored: bool = False, exported_to: str | None = None
+    run: Path,
+    arm: str,
+    folder: Path,
+    *,
+    stage: str = "final",
+    scored: bool = False,
+    exported_to: str | None = None,
 ) -> None:
     """Write the card of one model of a run; what the run does not know is left out.
 
@@ -57,12 +61,13 @@ def write_model_card(
         run: the run folder.
         arm: name of the model, as in `models/ARM`.
         folder: where it lies, or was exported to.
+        stage: whose settings it was fitted by, `reference` or `final`.
         scored: whether `report/report.json` has the scores of this very model.
         exported_to: format of the export.
     """
     ledger = read_json(run / "run.json")
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    settings = settings_of(config, ARMS.get(arm, "reference"))
+    settings = settings_of(config, stage)
     report = run / "report" / "report.json"
     figures = read_json(report) if scored and report.is_file() else {}
     licenses = {part: license_of(part) for part in settings["parts"]}
@@ -121,9 +126,10 @@ def heading(arm: str, ledger: Json, settings: Json) -> str:
         "final": f"what {ledger.get('selector')} selected",
         "random": "a random draw from the pool",
         "full": "the whole pool",
+        "reference": "the reference split",
     }
     subject = f"Two-tower probe on {parts}" if settings["pairs"] is not None else parts
-    trained = f"{subject}, tuned on {kinds.get(arm, 'samples of the reference split')}"
+    trained = f"{subject}, tuned on {kinds.get(arm, 'samples of the pool')}"
     version = ledger["versions"]["presel_lightning"]
     return f"# {trained}\n\nThe model `{arm}` of a run of presel_lightning {version}.\n"
 
@@ -168,8 +174,11 @@ def selection(arm: str, ledger: Json, config: Json) -> str:
         return list_of("Selection", {"samples": "all of the pool"})
     if arm == "random":
         return list_of("Selection", {"samples": "a random draw from the pool", "seed": seed})
+    if arm == "reference":
+        drawn = "the reference split, a random draw from every task"
+        return list_of("Selection", {"samples": drawn, "seed": seed})
     if arm != "final":
-        return list_of("Selection", {"samples": "of the reference split", "seed": seed})
+        return ""
     selector = config["selector"]
     options = yaml.safe_dump(selector.get("init_args") or {}, sort_keys=False)
     facts = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from huggingface_hub import HfApi, ModelCard, try_to_load_from_cache
@@ -47,6 +48,7 @@ def _stated(card: Path) -> str | None:
     return str(found) if found else None
 
 
+@cache
 def _of_hub(name: str) -> str | None:
     try:
         data = HfApi().model_info(name, timeout=HUB_TIMEOUT).card_data

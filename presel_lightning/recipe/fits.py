@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from math import ceil, inf
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -143,7 +144,7 @@ class Fits:
 
         self.context.keys[name] = runner.stage(name, key, [folder], work, together=True)
         if rank_zero() and not (folder / CARD).exists():
-            write_model_card(self.context.out, name, folder)
+            write_model_card(self.context.out, name, folder, stage=stage)
 
     def ahead(self, name: str, n: int, *, stage: str, is_arm: bool) -> list[Ahead]:
         """What a fit will do: its steps, and the scoring of an arm.
@@ -163,11 +164,18 @@ class Fits:
 
     def kind(self, stage: str) -> str:
         """Name the kind of a fit's steps: those of both stages go at one rate where their models agree."""
+        return "fit" if self.same_pace else f"fit of {stage}"
+
+    @cached_property
+    def same_pace(self) -> bool:
+        """Whether the stages `reference` and `final` tune the same model in the same way."""
         factory = self.context.factory
-        models = [factory.model(each).fingerprint() for each in ("reference", "final")]
-        precision = [factory.trainer_settings(each)["precision"] for each in ("reference", "final")]
-        same = models[0] == models[1] and precision[0] == precision[1]
-        return "fit" if same else f"fit of {stage}"
+        paces = []
+        for stage in ("reference", "final"):
+            module, precision = factory.model(stage), factory.trainer_settings(stage)["precision"]
+            own = [module.origin, module.tune, module.lora, module.quantization, module.dtype_name]
+            paces.append([*own, module.gradient_checkpointing, precision])
+        return bool(paces[0] == paces[1])
 
     def planned_steps(self, stage: str, n: int) -> float:
         """Compute the steps of a fit of so many samples; `trainer.max_steps` ends it earlier."""
