@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from presel_lightning.eval.intervals.relative import relative_performance
 from presel_lightning.eval.intervals.seeds import holm, mean_sd, overlap, paired_difference
-from presel_lightning.eval.report.costs import instructions_read
+from presel_lightning.eval.report.costs import cost, gpu_hours, instructions_read, price
 from presel_lightning.run.files import read_json, replacing
 from presel_lightning.signals import Signal
 
@@ -31,6 +31,10 @@ COLUMNS = (
     "selection_seconds",
     "pool",
 )
+SHOWN = tuple(
+    "name pool selector budget seed scores relative train_samples loss fit_seconds gpu_hours cost".split()  # noqa: SIM905
+)
+"""What the page shows of each cell."""
 BASELINE = "Random"
 RELATIVE = "relative"
 
@@ -62,13 +66,19 @@ def read_cell(out: Path, cell: Json) -> Json | None:
     folder = out / "cells" / cell["name"]
     if not is_scored(folder):
         return None
-    stages = read_json(folder / "run.json")["stages"]
+    run = read_json(folder / "run.json")
+    stages = run["stages"]
     scores = read_json(folder / "benchmark.json")["final"]
     tasks = read_json(folder / "work" / "scores" / "final.json")["benchmarks"]
     table = pq.read_table(folder / "selection" / "selection.parquet", columns=["uid", "selected"])
     selected = table.filter(table["selected"])["uid"].to_pylist()
     needed = [stage for need in cell["needs"] for stage in Signal.known[need].artifacts]
-    took = [stages.get(stage, {}).get("seconds", 0.0) for stage in ["selection", *needed]]
+    own = {stage: stages.get(stage, {}) for stage in ["selection", *needed]}
+    took = [stage.get("seconds", 0.0) for stage in own.values()]
+    spent = cost({**run, "stages": own})
+    instructions = max(stages["final"]["instructions"], instructions_read(cell["needs"], stages))
+    arm = {"arm": "final", "instructions": instructions, "gpu_hours": gpu_hours(stages["final"])}
+    hours = [h for h in (arm["gpu_hours"], spent["choosing_gpu_hours"]) if h is not None]
     return {
         "name": cell["name"],
         "selector": cell["selector"],
@@ -79,13 +89,15 @@ def read_cell(out: Path, cell: Json) -> Json | None:
         "gaps": gaps_of(tasks),
         "chosen": set(selected),
         "given": given(folder),
-        "instructions": max(
-            stages["final"]["instructions"], instructions_read(cell["needs"], stages)
-        ),
+        "instructions": instructions,
         "train_samples": stages["final"]["samples"],
         "field_counts": stages["selection"].get("field_counts"),
         "cut_short": stages["final"].get("cut_short"),
         "selection_seconds": round(sum(took), 3),
+        "loss": stages["final"].get("loss_last"),
+        "fit_seconds": stages["final"].get("fit_seconds"),
+        "gpu_hours": sum(hours) if hours else None,
+        "cost": price(arm, spent)["total"],
     }
 
 
@@ -155,6 +167,7 @@ def analyze(cells: Sequence[Json]) -> Json:
         "measure": measure,
         "seeds": sorted({cell["seed"] for cell in cells if cell["seed"] is not None}),
         "budgets": budgets,
+        "cells": [{name: cell.get(name) for name in SHOWN} for cell in cells],
         "parts": [
             {
                 "pool": pool,

@@ -27,9 +27,11 @@ def gpu_hours(stage: Json) -> float | None:
 def cost(run: Json) -> Json:
     """Compute the cost of the selection, over the stages that were run here, and the prices."""
     stages = run.get("stages", {})
-    choosing = [stages[name] for name in selecting() if "seconds" in stages.get(name, {})]
+    named = [name for name in selecting() if "seconds" in stages.get(name, {})]
+    choosing = [stages[name] for name in named]
     hours = [spent for stage in choosing if (spent := gpu_hours(stage)) is not None]
     return {
+        "choosing_stages": named,
         "choosing_seconds": sum(stage["seconds"] for stage in choosing) if choosing else None,
         "choosing_gpu_hours": sum(hours) if hours else None,
         "price_per_instruction": run.get("price_per_instruction"),

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from presel_lightning.console import seconds
-from presel_lightning.eval.report.charts import Chart, bars, histogram, intervals, lines, spans
+from presel_lightning.eval.report.charts import Chart, bars, intervals, spans
+from presel_lightning.eval.report.curves import WINDOW
+from presel_lightning.eval.report.plots import curves, histogram
 from presel_lightning.eval.report.samples import score_name
 from presel_lightning.eval.report.verdict import arm_label
 
 Json = dict[str, Any]
 
 STYLES = {"final": "s0", "random": "s1", "full": "s2", "untrained": "s3", "reference": "s3"}
+OTHERS = ("s4", "s5", "s6", "s7")
+"""CSS classes of arms and fits, and of all others in turn."""
 MOST_ROWS = 24
 """Maximum tasks in a chart; the tables hold all of them."""
 
@@ -93,43 +97,44 @@ def _histogram(report: Json) -> list[Chart]:
         return []
     what = score_name(report["selector"])
     series = [("left out", "s3", found["left_out"]), ("selected", "s0", found["chosen"])]
-    title = f"{what[0].upper()}{what[1:]} of selected images and of those left out"
-    return [
-        histogram("scores", title, found["edges"], series, f"{what}; height: share of each group")
-    ]
+    title = f"{what[0].upper()}{what[1:]} of selected images and of those left out, share of each"
+    return [histogram("scores", title, found["edges"], series, what)]
 
 
-def _curves(curves: list[Json], selector: str | None) -> list[Chart]:
-    if not curves:
+def _curves(found: list[Json], selector: str | None) -> list[Chart]:
+    if not found:
         return []
+    others = [curve["stage"] for curve in found if curve["stage"] not in STYLES]
     series = [
         (
             arm_label(curve["stage"], selector),
-            STYLES.get(curve["stage"], "s3"),
-            curve["steps"],
+            STYLES.get(curve["stage"]) or OTHERS[others.index(curve["stage"]) % len(OTHERS)],
+            curve["share"],
             curve["loss"],
+            curve["smoothed"],
         )
-        for curve in curves
+        for curve in found
     ]
-    return [lines("curves", "Training loss, nats per token", series, "step")]
+    title = (
+        f"Training loss, nats per token: thin as logged, bold its mean over {WINDOW:g} % of the fit"
+    )
+    return [curves("curves", title, series, "share of the fit")]
 
 
 def _differences(report: Json) -> list[Chart]:
-    """Draw one chart per unit of the benchmarks, such as percentages and points up to 2000."""
+    """Draw a chart per other arm and unit (percentages, points up to 2000), each on its own scale."""
     several, name = len(report["benchmarks"]) > 1, arm_label("final", report["selector"])
     charts = []
-    for scale in dict.fromkeys(row["scale"] for row in report["paired"]):
+    for against, scale in dict.fromkeys((r["against"], r["scale"]) for r in report["paired"]):
+        other = arm_label(against, report["selector"])
         rows = [
-            (
-                f"{row['benchmark']} minus {row['against']}" if several
-                else f"minus {row['against']}",
-                row["difference"], row["low"], row["high"],
-            )
-            for row in report["paired"] if row["scale"] == scale
+            (row["benchmark"] if several else f"minus {other}",
+             row["difference"], row["low"], row["high"])
+            for row in report["paired"] if (row["against"], row["scale"]) == (against, scale)
         ]  # fmt: skip
         unit = "points" if scale == 100 else f"points of {scale:,.0f}"
-        title = f"{name} minus other arms, {unit}"
-        charts.append(intervals(f"paired-{scale:g}", title, rows[:MOST_ROWS]))
+        title = f"{name} minus {other}, {unit}"
+        charts.append(intervals(f"paired-{against}-{scale:g}", title, rows[:MOST_ROWS]))
     return charts
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+
+HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)</h2>', re.DOTALL)
 
 
 def page(template: str, filters: dict[str, Any] | None = None, **values: Any) -> str:  # noqa: ANN401
@@ -24,8 +27,13 @@ def page(template: str, filters: dict[str, Any] | None = None, **values: Any) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= filters or {}
+    environment.filters |= {"sections": sections, **(filters or {})}
     return environment.get_template(template).render(**values)
+
+
+def sections(body: str) -> list[tuple[str, Markup]]:
+    """Return id and heading of each section of a page, for its table of contents."""
+    return [(name, Markup(heading)) for name, heading in HEADING.findall(body)]  # of our own page
 
 
 def embedded(value: Any) -> Markup:  # noqa: ANN401 - any JSON value

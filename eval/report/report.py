@@ -14,20 +14,25 @@ from presel_lightning.console import console as screen
 from presel_lightning.console import seconds
 from presel_lightning.data.run_images import image_resolver
 from presel_lightning.errors import UserError
-from presel_lightning.eval.report.charts import number
 from presel_lightning.eval.report.drawings import MOST_ROWS, draw
 from presel_lightning.eval.report.gallery import find_root, thumbnails
+from presel_lightning.eval.report.layout import number
 from presel_lightning.eval.report.page import embedded, page
 from presel_lightning.eval.report.run_folder import read_run
 from presel_lightning.eval.report.samples import score_name
-from presel_lightning.eval.report.verdict import arm_label, headline, verdict
+from presel_lightning.eval.report.verdict import arm_label, headline, plural, verdict
 from presel_lightning.run.files import read_json, write_json, write_text
+from presel_lightning.run.ledger import FINISHED
 
 Json = dict[str, Any]
 
 SHOWN_APART = frozenset(
-    "stage status fingerprint seconds field_counts gpu_seconds peak_memory_mb peak_memory_kind artifact device devices warnings notices copies gpu_hours gpu_cost versions parts time_limit whole_fingerprint".split()  # noqa: SIM905
+    "stage status fingerprint seconds problems by_problem text_only steps_planned field_counts gpu_seconds peak_memory_mb peak_memory_kind artifact device devices warnings notices copies gpu_hours gpu_cost versions parts time_limit whole_fingerprint".split()  # noqa: SIM905
 )
+
+COUNTED = ("samples", "instructions", "steps", "images", "arms", "benchmarks")
+RENAMED = {"loss_last": "last loss", "pool": "of a pool of", "fit_seconds": "seconds of the fit"}
+"""Facts of a stage that are counts of what they name, and those that have another name on the page."""
 
 
 def write_report(
@@ -80,7 +85,14 @@ def render(report: Json, pictures: Mapping[str, str] | None = None) -> str:
     labels = {row["arm"]: arm_label(row["arm"], report["selector"]) for row in report["arms"]}
     return page(
         "report.html.j2",
-        {"number": _number, "seconds": _seconds, "percent": _percent, "facts": _facts},
+        {
+            "number": _number,
+            "seconds": _seconds,
+            "percent": _percent,
+            "facts": _facts,
+            "left_out": left_out,
+            "plural": plural,
+        },
         report=report,
         cards=cards(report),
         state=state(report),
@@ -102,8 +114,24 @@ def state(report: Json) -> str:
         "validated": "scores of selectors validated; nothing has been selected",
         "prepared": "prepared; nothing has been selected yet",
     }
-    unfinished = "not finished: still running, or cut short; the page shows what is there"
-    return known.get(report["state"], unfinished)
+    cut = [
+        f"the fit of {s['stage']} cut short {s['cut_short']}"
+        for s in report["stages"]
+        if "cut_short" in s
+    ]
+    if report["state"] in known:
+        return ", ".join([known[report["state"]], *cut])
+    return progress(report)
+
+
+def progress(report: Json) -> str:
+    """Say how many stages of a run that has not ended are done, and which one it was in."""
+    status = {row["stage"]: row.get("status") for row in report["stages"]}
+    whole = {*report["planned"], *status}
+    done = sum(each in FINISHED for each in status.values())
+    of = f"{done} of {len(whole)}" if report["planned"] else f"{done}"
+    at = "".join(f" in {stage}" for stage, each in status.items() if each == "running")
+    return f"cut short{at}, or still running: {of} stages done; the page shows what is there"
 
 
 def explore(report: Json, pictures: Mapping[str, str]) -> Json:
@@ -188,19 +216,31 @@ def cards(report: Json) -> list[tuple[str, str]]:
 
 def _facts(stage: Json) -> str:
     """Format the other facts of a stage."""
-    facts = {name: value for name, value in stage.items() if name not in SHOWN_APART}
-    return ", ".join(
-        f"{name.replace('_', ' ')} {_fact(value)}"
-        for name, value in facts.items()
-        if value not in (None, {}, [])
+    found = [
+        plural(value, name[:-1]) if name in COUNTED
+        else f"{RENAMED.get(name, name.replace('_', ' '))} {_fact(value)}"
+        for name, value in stage.items()
+        if name not in SHOWN_APART and value not in (None, {}, [], 0)
+    ]  # fmt: skip
+    if n := stage.get("text_only"):
+        found.append(f"{number(n)} text-only")
+    if n := stage.get("problems"):
+        found.append(left_out(n, stage.get("by_problem", {})))
+    return ", ".join(found)
+
+
+def left_out(n: int, kinds: Mapping[str, int]) -> str:
+    """Say how many records were left out, and why: "13 left out: 9 not an image, 4 no answer"."""
+    reasons = ", ".join(
+        f"{number(count)} {kind.replace('_', ' ')}" for kind, count in kinds.items()
     )
+    return f"{number(n)} left out" + (f": {reasons}" if reasons else "")
 
 
 def _fact(value: object) -> str:
-    """Format a fact of a stage: counts by kind as "9 missing, 4 empty", a list by its elements."""
+    """Format a fact of a stage: counts by kind as "9 turned, 4 scaled", a list by its elements."""
     if isinstance(value, Mapping):
-        shown = ", ".join(f"{_fact(v)} {k.replace('_', ' ')}" for k, v in value.items())
-        return f"({shown})"
+        return ", ".join(f"{_fact(v)} {k.replace('_', ' ')}" for k, v in value.items())
     if isinstance(value, list | tuple):
         return ", ".join(_fact(each) for each in value)
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -12,6 +12,7 @@ from presel_lightning.eval.intervals.seeds import overlap
 from presel_lightning.eval.report.gallery import by_score, find_root, thumbnails
 from presel_lightning.eval.report.page import page
 from presel_lightning.eval.report.samples import KINDS, LEFT_OUT, image_names, read_samples
+from presel_lightning.eval.report.setup_diff import setup_differences
 from presel_lightning.run.files import read_json, write_json, write_text
 
 Json = dict[str, Any]
@@ -67,6 +68,7 @@ def compare_selections(one: Path, other: Path) -> Json:
     return {
         "one": sides[0].about(),
         "other": sides[1].about(),
+        "setup": setup_differences(one, other),
         "shared": len(selected[0] & selected[1]),
         "jaccard": overlap(*selected),
         "pool_shared": len(sides[0].row.keys() & sides[1].row.keys()),

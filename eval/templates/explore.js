@@ -76,7 +76,8 @@
       show(order[now < 0 ? (by > 0 ? 0 : order.length - 1) : (now + by + order.length) % order.length]);
     };
     const key = () => {
-      const names = { "--s0": "selected", "--s1": "reference split (triangle)", "--s3": "left out" };
+      const names = { "--s0": "selected",
+        ...(data.maps.some((map) => map.kind.includes(2)) && { "--s1": "reference split (triangle)" }), "--s3": "left out" };
       get("map-key").replaceChildren(...Object.entries(names).map(([name, text]) => {
         const line = make("li"), mark = make("span");
         mark.style.background = byCluster() ? "transparent" : `var(${name})`;

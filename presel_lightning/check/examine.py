@@ -6,11 +6,7 @@ import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from rich.console import Console
 
 from presel_lightning.check.benchmarks import (
@@ -25,11 +21,11 @@ from presel_lightning.check.cost import (
     comparison_hours,
     disk_bytes,
     gpu_hours,
-    gpu_memory,
     report_comparison,
     report_cost,
     report_disk,
 )
+from presel_lightning.check.devices import Devices, count_devices, examine_memory
 from presel_lightning.check.leakage import Against, examine_leakage
 from presel_lightning.check.network import (
     Network,
@@ -47,12 +43,12 @@ from presel_lightning.check.pictures import (
     report_decoded,
     report_images,
 )
-from presel_lightning.check.probe import DevicePass, Measured, probe, report_probe
+from presel_lightning.check.probe import Measured, probe, report_probe
 from presel_lightning.check.report import Report, share
 from presel_lightning.check.sizes import examine_sizes
 from presel_lightning.check.survey import Survey, causes, report_survey, survey
-from presel_lightning.check.tokens import Lengths, examine_tokens
-from presel_lightning.console import size, track
+from presel_lightning.check.tokens import examine_tokens
+from presel_lightning.console import track
 from presel_lightning.data.cures import cures_of
 from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.sizes import count_of
@@ -73,31 +69,8 @@ from presel_lightning.signals import Features
 from presel_lightning.tasks import FineTune
 from presel_lightning.tasks.embed import AUTO_ENCODER
 
-SHARDING = (FSDPStrategy, ModelParallelStrategy, DeepSpeedStrategy)
-"""Strategies that shard weights and optimizer over the devices."""
 DECODED = 1000
 """Number of images that are fully decoded; their share of broken images is extrapolated."""
-
-
-class Devices(NamedTuple):
-    """Devices of the final fit.
-
-    Attributes:
-        world: number of processes.
-        shards: number of processes that weights are sharded over.
-        kind: `cuda` or `cpu`; empty where this machine lacks the devices.
-        precision: precision of the computation.
-    """
-
-    world: int
-    shards: int
-    kind: str = ""
-    precision: Any = None
-
-    def one_pass(self, data: SelectionDataModule) -> DevicePass:
-        """Return the forward and backward pass of one device."""
-        share = -(-data.batch_size // self.world)
-        return DevicePass(min(share, data.micro_batch_size or share), self.kind, self.precision)
 
 
 @keeping_nothing()
@@ -372,49 +345,6 @@ def n_epochs(factory: StageFactory, stage: str) -> float:
     """Return the epochs of a fit; 1 where only steps are limited."""
     epochs = str(factory.trainer_settings(stage)["max_epochs"])
     return float(epochs) if epochs.isdigit() else 1.0
-
-
-def examine_memory(
-    plan: Plan,
-    devices: Devices,
-    network: Network,
-    module: FineTune,
-    lengths: Lengths,
-    report: Report,
-) -> None:
-    """Report the memory of one GPU in the final fit, and that of the GPU where there is one."""
-    per_device = devices.one_pass(plan.data).samples
-    needed = gpu_memory(
-        network,
-        per_device,
-        lengths.longest,
-        lengths.answer,
-        checkpointing=module.gradient_checkpointing,
-        shards=devices.shards,
-    )
-    what = f"{devices.world} x {per_device} samples of {lengths.longest:,} tokens a pass"
-    report.add("memory", what, f"about {size(needed)} a device")
-    if torch.cuda.is_available():
-        there = torch.cuda.get_device_properties(0).total_memory
-        report.add("memory", torch.cuda.get_device_name(0), size(there))
-        if needed > there:
-            report.notes.append(
-                f"a fit needs about {size(needed)} a device and there are {size(there)}: use more "
-                "devices, model.gradient_checkpointing, or a smaller data.micro_batch_size"
-            )
-
-
-def count_devices(plan: Plan, factory: StageFactory, report: Report) -> Devices:
-    """Return the devices of the final fit by its Trainer; one where this machine lacks them."""
-    try:
-        trainer = factory.trainer("final", plan.out / "logs" / "check")
-    except (MisconfigurationException, ImportError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:160]
-        report.notes.append(f"the Trainer cannot be built on this machine: {reason}")
-        return Devices(1, 1)
-    world = trainer.num_devices * trainer.num_nodes
-    shards = world if isinstance(trainer.strategy, SHARDING) else 1
-    return Devices(world, shards, trainer.strategy.root_device.type, trainer.precision)
 
 
 def examine_encoder(plan: Plan, factory: StageFactory, needs: set[str], report: Report) -> int:

@@ -13,6 +13,7 @@ from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.mistakes import explain
 from presel_lightning.console import ignore_image_warnings
 from presel_lightning.errors import UserError
+from presel_lightning.run.files import read_json
 from presel_lightning.run.ranges import Count, Port, Positive, Size
 from presel_lightning.run.storage import storing_anywhere
 
@@ -38,8 +39,11 @@ def report(
         raise UserError("--image_root requires --run; --diff finds the images of both runs itself")
     if diff is not None:
         from presel_lightning.eval.report.selection_diff import write_diff
+        from presel_lightning.eval.report.setup_diff import setup_lines
 
         place = write_diff(Path(diff[0]), Path(diff[1]), Path(out) if out else None)
+        for line in setup_lines(read_json(place.with_suffix(".json"))["setup"]):
+            print(line)
         print(f"comparison of the two selections: {place}")
         return
     from presel_lightning.eval.report.report import print_summary, write_report

@@ -98,6 +98,8 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[Ended]:
                 for future in done:
                     yield Ended(running.pop(future), *future.result())
         except BrokenProcessPool as error:
+            workers.shutdown(wait=True)  # the others come to their safe points
+            interruption.leave_if_asked(within=interruption.SAME)
             raise PreselError(
                 "a process was killed, possibly out of memory; give fewer --workers: the same "
                 "command continues where it stopped"

@@ -360,6 +360,7 @@ def cut_facts(whole: str, limit: TimeLimit, steps: int, planned: int) -> Facts:
         "status": CUT_SHORT,
         "fingerprint": fingerprint({"cut": whole, "steps": steps}),
         "cut_short": f"after {steps} of {planned} steps by trainer.max_time {limit}",
+        "steps_planned": planned,
         "time_limit": limit,
         "whole_fingerprint": whole,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -12,33 +12,31 @@ from presel_lightning.recipe.fits import SCORING, Fits
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.run.outlook import Ahead
 
-BEFORE = ("pool", "split")
-MIDDLE = ("selection", "instructions")
 LAST = "benchmarks"
 
 
 def plan_progress(
     context: Context,
+    stages: Sequence[str],
     passes: Collection[Pass],
     arms: Fits | None,
     reference: np.ndarray,
 ) -> None:
-    """Plan the progress of a run: the passes of its signals, the selection, and the fits of its arms.
+    """Plan the work of a run: the passes of its signals and the fits of its arms.
 
     Baselines whose instructions are not all there may be left out, and are no part of the plan.
 
     Args:
         context: of the run.
+        stages: that it goes through, in their order.
         passes: of the signals that are made, in their order.
         arms: fits the arms; None for a run up to the selection.
         reference: uids of the reference split.
     """
     before = [work for each in passes for work in each.ahead(reference)]
     after = [] if arms is None else ahead_of_arms(context, arms, len(reference))
-    last = [] if arms is None else [LAST]
-    names = [*BEFORE, *(w.stage for w in before), *MIDDLE, *(w.stage for w in after), *last]
     ahead = dict.fromkeys([*before, *after])  # passes share the reference fit
-    context.runner.progress.plan(list(dict.fromkeys(names)), list(ahead))
+    context.runner.progress.plan(stages, list(ahead))
 
 
 def ahead_of_arms(context: Context, arms: Fits, reference: int) -> list[Ahead]:

@@ -31,7 +31,7 @@ from presel_lightning.loading.truncation import items_of
 from presel_lightning.models import efficientnet, hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
-from presel_lightning.recipe.about import about
+from presel_lightning.recipe.about import about, planned_stages
 from presel_lightning.recipe.beside import hold_out
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.examination import (
@@ -85,11 +85,16 @@ class Recipe:
         self.notices: list[str] = []
         self.passes = {name: kind(self.context, self.fits) for name, kind in Pass.known.items()}
 
-    def begin(self) -> None:
-        """Write down what defines the run as a whole."""
+    def begin(self, planned: Sequence[str] = ()) -> None:
+        """Write down what defines the run as a whole.
+
+        Args:
+            planned: stages that the run will go through.
+        """
         if rank_zero():
             self.runner.ledger.update(
                 state="running",
+                planned=list(planned),
                 started=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
                 about=about(self.plan, self.factory),
                 seed=self.plan.seed,
@@ -120,12 +125,14 @@ class Recipe:
         needs = dict.fromkeys([*self.plan.selector.needs, *(self.arms.needs if fits else ())])
         encoder, models = self.models_of(needs, fits)
         self.reach_hub(encoder, models, needs)
-        self.begin()
+        order = [each.signal.name for each in self.passes_of(needs)]
+        stages = planned_stages(self.plan, order, fits)
+        self.begin(stages)
         self.pool()
         self.examine_models(encoder, models, self.stages_of(needs, fits))
         reference = self.split()
         arms = self.arms if fits else None
-        plan_progress(self.context, self.passes_of(needs), arms, reference)
+        plan_progress(self.context, stages, self.passes_of(needs), arms, reference)
         self.make_signals(needs, reference)
         self.selection(reference)
         selected = artifacts.read_selected(self.out)

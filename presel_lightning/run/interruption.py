@@ -79,6 +79,8 @@ def install(*, worker: bool = False) -> None:
     # multiprocessing's tracker removes what a process leaves that ends at once; a user need not know
     quiet = [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, quiet))
+    for number in signal.sigpending() & _state.handled:
+        _take(number)  # now: the thread that listens may come too late for what begins next
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
@@ -94,8 +96,16 @@ def requested() -> int:
     return _state.received
 
 
-def leave_if_asked() -> None:
-    """End as asked if a signal has come: what breaks after it is no error of its own."""
+def leave_if_asked(within: float = 0.0) -> None:
+    """End as asked if a signal has come: what breaks after it is no error of its own.
+
+    Args:
+        within: seconds in which it may still come, where a signal to the whole group has ended
+            another process first.
+    """
+    end = time.monotonic() + within
+    while not requested() and time.monotonic() < end:
+        time.sleep(0.01)
     if requested():
         leave()
 

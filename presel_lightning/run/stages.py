@@ -41,6 +41,7 @@ SILENT = (
     "status",
     "fingerprint",
     "time_limit",
+    "steps_planned",
     "whole_fingerprint",
 )
 """Facts that are for the report, not for the line on the screen."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from presel_lightning.cli.main import main
-from presel_lightning.eval.comparison.page import cut_short
+from presel_lightning.eval.comparison.verdict import cut_short
 from tests.conftest import benchmark_arguments, fit_arguments
 
 LIMIT = ["--stages.final.trainer", "{max_time: {milliseconds: 1}}"]

@@ -111,6 +111,25 @@ def test_cells_of_one_seed_share_the_reference_split(compared: Path) -> None:
     assert len(splits["0"]) == len(splits["1"]) == REFERENCE and splits["0"] != splits["1"]
 
 
+def test_random_cell_fills_its_reference_split_up_in_the_order_of_fits_random_arm(
+    finished: Path, compared: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    """`fit --selector Random` trains the very model of the arm `random`, so its images are that arm's."""
+    out = tmp_path / "run"
+    more = ["--selector", "Random", "--baselines", "[]"]
+    assert main(fit_arguments(pool_folder, out, *more)) == 0
+    weights = "adapter_model.safetensors"
+    arm = (finished / "models" / "random" / weights).read_bytes()
+    assert (out / "models" / "final" / weights).read_bytes() == arm
+    cell = compared / "cells" / "Random-0.25-0"
+    ours, theirs = selected_uids(out), selected_uids(cell)
+    assert len(ours) == len(theirs) == BUDGET and ours != theirs
+    assert theirs - reference(cell) <= ours
+    for page in (finished, compared):
+        text = (page / "report" / "index.html").read_text()
+        assert "with the same seed" in text and "in the same random order" in text
+
+
 def test_shared_stages_are_linked_instead_of_recomputed(compared: Path) -> None:
     for name in CELLS:
         folder, seed = compared / "cells" / name, name.split("-")[-1]

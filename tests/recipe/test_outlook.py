@@ -29,7 +29,7 @@ def recipe_of(pool_folder: Path, out: Path, *more: str) -> Recipe:
         (["--trainer.max_steps", "2"], 2),
         (["--trainer.max_steps", "7", "--trainer.max_epochs", "-1"], 7),
         (["--stages.final.trainer", "{max_epochs: 2}"], 6),
-        (["--data.batch_size", "11"], 4),
+        (["--data.batch_size", "10"], 4),
     ],
 )
 def test_planned_steps_follow_epochs_batch_size_and_limit(

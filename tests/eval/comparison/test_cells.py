@@ -12,7 +12,8 @@ import pytest
 from scipy import stats
 
 from presel_lightning.eval.comparison.cells import add_relative, analyze
-from presel_lightning.eval.comparison.page import latex, markdown, plus_minus, sentence, verdict
+from presel_lightning.eval.comparison.page import latex, markdown, plus_minus
+from presel_lightning.eval.comparison.verdict import sentence, verdict
 
 RANDOM, BETTER, WORSE, SAME = (
     [40.0, 42.0, 41.0, 43.0, 40.0],
@@ -188,18 +189,22 @@ def test_comparison_overlap_is_the_mean_over_seeds() -> None:
 @pytest.mark.parametrize(
     ("ours", "expected"),
     [
-        (BETTER, r"^A beats Random: \+4\.9 \[\+4\.\d, \+5\.\d\] points of b against Random, Holm"),
-        (WORSE, r"^A loses to Random: -5\.1 \[-5\.\d, -4\.\d\]"),
+        (
+            BETTER,
+            r"^A was ahead of Random: \+4\.9 \[\+4\.\d, \+5\.\d\] points of b over 5 seeds, Holm",
+        ),
+        (WORSE, r"^A was behind Random: -5\.1 \[-5\.\d, -4\.\d\]"),
         (SAME, r"^A is not distinguishable from Random: \+0\.1 \[-0\.\d, \+0\.\d\]"),
-        (BETTER[:1], r"^A: \+5\.0 points of b against Random, one seed"),
-        ([41.0, 43.0], r"^A: \+1\.0 points of b against Random, the same on all 2 seeds, so no"),
+        (BETTER[:1], r"^A was ahead of Random: \+5\.0 points of b on one seed"),
+        (RANDOM[:1], r"^A came out equal with Random: \+0\.0 points of b on one seed"),
+        ([41.0, 43.0], r"^A was ahead of Random: \+1\.0 points of b on all 2 seeds alike"),
     ],
 )
 def test_comparison_verdict_matches_the_statistics(ours: list[float], expected: str) -> None:
-    found = analyzed(cells_of({"Random": RANDOM[: len(ours)], "A": ours}))
+    found = analyzed(cells_of({"Random": RANDOM[: len(ours)], "A": ours}, full=False))
     assert re.search(expected, found["verdict"][0]), found["verdict"]
-    assert "at a budget of 0.15" in found["verdict"][0]
-    few = [line for line in found["verdict"] if "tell" in line and "little" in line]
+    assert "at a budget of 15 %" in found["verdict"][0]
+    few = [line for line in found["verdict"] if "little statistical power" in line]
     assert len(few) == (len(found["seeds"]) < 5)
 
 
@@ -214,7 +219,7 @@ def test_verdict_several_benchmarks_without_full_data_names_what_is_missing() ->
     (text,) = analyzed(cells)["verdict"]
     assert "relative performance" in text and "full_scores" in text and "Without" not in text
     known = analyzed(cells, {"b": 50.0, "c": 60.0})["verdict"]
-    assert "points of relative performance against Random" in known[0]
+    assert "points of relative performance" in known[0]
 
 
 def test_verdict_no_shared_seed_or_no_other_method_is_told_apart() -> None:
@@ -224,7 +229,7 @@ def test_verdict_no_shared_seed_or_no_other_method_is_told_apart() -> None:
 
 
 def test_sentence_names_points_of_relative_performance() -> None:
-    row = {"selector": "A", "mean": 2.0, "low": 1.0, "high": 3.0, "holm": 0.001}
+    row = {"selector": "A", "mean": 2.0, "low": 1.0, "high": 3.0, "holm": 0.001, "n": 3}
     assert "points of relative performance" in sentence(row, "relative")
 
 

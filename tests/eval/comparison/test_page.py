@@ -7,60 +7,14 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from presel_lightning.console import console
 from presel_lightning.eval.comparison.cells import COLUMNS, plain, read_cells
 from presel_lightning.eval.comparison.page import print_comparison, table_rows, write_comparison
-
-HOSTILE = "<script>alert(1)</script>"
-
-Json = dict[str, Any]
-
-
-def write_json(path: Path, value: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
-def write_grid(out: Path, scores: dict[str, list[float | None]], benchmark: str = "shapes") -> None:
-    """The files of cells that `read_cells` reads; None for an unfinished cell."""
-    grid = []
-    for selector, values in scores.items():
-        for seed, score in enumerate(values):
-            budget = 1.0 if selector == "full" else 0.5
-            name = f"{selector}-{budget:g}-{seed}"
-            needs = ["features", "paired_loss", "held_out_loss"] if selector == "A" else []
-            grid.append({"name": name, "selector": selector, "budget": budget, "seed": seed})
-            grid[-1] |= {"spec": {}, "needs": needs}
-            if score is not None:
-                write_cell(out / "cells" / name, score, benchmark)
-    write_json(out / "grid.json", {"cells": grid})
-    write_json(out / "benchmark.json", {"untrained": {benchmark: 5.0, "relative": None}})
-    write_json(out / "run.json", {"stages": {}})
-
-
-def write_cell(folder: Path, score: float, benchmark: str) -> None:
-    table = {"score": score, "tasks": {HOSTILE: score}, "n": 10}
-    write_json(folder / "benchmark.json", {"final": {benchmark: score, "relative": None}})
-    write_json(folder / "work" / "scores" / "final.json", {"benchmarks": {benchmark: table}})
-    made = ("features", "reference", "losses", "held_out_a", "held_out_b", "held_out")
-    stages: Json = {name: {"seconds": 1.0} for name in (*made, "selection")}
-    stages["final"] = {"samples": 4, "instructions": 4}
-    write_json(folder / "run.json", {"stages": stages, "state": "done"})
-    (folder / "selection").mkdir()
-    uids = [f"{number:032x}" for number in range(8)]
-    chosen = [number % 2 == 0 for number in range(8)]
-    pq.write_table(
-        pa.table({"uid": uids, "selected": chosen}), folder / "selection" / "selection.parquet"
-    )
-    with (folder / "selection" / "tasks.csv").open("w") as handle:
-        csv.writer(handle).writerows([["task", "selected"], [HOSTILE, 4]])
+from tests.eval.comparison.grids import HOSTILE, write_grid, write_json
 
 
 @pytest.fixture
@@ -110,6 +64,62 @@ def test_comparison_page_is_self_contained(out: Path) -> None:
     assert "45.5 ± 2.1" in html and "<svg" in html
     for name in ("table.md", "table.tex", "report.json"):
         assert (out / "report" / name).stat().st_size > 0
+
+
+def test_comparison_page_lists_cells_with_loss_hours_and_cost(out: Path) -> None:
+    """GPU-hours are those of the fit and of the signals of the selector alone."""
+    for name in ("Random-0.5-0", "A-0.5-0"):
+        path = out / "cells" / name / "run.json"
+        run = json.loads(path.read_text())
+        for stage in run["stages"].values():
+            stage |= {"device": "cuda", "devices": 2, "seconds": 1800.0}
+        prices = {"price_per_instruction": 0.5, "price_per_gpu_hour": 3.0}
+        write_json(path, {**run, **prices})
+    html = write_comparison(out).read_text()
+    report = json.loads((out / "report" / "report.json").read_text())
+    cells = {cell["name"]: cell for cell in report["cells"]}
+    assert len(cells) == 6 and cells["A-0.5-1"]["gpu_hours"] is None
+    random, a = cells["Random-0.5-0"], cells["A-0.5-0"]
+    assert (random["gpu_hours"], random["cost"]) == (1.0 + 1.0, 4 * 0.5 + 2 * 3.0)
+    # features, the reference fit, two losses, three stages of the held-out loss
+    assert a["gpu_hours"] == 1.0 + 1.0 + 6.0 and a["loss"] == 0.44
+    rows = html.split('aria-label="Table of cells"')[1].split("</table>")[0].split("<tr>")[1:]
+    shown = {
+        re.sub("<[^>]+>", " ", row).split()[0]: " ".join(re.sub("<[^>]+>", " ", row).split())
+        for row in rows
+    }
+    assert shown["A-0.5-0"] == "A-0.5-0 A 50 % 0 4 44.0 88.0 0.4400 8.00 26.00"
+    assert (
+        shown["cell"]
+        == "cell selector budget seed training samples shapes relative % loss GPU-hours cost"
+    )
+
+
+def test_comparison_page_draws_a_dot_for_each_scored_cell(out: Path) -> None:
+    html = write_comparison(out).read_text()
+    chart = html[html.index('id="budget-0-title"') :].split("</svg>")[0]
+    dots = re.findall(r'<circle class="dot [^>]*cy="([\d.]+)"[^>]*><title>([^<]*)</title>', chart)
+    shown = {title: float(y) for y, title in dots}
+    assert set(shown) == {
+        *(f"Random, 50 %, seed {seed}: {score}" for seed, score in ((0, 40), (1, 42))),
+        *(f"A, 50 %, seed {seed}: {score}" for seed, score in ((0, 44), (1, 47))),
+        "full, full, seed 0: 50",
+        "untrained, untrained, no seed: 5",
+    }
+    means = [
+        float(y) for y in re.findall(r'<path class="curve s1" d="M[\d.]+ ([\d.]+)h10"/>', chart)
+    ]
+    two = [shown[f"Random, 50 %, seed {seed}: {score}"] for seed, score in ((0, 40), (1, 42))]
+    assert means == [pytest.approx(sum(two) / 2, abs=0.11)] and min(two) < means[0] < max(two)
+
+
+def test_comparison_heading_counts_the_scored_cells(out: Path) -> None:
+    about = {"pool": "photos", "model": "llava-hf/x", "encoder": "facebook/dinov2-base"}
+    write_json(out / "run.json", {"stages": {}, "started": "2026-11-29 12:00 UTC", "about": about})
+    html = write_comparison(out).read_text()
+    heading = " ".join(re.sub("<[^>]+>", "", html[html.index('class="about"') :]).split())
+    assert f"Comparison {out.name}, 2026-11-29 12:00 UTC · pool photos · model" in heading
+    assert "encoder facebook/dinov2-base · 5 of 6 cells scored; the others failed" in heading
 
 
 def test_comparison_csv_holds_every_score(out: Path) -> None:

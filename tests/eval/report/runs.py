@@ -90,6 +90,18 @@ def write_run(out: Path) -> None:
         writer.writerow(["a2", "a/2.jpg", HOSTILE, "image missing", "<img src=x>"])
 
 
+def keep(run: Path, name: str, arms: dict[str, dict[str, Any]]) -> None:
+    """Add a benchmark to a run, with all that was kept of it."""
+    table = json.loads((run / "benchmark.json").read_text())
+    for arm, part in arms.items():
+        table[arm][name] = part["score"]
+        path = run / "work/scores" / f"{arm}.json"
+        found = json.loads(path.read_text())
+        found["benchmarks"][name] = {"tasks": {}, "n": 4, "seconds": 1.0, **part}
+        write_json(path, found)
+    write_json(run / "benchmark.json", table)
+
+
 def write_selection(out: Path) -> None:
     rng = np.random.default_rng(0)
     (out / "selection").mkdir()

@@ -57,6 +57,9 @@ def test_finished_run_report_has_intervals_curves_and_images(finished: Path) -> 
     assert "paired bootstrap" in report["verdict"][1] and "One seed cannot" in report["verdict"][2]
     curves = {curve["stage"]: curve for curve in report["curves"]}
     assert list(curves) == ["reference", "final", "random", "full"]
-    steps = json.loads((finished / "run.json").read_text())["stages"]["final"]["steps"]
-    assert curves["final"]["steps"] == list(range(steps))
+    run = json.loads((finished / "run.json").read_text())
+    steps = run["stages"]["final"]["steps"]
+    shares = [100 * (step + 1) / steps for step in range(steps)]
+    assert curves["final"]["share"] == pytest.approx(shares, abs=1e-4)
+    assert set(run["planned"]) == set(run["stages"])
     assert len(explored(html)["pictures"]) > 50 and "could not be opened" not in html

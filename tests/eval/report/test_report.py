@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,6 +21,7 @@ from tests.eval.report.runs import (
     TASK_COLUMNS,
     TASKS,
     Page,
+    keep,
     mean,
     report_of,
     write_json,
@@ -189,20 +189,43 @@ def test_report_of_waiting_run_names_missing_instructions(run: Path) -> None:
 def test_report_heading_names_run_pool_models_and_state(run: Path) -> None:
     about = {"pool": "photos", "model": "llava-hf/x", "encoder": "facebook/dinov2-base"}
     facts = {"state": "waiting", "started": "2026-11-29 12:00 UTC", "about": about}
-    stages = {"instructions": {"missing": 163}, "pool": {"by_problem": {"not_an_image": 9}}}
+    stages = {
+        "instructions": {"missing": 163},
+        "pool": {"problems": 13, "by_problem": {"not_an_image": 9, "no_answer": 4}},
+    }
     write_json(run / "run.json", {**facts, "selector": "Medoids", "stages": stages})
     _, html = report_of(run)
     heading = " ".join(re.sub("<[^>]+>", "", html[html.index('class="about"') :]).split())
     assert f"Run {run.name}, 2026-11-29 12:00 UTC · pool photos" in heading
     assert "encoder facebook/dinov2-base · waiting for 163 instructions" in heading
-    assert "by problem (9 not an image)" in html and "{&#39;" not in html
+    assert "13 left out: 9 not an image, 4 no answer" in html
+    assert "{'" not in "".join(Page(html).text)
+
+
+def test_report_of_a_run_that_was_cut_short_counts_its_stages(run: Path) -> None:
+    ledger = json.loads((run / "run.json").read_text())
+    stages = {**ledger["stages"], "final": {"status": "running"}}
+    planned = [*stages, "instructions"]
+    del stages["benchmarks"], stages["full"]
+    write_json(
+        run / "run.json", {**ledger, "state": "running", "planned": planned, "stages": stages}
+    )
+    _, html = report_of(run)
+    heading = html[html.index('class="about"') : html.index('class="lead"')]
+    assert f"cut short in final, or still running: {len(stages) - 1} of 11 stages done" in heading
+    stages["final"] = {"status": "cut short", "cut_short": "after 1 of 2 steps"}
+    write_json(run / "run.json", {**ledger, "stages": stages})
+    _, html = report_of(run)
+    heading = html[html.index('class="about"') : html.index('class="lead"')]
+    assert "finished, the fit of final cut short after 1 of 2 steps" in heading
 
 
 def test_report_of_a_selector_without_a_reference_split_is_silent_about_it(run: Path) -> None:
     path = run / "selection" / "tasks.csv"
     with path.open(newline="") as handle:
         rows = [
-            {**r, "reference": "0", "irs_mean": "", "irs_sem": ""} for r in csv.DictReader(handle)
+            {**r, "reference": "0", "irs_mean": "", "irs_sem": "", "weight": ""}
+            for r in csv.DictReader(handle)
         ]
     with path.open("w", newline="") as handle:
         table = csv.DictWriter(handle, list(rows[0]))
@@ -214,7 +237,10 @@ def test_report_of_a_selector_without_a_reference_split_is_silent_about_it(run: 
     (run / "signals" / "paired_loss.parquet").unlink()
     _, html = report_of(run)
     page = html[html.index("<body") : html.index("Resolved configuration")]
-    assert "IRS" not in page and "reference" not in page.split("h-tasks")[2].split("</table>")[0]
+    assert (
+        "IRS" not in page and "weight %" not in page and "eference" not in page.split("h-arms")[0]
+    )
+    assert "reference" not in page.split("h-tasks")[2].split("</table>")[0]
     terms = html[html.index('id="h-terms"') :]
     assert "Reference split" not in terms and "Neighbor Centrality" not in terms
 
@@ -272,18 +298,6 @@ def test_report_without_full_data_has_no_relative_column(run: Path) -> None:
     assert "relative %" not in console.export_text()
 
 
-def keep(run: Path, name: str, arms: dict[str, dict[str, Any]]) -> None:
-    """Add a benchmark to a run, with all that was kept of it."""
-    table = json.loads((run / "benchmark.json").read_text())
-    for arm, part in arms.items():
-        table[arm][name] = part["score"]
-        path = run / "work/scores" / f"{arm}.json"
-        found = json.loads(path.read_text())
-        found["benchmarks"][name] = {"tasks": {}, "n": 4, "seconds": 1.0, **part}
-        write_json(path, found)
-    write_json(run / "benchmark.json", table)
-
-
 def test_report_intervals_use_the_benchmarks_unit(run: Path) -> None:
     """As MME has them: points up to 2000, the mean over subtasks of what images came to."""
     tasks = ["count", "count", "scene", "scene"]
@@ -304,8 +318,26 @@ def test_report_intervals_use_the_benchmarks_unit(run: Path) -> None:
     assert set(rows) == {"random", "full"} and rows["random"]["difference"] == 500.0
     assert [rows["random"][end] for end in ("low", "high")] == [250.0, 750.0]
     assert "1125.0" in html and "[250.0, 2000.0]" in html
-    assert "minus other arms, points of 2,000" in html
+    assert "minus random, points of 2,000" in html and "minus full data, points of 2,000" in html
     assert report["without_interval"] == ["shapes"] and "No interval for shapes:" in html
+
+
+def test_report_draws_each_difference_on_its_own_scale(run: Path) -> None:
+    right = {
+        "final": [1.0] * 50 + [0.0] * 50,
+        "random": [1.0] * 49 + [0.0] * 51,
+        "full": [1.0] * 100,
+    }
+    keep_right_answers(run, "vqa", right)
+    report, html = report_of(run)
+    for row in report["paired"]:
+        chart = html[html.index(f'id="paired-{row["against"]}-100-title"') :].split("</svg>")[0]
+        marks = [float(m) for m in re.findall(r'class="tick"[^>]*>([^<]*)</text>', chart)]
+        ends = [row["low"], row["high"], row["difference"]]
+        assert min(marks) <= min(ends) and max(marks) >= max(ends) and 0.0 in marks
+        assert max(map(abs, marks)) <= 2.5 * max(map(abs, ends))
+    widest = {row["against"]: max(abs(row["low"]), abs(row["high"])) for row in report["paired"]}
+    assert widest["random"] < widest["full"] / 4  # on a common scale it would hardly be seen
 
 
 def keep_right_answers(run: Path, name: str, right: dict[str, list[float]]) -> None:

@@ -73,6 +73,34 @@ def test_report_diff_writes_page_and_json(
     assert elsewhere.is_file()
 
 
+def test_report_diff_says_what_differs_in_the_set_ups(
+    runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = "{trainer: {devices: 1}, benchmarks: [{init_args: {path: x}}], out: %s, %s}\n"
+    (runs[0] / "config.yaml").write_text(common % ("a", "model: {lr: 0.1, lora: null}"))
+    (runs[1] / "config.yaml").write_text(common % ("b", "baselines: [random, full], model: {lr: 0.2, lora: true}"))  # fmt: skip
+    pool = {"pool": {"samples": 160, "problems": 0}}
+    facts = {"about": {"pool": "photos", "encoder": "small"}, "versions": {"torch": "2.13.0"}}
+    write_ledger(runs[0], **facts, stages=pool)
+    facts = {"about": {"pool": "photos", "encoder": "large"}, "versions": {"torch": "2.12.0"}}
+    write_ledger(runs[1], **facts, stages={"pool": {"samples": 160, "problems": 3}})
+    assert main(["report", "--diff", *map(str, runs)]) == 0
+    place = runs[0] / "report" / "diff-two.html"
+    rows = json.loads(place.with_suffix(".json").read_text())["setup"]
+    assert [tuple(row.values()) for row in rows] == [
+        ("run", "encoder", "small", "large"),
+        ("run", "left out", "0", "3"),
+        ("configuration", "model.lr", "0.1", "0.2"),
+        ("configuration", "model.lora", "null", "true"),
+        ("configuration", "baselines", None, "random, full"),
+        ("versions", "torch", "2.13.0", "2.12.0"),
+    ]
+    html, told = place.read_text(), capsys.readouterr().out
+    assert html.index("What differs in the set-ups") < html.index("Task by task")
+    assert "model.lr: 0.1 | 0.2" in told and "baselines: not there | random, full" in told
+    assert "not there</span>" in html and "{'" not in html.split("</style>")[1].split("<script>")[0]
+
+
 def test_report_diff_missing_images_are_reported(runs: tuple[Path, Path]) -> None:
     for run in runs:
         for image in (run / "images").iterdir():
