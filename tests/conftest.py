@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from presel_lightning.cli.main import main
 from presel_lightning.quickstart.world import generate
 from tests.forked import Fork
+from tests.ranks import free_port
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
@@ -122,4 +123,5 @@ def scores(out: Path) -> dict[str, dict[str, float]]:
 
 def start(arguments: list[str], log: Path, first: Path | None = None) -> Fork:
     """Run a command in a process of its own, after a script of a test's, if any."""
-    return Fork(arguments, log, {**os.environ, "OMP_NUM_THREADS": "1"}, first)
+    port = str(free_port())  # for the ranks that it starts, if any
+    return Fork(arguments, log, {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": port}, first)

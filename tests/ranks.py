@@ -7,6 +7,8 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 from tests.forked import Fork
@@ -14,10 +16,20 @@ from tests.forked import Fork
 TWO_NODES = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
 
 
+_drawn = count()
+
+
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A port that nobody takes before a rank does.
+
+    It is below those that a system hands out by itself, and other pytest processes draw others.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
+    while True:
+        port = 20_000 + 1_000 * (worker % 10) + next(_drawn) % 1_000
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def ranks(
