@@ -77,7 +77,9 @@ def test_code_of_a_card_loads_the_tuned_weights(
     # the adapter is merged for inference; the projector is tuned as a whole, and not as published
     name, weight = next((n, w) for n, w in saved.items() if "projector" in n)
     key = name.rpartition("projector.")[2]
-    loaded = {n.rpartition("projector.")[2]: p for n, p in model.named_parameters() if "projector" in n}
+    loaded = {
+        n.rpartition("projector.")[2]: p for n, p in model.named_parameters() if "projector" in n
+    }
     torch.testing.assert_close(loaded[key].detach(), weight)
     published = load_file(CHECKPOINT / "model.safetensors")
     before = next(w for n, w in published.items() if n.endswith(f"projector.{key}"))
