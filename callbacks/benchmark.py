@@ -28,6 +28,7 @@ from presel_lightning.eval.benchmarks.model_benchmark import (
     as_it_was,
 )
 from presel_lightning.eval.benchmarks.predictions import (
+    answers_table,
     predictions_table,
     read_predictions,
     write_predictions,
@@ -56,7 +57,7 @@ class Benchmark(Callback):
         batch_size: batch size on each device; halved on out-of-memory errors.
         every_n_steps: also score every so many steps of a fit, and log the scores.
         pixels: conversion of images, that of the model's training (`data.pixels`).
-        predictions: output file of the answers (Parquet), of benchmarks with items; None writes none.
+        predictions: output file of the answers (Parquet); None writes none.
     """
 
     def __init__(
@@ -178,7 +179,10 @@ class Benchmark(Callback):
     def asked(self, benchmark: BenchmarkTask, live: LiveModel) -> Score:
         """Score one benchmark; the result is the same on every process."""
         if isinstance(benchmark, ModelBenchmark):
-            return benchmark.run(live)
+            score = benchmark.run(live)
+            if self.predictions is not None and score.answers:
+                self.answered[benchmark.name] = answers_table(benchmark.name, score.answers)
+            return score
         answers = self.answers(benchmark, live)
         score = benchmark.score(answers)
         if self.predictions is not None:

@@ -61,8 +61,17 @@ class _Rate(ProgressColumn):
         return Text("" if task.speed is None else f"{task.speed:.0f}/s")
 
 
-def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
-    """Pass items on, on a terminal with a bar that shows rate and time left."""
+def track(
+    items: Iterable[T], what: str, total: int | None, *, remaining: bool = True
+) -> Iterator[T]:
+    """Pass items on, on a terminal with a bar that shows rate and time left.
+
+    Args:
+        items: what is passed on.
+        what: label of the bar.
+        total: number of items.
+        remaining: whether items are alike, so that their number tells rate and time left.
+    """
     if not show_bars():
         yield from items
         return
@@ -70,9 +79,9 @@ def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
         TextColumn("  {task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        _Rate(),
+        *([_Rate()] if remaining else []),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        *([TimeRemainingColumn()] if remaining else []),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         yield from progress.track(items, total=total, description=what)
@@ -86,6 +95,20 @@ def seconds(value: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def roughly(value: float) -> str:
+    """Format an estimate of seconds no finer than it can be: `25 s`, `12 min`, `3 h 40 min`, `2 d 5 h`."""
+    if value < 57.5:
+        return f"{max(1, round(value / 5)) * 5} s"
+    minutes = max(1, round(value / 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, rest = divmod(round(minutes / 5) * 5, 60)
+    if hours < 48:
+        return f"{hours} h {rest} min" if rest else f"{hours} h"
+    days, hours = divmod(round(minutes / 60), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
 
 
 def size(n_bytes: float) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["InstructionsMissing", "PreselError", "UserError"]
+
 
 class PreselError(Exception):
     """Base of the errors that a user is meant to read."""

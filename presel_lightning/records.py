@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+__all__ = ["Sample", "Selection"]
+
 OWN = "presel"
 """Key of a written record that holds our own fields."""
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -101,9 +102,17 @@ def finished(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     """The run folder of a whole `fit` with all baselines."""
 
     def make(out: Path) -> None:
-        assert main(fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))) == 0
+        log = out.with_name("finished.log")
+        with log.open("w", encoding="utf-8") as handle, redirect_stdout(handle):
+            assert main(fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))) == 0
 
     return make_once(tmp_path_factory, "finished", make)
+
+
+@pytest.fixture(scope="session")
+def finished_log(finished: Path) -> list[str]:
+    """What the finished run has printed, where it was no terminal."""
+    return finished.with_name("finished.log").read_text(encoding="utf-8").splitlines()
 
 
 def scores(out: Path) -> dict[str, dict[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.mark.parametrize("name", ["callbacks", "eval", "configs"])
+@pytest.mark.parametrize("name", ["callbacks", "eval", "configs", "docs"])
 def test_package_links_point_to_the_root_folders(name: str) -> None:
     link = ROOT / "presel_lightning" / name
     assert link.is_symlink() and link.resolve() == ROOT / name
@@ -37,7 +38,24 @@ def test_light_commands_do_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
 
 
-def test_wheel_contains_configs_and_callbacks(tmp_path: Path) -> None:
+def pages_named_in(folder: Path) -> set[str]:
+    """Pages of docs/ that messages, help texts and configs name, as files and as headings."""
+    files = [path for path in folder.rglob("*") if path.suffix in (".py", ".yaml", ".html")]
+    named = re.compile(r"""(?:\bdocs/|\bpage\(["'])([a-z_0-9]+\.md(?:#[\w-]+)?)""")
+    return {name for path in files for name in named.findall(path.read_text(encoding="utf-8"))}
+
+
+def has_page(folder: Path, name: str) -> bool:
+    """Whether a page is there, and the heading in it, if one is named."""
+    file, _, anchor = name.partition("#")
+    if not (folder / file).is_file():
+        return False
+    headings = re.findall("^#+ (.*)", (folder / file).read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+    return not anchor or anchor in anchors
+
+
+def test_wheel_contains_configs_callbacks_and_pages(tmp_path: Path) -> None:
     """Built and installed in an empty environment that borrows the dependencies of this one."""
     tree = tmp_path / "tree"  # a build leaves traces, and takes up those of an older one
     unwanted = shutil.ignore_patterns(".*", "build", "*.egg-info", "runs", "tests")
@@ -61,12 +79,16 @@ def test_wheel_contains_configs_and_callbacks(tmp_path: Path) -> None:
         "assert pathlib.Path(cli.__file__).is_relative_to(sys.argv[1]); "
         "from presel_lightning import quickstart; "
         "assert (quickstart.CHECKPOINT / 'config.json').is_file(); "
+        "from presel_lightning.run.pages import page; assert pathlib.Path(page('models.md')).is_file(); "
         "from importlib import resources; "
         "assert (resources.files('presel_lightning.review') / 'page' / 'page.js').is_file()"
     )
     subprocess.run([python, "-I", "-c", code, str(environment)], check=True, cwd=tmp_path)
-    for name in ("eval", "callbacks"):
+    for name in ("eval", "callbacks", "docs"):
         assert not (site / name).exists()
+    named = pages_named_in(site / "presel_lightning")
+    assert {"annotate.md", "models.md", "selectors.md"} <= named
+    assert [name for name in named if not has_page(site / "presel_lightning" / "docs", name)] == []
 
 
 def test_package_root_holds_only_what_everything_shares() -> None:

@@ -38,6 +38,27 @@ class Item:
         return [self.image, *self.more]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model answered to one question of a benchmark that has no `Item`s.
+
+    Attributes:
+        item: name of the question.
+        task: group of the question.
+        question: its text; empty where there is none.
+        expected: the expected answer; empty where it is no text.
+        prediction: the model's answer.
+        credit: of the prediction, 0 to 1; None where a single answer has none.
+    """
+
+    item: str
+    task: str
+    question: str
+    expected: str
+    prediction: str
+    credit: float | None
+
+
 @dataclass(frozen=True)
 class Score:
     """Score of a model on a benchmark.
@@ -56,6 +77,7 @@ class Score:
         item_ids: name of each item.
         scale: score at which every credit is 1.
         right: credit of each answer, 0 to 1, where `items` are no credits of single answers.
+        answers: what was answered, of a benchmark that queries the model itself; on the first process.
     """
 
     score: float
@@ -68,6 +90,7 @@ class Score:
     item_ids: list[str] | None = None
     scale: float = 100.0
     right: list[float] | None = None
+    answers: list[Answer] | None = None
 
     def answer_credits(self, n: int) -> list[float] | None:
         """Return the credit of each of n answers; None where there is none for single answers."""

@@ -16,7 +16,9 @@ import torch.distributed as dist
 from PIL import ImageFile
 
 from presel_lightning.errors import UserError
+from presel_lightning.eval.benchmarks.base import Answer
 from presel_lightning.eval.benchmarks.columns import COLUMNS, Column
+from presel_lightning.eval.benchmarks.lmms_answers import answers_of
 from presel_lightning.eval.benchmarks.model_benchmark import (
     LiveModel,
     ModelBenchmark,
@@ -27,6 +29,7 @@ from presel_lightning.eval.benchmarks.model_benchmark import (
     share,
 )
 from presel_lightning.run.fingerprint import digest_folder
+from presel_lightning.run.pages import page
 from presel_lightning.run.ranges import Count, Positive, Tokens
 from presel_lightning.run.ranks import broadcast, rank_zero
 
@@ -62,11 +65,13 @@ class Found(NamedTuple):
         score: score in the unit of its target.
         n: number of items.
         credits: credits of the items by id, as fractions of 100; None or empty where unknown.
+        answers: what was answered to each item; empty for a group of tasks.
     """
 
     score: float
     n: int
     credits: dict[str, float] | None
+    answers: Sequence[Answer] = ()
 
 
 class LMMSEval(ModelBenchmark):
@@ -183,7 +188,10 @@ class LMMSEval(ModelBenchmark):
         scores = {name: part.score for name, part in found.items()}
         whole = nan if reasons else fsum(scores.values()) / len(scores)
         n = sum(part.n for part in found.values())
-        return PartialScore(whole, scores, n, **items_kept(found), reasons=reasons)
+        answers = [answer for part in found.values() for answer in part.answers]
+        return PartialScore(
+            whole, scores, n, **items_kept(found), answers=answers or None, reasons=reasons
+        )
 
     def skipped(self) -> dict[str, str]:
         """Return the columns whose judge cannot be called here."""
@@ -240,7 +248,8 @@ class LMMSEval(ModelBenchmark):
         # a group has a score, but no samples
         samples = results["samples"].get(target.task, [])
         credits = credits_of(samples, metric, target.scale)
-        return Found(value * target.scale, items_of(results), credits)
+        answers = answers_of(samples, target.name, credits)
+        return Found(value * target.scale, items_of(results), credits, answers)
 
     @staticmethod
     def _load(manager: Any, target: Target) -> None:  # noqa: ANN401 - `lmms_model.Tasks`
@@ -276,7 +285,7 @@ def require() -> None:
     except PackageNotFoundError:
         raise UserError(
             "benchmarks: LMMSEval needs lmms-eval; install presel-lightning[lmms], or without a GPU "
-            "as described in docs/scoring.md"
+            f"as described in {page('scoring.md')}"
         ) from None
     if found != PINNED:
         raise UserError(

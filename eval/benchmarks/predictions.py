@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from presel_lightning.eval.benchmarks.base import BenchmarkTask, Score
+from presel_lightning.eval.benchmarks.base import Answer, BenchmarkTask, Score
 from presel_lightning.run.files import replacing
 
 SCHEMA = pa.schema(
@@ -55,6 +55,25 @@ def predictions_table(
         "answer": [_cut(item.answer) for item in items],
         "prediction": [_cut(text) for text in predictions],
         "credit": [None] * len(items) if credit is None else credit,
+    }
+    return pa.table(columns, schema=SCHEMA)
+
+
+def answers_table(benchmark: str, answers: Sequence[Answer]) -> pa.Table:
+    """Build the rows of a benchmark that queries the model itself.
+
+    Args:
+        benchmark: name of the benchmark.
+        answers: what was answered.
+    """
+    columns = {
+        "benchmark": [benchmark] * len(answers),
+        "item": [answer.item for answer in answers],
+        "task": [answer.task for answer in answers],
+        "question": [_cut(answer.question) for answer in answers],
+        "answer": [_cut(answer.expected) for answer in answers],
+        "prediction": [_cut(answer.prediction) for answer in answers],
+        "credit": [answer.credit for answer in answers],
     }
     return pa.table(columns, schema=SCHEMA)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -62,6 +63,37 @@ def retrieval_scores(
         for k in RANKS:
             hits = (ranks[way] < k).double().tolist()
             found[f"{way}_r{k}"] = score_of(hits, ids, units, labels)
+    return found
+
+
+class Retrieved(NamedTuple):
+    """What was retrieved first by each query of one way, as rows of the pairs, (Q,) each."""
+
+    query: np.ndarray
+    first: np.ndarray
+
+
+def retrieved_first(image: Tensor, text: Tensor, picture: np.ndarray) -> dict[str, Retrieved]:
+    """Return the most similar candidate of each query, by way, in the order of `retrieval_scores`.
+
+    Args:
+        image: (N, D) vectors of unit length, equal for equal pictures.
+        text: (N, D) vectors of unit length.
+        picture: (N,) which picture each pair shows, any values.
+    """
+    _, shown = np.unique(picture, return_index=True)
+    every = np.arange(len(picture))
+    return {
+        "image_to_text": Retrieved(shown, nearest(image[torch.from_numpy(shown)], text)),
+        "text_to_image": Retrieved(every, shown[nearest(text, image[torch.from_numpy(shown)])]),
+    }
+
+
+def nearest(query: Tensor, candidate: Tensor) -> np.ndarray:
+    """Return the row of the most similar candidate of each query, (Q,), block by block."""
+    blocks = query.split(BLOCK)
+    rows = [(b.float() @ candidate.float().T).argmax(dim=1) for b in blocks]
+    found: np.ndarray = torch.cat(rows).numpy()
     return found
 
 

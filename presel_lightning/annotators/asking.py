@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from presel_lightning.annotators.base import AnswerProblem, Report, Request
@@ -375,15 +376,24 @@ def _decoded(response: httpx.Response) -> object:
     return reply
 
 
-def _client(key: str | None, limits: Limits) -> httpx.Client:
-    try:
-        import httpx
-    except ModuleNotFoundError as error:
+def require_httpx() -> None:
+    """Check that the HTTP client is installed; its log of every request is silenced.
+
+    Raises:
+        UserError: it is not.
+    """
+    if find_spec("httpx") is None:
         raise UserError(
             "OpenAICompatible needs httpx; install it with `pip install 'presel-lightning[api]'`"
-        ) from error
+        )
     # httpx logs every request at INFO
     logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _client(key: str | None, limits: Limits) -> httpx.Client:
+    require_httpx()
+    import httpx
+
     return httpx.Client(
         headers={} if key is None else {"Authorization": f"Bearer {key}"},
         timeout=limits.timeout,

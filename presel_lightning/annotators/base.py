@@ -137,6 +137,13 @@ class Annotator(ABC):
         """What the user does about missing answers before the next start."""
         return "see the lines above for what to do"
 
+    def examine(self) -> None:
+        """Check that what it needs besides the requests is there, before a run's first stage.
+
+        Raises:
+            UserError: a package, a key or a server is missing.
+        """
+
     def requests(
         self, pool: Pool, uids: Iterable[str], why: str | Mapping[str, str]
     ) -> list[Request]:

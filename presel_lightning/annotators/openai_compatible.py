@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from presel_lightning.annotators.asking import OWNER, Asking, Limits, Service
+from presel_lightning.annotators.asking import OWNER, Asking, Limits, Service, require_httpx
 from presel_lightning.annotators.base import (
     Annotator,
     AnswerProblem,
@@ -34,6 +34,8 @@ from presel_lightning.run.ranges import (
 
 AT = "annotator.init_args"
 """Key of the options in a config."""
+REACHING = 5.0
+"""Seconds that a server may take to answer when a run begins."""
 
 
 class OpenAICompatible(Annotator):
@@ -119,13 +121,36 @@ class OpenAICompatible(Annotator):
             body["temperature"] = temperature
         if (form := RESPONSE_FORMATS[response_format]) is not None:
             body["response_format"] = form
+        self.base_url = base_url.rstrip("/")
         self.service = Service(
-            url=base_url.rstrip("/") + "/chat/completions",
+            url=self.base_url + "/chat/completions",
             body={**body, **(extra_body or {})},
             max_tokens=max_tokens,
             prices=None if prices[0] is None or prices[1] is None else (prices[0], prices[1]),
             image=(image_max_side, image_quality),
         )
+
+    def examine(self) -> None:
+        """Check package and key, and that something listens at the URL; no image is sent.
+
+        A server that answers anything, or slowly, is there.
+
+        Raises:
+            UserError: httpx or the key is missing, or the connection is refused.
+        """
+        require_httpx()
+        self._key()
+        import httpx
+
+        try:
+            httpx.get(self.base_url, timeout=REACHING)
+        except httpx.ConnectError as error:
+            raise UserError(
+                f"{AT}.base_url {self.base_url}: no server can be reached there ({error}); start it, "
+                "or correct the URL"
+            ) from error
+        except httpx.HTTPError:
+            return
 
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
         """Send the requests to the server, many at a time.

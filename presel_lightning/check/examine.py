@@ -136,6 +136,9 @@ def check(
     width = examine_encoder(plan, factory, needs, report)
     with report.collecting():
         factory.examine_strategies()
+    if plan.annotator is not None:
+        with report.collecting():
+            plan.annotator.examine()
     if plan.two_tower is not None:
         examine_pairs(plan, factory, source, found, work, width, comparison, report)
         report.show(console)

@@ -15,6 +15,7 @@ from presel_lightning.console import quiet
 from presel_lightning.errors import PreselError, UserError
 from presel_lightning.run import interruption
 from presel_lightning.run.own_code import failure
+from presel_lightning.run.pages import DOCS
 
 HELP = f"""presel_lightning {__version__}: select the images to annotate, then train on the selection
 
@@ -39,6 +40,7 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   cluster   the clusters of a table of features, task by task (--features F --output F)
 
 FILE is a path or the name of a shipped config ({{configs}}).
+Pages that are named as docs/NAME.md lie in {{docs}}.
 `SUBCOMMAND --help` lists the keys in daily use, `--help all` every key; `--print_config` prints the resolved
 ones, `--debug` shows tracebacks. `--print_completion bash` (or zsh) prints a script for completion.
 """
@@ -107,9 +109,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     command = words.pop(0) if words else "--help"
     if command in ("-h", "--help", "help"):
-        print(
-            HELP.format(configs=", ".join(sorted(p.name for p in configs_folder().glob("*.yaml"))))
-        )
+        configs = ", ".join(sorted(p.name for p in configs_folder().glob("*.yaml")))
+        print(HELP.format(configs=configs, docs=DOCS))
         return 0
     if command == "--version":
         print(__version__)

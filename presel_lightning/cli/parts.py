@@ -18,13 +18,12 @@ from lightning.pytorch.callbacks import (
     LearningRateMonitor,
     ModelSummary,
     ProgressBar,
-    RichProgressBar,
     ThroughputMonitor,
 )
 from lightning.pytorch.loggers import CSVLogger, Logger
 
 from presel_lightning.annotators import Annotator
-from presel_lightning.callbacks import Benchmark
+from presel_lightning.callbacks import Benchmark, StageBar
 from presel_lightning.cli.classes import examine_classes
 from presel_lightning.cli.mistakes import explain, origin
 from presel_lightning.cli.trainer import (
@@ -272,7 +271,7 @@ class ConfigStageFactory:
             configured = [c for c in configured if not isinstance(c, Checkpoint)]
         bars = show_bars() and options["enable_progress_bar"] is not False
         if bars:
-            configured.append(RichProgressBar(leave=False))
+            configured.append(StageBar())
         options["enable_progress_bar"] = bars
         if options["logger"] in (None, True):
             options["logger"] = CSVLogger(folder.parent, name=folder.name, version="")

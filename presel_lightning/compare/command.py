@@ -17,6 +17,7 @@ from presel_lightning.annotators import FromFile, FromPool
 from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys, resolved
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
 from presel_lightning.compare.join import POOL, SPLIT, TEST, join
+from presel_lightning.compare.outlook import CELLS, SPLITS, Outlook, amount_of
 from presel_lightning.console import console, track
 from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import refuse_missing
@@ -27,6 +28,7 @@ from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import read_json, replacing_folder, write_json, write_text
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ledger import Ledger
+from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import is_distributed
 from presel_lightning.selectors import Selector
 from presel_lightning.signals import Signal
@@ -100,7 +102,7 @@ def compare_pools(out: Path, pools: Sequence[str], main: Main) -> Failed:
         data = {**config["data"], "annotations": pool}
         write_text(file, yaml.safe_dump({**config, "data": data, "pools": []}, sort_keys=False))
         jobs.append(Job(pool, ["compare", "--config", str(file), "--out", str(folder)]))
-    failed = [(job, code) for job, code in run_jobs(jobs, Slots(1), main) if code]
+    failed = [(job, code) for job, code, _ in run_jobs(jobs, Slots(1), main) if code]
     done = [(pool, folder) for pool, folder in folders.items() if (folder / "grid.json").exists()]
     if done:
         write_comparison(out, done)
@@ -140,11 +142,18 @@ def compare_cells(
     write_json(out / "grid.json", {"cells": described, "rests_on": rests_on(recipe, selectors)})
     first = {cell.seed: cell for cell in cells}.values()
     prepared = [prepare(out, cell_config(config, cell, None), wanted) for cell in first]
-    failed = work_off([job for job in prepared if job], slots, "reference splits", main)
+    splits = [job for job in prepared if job]
+    amounts = {c.name: amount_of(c, n, equal_steps=steps is not None) for c in cells}
+    ahead = [Ahead(name, CELLS, amount) for name, amount in amounts.items()]
+    outlook = Outlook([*(Ahead(job.name, SPLITS, 1) for job in splits), *ahead], slots.workers)
+    failed = work_off(splits, slots, SPLITS, outlook, main)
     if failed:
         return failed
-    jobs = [enter(out, cell, cell_config(config, cell, steps)) for cell in cells]
-    failed = work_off([job for job in jobs if job], slots, "cells", main)
+    entered = [enter(out, cell, cell_config(config, cell, steps)) for cell in cells]
+    jobs = [job for job in entered if job]
+    names = {job.name for job in jobs}
+    outlook.ahead = [work for work in ahead if work.stage in names]
+    failed = work_off(jobs, slots, CELLS, outlook, main)
     if not any(is_scored(out / "cells" / c.name) for c in cells if c.entry.label != FULL):
         return failed
     recipe.scoring.score_untrained()
@@ -266,13 +275,17 @@ def take_answers(own: Path, theirs: Path) -> None:
             shutil.copytree(theirs, folder, dirs_exist_ok=True)
 
 
-def work_off(jobs: list[Job], slots: Slots, what: str, main: Main) -> Failed:
-    """Run jobs with a progress bar; return the failed jobs with their exit codes."""
+def work_off(jobs: list[Job], slots: Slots, what: str, outlook: Outlook, main: Main) -> Failed:
+    """Run jobs, and print each that ends with what is left; return the failed ones with their exit codes."""
     failed = []
-    ended = track(run_jobs(jobs, slots, main), what, len(jobs))
-    for number, (job, code) in enumerate(ended, start=1):
+    if jobs:
+        console.print(f"[dim]  {len(jobs)} {what} to do, {slots.workers} at a time[/]")
+    ended = track(run_jobs(jobs, slots, main), what, len(jobs), remaining=False)
+    for number, (job, code, seconds) in enumerate(ended, start=1):
         mark = "[red]✗[/]" if code else "[green]✓[/]"
-        console.print(f"{mark} {job.name:<24} {number} of {len(jobs)} {what}")
+        left = outlook.end(job.name, seconds, failed=bool(code))
+        line = f"{mark} {job.name:<24} {number} of {len(jobs)} {what}, {left}"
+        console.print(line, soft_wrap=True)
         if code:
             failed.append((job, code))
     return failed

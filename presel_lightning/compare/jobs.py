@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
+from typing import NamedTuple
 
 from presel_lightning.errors import PreselError
 from presel_lightning.run import interruption
@@ -35,6 +37,14 @@ class Job:
     log: Path | None = None
 
 
+class Ended(NamedTuple):
+    """A job that has ended."""
+
+    job: Job
+    code: int
+    seconds: float
+
+
 @dataclass(frozen=True)
 class Slots:
     """Resources of parallel jobs.
@@ -51,8 +61,8 @@ class Slots:
     together: bool = False
 
 
-def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Job, int]]:
-    """Run commands, and yield each with its exit code when it ends.
+def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[Ended]:
+    """Run commands, and yield each with its exit code and seconds when it ends.
 
     Args:
         jobs: the commands.
@@ -64,7 +74,7 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Jo
     """
     if slots.together:
         for job in jobs:
-            yield job, in_process(job)
+            yield Ended(job, *timed(lambda job=job: in_process(job)))  # type: ignore[misc]
         return
     context = get_context("spawn")
     devices: Queue[str] | None = context.Queue() if slots.devices else None
@@ -77,7 +87,7 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Jo
         ) as workers,
     ):
         with interruption.blocked():  # until `begin`
-            running: dict[Future[int], Job] = {
+            running: dict[Future[tuple[int, float]], Job] = {
                 workers.submit(in_worker, job, main): job for job in jobs
             }
         if number := interruption.requested():  # before they were there
@@ -86,7 +96,7 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[tuple[Jo
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
-                    yield running.pop(future), future.result()
+                    yield Ended(running.pop(future), *future.result())
         except BrokenProcessPool as error:
             workers.shutdown(wait=True)  # the others come to their safe points
             interruption.leave_if_asked(within=interruption.SAME)
@@ -132,8 +142,19 @@ def take_device(devices: Queue[str] | None) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = devices.get(timeout=ARRIVAL)
 
 
-def in_worker(job: Job, main: Main) -> int:
-    """Run a command in this process."""
+def timed(run: Callable[[], int]) -> tuple[int, float]:
+    """Return the exit code of a command, and its seconds."""
+    start = time.perf_counter()
+    return run(), time.perf_counter() - start
+
+
+def in_worker(job: Job, main: Main) -> tuple[int, float]:
+    """Run a command in this process; return its exit code and seconds."""
+    return timed(lambda: guarded(job, main))
+
+
+def guarded(job: Job, main: Main) -> int:
+    """Run a command in this process; an unexpected error is printed, and its exit code 1."""
     with printing_to(job.log):
         try:
             return main(list(job.arguments))

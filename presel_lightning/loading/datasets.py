@@ -230,6 +230,12 @@ class ImageSet(Dataset[dict[str, Any]]):
         return {"first": samples[0]["index"], "crops": crops, "scale": scale, "shift": shift}
 
 
+def text_of_pair(pool: Pool, row: int) -> str:
+    """Return all that is asked and answered about the image of a sample."""
+    turns = pool.sample(row).turns
+    return " ".join(part for turn in turns for part in (turn.question, turn.answer) if part)
+
+
 class MatchSet(ImageSet):
     """Images, each with the text of its conversation.
 
@@ -257,8 +263,7 @@ class MatchSet(ImageSet):
 
     def __getitem__(self, place: Row) -> dict[str, Any]:
         """One image, resized and cropped, and all that is asked and answered about it."""
-        turns = self.pool.sample(int(self.rows[place[0]])).turns
-        text = " ".join(part for turn in turns for part in (turn.question, turn.answer) if part)
+        text = text_of_pair(self.pool, int(self.rows[place[0]]))
         return {**super().__getitem__(place), "text": text}
 
     def collate(self, samples: list[dict[str, Any]]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from presel_lightning.run.fingerprint import digest_folder
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FILES = ("config.json", "adapter_config.json")
 """What a repository holds at least one of."""
+CARD = "README.md"
 HUB_TIMEOUT = 5.0
 """Seconds that the hub may take to answer."""
 
@@ -23,11 +24,12 @@ def describe_model(place: str) -> str:
 
     A hub id and the snapshot folder that it leads to have the same name: the commit. A repository
     that cannot be reached and is not cached, so that nothing can be loaded from it, is its own name.
+    The model card of a folder is no part of its name: it changes when the model is scored.
     """
     folder = Path(place)
     if not folder.is_dir():
         return _hub_commit(place) or place
-    return _snapshot_commit(folder) or digest_folder(folder)
+    return _snapshot_commit(folder) or digest_folder(folder, without=(CARD,))
 
 
 def _snapshot_commit(folder: Path) -> str | None:

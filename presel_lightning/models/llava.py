@@ -215,6 +215,7 @@ def save_model(
     if state is not None:
         options["state_dict"] = state
     model.save_pretrained(folder, safe_serialization=True, **options)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's form of a card, with nothing filled in
     inner = unwrapped(model)
     origin = Path(inner.name_or_path) / components.FILE
     if origin.is_file():

@@ -16,6 +16,7 @@ from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, 
 from presel_lightning.models.llava_processor import load_image_processor
 from presel_lightning.models.tokenizer import load_tokenizer
 from presel_lightning.models.vicuna import has_class_token
+from presel_lightning.run.pages import page
 
 PARTS = ("image_processor", "tokenizer")
 """What a processor is made of here; its part for videos needs torchvision."""
@@ -55,7 +56,7 @@ def load_chat_processor(checkpoint: Checkpoint) -> Any:  # noqa: ANN401 - one cl
     if getattr(made, "image_token_id", None) is None:
         raise UserError(
             f"model.checkpoint: the processor of model type {config.model_type!r} does not tell its "
-            "image token; docs/models.md lists the models that can be tuned"
+            f"image token; {page('models.md')} lists the models that can be tuned"
         )
     return made
 
@@ -79,7 +80,7 @@ def _class_of(config: Any) -> Any:  # noqa: ANN401 - transformers has one class 
         what = f"{config.model_type!r}" + (f" with a {kind} vision tower" if name else "")
         raise UserError(
             f"model.checkpoint: a model of type {what} cannot be tuned here, as its processor cannot be "
-            f"loaded ({line}); docs/models.md lists the models that can"
+            f"loaded ({line}); {page('models.md')} lists the models that can"
         ) from error
     return own
 

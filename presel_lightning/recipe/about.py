@@ -41,4 +41,5 @@ def planned_stages(plan: Plan, needs: Iterable[str], fits: Iterable[str]) -> lis
     """
     of_signals = [stage for need in needs for stage in Signal.known[need].artifacts]
     after = [*fits, *(arm for arm in plan.baselines if arm != "untrained"), "benchmarks"]
-    return ["pool", "split", *of_signals, "selection", "instructions", *(after if fits else [])]
+    named = ["pool", "split", *of_signals, "selection", "instructions", *(after if fits else [])]
+    return list(dict.fromkeys(named))  # signals share the reference fit

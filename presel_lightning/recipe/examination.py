@@ -16,6 +16,7 @@ from presel_lightning.loading.encoder import files_in
 from presel_lightning.loading.llava_encoder import ONE
 from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.loading.truncation import Item, notice, truncated
+from presel_lightning.run.pages import page
 
 Read = Callable[[Path], Image]
 """Opens an image file."""
@@ -45,7 +46,7 @@ def examine_samples(encoder: Any, items: Sequence[Item], read: Read | None) -> l
             line = " ".join(str(error).split())[:160]
             raise UserError(
                 f"sample {item.name}: the processor of model.checkpoint fails on it ({type(error).__name__}: "
-                f"{line}); docs/models.md lists the models that can be tuned"
+                f"{line}); {page('models.md')} lists the models that can be tuned"
             ) from error
     return wrong_end(encoder) + notice(truncated(encoder, items), len(items), encoder.max_length)
 

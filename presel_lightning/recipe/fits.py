@@ -5,15 +5,24 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from math import ceil
+from functools import cached_property
+from math import ceil, inf
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from lightning import Callback, LightningModule, Trainer, seed_everything
 
-from presel_lightning.callbacks import FiniteFit, SaveModel, SaveMoments, StepCheckpoint, StepTimer
+from presel_lightning.callbacks import (
+    FiniteFit,
+    SaveModel,
+    SaveMoments,
+    StepCheckpoint,
+    StepCounter,
+    StepTimer,
+)
 from presel_lightning.errors import UserError
+from presel_lightning.export.model_card import CARD, write_model_card
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.pairs import PairDataModule
 from presel_lightning.recipe.artifacts import records_digest, weights_digest
@@ -22,9 +31,13 @@ from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.checkpoints import newest
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ledger import CUT_SHORT
+from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import broadcast, rank_and_world, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
 from presel_lightning.tasks import FineTune, TwoTower
+
+SCORING = "scoring"
+"""Kind of work: an arm on all benchmarks."""
 
 TimeLimit = str | dict[str, int] | None
 
@@ -82,6 +95,8 @@ class Fits:
         limit = factory.time_limit(stage)
         key = self.context.keys[name] = broadcast(lambda: self.as_made(name, whole, limit))
 
+        runner = self.context.runner
+
         def work() -> Facts:
             seed_everything(plan.seed, verbose=False)
             module, data, facts = self.serve(
@@ -93,6 +108,7 @@ class Fits:
                 SaveModel(folder),
                 *([SaveMoments(folder)] if self.keeps_moments(stage) else []),
                 clock := FitClock(),
+                StepCounter(runner.progress, self.kind(stage)),
                 timer := StepTimer(limit),
                 *(scorers := self.scoring.callbacks(name) if is_arm else []),
             ]
@@ -104,6 +120,9 @@ class Fits:
             saver.dirpath = str(checkpoints)
             self.context.runner.meter.clock("fit_seconds", clock.seconds)
             trainer.fit(module, datamodule=data, ckpt_path=broadcast(lambda: newest(checkpoints)))
+            for scorer in scorers:
+                took = sum(found["seconds"] for found in scorer.scores.values())
+                runner.progress.saw(SCORING, 1, took)
             cut: Facts = {}
             if timer.has_cut(trainer):
                 cut = cut_facts(whole, limit, trainer.global_step, timer.planned)
@@ -123,8 +142,48 @@ class Fits:
                 **cut,
             }
 
-        runner = self.context.runner
         self.context.keys[name] = runner.stage(name, key, [folder], work, together=True)
+        if rank_zero() and not (folder / CARD).exists():
+            write_model_card(self.context.out, name, folder, stage=stage)
+
+    def ahead(self, name: str, n: int, *, stage: str, is_arm: bool) -> list[Ahead]:
+        """What a fit will do: its steps, and the scoring of an arm.
+
+        Args:
+            name: of the model.
+            n: number of samples.
+            stage: whose overrides apply.
+            is_arm: see `run`.
+        """
+        n += len(self.context.data.texts or ()) if is_arm else 0
+        scored = is_arm and bool(self.context.plan.benchmarks)
+        return [
+            Ahead(name, self.kind(stage), self.planned_steps(stage, n)),
+            *([Ahead(name, SCORING, 1)] if scored else []),
+        ]
+
+    def kind(self, stage: str) -> str:
+        """Name the kind of a fit's steps: those of both stages go at one rate where their models agree."""
+        return "fit" if self.same_pace else f"fit of {stage}"
+
+    @cached_property
+    def same_pace(self) -> bool:
+        """Whether the stages `reference` and `final` tune the same model in the same way."""
+        factory = self.context.factory
+        paces = []
+        for stage in ("reference", "final"):
+            module, precision = factory.model(stage), factory.trainer_settings(stage)["precision"]
+            own = [module.origin, module.tune, module.lora, module.quantization, module.dtype_name]
+            paces.append([*own, module.gradient_checkpointing, precision])
+        return bool(paces[0] == paces[1])
+
+    def planned_steps(self, stage: str, n: int) -> float:
+        """Compute the steps of a fit of so many samples; `trainer.max_steps` ends it earlier."""
+        settings = self.context.factory.trainer_settings(stage)
+        epochs, most = settings["max_epochs"], int(settings["max_steps"])
+        times = int(epochs) if epochs.isdecimal() else inf
+        steps = times * ceil(n / self.context.data.batch_size)
+        return steps if most < 0 else min(steps, most)
 
     def examine(self, stage: str) -> None:
         """Check that a stage trains something.

@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 
 from presel_lightning.annotators import Answers, AtMost, Request, read_answers, requests_for
-from presel_lightning.errors import InstructionsMissing
+from presel_lightning.errors import InstructionsMissing, UserError
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.requests import REQUESTS, write_requests
 from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.pages import page
 from presel_lightning.run.ranks import broadcast
 from presel_lightning.run.stages import Facts
 
@@ -29,6 +31,22 @@ class Instructions:
     def __init__(self, context: Context) -> None:
         self.context, self.plan = context, context.plan
         self.out, self.data, self.runner = context.out, context.data, context.runner
+
+    def examine(self) -> None:
+        """Check that the annotator can be asked; a warning where all it was asked for is there.
+
+        Raises:
+            UserError: something it needs is missing.
+        """
+        annotator = self.plan.annotator
+        if annotator is None:
+            return
+        try:
+            broadcast(annotator.examine)
+        except UserError as error:
+            if self.runner.ledger.stage("annotations").get("missing") != 0:
+                raise
+            self.runner.print(f"[yellow]![/] {escape(str(error))}")
 
     @property
     def answers(self) -> Path:
@@ -110,13 +128,13 @@ class Instructions:
             "write question and answer of each there and run the same command again with --annotator "
             f"FromFile --annotator.init_args.path {table} (or LLaVA JSON, or JSON lines), or let "
             "another annotator write them, or type them on a page (python -m presel_lightning review "
-            f"--run {self.out}); see docs/annotate.md"
+            f"--run {self.out}); see {page('annotate.md')}"
         )
         if self.out.resolve().parent.name in ("cells", "references"):
             cure = (
                 "write question and answer of what all cells ask for into one CSV, each image once, "
                 "and run `compare` again with --annotator FromFile --annotator.init_args.path ANSWERS; "
-                "see docs/compare.md"
+                f"see {page('compare.md')}"
             )
         if self.plan.annotator is not None:
             cure = f"{self.plan.annotator.cure}, and run the same command again"

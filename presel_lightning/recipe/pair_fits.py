@@ -125,6 +125,16 @@ class PairFits(Fits):
         shape = [keys.hidden, keys.dimension, keys.temperature]
         return [*shape, keys.lr, keys.weight_decay]
 
+    def kind(self, stage: str) -> str:
+        """Both stages train the same heads."""
+        return "fit of a probe"
+
+    def planned_steps(self, stage: str, n: int) -> float:
+        """Compute the steps of a fit of so many pairs; `trainer.max_steps` ends it earlier."""
+        most = int(self.context.factory.trainer_settings(stage)["max_steps"])
+        steps = self.epochs(stage) * ceil(n / self.keys.batch_size)
+        return steps if most < 0 else most
+
     def steps(self, n: int) -> int:
         """Compute the training steps of an arm of so many pairs."""
         return self.epochs("final") * ceil(n / self.keys.batch_size)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,21 @@ from presel_lightning.data.build import build_pool, manifest_path, pool_key
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource
 from presel_lightning.errors import UserError
-from presel_lightning.eval.benchmarks.retrieval import NAMES, gap_of, retrieval_scores
+from presel_lightning.eval.benchmarks.base import Answer, Score
+from presel_lightning.eval.benchmarks.predictions import (
+    answers_table,
+    predictions_path,
+    write_predictions,
+)
+from presel_lightning.eval.benchmarks.retrieval import (
+    NAMES,
+    WAYS,
+    Retrieved,
+    gap_of,
+    retrieval_scores,
+    retrieved_first,
+)
+from presel_lightning.loading.datasets import text_of_pair
 from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.beside import embedded, opened, pairs_of, source_beside
 from presel_lightning.recipe.pair_fits import vectors_by
@@ -43,6 +57,7 @@ class RetrievalScores:
 
     path: Path
     key: str
+    predictions: Path
 
     def done(self) -> bool:
         """Return whether the file holds the scores of this model on these pairs."""
@@ -145,7 +160,8 @@ class PairScoring(Scoring):
 
     def scorer(self, arm: str) -> RetrievalScores:  # type: ignore[override]
         """The scores of one arm."""
-        return RetrievalScores(self.scores_of(arm), fingerprint([self.keys[arm], self.test_key]))
+        key = fingerprint([self.keys[arm], self.test_key])
+        return RetrievalScores(self.scores_of(arm), key, predictions_path(self.out, arm))
 
     def score(self, checkpoint: str | Path | None, scorer: RetrievalScores) -> Facts:  # type: ignore[override]
         """Score a probe on disk, or the encoder itself, on the first process.
@@ -161,21 +177,36 @@ class PairScoring(Scoring):
             entries = {
                 n: {**as_json(s), **gap_of(s.tasks), "seconds": took} for n, s in scores.items()
             }
+            tables = {
+                name: answers_table(name, score.answers or []) for name, score in scores.items()
+            }
+            write_predictions(scorer.predictions, scorer.key, tables)
             write_json(scorer.path, {"key": scorer.key, "benchmarks": entries})
         return {}
 
     @torch.no_grad()
-    def measured(self, probe: TwoTower | None) -> dict[str, Any]:
-        """Retrieve by a probe, or by the vectors of the encoder."""
+    def measured(self, probe: TwoTower | None) -> dict[str, Score]:
+        """Retrieve by a probe, or by the vectors of the encoder; score, and keep what came first."""
         pool = self.pool
         rows = np.flatnonzero(pairs_of(pool))
         image, text = (self.side(probe, rows, side) for side in ("image", "text"))
         known = (image.isfinite().all(dim=1) & text.isfinite().all(dim=1)).numpy()
         rows, image, text = rows[known], image[known], text[known]
         groups = [group_of(pool, row, self.data.task_key) for row in rows.tolist()]
-        return retrieval_scores(
-            image, text, pool.image_digest[rows], pool.uid[rows].tolist(), groups
-        )
+        picture, names = pool.image_digest[rows], pool.uid[rows].tolist()
+        scores = retrieval_scores(image, text, picture, names, groups)
+        first = retrieved_first(image, text, picture)
+        texts = [text_of_pair(pool, row) for row in rows.tolist()]
+        images = pool.image[rows].tolist()
+        sides = {"image_to_text": (images, texts), "text_to_image": (texts, images)}
+        return {
+            name: replace(
+                score, answers=answers_of(score, first[way], *sides[way], pool.task[rows])
+            )
+            for way in WAYS
+            for name, score in scores.items()
+            if name.startswith(way)
+        }
 
     def side(self, probe: TwoTower | None, rows: np.ndarray, side: str) -> Tensor:
         """Vectors of one side of some test pairs, (n, D)."""
@@ -191,6 +222,34 @@ class PairScoring(Scoring):
         raise UserError(
             "evaluate scores image-text models; the arms of two_tower are scored by `fit` and `compare`"
         )
+
+
+def answers_of(
+    score: Score,
+    first: Retrieved,
+    queries: Sequence[str],
+    candidates: Sequence[str],
+    tasks: np.ndarray,
+) -> list[Answer]:
+    """Return what each query retrieved first, beside what its own pair has; images by their paths.
+
+    Args:
+        score: of Recall@K, with a credit for each query.
+        first: what was retrieved first, as rows of the pairs.
+        queries: (N,) text or image of each pair, of the side that asks.
+        candidates: (N,) those of the other side.
+        tasks: (N,) task of each pair.
+    """
+    return [
+        Answer(uid, str(tasks[query]), queries[query], candidates[query], candidates[best], credit)
+        for uid, query, best, credit in zip(
+            score.item_ids or [],
+            first.query.tolist(),
+            first.first.tolist(),
+            score.items or [],
+            strict=True,
+        )
+    ]
 
 
 def refuse_benchmarks(plan: Plan) -> None:

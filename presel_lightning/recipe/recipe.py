@@ -26,6 +26,7 @@ from presel_lightning.data.texts import Texts
 from presel_lightning.errors import InstructionsMissing, UserError
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
+from presel_lightning.export.model_card import write_cards
 from presel_lightning.loading.truncation import items_of
 from presel_lightning.models import hub
 from presel_lightning.models.checkpoint import Checkpoint
@@ -43,6 +44,7 @@ from presel_lightning.recipe.examination import (
 from presel_lightning.recipe.field_counts import field_counts, require_field
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
+from presel_lightning.recipe.outlook import plan_progress
 from presel_lightning.recipe.pair_fits import PairFits
 from presel_lightning.recipe.pair_scoring import PairScoring
 from presel_lightning.recipe.passes import Pass
@@ -119,13 +121,18 @@ class Recipe:
         Args:
             fits: stages that are fitted after the selection.
         """
+        self.instructions.examine()
         needs = dict.fromkeys([*self.plan.selector.needs, *(self.arms.needs if fits else ())])
         encoder, models = self.models_of(needs, fits)
         self.reach_hub(encoder, models, needs)
-        self.begin(planned_stages(self.plan, needs, fits))
+        order = [each.signal.name for each in self.passes_of(needs)]
+        stages = planned_stages(self.plan, order, fits)
+        self.begin(stages)
         self.pool()
         self.examine_models(encoder, models, self.stages_of(needs, fits))
         reference = self.split()
+        arms = self.arms if fits else None
+        plan_progress(self.context, stages, self.passes_of(needs), arms, reference)
         self.make_signals(needs, reference)
         self.selection(reference)
         selected = artifacts.read_selected(self.out)
@@ -162,13 +169,17 @@ class Recipe:
             UserError: the reference split is too small for one of them.
             InstructionsMissing: one rests on the reference split, which has no instructions yet.
         """
-        wanted = [self.passes[name] for name in dict.fromkeys(needs)]
-        on_reference = [each for each in wanted if each.signal.on_reference]
-        if on_reference:
+        passes = self.passes_of(needs)
+        if any(each.signal.on_reference for each in passes):
             require_samples(needs, len(reference), self.data.reference)
             self.instructions.require(reference, "reference split")
-        for each in on_reference + [each for each in wanted if not each.signal.on_reference]:
+        for each in passes:
             each.make(reference)
+
+    def passes_of(self, needs: Collection[str]) -> list[Pass]:
+        """Return what makes these signals, those that rest on the reference split first."""
+        wanted = [self.passes[name] for name in dict.fromkeys(needs)]
+        return sorted(wanted, key=lambda each: not each.signal.on_reference)
 
     def prepare(self, signals: Collection[str]) -> None:
         """Draw the reference split and make signals, but select nothing; `compare` begins so."""
@@ -445,6 +456,7 @@ class Recipe:
             return
         self.runner.ledger.update(state="done", counts=self.counts())
         write_report(self.out, self.data.pool.image_root)
+        write_cards(self.out, ["final", *self.plan.baselines])
         log_report(self.factory.loggers(), self.out, self.data.pool.image_root)
         print_summary(self.out)
 

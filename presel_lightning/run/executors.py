@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from presel_lightning.console import track
 from presel_lightning.errors import PreselError, UserError
 from presel_lightning.run.files import make_folder
+from presel_lightning.run.pages import page
 from presel_lightning.run.units import Stage, pending
 
 Executor = Literal["local", "ray", "slurm"]
@@ -172,7 +173,7 @@ def array_task() -> tuple[int, int]:
     except (KeyError, ValueError):
         raise UserError(
             "--executor slurm: SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT are not set; start "
-            "it by `sbatch --array=0-N`, see docs/web_scale.md"
+            f"it by `sbatch --array=0-N`, see {page('web_scale.md')}"
         ) from None
 
 

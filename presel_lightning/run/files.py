@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -21,6 +22,10 @@ def user_cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("PRESEL_LIGHTNING_CACHE") or f"{home}/presel_lightning").expanduser()
 
+
+UMASK = os.umask(0o077)
+"""Permissions that the user's files do not have; read once, as it can only be read by setting it."""
+os.umask(UMASK)
 
 _SCRATCH: ContextVar[Path | None] = ContextVar("scratch", default=None)
 
@@ -97,6 +102,7 @@ def replacing(
     with _on_the_way(path, temporary, size):
         make_folder(path.parent)
         yield temporary
+        set_mode(temporary)
         if durable:
             sync(temporary)
         os.replace(temporary, path)
@@ -217,8 +223,18 @@ def sync_all(path: Path) -> None:
     """Have the system write a file, or a folder and all in it, to the disk."""
     for file in path.rglob("*") if path.is_dir() else ():
         if not file.is_symlink():
+            set_mode(file)
             sync(file)
     sync(path)
+
+
+def set_mode(path: Path) -> None:
+    """Give a file the permissions of any new file where a library keeps it to its owner.
+
+    safetensors writes by a temporary file of `tempfile`'s kind, which nobody else may read.
+    """
+    if path.is_file() and stat.S_IMODE(path.stat().st_mode) == 0o600:
+        path.chmod(0o666 & ~UMASK)
 
 
 def sync(path: Path) -> None:

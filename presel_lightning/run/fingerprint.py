@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +95,14 @@ def _state(path: Path) -> list[int]:
     return [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
 
 
-def digest_folder(folder: Path) -> str:
-    """Name a checkpoint folder by the names and contents of its files, not by its path."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def digest_folder(folder: Path, without: Sequence[str] = ()) -> str:
+    """Name a folder by the names and contents of its files, not by its path.
+
+    Args:
+        folder: the folder.
+        without: names of files that do not count.
+    """
+    files = sorted(f for f in folder.rglob("*") if f.is_file() and f.name not in without)
     return digest_lines(
         f"{path.relative_to(folder).as_posix()} {digest_weights(path)}" for path in files
     )

@@ -8,9 +8,10 @@ from typing import Any
 
 from lightning import Trainer
 
-from presel_lightning.console import console, seconds
+from presel_lightning.console import console, seconds, show_bars
 from presel_lightning.run.ledger import CUT_SHORT, Ledger
 from presel_lightning.run.meter import Meter
+from presel_lightning.run.progress import Progress, showing
 from presel_lightning.run.ranks import (
     barrier,
     broadcast,
@@ -71,6 +72,8 @@ class Runner:
         self.ledger = Ledger(out / "run.json")
         self.meter = Meter()
         """Of the stage that is being done."""
+        self.progress = Progress(self._print_progress)
+        """Of the whole run."""
         self._printed: set[str] = set()
 
     def stage(
@@ -102,7 +105,9 @@ class Runner:
         if there:
             self._print_reused(name)
         else:
+            self.progress.start(name)
             key = self.do(name, key, artifacts, work if together else lambda: broadcast(work))
+        self.progress.end(name)
         if is_distributed():
             wait_for(done, self.out)
         return key
@@ -112,7 +117,8 @@ class Runner:
         if rank_zero():  # from now on what lies there is of no certain origin
             self.ledger.record(name, status="running", fingerprint=key)
         parts = self.out / "work" / "parts"
-        with Meter(parts / f"{name}-{key}.json" if rank_zero() else None) as self.meter:
+        journal = parts / f"{name}-{key}.json" if rank_zero() else None
+        with showing(self.progress), Meter(journal) as self.meter:
             self._print_continued(name)
             facts = {"status": "done", "fingerprint": key, **work()}
             taken = self.meter.facts()
@@ -167,6 +173,11 @@ class Runner:
         begun = {other_versions(part.get("versions", {})): None for part in self.meter.earlier}
         for changed in filter(None, begun):
             self.print(f"[yellow]![/] {name:<12} continued; begun with {changed}")
+
+    def _print_progress(self, line: str) -> None:
+        """Print which stage is being done, where no bar shows it."""
+        if not show_bars():
+            self.print(f"[dim]  {line}[/]")
 
     def print(self, line: str) -> None:
         """Print one line, once for all processes."""

@@ -19,3 +19,5 @@ from presel_lightning.signals.reference_hidden_states import (
 from presel_lightning.signals.text_loss import TextLoss as TextLoss
 from presel_lightning.signals.token_loss import TokenLoss as TokenLoss
 from presel_lightning.signals.visual_tokens import VisualTokens as VisualTokens
+
+__all__ = ["Signal", "Signals"]

@@ -2,7 +2,7 @@
 
 from presel_lightning.tasks.embed import Embed
 from presel_lightning.tasks.finetune import FineTune
-from presel_lightning.tasks.similarity import Similarity
+from presel_lightning.tasks.similarity import Similarity as Similarity
 from presel_lightning.tasks.two_tower import TwoTower
 
-__all__ = ["Embed", "FineTune", "Similarity", "TwoTower"]
+__all__ = ["Embed", "FineTune", "TwoTower"]

@@ -15,6 +15,7 @@ from presel_lightning.loading.samplers import Blocks
 from presel_lightning.run import interruption
 from presel_lightning.run.arrays import new_array
 from presel_lightning.run.files import remove, replacing
+from presel_lightning.run.progress import current
 from presel_lightning.run.ranks import (
     asked_to_stop,
     barrier,
@@ -60,6 +61,8 @@ class BlockWriter(BasePredictionWriter):
         trainer.callbacks.append(self)  # type: ignore[attr-defined]
         data.serve(pending)
         self._rounds = -(-len(pending) // rank_and_world()[1])
+        rows = [len(block) for block in self.blocks]
+        current().measure(there=sum(rows) - sum(rows[block] for block in pending))
         trainer.predict(module, datamodule=data, return_predictions=False)
         self._stop_with_others()
         barrier()
@@ -108,6 +111,8 @@ class BlockWriter(BasePredictionWriter):
         size = sum(array.nbytes for array in arrays.values())
         with replacing(path, size) as temporary, temporary.open("wb") as handle:
             np.savez(handle, **arrays)
+        # the other processes have blocks of about the same size under way
+        current().advance(len(self.blocks[self.number[batch["first"]]]) * rank_and_world()[1])
         self._stop_if_asked()
 
     def merge(self) -> dict[str, np.ndarray]:

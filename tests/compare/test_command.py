@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -34,7 +35,8 @@ def arguments_of(pool_folder: Path, out: Path, *more: str) -> list[str]:
 def compared(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished comparison."""
     out = tmp_path_factory.mktemp("compared") / "run"
-    assert main(arguments_of(pool_folder, out)) == 0
+    with out.with_name("log").open("w", encoding="utf-8") as handle, redirect_stdout(handle):
+        assert main(arguments_of(pool_folder, out)) == 0
     return out
 
 
@@ -84,6 +86,18 @@ def test_comparison_csv_matches_the_cells(compared: Path) -> None:
             assert float(row["selection_seconds"]) == pytest.approx(seconds, abs=1e-3)
     untrained = json.loads((compared / "benchmark.json").read_text())["untrained"]["tiny"]
     assert float(by_cell["untrained", ""]["score"]) == untrained
+
+
+def test_compare_shows_what_is_done_what_is_to_go_and_the_time_left(compared: Path) -> None:
+    lines = compared.with_name("log").read_text(encoding="utf-8").splitlines()
+    assert "  2 reference splits to do, 2 at a time" in lines
+    ended = [line for line in lines if line.startswith("✓ ") and " of 6 cells" in line]
+    assert len(ended) == 6
+    for number, line in enumerate(ended, start=1):
+        assert f"{number} of 6 cells, {6 - number} to go" in line
+        assert ("about" in line) == (number < 6)
+    (first,) = (line for line in lines if "1 of 2 reference splits" in line)
+    assert first.endswith("left, cells not counted yet")
 
 
 def test_cells_of_one_seed_share_the_reference_split(compared: Path) -> None:

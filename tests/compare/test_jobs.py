@@ -36,7 +36,7 @@ def jobs_in(folder: Path) -> list[Job]:
 )
 def test_run_jobs_each_job_has_its_own_exit_code_and_log(slots: Slots, tmp_path: Path) -> None:
     jobs = jobs_in(tmp_path)
-    found = {job.name: code for job, code in run_jobs(jobs, slots, main)}
+    found = {job.name: code for job, code, _ in run_jobs(jobs, slots, main)}
     assert found == {"mistake": 2, "help": 0, "broken": 1}
     logs = {job.name: job.log.read_text() for job in jobs if job.log}
     assert "no run.json there" in logs["mistake"] and "Traceback" not in logs["mistake"]
@@ -98,7 +98,7 @@ def test_run_jobs_empty_list_returns_nothing() -> None:
 
 def test_run_jobs_appends_to_an_existing_log(tmp_path: Path) -> None:
     job = Job("help", ["--help"], tmp_path / "log")
-    assert [code for _, code in run_jobs([job, job], Slots(1, together=True), main)] == [0, 0]
+    assert [ended.code for ended in run_jobs([job, job], Slots(1, together=True), main)] == [0, 0]
     assert (tmp_path / "log").read_text().count("usage:") == 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,18 @@ def test_blocks_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(names["selection"].uids) == 0.15 * len(names["pool"])
 
 
-def test_public_names_of_the_page_exist() -> None:
+def test_public_names_of_the_page_are_those_of_the_modules() -> None:
     rows = re.findall(r"^\| `(presel_lightning[.\w]*)` \| (.*) \|$", PAGE.read_text(), re.MULTILINE)
-    assert len(rows) >= 9
-    for module, names in rows:
-        for name in re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", names)):
-            assert hasattr(__import__(module, fromlist=[name]), name), f"{module}.{name}"
+    assert len(rows) == 11
+    for path, names in rows:
+        module = importlib.import_module(path)
+        public = set(module.__all__)
+        assert [name for name in public if not hasattr(module, name)] == []
+        listed = set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", names)))
+        if "every name of `__all__`" in names:
+            assert listed - {"__all__"} <= public, path
+        else:
+            assert listed == public, path
 
 
 def test_calls_in_a_wrong_order_name_the_missing_one() -> None:

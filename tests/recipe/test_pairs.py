@@ -12,13 +12,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import ModelCard
 
 from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.main import main
 from presel_lightning.cli.training import recipe_from
 from presel_lightning.data import Pool, load_pool
 from presel_lightning.data.held_out import held_out
+from presel_lightning.eval.benchmarks.predictions import read_predictions
 from presel_lightning.eval.benchmarks.retrieval import NAMES
+from presel_lightning.loading.datasets import text_of_pair
 from presel_lightning.loading.pairs import PairDataModule
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.recipe import Recipe
@@ -100,6 +103,41 @@ def test_no_language_model_is_tuned_and_every_arm_is_scored(fitted: Path) -> Non
     report = read(fitted / "report" / "report.json")
     assert report["about"]["model"] == "two-tower probe on quickstart-matcher"
     assert {row["arm"]: set(row["intervals"]) for row in report["arms"]} == {arm: set(NAMES) for arm in table}  # fmt: skip
+
+
+def test_predictions_of_retrieval_are_kept_for_every_arm(fitted: Path, pool_folder: Path) -> None:
+    held, _ = parts(fitted, pool_folder)
+    images = set(held.image.tolist())
+    texts = {text_of_pair(held, row) for row in range(len(held))}
+    for arm, table in read(fitted / "benchmark.json").items():
+        key = read(fitted / "work" / "scores" / f"{arm}.json")["key"]
+        kept = read_predictions(fitted / "predictions" / f"{arm}.parquet", key)
+        assert list(kept) == list(NAMES)
+        for name in NAMES:
+            rows = kept[name].to_pylist()
+            asked, found = (images, texts) if name.startswith("image") else (texts, images)
+            assert {row["question"] for row in rows} <= asked
+            assert {row["answer"] for row in rows} | {row["prediction"] for row in rows} <= found
+            mean = 100 * np.mean([row["credit"] for row in rows])
+            assert mean == pytest.approx(table[name], abs=1e-4)
+        for row in kept["text_to_image_r1"].to_pylist():
+            assert row["credit"] <= float(row["prediction"] == row["answer"])  # ties count against
+    shown = read(fitted / "report" / "report.json")["disagreements"]
+    assert {row["against"] for rows in shown.values() for row in rows} == {"full", "random", "untrained"}  # fmt: skip
+
+
+def test_card_of_a_probe_loads_it(fitted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fitted / "models" / "final"
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.library_name == "presel-lightning" and card.data.pipeline_tag is None
+    assert f"- samples trained on: {BUDGET}" in card.text.splitlines()
+    code = card.text.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, Any] = {}
+    monkeypatch.chdir(folder)
+    exec(code, names)  # noqa: S102 - the card's own code
+    torch.testing.assert_close(
+        names["model"].state_dict(), TwoTower.load(folder.absolute()).state_dict()
+    )
 
 
 def test_what_is_held_out_is_neither_selected_nor_trained_on(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli.main import main
+from presel_lightning.run.files import UMASK
 from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments, scores
 from tests.ranks import run_on_two
 
@@ -55,6 +58,34 @@ def selection_bytes(out: Path) -> dict[str, bytes]:
 
 def test_fit_writes_every_documented_file(finished: Path) -> None:
     assert [name for name in FILES if not (finished / name).exists()] == []
+
+
+def test_fit_leaves_files_with_the_permissions_of_any_new_file(finished: Path) -> None:
+    """Not with those of a temporary file, which others of a group could not read."""
+    expected = {True: 0o777 & ~UMASK, False: 0o666 & ~UMASK}
+    wrong = {
+        path.relative_to(finished).as_posix(): oct(mode)
+        for path in [finished, *finished.rglob("*")]
+        if (mode := stat.S_IMODE(path.stat().st_mode)) != expected[path.is_dir()]
+    }
+    assert wrong == {}
+
+
+def test_fit_shows_which_stage_of_how_many_runs_and_the_time_left(finished_log: list[str]) -> None:
+    shown = [line.strip() for line in finished_log if line.strip().startswith("stage ")]
+    heads = [line.partition(":")[0] for line in shown]
+    assert heads == [
+        "stage 3 of 11, reference",
+        "stage 4 of 11, losses",
+        "stage 5 of 11, features",
+        "stage 8 of 11, final",
+        "stage 9 of 11, random",
+        "stage 10 of 11, full",
+        "stage 11 of 11, benchmarks",
+    ]
+    assert "about" not in shown[0], "nothing was seen yet"
+    assert re.fullmatch(r".*: about \d+ s left, features, scoring not counted yet", shown[2])
+    assert re.fullmatch(r".*: about \d+ \w+ left", shown[4])
 
 
 def test_fit_meets_the_budget_exactly(finished: Path) -> None:
@@ -163,7 +194,7 @@ def test_select_random_needs_no_reference_model(pool_folder: Path, tmp_path: Pat
 
 
 def test_fit_without_instructions_exits_with_3_and_requests_them(
-    pool_folder: Path, tmp_path: Path
+    pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = json.loads((pool_folder / "train.json").read_text())
     for record in records:
@@ -177,6 +208,8 @@ def test_fit_without_instructions_exits_with_3_and_requests_them(
         str(pool_folder),
     ]
     assert main(fit_arguments(pool_folder, out, *source)) == 3
+    named = re.findall(r"see (\S+\.md)", capsys.readouterr().err)
+    assert named and all(Path(page).is_file() for page in named)
     requests = (out / "selection" / "requests.jsonl").read_text().splitlines()
     assert len(requests) == REFERENCE
     # the answers come, under the same uids: the run goes on to ask for the rest

@@ -39,6 +39,20 @@ def test_replacing_folder_replaces_all_content(tmp_path: Path) -> None:
     assert (target / "sub" / "new").read_text() == "y"
 
 
+def test_replacing_gives_restricted_files_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; import numpy as np; os.umask(0o027); "
+        "from safetensors.numpy import save_file; "
+        "from presel_lightning.run.files import replacing, replacing_folder\n"
+        "folder, values = Path(sys.argv[1]), {'x': np.ones(1)}\n"
+        "with replacing(folder / 'a') as path: save_file(values, path)\n"
+        "with replacing_folder(folder / 'b') as path: save_file(values, path / 'a')\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=120)
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "b", "b/a")]
+    assert modes == [0o640, 0o750, 0o640]
+
+
 def test_write_json_nan_raises_value_error(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "a.json", {"x": float("nan")})

@@ -19,6 +19,8 @@ from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
+from presel_lightning.run.outlook import Ahead
+from presel_lightning.run.pages import page
 from presel_lightning.run.ranges import Positive
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
@@ -140,6 +142,14 @@ class Pass(ABC):
             reference: uids of the reference split.
         """
 
+    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+        """What the pass will do, stage by stage: that of its own goes over every sample.
+
+        Args:
+            reference: uids of the reference split.
+        """
+        return [Ahead(self.stage, self.stage, len(self.context.data.pool))]
+
     @staticmethod
     @abstractmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
@@ -226,6 +236,10 @@ class InstructionPass(Pass):
         has: np.ndarray = self.context.data.pool.has_instruction
         return has
 
+    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+        """What the pass will do: read every sample that has an instruction."""
+        return [Ahead(self.stage, self.stage, int(self.read_samples().sum()))]
+
     def beside(self, module: LightningModule, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Make what lies beside the columns of the pool: further columns, and facts."""
         return {}, {}
@@ -241,7 +255,7 @@ class InstructionPass(Pass):
             raise UserError(
                 f"signal `{self.signal.name}` is computed from instructions, and none of the "
                 f"{len(has)} samples has one: take a selector that needs none before they are "
-                "written, such as Medoids (docs/selectors.md)"
+                f"written, such as Medoids ({page('selectors.md')})"
             )
         return has
 
@@ -330,6 +344,11 @@ class ReferencePass(ModelPass):
     def model_key(self, reference: np.ndarray) -> Any:  # noqa: ANN401 - any JSON value
         """Name the weights by the fit that they come from."""
         return self.fits.key("reference", reference, stage="reference", is_arm=False)
+
+    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+        """What the pass will do: the reference fit, where no other pass makes it, and the reading."""
+        fit = self.fits.ahead("reference", len(reference), stage="reference", is_arm=False)
+        return [*fit, *super().ahead(reference)]
 
     def make(self, reference: np.ndarray) -> None:
         """Fit the reference model, then read every sample."""

@@ -10,6 +10,7 @@ from lightning import Trainer
 
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
+from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
 from presel_lightning.signals import Features, Signal
@@ -37,6 +38,10 @@ class FeaturesPass(Pass):
         ]
         whole = (k for k in keys if self.context.runner.ledger.is_done(self.stage, k, [path]))
         return next(whole, keys[0])
+
+    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+        """What the pass will do: embed every distinct image."""
+        return [Ahead(self.stage, self.stage, len(self._table.images))]
 
     def make(self, reference: np.ndarray) -> None:
         """Embed every image whose features do not lie there."""

@@ -9,9 +9,13 @@ import numpy as np
 from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
 from presel_lightning.signals import PairedLoss, Signal
+
+LOSSES = "losses"
+"""Kind of work: the paired losses of samples."""
 
 
 class PairedLossPass(Pass):
@@ -24,6 +28,11 @@ class PairedLossPass(Pass):
         fit = self.fits.key("reference", reference, stage="reference", is_arm=False)
         module = self.context.factory.model("losses", tune="none")
         return fingerprint({"losses": 1, "model": fit, "how": self.numerics(module)})
+
+    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+        """What the pass will do: the reference fit, and the paired losses of its samples."""
+        fit = self.fits.ahead("reference", len(reference), stage="reference", is_arm=False)
+        return [*fit, Ahead(self.stage, LOSSES, len(reference))]
 
     def make(self, reference: np.ndarray) -> None:
         """Fit the reference model, then run the IRS loop over the reference split."""

@@ -61,7 +61,7 @@ def above_one(facts: TaskFacts) -> list[str]:
         return []
     text = (
         f"mean IRS above 1 in {', '.join(found)}: the loss of the answer is higher with its question "
-        "than without, which lowers the task's weight; see docs/budgets.md"
+        "than without, which lowers the task's weight; compare with weighting `headroom` or `size`"
     )
     return [text]
 
@@ -78,7 +78,7 @@ def on_solved_tasks(facts: TaskFacts, weights: Tensor) -> list[str]:
     text = (
         f"{100 * share:.0f} % of the IRS weight is on tasks with a held-out error under "
         f"{SOLVED:g} ({', '.join(names)}), which have little left to learn; compare with "
-        "weighting `headroom`, see docs/budgets.md"
+        "weighting `headroom`"
     )
     return [text]
 

@@ -100,7 +100,8 @@ def fit(pool: Path, out: Path, devices: int, *callbacks: Callback) -> FineTune:
 def main(pool: Path, tasks: Path, out: Path, devices: int) -> None:
     """Write `scores.json` into OUT."""
     often = Watched(benchmarks(pool, tasks)[:1], "vicuna_bare", every_n_steps=1)
-    last = Watched(benchmarks(pool, tasks), "vicuna_bare", out / "scores.json")
+    kept = out / "predictions.parquet"
+    last = Watched(benchmarks(pool, tasks), "vicuna_bare", out / "scores.json", predictions=kept)
     with environment():
         module = fit(pool, out, devices, often, last)
     if module.global_rank == 0:

@@ -23,6 +23,8 @@ from presel_lightning.errors import UserError
 from presel_lightning.eval.benchmarks import lmms
 from presel_lightning.eval.benchmarks.annotation_file import AnnotationFile
 from presel_lightning.eval.benchmarks.lmms import LMMSEval
+from presel_lightning.eval.benchmarks.lmms_answers import answers_of
+from presel_lightning.eval.benchmarks.predictions import read_predictions
 from presel_lightning.eval.intervals.resampling import paired_intervals, score_intervals
 from presel_lightning.loading.templates import TEMPLATES
 from presel_lightning.loading.tokens import encode
@@ -183,6 +185,43 @@ def test_lmms_generation_score_equals_annotation_file(one: Path) -> None:
     assert 0 < scores["words"]["score"] < 100, "a score that tells right from wrong"
     assert scores["words"]["items"] == scores["ours"]["items"]
     assert scores["words"]["item_ids"] == [f"words {number}" for number in range(21)]
+
+
+@needs_lmms
+def test_lmms_predictions_of_a_generation_task_equal_annotation_file(one: Path) -> None:
+    kept = read_predictions(one / "predictions.parquet", "")
+    assert list(kept) == ["words", "choices", "broken+words", "ours"], "none of a task that failed"
+    for column in ("question", "answer", "prediction", "credit"):
+        assert kept["words"][column].to_pylist() == kept["ours"][column].to_pylist(), column
+    assert kept["words"]["item"].to_pylist() == [f"words {number}" for number in range(21)]
+    assert set(kept["broken+words"]["task"].to_pylist()) == {"words"}
+
+
+@needs_lmms
+def test_lmms_predictions_of_a_choice_are_its_options(one: Path, tasks: Path) -> None:
+    rows = read_predictions(one / "predictions.parquet", "")["choices"].to_pylist()
+    items = pq.read_table(tasks / "items.parquet").to_pylist()
+    assert [row["question"] for row in rows] == [item["question"] for item in items]
+    assert [row["answer"] for row in rows] == [item["answer"] for item in items]
+    for row, item in zip(rows, items, strict=True):
+        assert row["prediction"] in item["choices"]
+        assert row["credit"] == float(row["prediction"] == row["answer"])
+
+
+def test_lmms_answers_leave_empty_what_is_not_logged() -> None:
+    samples: list[dict[str, Any]] = [
+        {"doc_id": 0, "target": ["red", "crimson"], "filtered_resps": ["blue"], "arguments": []},
+        {"doc_id": 1, "target": None, "filtered_resps": [["a", "b"]], "arguments": [7]},
+        {"doc_id": 1, "target": "of a second filter", "filtered_resps": ["c"], "arguments": ["?"]},
+        # two options, of which a function has made the second: no text of it is logged
+        {"doc_id": 2, "target": 1, "filtered_resps": [(0.5, True), (0.2, False)], "arguments": ["?", "x", "?"]},
+    ]  # fmt: skip
+    found = answers_of(samples, "t", {"0": 1.0})
+    assert [(a.item, a.question, a.expected, a.prediction, a.credit) for a in found] == [
+        ("t 0", "", "red; crimson", "blue", 1.0),
+        ("t 1", "", "", "a; b", None),
+        ("t 2", "?", "1", "", None),
+    ]
 
 
 @needs_lmms

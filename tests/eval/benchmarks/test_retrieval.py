@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
-from presel_lightning.eval.benchmarks.retrieval import NAMES, RANKS, gap_of, retrieval_scores
+from presel_lightning.eval.benchmarks.retrieval import (
+    NAMES,
+    RANKS,
+    gap_of,
+    retrieval_scores,
+    retrieved_first,
+)
 
 PICTURES = ["b", "a", "c", "a", "d", "b", "a", "e", "f", "g", "h", "i", "k"]
 
@@ -51,6 +57,21 @@ def test_recall_is_that_of_a_literal_loop(seed: int, n: int) -> None:
         assert found[f"text_to_image_r{k}"].items == by_text
         assert found[f"text_to_image_r{k}"].score == pytest.approx(100 * np.mean(by_text))
         assert found[f"image_to_text_r{k}"].n == len(set(PICTURES[:n]))
+
+
+@given(seed=st.integers(0, 1000))
+def test_what_is_retrieved_first_is_that_of_a_literal_loop(seed: int) -> None:
+    given = case(seed, PICTURES)
+    del given["names"]
+    similar = (given["image"] @ given["text"].T).tolist()
+    shown = [PICTURES.index(name) for name in sorted(set(PICTURES))]
+    found = retrieved_first(**given)
+    by_image = [max(range(len(PICTURES)), key=similar[row].__getitem__) for row in shown]
+    assert found["image_to_text"].query.tolist() == shown
+    assert found["image_to_text"].first.tolist() == by_image
+    by_text = [max(shown, key=lambda row: similar[row][text]) for text in range(len(PICTURES))]
+    assert found["text_to_image"].query.tolist() == list(range(len(PICTURES)))
+    assert found["text_to_image"].first.tolist() == by_text
 
 
 def test_texts_of_one_picture_are_resampled_together() -> None:

@@ -1,0 +1,152 @@
+"""The time left of a run, on literal numbers."""
+
+from __future__ import annotations
+
+import pytest
+
+from presel_lightning.console import roughly
+from presel_lightning.run.outlook import Ahead, Left, Seen, time_left
+from presel_lightning.run.progress import Progress, current, showing
+
+
+def test_time_left_is_the_sum_over_kinds_of_amount_times_mean_rate() -> None:
+    # a fit took 30 s for 100 steps and later 60 s for 200: 0.3 s a step; losses 2 s a sample
+    seen = {"fit": Seen(100, 30) + Seen(200, 60), "losses": Seen(5, 10)}
+    ahead = [Ahead("final", "fit", 400), Ahead("full", "fit", 1000), Ahead("held_out", "losses", 7)]
+    assert time_left(ahead, seen) == Left(400 * 0.3 + 1000 * 0.3 + 7 * 2)
+    assert time_left(ahead, seen, workers=2) == Left((1400 * 0.3 + 14) / 2)
+
+
+def test_time_left_without_any_comparable_rate_is_unknown() -> None:
+    ahead = [Ahead("final", "fit", 400)]
+    assert time_left(ahead, {}) is None
+    assert time_left(ahead, {"losses": Seen(5, 10)}) is None
+    assert time_left(ahead, {"fit": Seen(0, 3)}) is None, "nothing was done in that time"
+    assert time_left([], {"fit": Seen(1, 1)}) is None
+
+
+def test_time_left_names_the_kinds_that_it_does_not_count() -> None:
+    ahead = [
+        Ahead("features", "features", 10),
+        Ahead("final", "fit", 60),
+        Ahead("final", "scoring", 1),
+        Ahead("full", "scoring", 1),
+    ]
+    left = time_left(ahead, {"fit": Seen(1, 2)})
+    assert left == Left(120, ("features", "scoring"))
+    assert str(left) == "about 2 min left, features, scoring not counted yet"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "5 s"),
+        (11, "10 s"),
+        (57, "55 s"),
+        (58, "1 min"),
+        (734, "12 min"),
+        (3599, "1 h"),
+        (3 * 3600 + 41 * 60, "3 h 40 min"),
+        (53 * 3600, "2 d 5 h"),
+        (48 * 3600, "2 d"),
+    ],
+)
+def test_roughly_rounds_as_coarsely_as_an_estimate_is(seconds: float, text: str) -> None:
+    assert roughly(seconds) == text
+
+
+class Clock:
+    """A time that tests set."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def lines() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def progress(clock: Clock, lines: list[str]) -> Progress:
+    found = Progress(lines.append, clock)
+    stages = ["pool", "reference", "losses", "selection", "final"]
+    ahead = [
+        Ahead("reference", "fit", 10),
+        Ahead("losses", "losses", 100),
+        Ahead("final", "fit", 30),
+        Ahead("final", "scoring", 1),
+    ]
+    found.plan(stages, ahead)
+    return found
+
+
+def test_progress_counts_the_work_under_way(
+    progress: Progress, clock: Clock, lines: list[str]
+) -> None:
+    progress.start("reference")
+    assert lines == ["stage 2 of 5, reference"], "no rate is known yet"
+    progress.measure("fit", total=10)
+    assert progress.left() is None
+    clock.now += 8
+    progress.advance(4)  # 2 s a step: 6 + 30 to go
+    assert progress.left() == Left(72, ("losses", "scoring"))
+    clock.now += 12
+    progress.advance(6)
+    progress.end("reference")
+    assert progress.left() == Left(60, ("losses", "scoring"))
+    progress.start("losses")
+    assert lines[-1] == "stage 3 of 5, losses: about 1 min left, losses, scoring not counted yet"
+
+
+def test_progress_of_a_resumed_stage_does_not_count_what_was_there(
+    progress: Progress, clock: Clock
+) -> None:
+    progress.end("reference")  # reused
+    progress.start("losses")
+    progress.measure(there=90)
+    clock.now += 3
+    progress.advance(5)  # 5 of the last 10, 0.6 s each
+    assert progress.left() == Left(5 * 0.6, ("fit", "scoring"))
+
+
+def test_progress_is_done_when_all_work_is(progress: Progress) -> None:
+    progress.start("final")
+    progress.saw("scoring", 1, 4.0)
+    for stage in ("reference", "losses", "final"):
+        progress.end(stage)
+    assert progress.ahead == [] and progress.left() is None
+    assert progress.seen == {"scoring": Seen(1, 4.0)}
+
+
+def test_long_stage_is_reported_once_a_minute(
+    progress: Progress, clock: Clock, lines: list[str]
+) -> None:
+    progress.start("reference")
+    progress.measure("fit", total=10)
+    for _ in range(10):
+        clock.now += 20
+        progress.advance(1)
+    assert lines[0] == "stage 2 of 5, reference" and len(lines) == 1 + 3
+    assert lines[1].startswith(
+        "stage 2 of 5, reference: about 12 min left"
+    )  # 20 s a step, 37 to go
+
+
+def test_work_outside_of_a_run_is_counted_nowhere(progress: Progress, clock: Clock) -> None:
+    progress.start("losses")
+    current().measure()
+    current().advance(50)
+    assert progress.left() is None
+    with showing(progress):
+        current().measure()
+        clock.now += 5
+        current().advance(50)
+    assert progress.left() == Left(5, ("fit", "scoring"))
