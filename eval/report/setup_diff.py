@@ -33,7 +33,11 @@ def setup_lines(rows: list[Json], most: int = 12) -> list[str]:
     """Return the differences as lines for a terminal, the first of them where there are many."""
     if not rows:
         return ["set-ups: the same"]
-    shown = [f"  {r['key']}: {r['one'] or 'not there'} | {r['other'] or 'not there'}" for r in rows]
+    shown = [
+        f"  {row['key']}: "
+        + " | ".join("not there" if row[run] is None else row[run] for run in ("one", "other"))
+        for row in rows
+    ]
     rest = [f"  and {len(rows) - most} more, on the page"] if len(rows) > most else []
     return ["set-ups differ in:", *shown[:most], *rest]
 

@@ -74,7 +74,9 @@ def against_random(name: str, rows: Mapping[str, Json], report: Json) -> list[st
         if s is not None and (r := random.get("scores", {}).get(b)) is not None
     }
     if name == "Random":
-        return ["The selection is itself a random draw; the command compare sets others beside it."]
+        return [
+            "The selection is itself a random sample; the command compare sets others beside it."
+        ]
     if not shared:
         reason = random.get("left_out")
         why, cure = (f" ({reason})", "") if reason else ("", " (--baselines random adds one)")

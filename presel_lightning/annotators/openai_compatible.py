@@ -136,7 +136,7 @@ class OpenAICompatible(Annotator):
         A server that answers anything, or slowly, is there.
 
         Raises:
-            UserError: httpx or the key is missing, or the connection is refused.
+            UserError: httpx or the key is missing, the connection is refused, or the URL is none.
         """
         require_httpx()
         self._key()
@@ -144,7 +144,7 @@ class OpenAICompatible(Annotator):
 
         try:
             httpx.get(self.base_url, timeout=REACHING)
-        except httpx.ConnectError as error:
+        except (httpx.ConnectError, httpx.InvalidURL) as error:
             raise UserError(
                 f"{AT}.base_url {self.base_url}: no server can be reached there ({error}); start it, "
                 "or correct the URL"

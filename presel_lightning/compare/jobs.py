@@ -11,6 +11,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import active_children, get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
@@ -74,7 +75,7 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[Ended]:
     """
     if slots.together:
         for job in jobs:
-            yield Ended(job, *timed(lambda job=job: in_process(job)))  # type: ignore[misc]
+            yield Ended(job, *timed(partial(in_process, job)))
         return
     context = get_context("spawn")
     devices: Queue[str] | None = context.Queue() if slots.devices else None
@@ -150,7 +151,7 @@ def timed(run: Callable[[], int]) -> tuple[int, float]:
 
 def in_worker(job: Job, main: Main) -> tuple[int, float]:
     """Run a command in this process; return its exit code and seconds."""
-    return timed(lambda: guarded(job, main))
+    return timed(partial(guarded, job, main))
 
 
 def guarded(job: Job, main: Main) -> int:

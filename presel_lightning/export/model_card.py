@@ -10,12 +10,12 @@ import yaml
 from huggingface_hub import ModelCardData
 
 from presel_lightning.models.components import looks_like_hub_id
+from presel_lightning.models.content import CARD
 from presel_lightning.models.licenses import license_of
 from presel_lightning.run.files import read_json, write_text
 
 Json = dict[str, Any]
 
-CARD = "README.md"
 PARTS = ("language_model", "vision_tower", "projector")
 
 FINETUNE = """\
@@ -124,13 +124,13 @@ def heading(arm: str, ledger: Json, settings: Json) -> str:
     parts = ", ".join(shown(part) for part in settings["parts"])
     kinds = {
         "final": f"what {ledger.get('selector')} selected",
-        "random": "a random draw from the pool",
+        "random": "a random sample of the pool",
         "full": "the whole pool",
         "reference": "the reference split",
     }
     subject = f"Two-tower probe on {parts}" if settings["pairs"] is not None else parts
     trained = f"{subject}, tuned on {kinds.get(arm, 'samples of the pool')}"
-    version = ledger["versions"]["presel_lightning"]
+    version = ledger.get("versions", {}).get("presel_lightning", "of an unknown version")
     return f"# {trained}\n\nThe model `{arm}` of a run of presel_lightning {version}.\n"
 
 
@@ -173,10 +173,10 @@ def selection(arm: str, ledger: Json, config: Json) -> str:
     if arm == "full":
         return list_of("Selection", {"samples": "all of the pool"})
     if arm == "random":
-        return list_of("Selection", {"samples": "a random draw from the pool", "seed": seed})
+        return list_of("Selection", {"samples": "a random sample of the pool", "seed": seed})
     if arm == "reference":
-        drawn = "the reference split, a random draw from every task"
-        return list_of("Selection", {"samples": drawn, "seed": seed})
+        split = "the reference split, a random sample of every task"
+        return list_of("Selection", {"samples": split, "seed": seed})
     if arm != "final":
         return ""
     selector = config["selector"]
@@ -225,7 +225,7 @@ def scores(arm: str, ledger: Json, figures: Json) -> str:
     others = [row for row in rows if row is not own]
     lines = [["benchmark", arm, "95 % interval", "test items", *(row["arm"] for row in others)]]
     for name, score in own["scores"].items():
-        low_high = own["intervals"].get(name)
+        low_high = own.get("intervals", {}).get(name)
         interval = f"{low_high[0]:.1f} to {low_high[1]:.1f}" if low_high else ""
         items = str(figures.get("test_items", {}).get(name, ""))
         rest = [number(row["scores"].get(name)) for row in others]

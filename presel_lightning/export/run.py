@@ -95,9 +95,10 @@ def export_model(run: str, to: str, path: str, **parts: str) -> None:
     if to == "hf":
         parts["template"] = template_of(Path(run))
     writer(to)(str(checkpoint), path, **parts)
-    from presel_lightning.export.model_card import write_model_card
+    if all((Path(run) / name).is_file() for name in ("run.json", "config.yaml")):
+        from presel_lightning.export.model_card import write_model_card
 
-    write_model_card(Path(run), "final", Path(path), scored=True, exported_to=to)
+        write_model_card(Path(run), "final", Path(path), scored=True, exported_to=to)
 
 
 def template_of(run: Path) -> str:

@@ -15,6 +15,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 FILES = ("config.json", "adapter_config.json")
 """What a repository holds at least one of."""
 CARD = "README.md"
+"""The model card of a repository."""
 HUB_TIMEOUT = 5.0
 """Seconds that the hub may take to answer."""
 

@@ -10,11 +10,10 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from presel_lightning.models.checkpoint import SHIPPED
 from presel_lightning.models.components import looks_like_hub_id
-from presel_lightning.models.content import HUB_TIMEOUT
+from presel_lightning.models.content import CARD, HUB_TIMEOUT
 
 OWN = "apache-2.0"
 """License of this package, and so of the models that it ships."""
-CARD = "README.md"
 
 
 def license_of(name: str) -> str | None:

@@ -17,6 +17,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.models import components
 from presel_lightning.models import quantization as four_bit
 from presel_lightning.models.checkpoint import Checkpoint, base_of, is_adapter, resolve_checkpoint
+from presel_lightning.models.content import CARD
 from presel_lightning.models.parts import (
     PROJECTOR,
     is_projector,
@@ -215,7 +216,7 @@ def save_model(
     if state is not None:
         options["state_dict"] = state
     model.save_pretrained(folder, safe_serialization=True, **options)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's form of a card, with nothing filled in
+    (folder / CARD).unlink(missing_ok=True)  # PEFT's template, with nothing filled in
     inner = unwrapped(model)
     origin = Path(inner.name_or_path) / components.FILE
     if origin.is_file():

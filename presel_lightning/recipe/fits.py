@@ -22,9 +22,10 @@ from presel_lightning.callbacks import (
     StepTimer,
 )
 from presel_lightning.errors import UserError
-from presel_lightning.export.model_card import CARD, write_model_card
+from presel_lightning.export.model_card import write_model_card
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.loading.pairs import PairDataModule
+from presel_lightning.models.content import CARD
 from presel_lightning.recipe.artifacts import records_digest, weights_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.scoring import Scoring
@@ -121,8 +122,9 @@ class Fits:
             self.context.runner.meter.clock("fit_seconds", clock.seconds)
             trainer.fit(module, datamodule=data, ckpt_path=broadcast(lambda: newest(checkpoints)))
             for scorer in scorers:
-                took = sum(found["seconds"] for found in scorer.scores.values())
-                runner.progress.saw(SCORING, 1, took)
+                if scorer.scores:  # a sharded model is scored later
+                    took = sum(found["seconds"] for found in scorer.scores.values())
+                    runner.progress.saw(SCORING, 1, took)
             cut: Facts = {}
             if timer.has_cut(trainer):
                 cut = cut_facts(whole, limit, trainer.global_step, timer.planned)

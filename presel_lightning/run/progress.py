@@ -84,17 +84,7 @@ class Progress:
 
     def left(self) -> Left | None:
         """Estimate the time left by what was seen so far, the work under way included."""
-        ahead, seen = list(self.ahead), dict(self.seen)
-        if self._kind is not None and self._done > 0:
-            own = Seen(self._done, self.clock() - self._since)
-            seen[self._kind] = seen.get(self._kind, Seen()) + own
-            ahead = [
-                replace(work, amount=max(0.0, work.amount - self._done))
-                if (work.stage, work.kind) == (self.stage, self._kind)
-                else work
-                for work in ahead
-            ]
-        return time_left(ahead, seen)
+        return time_left(*self._as_of_now())
 
     def __str__(self) -> str:
         """Return which stage of how many is being done, and the time left where it is known."""
@@ -107,14 +97,23 @@ class Progress:
         return f"{number}{self.stage}" + ("" if left is None else f": {left}")
 
     def _settle(self) -> None:
-        """Keep what was measured, and take it off the work ahead."""
-        if self._kind is None:
-            return
-        if self._done > 0:
-            own = Seen(self._done, self.clock() - self._since)
-            self.seen[self._kind] = self.seen.get(self._kind, Seen()) + own
-        self.ahead = [w for w in self.ahead if (w.stage, w.kind) != (self.stage, self._kind)]
+        """Keep what was measured, and take it off the work ahead: a stage may have several passes."""
+        self.ahead, self.seen = self._as_of_now()
         self._kind, self._done = None, 0.0
+
+    def _as_of_now(self) -> tuple[list[Ahead], dict[str, Seen]]:
+        """Return the work ahead and what was seen, the work under way included."""
+        ahead, seen = list(self.ahead), dict(self.seen)
+        if self._kind is not None and self._done > 0:
+            own = Seen(self._done, self.clock() - self._since)
+            seen[self._kind] = seen.get(self._kind, Seen()) + own
+            ahead = [
+                replace(work, amount=max(0.0, work.amount - self._done))
+                if (work.stage, work.kind) == (self.stage, self._kind)
+                else work
+                for work in ahead
+            ]
+        return ahead, seen
 
     def _say(self) -> None:
         self._printed = self.clock()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from presel_lightning.annotators import OpenAICompatible
 from presel_lightning.cli.main import main
 from presel_lightning.errors import UserError
 from presel_lightning.run.ledger import Ledger
@@ -83,6 +84,12 @@ def test_server_that_answers_anything_is_there() -> None:
     with serving() as server:
         annotator(server).examine()
         assert server.keys == set() and not server.asked
+
+
+@pytest.mark.usefixtures("key")
+def test_url_with_a_mistaken_port_is_an_error_with_a_cure() -> None:
+    with pytest.raises(UserError, match="correct the URL"):
+        OpenAICompatible("http://localhost:8000v1", "tiny").examine()
 
 
 @pytest.mark.usefixtures("key")

@@ -99,6 +99,13 @@ def test_code_of_an_exports_card_loads_it_without_this_package(
     assert sum(p.numel() for p in names["model"].parameters()) > 1e6
 
 
+def test_model_without_the_files_of_its_run_is_exported(finished: Path, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "exported"
+    shutil.copytree(finished / "models" / "final", run / "models" / "final")
+    assert main(["export", "--run", str(run), "--to", "adapter", "--path", str(out)]) == 0
+    assert (out / "adapter_config.json").is_file()
+
+
 def test_card_is_no_part_of_what_names_a_checkpoint(finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "final"
     shutil.copytree(finished / "models" / "final", folder)

@@ -117,6 +117,20 @@ def test_progress_of_a_resumed_stage_does_not_count_what_was_there(
     assert progress.left() == Left(5 * 0.6, ("fit", "scoring"))
 
 
+def test_second_pass_of_a_stage_is_still_ahead_after_the_first(
+    progress: Progress, clock: Clock
+) -> None:
+    progress.start("losses")
+    for rows, left in ((60, 40), (40, 0)):  # 0.5 s a sample
+        progress.measure()
+        clock.now += rows / 2
+        progress.advance(rows)
+        known = progress.left()
+        assert known is None if left == 0 else known == Left(left / 2, ("fit", "scoring"))
+    progress.end("losses")
+    assert progress.seen == {"losses": Seen(100, 50)}
+
+
 def test_progress_is_done_when_all_work_is(progress: Progress) -> None:
     progress.start("final")
     progress.saw("scoring", 1, 4.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser
@@ -120,17 +120,16 @@ def test_texts_of_charts_and_headings_do_not_overlap(
 ) -> None:
     made: Path = request.getfixturevalue(kind)
     place = made if made.suffix else made / "report" / "index.html"
-    for width in (390, 1280):
-        for scheme in ("light", "dark"):
-            viewport: Any = {"width": width, "height": 844}
-            page = browser.new_page(viewport=viewport, color_scheme=scheme)
-            page.goto(place.as_uri())
-            texts, heads, overlaps = page.evaluate(OVERLAPS)
-            assert overlaps == [] and texts > 10 and heads > 10
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            assert "{'" not in page.inner_text("body")
-            assert kind != "grid" or faults(page) == []  # the others are examined elsewhere
-            page.close()
+    views: list[tuple[int, Literal["light", "dark"]]] = [(390, "light"), (1280, "dark")]
+    for width, scheme in views:
+        page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+        page.goto(place.as_uri())
+        texts, heads, overlaps = page.evaluate(OVERLAPS)
+        assert overlaps == [] and texts > 10 and heads > 10
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert "{'" not in page.inner_text("body")
+        assert kind != "grid" or faults(page) == []  # the others are examined elsewhere
+        page.close()
 
 
 @pytest.mark.parametrize("kind", ["crowded", "alone", "grid"])

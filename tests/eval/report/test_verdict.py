@@ -115,4 +115,4 @@ def test_verdict_of_a_random_selection_compares_it_with_no_other(
     arms: list[dict[str, Any]],
 ) -> None:
     first = verdict(done(arms, selector="Random"))[0]
-    assert "itself a random draw" in first and "than random" not in first
+    assert "itself a random sample" in first and "than random" not in first
