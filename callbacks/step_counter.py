@@ -25,7 +25,7 @@ class StepCounter(Callback):
         """Begin behind the steps of an earlier start."""
         self._step = trainer.global_step
         planned = float(trainer.estimated_stepping_batches)
-        self.progress.measure(self.kind, total=planned, there=self._step)
+        self.progress.measure(self.kind, total=planned, already_done=self._step)
 
     def on_train_batch_end(
         self,

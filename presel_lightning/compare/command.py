@@ -16,8 +16,8 @@ import yaml
 from presel_lightning.annotators import FromFile, FromPool
 from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys, resolved
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
+from presel_lightning.compare.jobs_left import CELLS, SPLITS, JobsLeft, amount_of
 from presel_lightning.compare.join import POOL, SPLIT, TEST, join
-from presel_lightning.compare.outlook import CELLS, SPLITS, Outlook, amount_of
 from presel_lightning.console import console, track
 from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import refuse_missing
@@ -28,8 +28,8 @@ from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import read_json, replacing_folder, write_json, write_text
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
 from presel_lightning.run.ledger import Ledger
-from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import is_distributed
+from presel_lightning.run.time_left import PlannedWork
 from presel_lightning.selectors import Selector
 from presel_lightning.signals import Signal
 from presel_lightning.signals.base import made_by
@@ -144,16 +144,18 @@ def compare_cells(
     prepared = [prepare(out, cell_config(config, cell, None), wanted) for cell in first]
     splits = [job for job in prepared if job]
     amounts = {c.name: amount_of(c, n, equal_steps=steps is not None) for c in cells}
-    ahead = [Ahead(name, CELLS, amount) for name, amount in amounts.items()]
-    outlook = Outlook([*(Ahead(job.name, SPLITS, 1) for job in splits), *ahead], slots.workers)
-    failed = work_off(splits, slots, SPLITS, outlook, main)
+    planned = [PlannedWork(name, CELLS, amount) for name, amount in amounts.items()]
+    jobs_left = JobsLeft(
+        [*(PlannedWork(job.name, SPLITS, 1) for job in splits), *planned], slots.workers
+    )
+    failed = work_off(splits, slots, SPLITS, jobs_left, main)
     if failed:
         return failed
     entered = [enter(out, cell, cell_config(config, cell, steps)) for cell in cells]
     jobs = [job for job in entered if job]
     names = {job.name for job in jobs}
-    outlook.ahead = [work for work in ahead if work.stage in names]
-    failed = work_off(jobs, slots, CELLS, outlook, main)
+    jobs_left.planned = [work for work in planned if work.stage in names]
+    failed = work_off(jobs, slots, CELLS, jobs_left, main)
     if not any(is_scored(out / "cells" / c.name) for c in cells if c.entry.label != FULL):
         return failed
     recipe.scoring.score_untrained()
@@ -275,7 +277,7 @@ def take_answers(own: Path, theirs: Path) -> None:
             shutil.copytree(theirs, folder, dirs_exist_ok=True)
 
 
-def work_off(jobs: list[Job], slots: Slots, what: str, outlook: Outlook, main: Main) -> Failed:
+def work_off(jobs: list[Job], slots: Slots, what: str, jobs_left: JobsLeft, main: Main) -> Failed:
     """Run jobs, and print each that ends with what is left; return the failed ones with their exit codes."""
     failed = []
     if jobs:
@@ -283,7 +285,7 @@ def work_off(jobs: list[Job], slots: Slots, what: str, outlook: Outlook, main: M
     ended = track(run_jobs(jobs, slots, main), what, len(jobs), remaining=False)
     for number, (job, code, seconds) in enumerate(ended, start=1):
         mark = "[red]✗[/]" if code else "[green]✓[/]"
-        left = outlook.end(job.name, seconds, failed=bool(code))
+        left = jobs_left.end(job.name, seconds, failed=bool(code))
         line = f"{mark} {job.name:<24} {number} of {len(jobs)} {what}, {left}"
         console.print(line, soft_wrap=True)
         if code:

@@ -32,9 +32,9 @@ from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.run.checkpoints import newest
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.ledger import CUT_SHORT
-from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import broadcast, rank_and_world, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.run.time_left import PlannedWork
 from presel_lightning.tasks import FineTune, TwoTower
 
 SCORING = "scoring"
@@ -124,7 +124,7 @@ class Fits:
             for scorer in scorers:
                 if scorer.scores:  # a sharded model is scored later
                     took = sum(found["seconds"] for found in scorer.scores.values())
-                    runner.progress.saw(SCORING, 1, took)
+                    runner.progress.record(SCORING, 1, took)
             cut: Facts = {}
             if timer.has_cut(trainer):
                 cut = cut_facts(whole, limit, trainer.global_step, timer.planned)
@@ -148,7 +148,7 @@ class Fits:
         if rank_zero() and not (folder / CARD).exists():
             write_model_card(self.context.out, name, folder, stage=stage)
 
-    def ahead(self, name: str, n: int, *, stage: str, is_arm: bool) -> list[Ahead]:
+    def planned_work(self, name: str, n: int, *, stage: str, is_arm: bool) -> list[PlannedWork]:
         """What a fit will do: its steps, and the scoring of an arm.
 
         Args:
@@ -160,8 +160,8 @@ class Fits:
         n += len(self.context.data.texts or ()) if is_arm else 0
         scored = is_arm and bool(self.context.plan.benchmarks)
         return [
-            Ahead(name, self.kind(stage), self.planned_steps(stage, n)),
-            *([Ahead(name, SCORING, 1)] if scored else []),
+            PlannedWork(name, self.kind(stage), self.planned_steps(stage, n)),
+            *([PlannedWork(name, SCORING, 1)] if scored else []),
         ]
 
     def kind(self, stage: str) -> str:

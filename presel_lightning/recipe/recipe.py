@@ -44,11 +44,11 @@ from presel_lightning.recipe.examination import (
 from presel_lightning.recipe.field_counts import field_counts, require_field
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
-from presel_lightning.recipe.outlook import plan_progress
 from presel_lightning.recipe.pair_fits import PairFits
 from presel_lightning.recipe.pair_scoring import PairScoring
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
+from presel_lightning.recipe.planned_work import plan_progress
 from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.recipe.suitability import empty_tasks, second_choice, unsuited
 from presel_lightning.run.files import write_json

@@ -1,4 +1,4 @@
-"""Which stage of a run is being done, and how long the run still takes."""
+"""Which stage of a run is running, and how long the run still takes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
-from presel_lightning.run.outlook import Ahead, Left, Seen, time_left
+from presel_lightning.run.time_left import DoneWork, PlannedWork, TimeLeft, time_left
 
-EVERY = 60.0
-"""Seconds between two lines of a long stage in a log."""
+LOG_INTERVAL = 60.0
+"""Seconds between two progress lines of a long stage."""
 
 
 class Progress:
-    """The stages of a run, the work ahead, and the rates of what was done in this start.
+    """The stages of a run, the work that is planned, and the work that this start has done.
 
     Args:
         report: prints a line.
-        clock: a time in seconds.
+        clock: returns a time in seconds.
     """
 
     def __init__(
@@ -29,93 +29,92 @@ class Progress:
     ) -> None:
         self.report, self.clock = report, clock
         self.stages: list[str] = []
-        self.ahead: list[Ahead] = []
-        self.seen: dict[str, Seen] = {}
+        self.planned: list[PlannedWork] = []
+        self.done: dict[str, DoneWork] = {}
         self.stage = ""
         self._kind: str | None = None  # of the work that is being measured
-        self._done = self._since = self._printed = 0.0
+        self._measured, self._since = DoneWork(), 0.0  # up to the last `advance`
+        self._printed = 0.0
 
-    def plan(self, stages: Sequence[str], ahead: Sequence[Ahead]) -> None:
-        """Set the stages of the run in their order, and the work of those that are still to come."""
-        self.stages, self.ahead = list(stages), list(ahead)
+    def plan(self, stages: Sequence[str], planned: Sequence[PlannedWork]) -> None:
+        """Set the stages of the run in their order, and their work."""
+        self.stages, self.planned = list(stages), list(planned)
 
     def start(self, stage: str) -> None:
-        """Begin a stage; it is reported where it has work that takes time."""
+        """Begin a stage, and print a line where it has planned work."""
         self.stage = stage
-        if any(work.stage == stage for work in self.ahead):
-            self._say()
+        if any(work.stage == stage for work in self.planned):
+            self._print()
 
     def measure(
-        self, kind: str | None = None, *, total: float | None = None, there: float = 0.0
+        self, kind: str | None = None, *, total: float | None = None, already_done: float = 0.0
     ) -> None:
-        """Begin to measure the stage's work of one kind.
+        """Begin to measure the work of one kind in this stage.
 
         Args:
-            kind: by default that of the stage's first work.
-            total: its amount, where it is known better than before.
-            there: how much of it an earlier start has done.
+            kind: by default that of the first planned work of the stage.
+            total: its amount, in the place of the planned one.
+            already_done: how much of it an earlier start has done.
         """
         self._settle()
-        own = [work for work in self.ahead if work.stage == self.stage]
+        own = [work for work in self.planned if work.stage == self.stage]
         self._kind = kind or (own[0].kind if own else self.stage)
-        for number, work in enumerate(self.ahead):
+        for number, work in enumerate(self.planned):
             if work.stage == self.stage and work.kind == self._kind:
-                amount = (work.amount if total is None else total) - there
-                self.ahead[number] = replace(work, amount=max(0.0, amount))
-        self._done, self._since = 0.0, self.clock()
+                amount = (work.amount if total is None else total) - already_done
+                self.planned[number] = replace(work, amount=max(0.0, amount))
+        self._since = self.clock()
 
     def advance(self, amount: float) -> None:
-        """Count work that was done; a long stage is reported now and then."""
-        self._done += amount
-        if self.clock() - self._printed >= EVERY:
-            self._say()
+        """Count work that was done, and print a line every `LOG_INTERVAL` seconds."""
+        now = self.clock()
+        self._measured = DoneWork(self._measured.amount + amount, now - self._since)
+        if now - self._printed >= LOG_INTERVAL:
+            self._print()
 
-    def saw(self, kind: str, amount: float, seconds: float) -> None:
-        """Count work that was measured elsewhere, and take it off the stage's work ahead."""
+    def record(self, kind: str, amount: float, seconds: float) -> None:
+        """Count work that was measured elsewhere, and take it off the planned work of the stage."""
         self._settle()
-        self.seen[kind] = self.seen.get(kind, Seen()) + Seen(amount, seconds)
-        self.ahead = [w for w in self.ahead if (w.stage, w.kind) != (self.stage, kind)]
+        self.done[kind] = self.done.get(kind, DoneWork()) + DoneWork(amount, seconds)
+        self.planned = [w for w in self.planned if (w.stage, w.kind) != (self.stage, kind)]
 
     def end(self, stage: str) -> None:
-        """Leave a stage that is done, or was there."""
+        """End a stage that is done, or that an earlier start has done."""
         if stage == self.stage:
             self._settle()
-        self.ahead = [work for work in self.ahead if work.stage != stage]
+        self.planned = [work for work in self.planned if work.stage != stage]
 
-    def left(self) -> Left | None:
-        """Estimate the time left by what was seen so far, the work under way included."""
+    def left(self) -> TimeLeft | None:
+        """Estimate the time left, the work under way included."""
         return time_left(*self._as_of_now())
 
     def __str__(self) -> str:
-        """Return which stage of how many is being done, and the time left where it is known."""
-        number = (
-            f"stage {self.stages.index(self.stage) + 1} of {len(self.stages)}, "
-            if (self.stage in self.stages)
-            else ""
-        )
+        """Format which stage of how many is running, and the time left where it is known."""
+        number = ""
+        if self.stage in self.stages:
+            number = f"stage {self.stages.index(self.stage) + 1} of {len(self.stages)}, "
         left = self.left()
         return f"{number}{self.stage}" + ("" if left is None else f": {left}")
 
     def _settle(self) -> None:
-        """Keep what was measured, and take it off the work ahead: a stage may have several passes."""
-        self.ahead, self.seen = self._as_of_now()
-        self._kind, self._done = None, 0.0
+        """Count what was measured, and take it off the planned work: a stage may have several passes."""
+        self.planned, self.done = self._as_of_now()
+        self._kind, self._measured = None, DoneWork()
 
-    def _as_of_now(self) -> tuple[list[Ahead], dict[str, Seen]]:
-        """Return the work ahead and what was seen, the work under way included."""
-        ahead, seen = list(self.ahead), dict(self.seen)
-        if self._kind is not None and self._done > 0:
-            own = Seen(self._done, self.clock() - self._since)
-            seen[self._kind] = seen.get(self._kind, Seen()) + own
-            ahead = [
-                replace(work, amount=max(0.0, work.amount - self._done))
+    def _as_of_now(self) -> tuple[list[PlannedWork], dict[str, DoneWork]]:
+        """Return the planned and the done work, with what is under way."""
+        planned, done = list(self.planned), dict(self.done)
+        if self._kind is not None and self._measured.amount > 0:
+            done[self._kind] = done.get(self._kind, DoneWork()) + self._measured
+            planned = [
+                replace(work, amount=max(0.0, work.amount - self._measured.amount))
                 if (work.stage, work.kind) == (self.stage, self._kind)
                 else work
-                for work in ahead
+                for work in planned
             ]
-        return ahead, seen
+        return planned, done
 
-    def _say(self) -> None:
+    def _print(self) -> None:
         self._printed = self.clock()
         if self.stage in self.stages:
             self.report(str(self))
@@ -125,13 +124,13 @@ _CURRENT: ContextVar[Progress | None] = ContextVar("progress", default=None)
 
 
 def current() -> Progress:
-    """Return the progress of the stage that is being done; one that nobody sees where there is none."""
+    """Return the progress of the running stage; outside of a run, one that prints nothing."""
     return _CURRENT.get() or Progress()
 
 
 @contextmanager
-def showing(progress: Progress) -> Iterator[None]:
-    """Have a stage's work count on this progress."""
+def measuring(progress: Progress) -> Iterator[None]:
+    """Make this the progress that `current` returns."""
     token = _CURRENT.set(progress)
     try:
         yield

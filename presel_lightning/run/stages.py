@@ -11,7 +11,7 @@ from lightning import Trainer
 from presel_lightning.console import console, seconds, show_bars
 from presel_lightning.run.ledger import CUT_SHORT, Ledger
 from presel_lightning.run.meter import Meter
-from presel_lightning.run.progress import Progress, showing
+from presel_lightning.run.progress import Progress, measuring
 from presel_lightning.run.ranks import (
     barrier,
     broadcast,
@@ -118,7 +118,7 @@ class Runner:
             self.ledger.record(name, status="running", fingerprint=key)
         parts = self.out / "work" / "parts"
         journal = parts / f"{name}-{key}.json" if rank_zero() else None
-        with showing(self.progress), Meter(journal) as self.meter:
+        with measuring(self.progress), Meter(journal) as self.meter:
             self._print_continued(name)
             facts = {"status": "done", "fingerprint": key, **work()}
             taken = self.meter.facts()

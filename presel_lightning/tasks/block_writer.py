@@ -62,7 +62,7 @@ class BlockWriter(BasePredictionWriter):
         data.serve(pending)
         self._rounds = -(-len(pending) // rank_and_world()[1])
         rows = [len(block) for block in self.blocks]
-        current().measure(there=sum(rows) - sum(rows[block] for block in pending))
+        current().measure(already_done=sum(rows) - sum(rows[block] for block in pending))
         trainer.predict(module, datamodule=data, return_predictions=False)
         self._stop_with_others()
         barrier()

@@ -19,11 +19,11 @@ from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
-from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.pages import page
 from presel_lightning.run.ranges import Positive
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.run.time_left import PlannedWork
 from presel_lightning.signals import ColumnSignal, Signal
 from presel_lightning.tasks import FineTune
 from presel_lightning.tasks.block_writer import BlockWriter
@@ -142,13 +142,13 @@ class Pass(ABC):
             reference: uids of the reference split.
         """
 
-    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+    def planned_work(self, reference: np.ndarray) -> list[PlannedWork]:
         """What the pass will do, stage by stage: that of its own goes over every sample.
 
         Args:
             reference: uids of the reference split.
         """
-        return [Ahead(self.stage, self.stage, len(self.context.data.pool))]
+        return [PlannedWork(self.stage, self.stage, len(self.context.data.pool))]
 
     @staticmethod
     @abstractmethod
@@ -236,9 +236,9 @@ class InstructionPass(Pass):
         has: np.ndarray = self.context.data.pool.has_instruction
         return has
 
-    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+    def planned_work(self, reference: np.ndarray) -> list[PlannedWork]:
         """What the pass will do: read every sample that has an instruction."""
-        return [Ahead(self.stage, self.stage, int(self.read_samples().sum()))]
+        return [PlannedWork(self.stage, self.stage, int(self.read_samples().sum()))]
 
     def beside(self, module: LightningModule, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Make what lies beside the columns of the pool: further columns, and facts."""
@@ -345,10 +345,10 @@ class ReferencePass(ModelPass):
         """Name the weights by the fit that they come from."""
         return self.fits.key("reference", reference, stage="reference", is_arm=False)
 
-    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+    def planned_work(self, reference: np.ndarray) -> list[PlannedWork]:
         """What the pass will do: the reference fit, where no other pass makes it, and the reading."""
-        fit = self.fits.ahead("reference", len(reference), stage="reference", is_arm=False)
-        return [*fit, *super().ahead(reference)]
+        fit = self.fits.planned_work("reference", len(reference), stage="reference", is_arm=False)
+        return [*fit, *super().planned_work(reference)]
 
     def make(self, reference: np.ndarray) -> None:
         """Fit the reference model, then read every sample."""

@@ -10,9 +10,9 @@ from lightning import Trainer
 
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
-from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.run.time_left import PlannedWork
 from presel_lightning.signals import Features, Signal
 from presel_lightning.signals.features import FeatureTable
 from presel_lightning.tasks.block_writer import BlockWriter
@@ -39,9 +39,9 @@ class FeaturesPass(Pass):
         whole = (k for k in keys if self.context.runner.ledger.is_done(self.stage, k, [path]))
         return next(whole, keys[0])
 
-    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+    def planned_work(self, reference: np.ndarray) -> list[PlannedWork]:
         """What the pass will do: embed every distinct image."""
-        return [Ahead(self.stage, self.stage, len(self._table.images))]
+        return [PlannedWork(self.stage, self.stage, len(self._table.images))]
 
     def make(self, reference: np.ndarray) -> None:
         """Embed every image whose features do not lie there."""

@@ -11,9 +11,9 @@ from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.recipe.passes.paired_loss import LOSSES
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.run.time_left import PlannedWork
 from presel_lightning.signals import HeldOutLoss, Signal
 from presel_lightning.signals.held_out_loss import HALVES
 
@@ -41,15 +41,15 @@ class HeldOutLossPass(Pass):
             }
         )
 
-    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+    def planned_work(self, reference: np.ndarray) -> list[PlannedWork]:
         """What the pass will do: two fits, and the losses of every sample under two models."""
         halves = zip(HALVES, self._halves(reference), strict=True)
         fits = [
             work
             for name, half in halves
-            for work in self.fits.ahead(name, len(half), stage="final", is_arm=False)
+            for work in self.fits.planned_work(name, len(half), stage="final", is_arm=False)
         ]
-        return [*fits, Ahead(self.stage, LOSSES, 2 * len(reference))]
+        return [*fits, PlannedWork(self.stage, LOSSES, 2 * len(reference))]
 
     def make(self, reference: np.ndarray) -> None:
         """Fit a model on each half, then score all with models that have not seen them."""

@@ -19,8 +19,8 @@ from presel_lightning.recipe.pair_fits import PairFits, known_pairs, pair_vector
 from presel_lightning.recipe.passes.base import InstructionPass, Throughput, Work
 from presel_lightning.recipe.passes.clip_similarity import ClipSimilarityPass
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import rank_zero
+from presel_lightning.run.time_left import PlannedWork
 from presel_lightning.signals import PairGradients, Signal
 from presel_lightning.tasks.block_writer import BlockWriter
 from presel_lightning.tasks.pair_gradients import Bank
@@ -82,11 +82,11 @@ class PairGradientsPass(InstructionPass):
             **({"validation": fingerprint(given.fingerprint())} if given else {}),
         }
 
-    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+    def planned_work(self, reference: np.ndarray) -> list[PlannedWork]:
         """What the pass will do: the vectors, the probe, and the reading."""
         n = len(self.trained_on())
-        fit = self.probes.ahead(PROBE, n, stage="reference", is_arm=False)
-        return [*self.vectors.ahead(reference), *fit, *super().ahead(reference)]
+        fit = self.probes.planned_work(PROBE, n, stage="reference", is_arm=False)
+        return [*self.vectors.planned_work(reference), *fit, *super().planned_work(reference)]
 
     def make(self, reference: np.ndarray) -> None:
         """Embed the pairs, train the probe, and read every pair."""

@@ -9,9 +9,9 @@ import numpy as np
 from presel_lightning.eval.irs import IRSLoop
 from presel_lightning.recipe.passes.base import Pass, Throughput, Work
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.outlook import Ahead
 from presel_lightning.run.ranks import broadcast, rank_zero
 from presel_lightning.run.stages import Facts, devices_of
+from presel_lightning.run.time_left import PlannedWork
 from presel_lightning.signals import PairedLoss, Signal
 
 LOSSES = "losses"
@@ -29,10 +29,10 @@ class PairedLossPass(Pass):
         module = self.context.factory.model("losses", tune="none")
         return fingerprint({"losses": 1, "model": fit, "how": self.numerics(module)})
 
-    def ahead(self, reference: np.ndarray) -> list[Ahead]:
+    def planned_work(self, reference: np.ndarray) -> list[PlannedWork]:
         """What the pass will do: the reference fit, and the paired losses of its samples."""
-        fit = self.fits.ahead("reference", len(reference), stage="reference", is_arm=False)
-        return [*fit, Ahead(self.stage, LOSSES, len(reference))]
+        fit = self.fits.planned_work("reference", len(reference), stage="reference", is_arm=False)
+        return [*fit, PlannedWork(self.stage, LOSSES, len(reference))]
 
     def make(self, reference: np.ndarray) -> None:
         """Fit the reference model, then run the IRS loop over the reference split."""

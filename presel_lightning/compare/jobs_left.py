@@ -6,22 +6,22 @@ from collections.abc import Sequence
 
 from presel_lightning.compare.cells import Cell
 from presel_lightning.data.sizes import count_of
-from presel_lightning.run.outlook import Ahead, Seen, time_left
+from presel_lightning.run.time_left import DoneWork, PlannedWork, time_left
 
 SPLITS, CELLS = "reference splits", "cells"
 
 
-class Outlook:
-    """The jobs of a comparison that are left, and what those that ended have taken.
+class JobsLeft:
+    """The jobs of a comparison that are left, and the time that ended ones took.
 
     Args:
-        ahead: the jobs, `stage` by their names.
+        planned: the jobs; `stage` is the name of a job.
         workers: number of parallel jobs.
     """
 
-    def __init__(self, ahead: Sequence[Ahead], workers: int) -> None:
-        self.ahead, self.workers = list(ahead), workers
-        self.seen: dict[str, Seen] = {}
+    def __init__(self, planned: Sequence[PlannedWork], workers: int) -> None:
+        self.planned, self.workers = list(planned), workers
+        self.done: dict[str, DoneWork] = {}
 
     def end(self, name: str, seconds: float, *, failed: bool = False) -> str:
         """Count a job that ended; return how many of its kind are left, and the time left.
@@ -31,12 +31,14 @@ class Outlook:
             seconds: that it took.
             failed: whether its time says nothing of the others.
         """
-        (own,) = (work for work in self.ahead if work.stage == name)
-        self.ahead.remove(own)
+        (own,) = (work for work in self.planned if work.stage == name)
+        self.planned.remove(own)
         if not failed:
-            self.seen[own.kind] = self.seen.get(own.kind, Seen()) + Seen(own.amount, seconds)
-        to_go = sum(work.kind == own.kind for work in self.ahead)
-        left = time_left(self.ahead, self.seen, min(self.workers, max(1, to_go)))
+            self.done[own.kind] = self.done.get(own.kind, DoneWork()) + DoneWork(
+                own.amount, seconds
+            )
+        to_go = sum(work.kind == own.kind for work in self.planned)
+        left = time_left(self.planned, self.done, min(self.workers, max(1, to_go)))
         return f"{to_go} to go" + ("" if left is None else f", {left}")
 
 

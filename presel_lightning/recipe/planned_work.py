@@ -10,7 +10,7 @@ from presel_lightning.data.sizes import count_of
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import SCORING, Fits
 from presel_lightning.recipe.passes import Pass
-from presel_lightning.run.outlook import Ahead
+from presel_lightning.run.time_left import PlannedWork
 
 LAST = "benchmarks"
 
@@ -33,14 +33,14 @@ def plan_progress(
         arms: fits the arms; None for a run up to the selection.
         reference: uids of the reference split.
     """
-    before = [work for each in passes for work in each.ahead(reference)]
-    after = [] if arms is None else ahead_of_arms(context, arms, len(reference))
-    ahead = dict.fromkeys([*before, *after])  # passes share the reference fit
-    context.runner.progress.plan(stages, list(ahead))
+    before = [work for each in passes for work in each.planned_work(reference)]
+    after = [] if arms is None else planned_work_of_arms(context, arms, len(reference))
+    planned = dict.fromkeys([*before, *after])  # passes share the reference fit
+    context.runner.progress.plan(stages, list(planned))
 
 
-def ahead_of_arms(context: Context, arms: Fits, reference: int) -> list[Ahead]:
-    """What the arms of a run will do.
+def planned_work_of_arms(context: Context, arms: Fits, reference: int) -> list[PlannedWork]:
+    """Return the fits and scorings of the arms of a run.
 
     Args:
         context: of the run.
@@ -54,9 +54,11 @@ def ahead_of_arms(context: Context, arms: Fits, reference: int) -> list[Ahead]:
     if complete:
         known = {"random": budget, "full": len(pool)}
         sizes |= {arm: known[arm] for arm in plan.baselines if arm in known}
-    ahead = [
-        work for arm, n in sizes.items() for work in arms.ahead(arm, n, stage="final", is_arm=True)
+    planned = [
+        work
+        for arm, n in sizes.items()
+        for work in arms.planned_work(arm, n, stage="final", is_arm=True)
     ]
     if "untrained" in plan.baselines and plan.benchmarks:
-        ahead.append(Ahead(LAST, SCORING, 1))
-    return ahead
+        planned.append(PlannedWork(LAST, SCORING, 1))
+    return planned

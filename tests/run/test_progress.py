@@ -5,35 +5,39 @@ from __future__ import annotations
 import pytest
 
 from presel_lightning.console import roughly
-from presel_lightning.run.outlook import Ahead, Left, Seen, time_left
-from presel_lightning.run.progress import Progress, current, showing
+from presel_lightning.run.progress import Progress, current, measuring
+from presel_lightning.run.time_left import DoneWork, PlannedWork, TimeLeft, time_left
 
 
 def test_time_left_is_the_sum_over_kinds_of_amount_times_mean_rate() -> None:
     # a fit took 30 s for 100 steps and later 60 s for 200: 0.3 s a step; losses 2 s a sample
-    seen = {"fit": Seen(100, 30) + Seen(200, 60), "losses": Seen(5, 10)}
-    ahead = [Ahead("final", "fit", 400), Ahead("full", "fit", 1000), Ahead("held_out", "losses", 7)]
-    assert time_left(ahead, seen) == Left(400 * 0.3 + 1000 * 0.3 + 7 * 2)
-    assert time_left(ahead, seen, workers=2) == Left((1400 * 0.3 + 14) / 2)
+    seen = {"fit": DoneWork(100, 30) + DoneWork(200, 60), "losses": DoneWork(5, 10)}
+    ahead = [
+        PlannedWork("final", "fit", 400),
+        PlannedWork("full", "fit", 1000),
+        PlannedWork("held_out", "losses", 7),
+    ]
+    assert time_left(ahead, seen) == TimeLeft(400 * 0.3 + 1000 * 0.3 + 7 * 2)
+    assert time_left(ahead, seen, workers=2) == TimeLeft((1400 * 0.3 + 14) / 2)
 
 
 def test_time_left_without_any_comparable_rate_is_unknown() -> None:
-    ahead = [Ahead("final", "fit", 400)]
+    ahead = [PlannedWork("final", "fit", 400)]
     assert time_left(ahead, {}) is None
-    assert time_left(ahead, {"losses": Seen(5, 10)}) is None
-    assert time_left(ahead, {"fit": Seen(0, 3)}) is None, "nothing was done in that time"
-    assert time_left([], {"fit": Seen(1, 1)}) is None
+    assert time_left(ahead, {"losses": DoneWork(5, 10)}) is None
+    assert time_left(ahead, {"fit": DoneWork(0, 3)}) is None, "nothing was done in that time"
+    assert time_left([], {"fit": DoneWork(1, 1)}) is None
 
 
 def test_time_left_names_the_kinds_that_it_does_not_count() -> None:
     ahead = [
-        Ahead("features", "features", 10),
-        Ahead("final", "fit", 60),
-        Ahead("final", "scoring", 1),
-        Ahead("full", "scoring", 1),
+        PlannedWork("features", "features", 10),
+        PlannedWork("final", "fit", 60),
+        PlannedWork("final", "scoring", 1),
+        PlannedWork("full", "scoring", 1),
     ]
-    left = time_left(ahead, {"fit": Seen(1, 2)})
-    assert left == Left(120, ("features", "scoring"))
+    left = time_left(ahead, {"fit": DoneWork(1, 2)})
+    assert left == TimeLeft(120, ("features", "scoring"))
     assert str(left) == "about 2 min left, features, scoring not counted yet"
 
 
@@ -79,10 +83,10 @@ def progress(clock: Clock, lines: list[str]) -> Progress:
     found = Progress(lines.append, clock)
     stages = ["pool", "reference", "losses", "selection", "final"]
     ahead = [
-        Ahead("reference", "fit", 10),
-        Ahead("losses", "losses", 100),
-        Ahead("final", "fit", 30),
-        Ahead("final", "scoring", 1),
+        PlannedWork("reference", "fit", 10),
+        PlannedWork("losses", "losses", 100),
+        PlannedWork("final", "fit", 30),
+        PlannedWork("final", "scoring", 1),
     ]
     found.plan(stages, ahead)
     return found
@@ -97,11 +101,11 @@ def test_progress_counts_the_work_under_way(
     assert progress.left() is None
     clock.now += 8
     progress.advance(4)  # 2 s a step: 6 + 30 to go
-    assert progress.left() == Left(72, ("losses", "scoring"))
+    assert progress.left() == TimeLeft(72, ("losses", "scoring"))
     clock.now += 12
     progress.advance(6)
     progress.end("reference")
-    assert progress.left() == Left(60, ("losses", "scoring"))
+    assert progress.left() == TimeLeft(60, ("losses", "scoring"))
     progress.start("losses")
     assert lines[-1] == "stage 3 of 5, losses: about 1 min left, losses, scoring not counted yet"
 
@@ -111,10 +115,10 @@ def test_progress_of_a_resumed_stage_does_not_count_what_was_there(
 ) -> None:
     progress.end("reference")  # reused
     progress.start("losses")
-    progress.measure(there=90)
+    progress.measure(already_done=90)
     clock.now += 3
     progress.advance(5)  # 5 of the last 10, 0.6 s each
-    assert progress.left() == Left(5 * 0.6, ("fit", "scoring"))
+    assert progress.left() == TimeLeft(5 * 0.6, ("fit", "scoring"))
 
 
 def test_second_pass_of_a_stage_is_still_ahead_after_the_first(
@@ -126,18 +130,30 @@ def test_second_pass_of_a_stage_is_still_ahead_after_the_first(
         clock.now += rows / 2
         progress.advance(rows)
         known = progress.left()
-        assert known is None if left == 0 else known == Left(left / 2, ("fit", "scoring"))
+        assert known is None if left == 0 else known == TimeLeft(left / 2, ("fit", "scoring"))
     progress.end("losses")
-    assert progress.seen == {"losses": Seen(100, 50)}
+    assert progress.done == {"losses": DoneWork(100, 50)}
+
+
+def test_time_between_the_last_step_and_the_score_is_no_time_of_the_fit(
+    progress: Progress, clock: Clock
+) -> None:
+    progress.start("final")
+    progress.measure("fit")
+    clock.now += 15
+    progress.advance(30)
+    clock.now += 100
+    progress.record("scoring", 1, 90.0)
+    assert progress.done == {"fit": DoneWork(30, 15), "scoring": DoneWork(1, 90)}
 
 
 def test_progress_is_done_when_all_work_is(progress: Progress) -> None:
     progress.start("final")
-    progress.saw("scoring", 1, 4.0)
+    progress.record("scoring", 1, 4.0)
     for stage in ("reference", "losses", "final"):
         progress.end(stage)
-    assert progress.ahead == [] and progress.left() is None
-    assert progress.seen == {"scoring": Seen(1, 4.0)}
+    assert progress.planned == [] and progress.left() is None
+    assert progress.done == {"scoring": DoneWork(1, 4.0)}
 
 
 def test_long_stage_is_reported_once_a_minute(
@@ -159,8 +175,8 @@ def test_work_outside_of_a_run_is_counted_nowhere(progress: Progress, clock: Clo
     current().measure()
     current().advance(50)
     assert progress.left() is None
-    with showing(progress):
+    with measuring(progress):
         current().measure()
         clock.now += 5
         current().advance(50)
-    assert progress.left() == Left(5, ("fit", "scoring"))
+    assert progress.left() == TimeLeft(5, ("fit", "scoring"))

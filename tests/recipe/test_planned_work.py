@@ -10,7 +10,7 @@ from presel_lightning.cli.configs import find_configs
 from presel_lightning.cli.training import recipe_from
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.lock import leave
-from presel_lightning.run.outlook import Ahead
+from presel_lightning.run.time_left import PlannedWork
 from tests.conftest import benchmark_arguments, fit_arguments
 
 
@@ -53,6 +53,8 @@ def test_steps_of_both_stages_are_of_one_kind_where_they_tune_alike(
 ) -> None:
     more = [*benchmark_arguments(pool_folder), *options]
     fits = recipe_of(pool_folder, tmp_path, *more).fits
-    scored = [Ahead("final", kind, 3), Ahead("final", "scoring", 1)]
-    assert fits.ahead("final", 33, stage="final", is_arm=True) == scored
-    assert fits.ahead("half", 33, stage="final", is_arm=False) == [Ahead("half", kind, 3)]
+    scored = [PlannedWork("final", kind, 3), PlannedWork("final", "scoring", 1)]
+    assert fits.planned_work("final", 33, stage="final", is_arm=True) == scored
+    assert fits.planned_work("half", 33, stage="final", is_arm=False) == [
+        PlannedWork("half", kind, 3)
+    ]
