@@ -11,7 +11,7 @@ from presel_lightning.run.progress import current
 
 
 class StageBar(RichProgressBar):
-    """Show, before the bar of a fit or a pass, which stage it is and when the run will be done."""
+    """Show, before the bar of a fit or a pass, the stage and the time left of the run."""
 
     def __init__(self) -> None:
         super().__init__(leave=False)
@@ -21,6 +21,12 @@ class StageBar(RichProgressBar):
         """Stage and time left when a pass begins."""
         return str(current())
 
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Describe the bar of a fit."""
+        super().on_train_epoch_start(trainer, pl_module)
+        self._describe_fit(trainer)
+        self.refresh()
+
     def on_train_batch_end(
         self,
         trainer: Trainer,
@@ -29,11 +35,9 @@ class StageBar(RichProgressBar):
         batch: Any,  # noqa: ANN401
         batch_idx: int,
     ) -> None:
-        """Refresh the words before the bar of a fit."""
+        """Refresh the description of the bar of a fit."""
+        self._describe_fit(trainer)
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        epochs = trainer.max_epochs or 1
-        epoch = f", epoch {trainer.current_epoch + 1}/{epochs}" if epochs > 1 else ""
-        self._describe(self.train_progress_bar_id, epoch)
 
     def on_predict_batch_end(
         self,
@@ -44,9 +48,14 @@ class StageBar(RichProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Refresh the words before the bar of a pass."""
-        super().on_predict_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+        """Refresh the description of the bar of a pass."""
         self._describe(self.predict_progress_bar_id)
+        super().on_predict_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+
+    def _describe_fit(self, trainer: Trainer) -> None:
+        epochs = trainer.max_epochs or 1
+        epoch = f", epoch {trainer.current_epoch + 1}/{epochs}" if epochs > 1 else ""
+        self._describe(self.train_progress_bar_id, epoch)
 
     def _describe(self, bar: Any, more: str = "") -> None:  # noqa: ANN401 - rich's id of a bar
         if self.progress is not None and bar is not None:

@@ -70,7 +70,7 @@ def track(
         items: what is passed on.
         what: label of the bar.
         total: number of items.
-        remaining: whether items are alike, so that their number tells rate and time left.
+        remaining: whether rate and time left are shown, which suppose that all items take as long.
     """
     if not show_bars():
         yield from items

@@ -71,7 +71,7 @@ def ticks(low: float, high: float, most: int = 4) -> list[float]:
 
 
 def tick_labels(marks: Sequence[float]) -> list[str]:
-    """Format ticks with as many decimals as tell them apart, all the same."""
+    """Format ticks with the fewest decimals that are exact for all of them."""
     for digits in range(7):
         if all(abs(round(mark, digits) - mark) <= 1e-9 * abs(mark) for mark in marks):
             return [f"{mark:,.{digits}f}" for mark in marks]

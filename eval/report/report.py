@@ -125,7 +125,7 @@ def state(report: Json) -> str:
 
 
 def progress(report: Json) -> str:
-    """Say how many stages of a run that has not ended are done, and which one it was in."""
+    """Describe a run that has not ended: how many of its stages are done, and which one was running."""
     status = {row["stage"]: row.get("status") for row in report["stages"]}
     whole = {*report["planned"], *status}
     done = sum(each in FINISHED for each in status.values())
@@ -230,7 +230,7 @@ def _facts(stage: Json) -> str:
 
 
 def left_out(n: int, kinds: Mapping[str, int]) -> str:
-    """Say how many records were left out, and why: "13 left out: 9 not an image, 4 no answer"."""
+    """Format the number of records left out, by reason: "13 left out: 9 not an image, 4 no answer"."""
     reasons = ", ".join(
         f"{number(count)} {kind.replace('_', ' ')}" for kind, count in kinds.items()
     )

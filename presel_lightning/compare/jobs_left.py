@@ -29,7 +29,7 @@ class JobsLeft:
         Args:
             name: of the job.
             seconds: that it took.
-            failed: whether its time says nothing of the others.
+            failed: whether it failed, so that its time is not counted.
         """
         (own,) = (work for work in self.planned if work.stage == name)
         self.planned.remove(own)

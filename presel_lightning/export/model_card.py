@@ -1,4 +1,4 @@
-"""The model card of a tuned model: what its run knows of it, as Hugging Face reads it."""
+"""The model card of a tuned model, from the files of its run."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def write_model_card(
     scored: bool = False,
     exported_to: str | None = None,
 ) -> None:
-    """Write the card of one model of a run; what the run does not know is left out.
+    """Write the card of one model of a run; facts that are missing in its files are left out.
 
     Args:
         run: the run folder.
         arm: name of the model, as in `models/ARM`.
         folder: where it lies, or was exported to.
-        stage: whose settings it was fitted by, `reference` or `final`.
-        scored: whether `report/report.json` has the scores of this very model.
+        stage: stage of the configuration that it was fitted with, `reference` or `final`.
+        scored: whether `report/report.json` has scores of this model.
         exported_to: format of the export.
     """
     ledger = read_json(run / "run.json")
@@ -86,7 +86,7 @@ def write_model_card(
 
 
 def settings_of(config: Json, stage: str) -> Json:
-    """Return what a stage is fitted by: `model`, `trainer`, and `parts`, the names of its checkpoints."""
+    """Return the settings of a fit: `model`, `trainer`, and `parts`, the names of its checkpoints."""
     own = (config.get("stages") or {}).get(stage) or {}
     merged = {
         section: {**(config.get(section) or {}), **(own.get(section) or {})}

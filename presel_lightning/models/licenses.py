@@ -19,7 +19,7 @@ OWN = "apache-2.0"
 def license_of(name: str) -> str | None:
     """Return the license of a checkpoint by the identifier of its model card; None where unknown.
 
-    A folder's card is read, or that of the hub's cache; the hub is asked where neither is there.
+    The card is that of the folder or of the hub's cache; without one, the hub is queried.
 
     Args:
         name: folder, file in one, hub id, or name of a shipped model.
@@ -42,7 +42,7 @@ def _stated(card: Path) -> str | None:
         return None
     try:
         found = ModelCard.load(card, ignore_metadata_errors=True).data.license
-    except Exception:  # noqa: BLE001 - whatever somebody has written there
+    except Exception:  # noqa: BLE001 - a card may hold anything
         return None
     return str(found) if found else None
 
@@ -51,6 +51,6 @@ def _stated(card: Path) -> str | None:
 def _of_hub(name: str) -> str | None:
     try:
         data = HfApi().model_info(name, timeout=HUB_TIMEOUT).card_data
-    except Exception:  # noqa: BLE001 - the client's, of whatever library it uses: no network, no right
+    except Exception:  # noqa: BLE001 - no network or no access, in the errors of any HTTP library
         return None
     return str(data.license) if data is not None and data.license else None

@@ -33,7 +33,7 @@ class Instructions:
         self.out, self.data, self.runner = context.out, context.data, context.runner
 
     def examine(self) -> None:
-        """Check that the annotator can be asked; a warning where all it was asked for is there.
+        """Check what the annotator needs; only warn where all its answers are there.
 
         Raises:
             UserError: something it needs is missing.
@@ -144,7 +144,7 @@ class Instructions:
         )
 
     def of_no_image(self) -> str:
-        """Tell of answers to images that the pool does not hold, as after a renaming; or nothing."""
+        """Return a note on answers to images that the pool does not hold, as after a renaming; or nothing."""
         others = len(read_answers(self.answers).keys() - set(self.data.pool.uid.tolist()))
         if not others:
             return ""

@@ -234,7 +234,8 @@ def set_mode(path: Path) -> None:
     safetensors writes by a temporary file of `tempfile`'s kind, which nobody else may read.
     """
     if path.is_file() and stat.S_IMODE(path.stat().st_mode) == 0o600:
-        path.chmod(0o666 & ~UMASK)
+        with suppress(PermissionError):  # of a file system that has one mode for all files
+            path.chmod(0o666 & ~UMASK)
 
 
 def sync(path: Path) -> None:

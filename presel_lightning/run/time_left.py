@@ -49,7 +49,7 @@ class TimeLeft:
 
     def __str__(self) -> str:
         """Format the estimate for a progress line."""
-        without = f", {', '.join(self.unknown)} not counted yet" if self.unknown else ""
+        without = f" (not counted yet: {', '.join(self.unknown)})" if self.unknown else ""
         return f"about {roughly(self.seconds)} left{without}"
 
 

@@ -97,7 +97,7 @@ def test_compare_shows_what_is_done_what_is_to_go_and_the_time_left(compared: Pa
         assert f"{number} of 6 cells, {6 - number} to go" in line
         assert ("about" in line) == (number < 6)
     (first,) = (line for line in lines if "1 of 2 reference splits" in line)
-    assert first.endswith("left, cells not counted yet")
+    assert first.endswith("left (not counted yet: cells)")
 
 
 def test_cells_of_one_seed_share_the_reference_split(compared: Path) -> None:

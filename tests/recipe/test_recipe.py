@@ -84,7 +84,7 @@ def test_fit_shows_which_stage_of_how_many_runs_and_the_time_left(finished_log: 
         "stage 11 of 11, benchmarks",
     ]
     assert "about" not in shown[0], "nothing was seen yet"
-    assert re.fullmatch(r".*: about \d+ \w+ left, features, scoring not counted yet", shown[2])
+    assert re.fullmatch(r".*: about \d+ \w+ left \(not counted yet: features, scoring\)", shown[2])
     assert re.fullmatch(r".*: about \d+ \w+ left", shown[4])
 
 

@@ -64,7 +64,7 @@ def test_filled_rows_stay_over_other_budgets_until_they_are_used(
     assert words(waiting, half) == [("Where?", "")]
 
 
-def test_answers_to_images_of_a_renamed_folder_are_told_of(
+def test_answers_to_images_of_a_renamed_folder_are_reported(
     waiting: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos, rows = waiting.parent / "photos", read(waiting)

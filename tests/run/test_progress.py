@@ -38,7 +38,7 @@ def test_time_left_names_the_kinds_that_it_does_not_count() -> None:
     ]
     left = time_left(ahead, {"fit": DoneWork(1, 2)})
     assert left == TimeLeft(120, ("features", "scoring"))
-    assert str(left) == "about 2 min left, features, scoring not counted yet"
+    assert str(left) == "about 2 min left (not counted yet: features, scoring)"
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_progress_counts_the_work_under_way(
     progress.end("reference")
     assert progress.left() == TimeLeft(60, ("losses", "scoring"))
     progress.start("losses")
-    assert lines[-1] == "stage 3 of 5, losses: about 1 min left, losses, scoring not counted yet"
+    assert lines[-1] == "stage 3 of 5, losses: about 1 min left (not counted yet: losses, scoring)"
 
 
 def test_progress_of_a_resumed_stage_does_not_count_what_was_there(
