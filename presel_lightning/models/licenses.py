@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from huggingface_hub import HfApi, ModelCard, try_to_load_from_cache
-from huggingface_hub.constants import HF_HUB_OFFLINE
+from huggingface_hub import HfApi, ModelCard, constants, try_to_load_from_cache
 
 from presel_lightning.models.checkpoint import SHIPPED
 from presel_lightning.models.components import looks_like_hub_id
@@ -34,7 +33,7 @@ def license_of(name: str) -> str | None:
     cached = try_to_load_from_cache(name, CARD)
     if isinstance(cached, str):
         return _stated(Path(cached))
-    return None if HF_HUB_OFFLINE else _of_hub(name)
+    return None if constants.HF_HUB_OFFLINE else _of_hub(name)
 
 
 def _stated(card: Path) -> str | None:
