@@ -16,13 +16,13 @@ from tests.forked import Fork
 TWO_NODES = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
 
 
-_drawn = count()
+_drawn = count(os.getpid())  # two test runs on a machine begin at different ports
 
 
 def free_port() -> int:
     """A port that nobody takes before a rank does.
 
-    It is below those that a system hands out by itself, and other pytest processes draw others.
+    It is below those that a system hands out by itself, and the workers of pytest-xdist draw from ranges of their own.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     while True:
