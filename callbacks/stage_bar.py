@@ -59,4 +59,5 @@ class StageBar(RichProgressBar):
 
     def _describe(self, bar: Any, more: str = "") -> None:  # noqa: ANN401 - rich's id of a bar
         if self.progress is not None and bar is not None:
+            self.progress.live.transient = True  # what stays is the line of the finished stage
             self.progress.update(bar, description=f"{current()}{more}")
