@@ -46,7 +46,10 @@ def test_bar_of_a_fit_shows_stage_time_left_and_epoch_from_its_first_step(
     )
     with measuring(progress):
         trainer.fit(Slow())
-    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
+    written = capsys.readouterr().out
+    erased = written.rpartition("epoch 2/2")[2]
+    assert "\x1b[1A\x1b[2K" in erased, "the bar of a fit that has ended does not stay"
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written)
     assert re.search(
         r"stage 2 of 2, final: about 1 h left \(not counted yet: fit\), epoch 1/2 \S+ 0/1", shown
     )
