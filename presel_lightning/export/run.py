@@ -21,6 +21,7 @@ from presel_lightning.export.selection import (
     make_target,
     summary,
 )
+from presel_lightning.run.files import read_json
 
 PARTS = ("language_model", "vision_tower")
 MODELS: dict[str, tuple[str, ...]] = {
@@ -95,10 +96,17 @@ def export_model(run: str, to: str, path: str, **parts: str) -> None:
     if to == "hf":
         parts["template"] = template_of(Path(run))
     writer(to)(str(checkpoint), path, **parts)
-    if all((Path(run) / name).is_file() for name in ("run.json", "config.yaml")):
+    if is_finished(Path(run)):  # else its configuration may be that of a later `select`
         from presel_lightning.export.model_card import write_model_card
 
         write_model_card(Path(run), "final", Path(path), scored=True, exported_to=to)
+
+
+def is_finished(run: Path) -> bool:
+    """Return whether the last command of a run folder was a `fit` that has ended."""
+    ledger, config = run / "run.json", run / "config.yaml"
+    known = ledger.is_file() and config.is_file()
+    return known and read_json(ledger).get("state") == "done"
 
 
 def template_of(run: Path) -> str:

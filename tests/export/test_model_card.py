@@ -99,11 +99,19 @@ def test_code_of_an_exports_card_loads_it_without_this_package(
     assert sum(p.numel() for p in names["model"].parameters()) > 1e6
 
 
-def test_model_without_the_files_of_its_run_is_exported(finished: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["selected", None])
+def test_export_of_a_run_that_goes_on_or_has_lost_its_files_has_no_card(
+    state: str | None, finished: Path, tmp_path: Path
+) -> None:
+    """The configuration that lies there may be that of another selection."""
     run, out = tmp_path / "run", tmp_path / "exported"
     shutil.copytree(finished / "models" / "final", run / "models" / "final")
-    assert main(["export", "--run", str(run), "--to", "adapter", "--path", str(out)]) == 0
-    assert (out / "adapter_config.json").is_file()
+    if state is not None:
+        shutil.copy(finished / "config.yaml", run)
+        ledger = json.loads((finished / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps({**ledger, "state": state}))
+    assert main(["export", "--run", str(run), "--to", "hf", "--path", str(out)]) == 0
+    assert (out / "model.safetensors").is_file() and not (out / "README.md").exists()
 
 
 def test_card_is_no_part_of_what_names_a_checkpoint(finished: Path, tmp_path: Path) -> None:
