@@ -6,24 +6,13 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.markup import escape
 
-from presel_lightning.console import track
-from presel_lightning.data import build_pool, images_changed, load_pool
-from presel_lightning.data.build import pool_key
-from presel_lightning.data.copies import line_of, read_copies
-from presel_lightning.data.cures import cures_of
-from presel_lightning.data.exclude import EXCLUDED
-from presel_lightning.data.foreign import nothing_usable
 from presel_lightning.data.images import open_rgb
-from presel_lightning.data.pixels import summary
-from presel_lightning.data.record_file import texts_path
 from presel_lightning.data.sizes import count_of
-from presel_lightning.data.texts import Texts
-from presel_lightning.errors import InstructionsMissing, UserError
+from presel_lightning.errors import InstructionsMissing
 from presel_lightning.eval.report.loggers import log_report
 from presel_lightning.eval.report.report import print_summary, write_report
 from presel_lightning.export.model_card import write_cards
@@ -32,7 +21,6 @@ from presel_lightning.models import hub
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe import artifacts
 from presel_lightning.recipe.about import about, planned_stages
-from presel_lightning.recipe.beside import hold_out
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.examination import (
     LIMIT,
@@ -41,7 +29,7 @@ from presel_lightning.recipe.examination import (
     refuse_items,
     refuse_several,
 )
-from presel_lightning.recipe.field_counts import field_counts, require_field
+from presel_lightning.recipe.field_counts import field_counts
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.recipe.instructions import Instructions
 from presel_lightning.recipe.pair_fits import PairFits
@@ -49,6 +37,7 @@ from presel_lightning.recipe.pair_scoring import PairScoring
 from presel_lightning.recipe.passes import Pass
 from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.recipe.planned_work import plan_progress
+from presel_lightning.recipe.pool_stage import read_pool
 from presel_lightning.recipe.scoring import Scoring
 from presel_lightning.recipe.suitability import empty_tasks, second_choice, unsuited
 from presel_lightning.run.files import write_json
@@ -193,70 +182,7 @@ class Recipe:
     # ------------------------------------------------------------------ stages
     def pool(self) -> None:
         """Read the annotations, check every image, leave out what is broken."""
-        source = self.data.source(self.out)
-        manifest = self.out / "pool.parquet"
-        if rank_zero() and manifest.exists() and images_changed(self.out, source.resolver):
-            self.runner.ledger.record("pool", status="stale")  # an image was mended or lost
-
-        def work() -> Facts:
-            counts = build_pool(source, self.out, track=track)
-            return {
-                "samples": counts.pool,
-                "text_only": counts.text_only,
-                "problems": counts.problems,
-                "by_problem": counts.by_problem,
-                "passed_over": counts.passed_over,
-                "shown": counts.shown,
-                "notices": list(counts.notices),
-                "copies": read_copies(self.out),
-            }
-
-        files = [manifest, self.out / "problems.csv"]
-        files += [texts_path(self.out)] if source.text_only else []
-        self.runner.stage("pool", pool_key(source), files, work)
-        counts = self.runner.ledger.stage("pool")
-        if others := counts.get("passed_over"):
-            kinds = ", ".join(f"{n} {kind}" for kind, n in others.items())
-            self.runner.print(f"  passed over, no pictures: {kinds}")
-        for line in summary(counts.get("shown", {}), self.data.pixels):
-            self.runner.print(f"  {line}")
-        if source.follow_links:
-            self.runner.print(f"  image root {source.resolver.root}: links out of it are followed")
-        notices = list(counts.get("notices", ()))
-        if "copies" in counts and (found := line_of(counts["copies"], self.data.copies)):
-            notices.append(found)
-        for notice in notices:
-            self.runner.print(f"[yellow]![/] {escape(notice)}")
-        self.refuse_problems(counts)
-        self.data.pool = load_pool(self.out, source.image_root)
-        self.data.texts = Texts(self.out) if source.text_only else None
-        self.instructions.use_answers()
-        if self.data.count_key:
-            require_field(self.data.pool, self.data.count_key)
-        hold_out(self.context)
-
-    def refuse_problems(self, counts: dict[str, Any]) -> None:
-        """Stop before any training where too little of the annotations can be used.
-
-        Raises:
-            UserError: more problems than `data.max_problem_fraction` allows, or no sample at all.
-        """
-        records = counts["samples"] + counts["text_only"] + counts["problems"]
-        kinds = ", ".join(f"{n} {kind}" for kind, n in counts["by_problem"].items())
-        wrong = counts["problems"] - counts["by_problem"].get(EXCLUDED, 0)
-        found = f"{counts['problems']} of {records} records have problems ({kinds})"
-        listed = f"listed with file and record in {self.out / 'problems.csv'}"
-        cures = cures_of(counts["by_problem"])
-        if wrong > self.data.max_problem_fraction * records:
-            raise UserError(
-                f"{found}, more than data.max_problem_fraction {self.data.max_problem_fraction} "
-                f"allows; they are {listed}: raise that limit, or fix them: {cures}"
-            )
-        if counts["samples"] == 0 and counts["problems"]:
-            raise UserError(f"{found}, and no image is left; they are {listed}: fix them: {cures}")
-        if counts["samples"] == 0:
-            others, text_only = counts.get("passed_over", {}), counts["text_only"]
-            raise UserError(nothing_usable(self.data.annotations, others, text_only))
+        read_pool(self.context, self.instructions)
 
     def stages_of(self, needs: Collection[str], fits: Collection[str]) -> list[str]:
         """Return the stages in which an image-text model is tuned, the reference model's among them."""
