@@ -134,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"presel_lightning: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except Exception as error:
+        interruption.leave_if_asked()
         if debug or not report_own(error):
             raise
         return 1

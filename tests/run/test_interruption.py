@@ -39,7 +39,10 @@ from presel_lightning.run import interruption
 interruption.install()
 from presel_lightning.data.images import check_images
 names = [path.name for path in Path(sys.argv[1]).iterdir()]
-while True: check_images(Path(sys.argv[1]), names, workers=2)
+try:
+    while True: check_images(Path(sys.argv[1]), names, workers=2)
+finally:
+    interruption.finish()  # as the program does: what breaks once it is asked to stop is no error
 """
 
 Run = Callable[..., "subprocess.Popen[str]"]
