@@ -205,7 +205,8 @@ def training(fit: Json, config: Json, settings: Json) -> str:
         chosen |= {f"data.{name}": config["data"].get(name) for name in own}
     epochs = ("max_epochs",) if settings["pairs"] is None else ()
     limits = (*epochs, "max_steps", "max_time", "precision", "gradient_clip_val")
-    chosen |= {f"trainer.{name}": trainer.get(name) for name in limits}
+    set_limits = {name: trainer.get(name) for name in limits if trainer.get(name) != -1}  # -1: none
+    chosen |= {f"trainer.{name}": value for name, value in set_limits.items()}
     took = {
         "steps": fit.get("steps"),
         "last training loss": fit.get("loss_last"),

@@ -55,7 +55,7 @@ def test_card_of_a_run_states_data_selection_and_scores(finished: Path) -> None:
     found = [cell.strip() for cell in row.strip("|").split("|")]
     assert float(found[1]) == pytest.approx(table["final"]["tiny"], abs=0.01)
     assert re.fullmatch(r"[\d.]+ to [\d.]+", found[2]) and found[3] == "16"
-    assert "seed 0" in card.text
+    assert "seed 0" in card.text and "max_steps" not in card.text, "a limit that is not set"
 
 
 def test_no_card_has_blanks_or_paths_of_this_machine(finished: Path) -> None:
