@@ -37,6 +37,13 @@ SIZES = {"colour": 45, "shape": 30, "count": 35, "caption": 20}
 N_POOL = sum(SIZES.values())
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """Of the files here only tests are collected: `--doctest-modules` would import every other one,
+    in the process of all tests, and scripts of tests change what they import."""
+    other = collection_path.suffix == ".py" and not collection_path.name.startswith("test_")
+    return True if other else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with a slow test come first, so that two workers have short tests left at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}

@@ -14,4 +14,5 @@ def late(writer: BlockWriter) -> list[int]:
     return pending(writer)
 
 
-BlockWriter.pending = late  # type: ignore[assignment]
+if __name__ == "__main__":
+    BlockWriter.pending = late  # type: ignore[assignment]
