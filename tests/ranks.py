@@ -20,7 +20,7 @@ _drawn = count(os.getpid())  # two test runs on a machine begin at different por
 
 
 def free_port() -> int:
-    """A port that nobody takes before a rank does.
+    """Draw a port that no other process takes before a rank does.
 
     It is below those that a system hands out by itself, and the workers of pytest-xdist draw from ranges of their own.
     """

@@ -27,7 +27,7 @@ from presel_lightning.eval.comparison.page import print_comparison, write_compar
 from presel_lightning.recipe.recipe import Recipe
 from presel_lightning.run.files import read_json, replacing_folder, write_json, write_text
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
-from presel_lightning.run.ledger import Ledger
+from presel_lightning.run.ledger import CELL, Ledger
 from presel_lightning.run.ranks import is_distributed
 from presel_lightning.run.time_left import PlannedWork
 from presel_lightning.selectors import Selector
@@ -258,7 +258,7 @@ def job_of(
         take_answers(folder / "annotations", reference / "annotations")
     origin = read_json(out / "grid.json")["rests_on"]
     text = f"{yaml.safe_dump(config, sort_keys=False)}# rests on {origin}\n"
-    file = folder / "cell.yaml"
+    file = folder / CELL
     same = file.exists() and file.read_text(encoding="utf-8") == text
     current = same and all(before.get(name) == key for name, key in taken.items())
     if current and ledger.read().get("state") in ("done", "prepared"):

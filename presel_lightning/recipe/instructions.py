@@ -16,6 +16,7 @@ from presel_lightning.recipe.artifacts import records_digest
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.requests import REQUESTS, write_requests
 from presel_lightning.run.fingerprint import fingerprint
+from presel_lightning.run.ledger import is_of_comparison
 from presel_lightning.run.pages import page
 from presel_lightning.run.ranks import broadcast
 from presel_lightning.run.stages import Facts
@@ -130,7 +131,7 @@ class Instructions:
             "another annotator write them, or type them on a page (python -m presel_lightning review "
             f"--run {self.out}); see {page('annotate.md')}"
         )
-        if self.out.resolve().parent.name in ("cells", "references"):
+        if is_of_comparison(self.out):
             cure = (
                 "write question and answer of what all cells ask for into one CSV, each image once, "
                 "and run `compare` again with --annotator FromFile --annotator.init_args.path ANSWERS; "

@@ -62,7 +62,7 @@ def filled_rows(table: Path) -> dict[str, list[Row]]:
     if not table.is_file():
         return found
     cure = (
-        "it is written anew now: move it away, or save it as CSV in UTF-8 with the columns it had"
+        "this run writes it again: move it away, or save it as CSV in UTF-8 with the columns it had"
     )
     try:
         with table.open(encoding="utf-8-sig", newline="") as handle:

@@ -9,6 +9,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.review.server import HOST, ReviewServer
 from presel_lightning.review.session import Session
 from presel_lightning.run import lock
+from presel_lightning.run.ledger import is_of_comparison
 
 
 def open_session(run: Path, image_root: str | None = None) -> Session:
@@ -26,7 +27,7 @@ def open_session(run: Path, image_root: str | None = None) -> Session:
         raise UserError(
             f"--run {run}: no run.json there; give a folder that `select` or `fit` wrote"
         )
-    if run.resolve().parent.name == "cells":
+    if is_of_comparison(run):
         raise UserError(
             f"--run {run}: a cell of `compare`, whose selections are made on equal terms; review a "
             "folder of `select` or `fit`"

@@ -231,7 +231,7 @@ def sync_all(path: Path) -> None:
 def set_mode(path: Path) -> None:
     """Give a file the permissions of any new file where a library keeps it to its owner.
 
-    safetensors writes by a temporary file of `tempfile`'s kind, which nobody else may read.
+    safetensors writes by a temporary file of `tempfile`'s kind, which only its owner may read.
     """
     if path.is_file() and stat.S_IMODE(path.stat().st_mode) == 0o600:
         with suppress(PermissionError):  # of a file system that has one mode for all files

@@ -11,6 +11,13 @@ from presel_lightning.run.files import read_json, write_json
 CUT_SHORT = "cut short"
 """Status of a fit that its time limit ended before its last step."""
 FINISHED = ("done", CUT_SHORT)
+CELL = "cell.yaml"
+"""Configuration that `compare` writes into the folders of its cells and reference splits."""
+
+
+def is_of_comparison(run: Path) -> bool:
+    """Return whether a run folder is a cell or a reference split of a comparison."""
+    return (run / CELL).is_file()
 
 
 class Ledger:

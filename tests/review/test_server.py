@@ -237,9 +237,10 @@ def test_review_invalid_options_exit_with_2(
     with serving(run) as server:
         assert main(["review", "--run", str(run), "--port", str(server.server_port)]) == 2
     assert "give another, or 0" in capsys.readouterr().err
-    cell = tmp_path / "cells" / "PreSel-0.15-0"
-    cell.mkdir(parents=True)
-    (cell / "run.json").write_text("{}")
+    cell = tmp_path / "PreSel-0.15-0"
+    cell.mkdir()
+    for name in ("run.json", "cell.yaml"):
+        (cell / name).write_text("{}")
     assert main(["review", "--run", str(cell)]) == 2
     assert "a cell of `compare`" in capsys.readouterr().err
 

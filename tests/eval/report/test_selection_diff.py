@@ -95,9 +95,9 @@ def test_report_diff_says_what_differs_in_the_set_ups(
         ("configuration", "baselines", None, "random, full"),
         ("versions", "torch", "2.13.0", "2.12.0"),
     ]
-    html, told = place.read_text(), capsys.readouterr().out
+    html, printed = place.read_text(), capsys.readouterr().out
     assert html.index("What differs in the set-ups") < html.index("Task by task")
-    assert "model.lr: 0.1 | 0.2" in told and "baselines: not there | random, full" in told
+    assert "model.lr: 0.1 | 0.2" in printed and "baselines: not there | random, full" in printed
     assert "not there</span>" in html and "{'" not in html.split("</style>")[1].split("<script>")[0]
 
 
