@@ -65,7 +65,9 @@ class BasicFilter(Rule):
 
 def image_verdicts(rows: Rows, min_side: int, max_aspect: float) -> np.ndarray:
     """Whether min(w, h) is large and max(w, h) / min(w, h) small enough; unknown without a size."""
-    width, height = (as_scores(rows.column(n)).astype(np.float64) for n in (WIDTH, HEIGHT))
+    width, height = (
+        as_scores(rows.column(names), names).astype(np.float64) for names in (WIDTH, HEIGHT)
+    )
     short, long = np.minimum(width, height), np.maximum(width, height)
     with np.errstate(divide="ignore", invalid="ignore"):
         found = verdicts_of((short >= min_side) & (long / short <= max_aspect))

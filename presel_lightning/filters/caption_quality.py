@@ -65,7 +65,7 @@ class CaptionQuality(Scored):
 
     def scores(self, rows: Rows) -> np.ndarray:
         """The score."""
-        return as_scores(rows.column((self.column,)))
+        return as_scores(rows.column((self.column,)), (self.column,))
 
     def cut(self, rows: Rows) -> float:
         """The threshold in the precision of the column."""

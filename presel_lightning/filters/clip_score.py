@@ -43,7 +43,7 @@ class ClipScore(Scored):
 
     def scores(self, rows: Rows) -> np.ndarray:
         """The similarity."""
-        return as_scores(rows.column(self.names))
+        return as_scores(rows.column(self.names), self.names)
 
     def cut(self, rows: Rows) -> float:
         """The threshold in the precision of the column."""

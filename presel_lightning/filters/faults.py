@@ -12,6 +12,7 @@ Faults = Literal["stop", "skip"]
 CURES = {
     "unreadable": "mend or remove it",
     "missing_column": "name files that have it in --scores",
+    "wrong_type": "captions and status are texts, scores and sizes are numbers",
     "malformed_uid": "a uid is 32 hex digits",
     "corrupt_tar": "download it again",
     "no_image": "a sample needs an image, such as .jpg",

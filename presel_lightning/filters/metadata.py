@@ -17,13 +17,15 @@ import pyarrow.parquet as pq
 
 from presel_lightning.errors import UserError
 from presel_lightning.filters.annotations import annotation_table, is_annotation_file
+from presel_lightning.filters.columns import plain
 from presel_lightning.filters.faults import Fault
-from presel_lightning.filters.rule import Names, Rows
+from presel_lightning.filters.rule import STATUS, TEXT, Names, Rows
 from presel_lightning.filters.score_files import ScoreFile, read_arrays
 from presel_lightning.filters.score_table import ScoreTable
 from presel_lightning.filters.uids import UID, parse_uids
 
 UID_NAMES = ("uid",)
+MUST_BE_TEXT = (TEXT[0], STATUS[0])
 BATCH = 1 << 17
 """Rows that are held at a time."""
 
@@ -224,6 +226,13 @@ def _rows(
             texts = texts.cast(pa.string())
         except (pa.ArrowException, ValueError) as error:
             raise Fault(unit.path, "malformed_uid", f"uid is {texts.type}") from error
-    columns = {name: batch.column(own) for name, own in names.items() if own}
-    columns |= dict(others.columns(texts, start))
+    columns = {
+        name: plain(batch.column(own), own, is_text=name in MUST_BE_TEXT)
+        for name, own in names.items()
+        if own
+    }
+    columns |= {
+        name: plain(column, name, is_text=name in MUST_BE_TEXT)
+        for name, column in others.columns(texts, start)
+    }
     return Rows(texts, pa.table(columns), unit.number, start)

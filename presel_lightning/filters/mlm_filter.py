@@ -65,12 +65,12 @@ class MlmFilter(Scored):
 
     def scores(self, rows: Rows) -> np.ndarray:
         """The score."""
-        return read_scores(rows.column(self.names), stripped)
+        return read_scores(rows.column(self.names), stripped, self.names)
 
     def population(self, rows: Rows) -> np.ndarray:
         """The score, where the published procedure counts it."""
         read = stripped if self.ties == "exact" else bare
-        return read_scores(rows.column(self.names), read)
+        return read_scores(rows.column(self.names), read, self.names)
 
     def verdicts(self, rows: Rows, limits: Mapping[Rule, Limit]) -> np.ndarray:
         """Score and status."""
@@ -82,10 +82,10 @@ class MlmFilter(Scored):
         return False
 
 
-def read_scores(column: pa.Array, read: Callable[[str], int | None]) -> np.ndarray:
+def read_scores(column: pa.Array, read: Callable[[str], int | None], names: Names) -> np.ndarray:
     """Scores of a column of numbers or texts, (N,) float32 or float64, NaN where there is none."""
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return as_scores(column)
+        return as_scores(column, names)
     coded = column.dictionary_encode()
     values = [read(text) for text in coded.dictionary.to_pylist()]
     table = np.array(

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from presel_lightning.errors import UserError
+from presel_lightning.filters.columns import WrongType, plain
 from presel_lightning.filters.faults import Fault, Listed
 from presel_lightning.filters.mlm_filter import read_scores, stripped
 from presel_lightning.filters.score_files import ScoreFile, matched, uids_of
@@ -159,5 +160,9 @@ def _scores(
     scores = np.full((len(uids), len(names)), np.nan)
     for number, name in enumerate(names):
         if name in batch.schema.names:
-            scores[:, number] = read_scores(batch.column(name), stripped)
+            try:
+                column = plain(batch.column(name), name)
+                scores[:, number] = read_scores(column, stripped, (name,))
+            except WrongType as error:
+                raise Fault(path, "wrong_type", str(error)) from error
     return uids[valid], scores[valid]

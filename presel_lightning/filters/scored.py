@@ -12,7 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from presel_lightning.errors import UserError
-from presel_lightning.filters.rule import UNKNOWN, Limit, Rows, Rule, verdicts_of
+from presel_lightning.filters.columns import WrongType
+from presel_lightning.filters.rule import (
+    UNKNOWN,
+    Limit,
+    Names,
+    Rows,
+    Rule,
+    verdicts_of,
+)
 from presel_lightning.filters.uids import scrambled
 from presel_lightning.run.ranges import Fraction
 
@@ -92,16 +100,26 @@ def before(limit: Limit, rows: Rows) -> np.ndarray:
     return kept
 
 
-def as_scores(column: pa.Array) -> np.ndarray:
+def as_scores(column: pa.Array, names: Names) -> np.ndarray:
     """A numeric column, NaN where it is null; 0.0 for -0.0.
+
+    Args:
+        column: (N,).
+        names: what it is called.
 
     Returns:
         (N,) float32 of a column in half or single precision, float64 of any other.
+
+    Raises:
+        WrongType: it holds no numbers.
     """
     if pa.types.is_float16(column.type):
         column = column.cast(pa.float32())
     if not pa.types.is_floating(column.type):
-        column = pc.cast(column, pa.float64(), safe=False)
+        try:
+            column = pc.cast(column, pa.float64(), safe=False)
+        except pa.ArrowException as error:
+            raise WrongType(names, f"{column.type} ({str(error)[:100]})") from error
     scores: np.ndarray = column.to_numpy(zero_copy_only=False) + np.float32(0)
     return scores
 

@@ -11,12 +11,21 @@ from typing import ClassVar
 
 import numpy as np
 
+from presel_lightning.filters.columns import WrongType
 from presel_lightning.filters.combine import All
 from presel_lightning.filters.faults import Fault, Faults, Listed
 from presel_lightning.filters.limits import TIE
 from presel_lightning.filters.metadata import Metadata, Unit
 from presel_lightning.filters.mixture import Mixture
-from presel_lightning.filters.rule import HOLDS, UNKNOWN, Limit, Names, Rows, Rule, refined
+from presel_lightning.filters.rule import (
+    HOLDS,
+    UNKNOWN,
+    Limit,
+    Names,
+    Rows,
+    Rule,
+    refined,
+)
 from presel_lightning.filters.scored import Scored, as_scores
 from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uids import UID, order_of, scrambled
@@ -58,13 +67,13 @@ class FilterStage(Stage):
 
     def __call__(self, number: int) -> None:
         """Do a unit; a fault of its file leaves it out as a whole."""
-        listed = Listed(self.faults)
+        unit, listed = self.units[number], Listed(self.faults)
         try:
-            found = self.do(self.units[number], self.rows(self.units[number]), listed)
-        except Fault as fault:
+            found = self.do(unit, self.rows(unit), listed)
+        except (Fault, WrongType) as error:
             listed = Listed(self.faults)
-            listed.add(fault)
-            found = self.do(self.units[number], iter(()), listed)
+            listed.add(_fault(unit, error))
+            found = self.do(unit, iter(()), listed)
         self.finish(number, {**found, "faults": listed.found})
 
     def rows(self, unit: Unit) -> Iterator[Rows]:
@@ -177,7 +186,7 @@ class KeepStage(FilterStage):
             counts["unknown"] += int(np.count_nonzero(found == UNKNOWN))
             chosen, own = _well_formed(rows.take(np.flatnonzero(found == HOLDS)), unit, listed)
             if self.score is not None:
-                some = as_scores(chosen.column((self.score,)))
+                some = as_scores(chosen.column((self.score,)), (self.score,))
                 known = ~np.isnan(some)
                 counts["without_score"] += len(some) - int(known.sum())
                 own, some = own[known], some[known]
@@ -198,6 +207,10 @@ class KeepStage(FilterStage):
             self.save(unit.number, "groups", np.concatenate(groups)[order])
         by_name = {name: n for name, n in nulls.items() if n and name != "uid"}
         return {**counts, "kept": len(uids), "nulls": by_name, "seen": seen, "passed": passed}
+
+
+def _fault(unit: Unit, error: Fault | WrongType) -> Fault:
+    return error if isinstance(error, Fault) else Fault(unit.path, "wrong_type", str(error))
 
 
 def _well_formed(rows: Rows, unit: Unit, listed: Listed) -> tuple[Rows, np.ndarray]:
