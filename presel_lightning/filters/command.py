@@ -20,7 +20,7 @@ from presel_lightning.filters.limits import first_limit, looked_up, with_ties
 from presel_lightning.filters.metadata import Metadata, Unit, file_system
 from presel_lightning.filters.mixture import Mixture
 from presel_lightning.filters.registry import described, label
-from presel_lightning.filters.rule import Limit, Rule
+from presel_lightning.filters.rule import STATUS, TEXT, Limit, Rule
 from presel_lightning.filters.sampling import Sampling
 from presel_lightning.filters.score_table import build
 from presel_lightning.filters.scored import Scored
@@ -34,7 +34,7 @@ from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.interruption import temporary_folder
 from presel_lightning.run.units import state_of
 
-FORMAT = 1
+FORMAT = 2
 """Of what lies in the work folder; another version starts again."""
 
 
@@ -122,7 +122,9 @@ class FilterRun:
                 if not place.is_file():
                     write_set(parse_set(self.uids, self.work / "sorted"), place)
             rules = (*rules, InUids(str(place)))
-        columns = {n for names in All(rules).columns() for n in names}
+        columns = {
+            n for names in All(rules).columns() for n in names if names not in (TEXT, STATUS)
+        }
         columns |= {self.sampling.score} if self.sampling else set()
         tables = []
         for number, url in enumerate(self.scores):

@@ -12,6 +12,7 @@ Faults = Literal["stop", "skip"]
 CURES = {
     "unreadable": "mend or remove it",
     "missing_column": "name files that have it in --scores",
+    "missing_text": "have it in the metadata, or in files beside it; --scores are numbers alone",
     "wrong_type": "captions and status are texts, scores and sizes are numbers",
     "malformed_uid": "a uid is 32 hex digits",
     "corrupt_tar": "download it again",

@@ -9,9 +9,11 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from presel_lightning.errors import UserError
 from presel_lightning.filters.captions import has_fasttext_words, has_letters, per_text
+from presel_lightning.filters.columns import WrongType
 from presel_lightning.filters.language import fasttext_language
 from presel_lightning.filters.rule import (
     FAILS,
@@ -24,6 +26,7 @@ from presel_lightning.filters.rule import (
     both,
     verdicts_of,
 )
+from presel_lightning.filters.scored import as_scores
 
 WORDS, LETTERS = 1, 5
 """A caption has more than these."""
@@ -80,10 +83,24 @@ class ImageBased(Rule):
         found = np.full(len(embeddings), UNKNOWN, np.int8)
         valid = embeddings.is_valid().to_numpy(zero_copy_only=False)
         if valid.any():
-            flat = embeddings.drop_null().flatten().to_numpy(zero_copy_only=False)
-            images = flat.reshape(int(valid.sum()), -1)
+            images = self._vectors(embeddings.drop_null(), centroids.shape[1])
             found[valid] = verdicts_of(wanted[nearest(images, centroids, self.metric)])
         return found
+
+    def _vectors(self, embeddings: pa.Array, width: int) -> np.ndarray:
+        """Embeddings (N, width)."""
+        kind = embeddings.type
+        if (
+            pa.types.is_list(kind)
+            or pa.types.is_large_list(kind)
+            or pa.types.is_fixed_size_list(kind)
+        ):
+            lengths = set(pc.unique(pc.list_value_length(embeddings)).to_pylist())
+            if lengths == {width}:
+                flat = as_scores(embeddings.flatten(), (self.embedding,))
+                return flat.reshape(len(embeddings), width)
+            kind = f"of {' and '.join(map(str, sorted(lengths)))} dimensions"
+        raise WrongType((self.embedding,), f"{kind}, the centroids are of {width} dimensions")
 
 
 @cache
@@ -95,10 +112,11 @@ def _targets(centroids: str, targets: str, metric: Metric) -> tuple[np.ndarray, 
             table = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise UserError(f"image_based: {name} {path}: {error}; give .npy (N, D)") from error
-        if table.ndim != 2 or (tables and table.shape[1] != tables[0].shape[1]):
+        fits = table.ndim == 2 and len(table) and table.dtype.kind in "fiu"
+        if not fits or (tables and table.shape[1] != tables[0].shape[1]):
             raise UserError(
-                f"image_based: {name} {path} is of shape {table.shape}; give .npy (N, D), both of "
-                "the same D"
+                f"image_based: {name} {path} is of shape {table.shape} and dtype {table.dtype}; "
+                "give .npy (N, D) of numbers, both of the same D"
             )
         tables.append(table)
     vectors = np.asarray(tables[0], np.float32)

@@ -203,7 +203,10 @@ class _Others:
             pairs = ((table, name) for table in sources for name in names)
             found = next(((t, name) for t, name in pairs if name in t.names), None)
             if found is None:
-                raise Fault(unit.path, "missing_column", f"no column {' or '.join(names)}")
+                detail = f"no column {' or '.join(names)}"
+                if names[0] in MUST_BE_TEXT:
+                    raise Fault(unit.path, "missing_text", detail)
+                raise Fault(unit.path, "missing_column", detail)
             self.joined[names[0]] = (found[1], found[0])
 
     def columns(self, texts: pa.Array, start: int) -> Iterator[tuple[str, pa.Array]]:

@@ -52,10 +52,15 @@ class Sampling:
             scores: (N,), rows in an order that is their own, such as that of uids.
 
         Raises:
-            UserError: the hard cap leaves too few draws, or there are no rows.
+            UserError: the hard cap leaves too few draws, there are no rows, or a score is infinite.
         """
         if not len(scores):
             raise UserError("sampling: no row passes the rules and has a score")
+        if infinite := int(np.isinf(scores).sum()):
+            raise UserError(
+                f"sampling: {infinite} rows have an infinite {self.score}, which no draw can follow; "
+                "leave them out by a rule"
+            )
         draw: Callable[[np.ndarray], np.ndarray]
         draw = self._soft if self.method == "soft_cap" else self._hard
         return draw(scores.astype(np.float64))

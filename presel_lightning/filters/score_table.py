@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 import fsspec
 import numpy as np
@@ -27,7 +28,7 @@ BATCH = 1 << 16
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """A sorted table: `uid.npy`, and `NAME.npy` for each score, in a folder."""
+    """A sorted table: `uid.npy`, and an array for each score, in a folder."""
 
     folder: str
     names: tuple[str, ...]
@@ -35,12 +36,17 @@ class ScoreTable:
     def of(self, uids: np.ndarray, name: str) -> pa.Array:
         """Scores of some uids; null where there is none."""
         table = _mapped(f"{self.folder}/uid.npy")
-        scores = _mapped(f"{self.folder}/{name}.npy")
+        scores = _mapped(f"{self.folder}/{file_of(name)}")
         place = matched(table, np.arange(len(table)), uids)
         rows = place.fill_null(0).to_numpy(zero_copy_only=False)
         known = place.is_valid().to_numpy(zero_copy_only=False)
         values = scores[rows] if len(table) else np.zeros(len(uids))
         return pa.array(values, mask=~known | np.isnan(values))
+
+
+def file_of(name: str) -> str:
+    """The file of a column, whatever its name is."""
+    return f"{quote(name, safe='')}_.npy"
 
 
 @cache
@@ -111,8 +117,8 @@ def _join(folder: Path, row: np.dtype, names: tuple[str, ...]) -> None:
     paths = [folder / f"{number:02x}" for number in range(PARTS)]
     total = sum(path.stat().st_size for path in paths) // row.itemsize
     columns = [
-        np.lib.format.open_memmap(folder / f"{name}.npy", "w+", dtype, (total,))
-        for name, dtype in [("uid", UID), *((name, np.dtype("<f8")) for name in names)]
+        np.lib.format.open_memmap(folder / name, "w+", dtype, (total,))
+        for name, dtype in [("uid.npy", UID), *((file_of(n), np.dtype("<f8")) for n in names)]
     ]
     start = 0
     for path in paths:

@@ -49,10 +49,12 @@ class Scored(Rule):
         """Refuse both or neither.
 
         Raises:
-            UserError: not exactly one of threshold and fraction is given.
+            UserError: not exactly one of threshold and fraction is given, or the threshold is none.
         """
         if (self.threshold is None) == (self.fraction is None):
             raise UserError("give either `threshold` or `fraction`")
+        if not np.isfinite(self.threshold or 0):
+            raise UserError(f"threshold: {self.threshold} is invalid; give a finite number")
 
     @abstractmethod
     def scores(self, rows: Rows) -> np.ndarray:

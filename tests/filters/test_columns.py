@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -99,3 +100,48 @@ def test_a_column_of_another_type_is_a_fault_of_its_file(
     with output.with_suffix(".problems.csv").open(newline="") as lines:
         (problem,) = csv.DictReader(lines)
     assert problem["problem"] == "wrong_type" and named in problem["detail"]
+
+
+def test_a_score_may_have_any_name(tmp_path: Path) -> None:
+    pool = write(tmp_path / "pool")
+    values = pa.array(range(8))
+    table = {"uid": pa.array(UIDS), "model/v2 score": values, "uid.npy": values, "status": values}
+    pq.write_table(pa.table(table), tmp_path / "scores.parquet")
+    for name in ("model/v2 score", "uid.npy"):
+        rule = {"clip_score": {"column": name, "threshold": 6}}
+        more = ("--scores", f"[{tmp_path / 'scores.parquet'}]")
+        kept = run_filter(pool, tmp_path / "o.npy", [rule, "open_qwen2vl_basic"], *more)
+        assert kept == [(0, 6), (0, 7)]
+
+
+@pytest.mark.parametrize(
+    ("embeddings", "named"),
+    [
+        (np.ones((8, 3), np.float16), "l14_img is of 3 dimensions, the centroids are of 4"),
+        (np.ones(8, np.float16), "l14_img is halffloat, the centroids are of 4"),
+        (np.full((8, 4), "a"), "l14_img is string"),
+    ],
+)
+def test_embeddings_of_another_shape_are_a_fault_of_their_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], embeddings: np.ndarray, named: str
+) -> None:
+    pool = write(tmp_path / "pool")
+    np.savez(pool / "0.npz", l14_img=embeddings)
+    np.save(tmp_path / "c.npy", np.eye(4, dtype=np.float32))
+    rule = f"[{{image_based: {{centroids: {tmp_path}/c.npy, targets: {tmp_path}/c.npy}}}}]"
+    words = ["--metadata", str(pool), "--output", str(tmp_path / "o.npy"), "--rules", rule]
+    assert main(["filter", *words]) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and named in told
+    np.save(tmp_path / "none.npy", np.empty((0, 4), np.float32))
+    assert main(["filter", *words[:-1], rule.replace("c.npy", "none.npy")]) == 2
+    assert "of shape (0, 4)" in capsys.readouterr().err
+
+
+def test_draws_ask_for_finite_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pool = write(tmp_path / "pool", s=pa.array([float("-inf")] * 8))
+    words = ["--metadata", str(pool), "--output", str(tmp_path / "o.npy"), "--rules", "[no_filter]"]
+    for method in ("soft_cap", "hard_cap"):
+        draws = f"{{method: {method}, score: s, size: 4}}"
+        assert main(["filter", *words, "--sampling", draws]) == 2
+        assert "8 rows have an infinite s" in capsys.readouterr().err
