@@ -7,6 +7,7 @@ the number of workers may change from one start to the next.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,7 +23,9 @@ from filelock import FileLock, Timeout
 from presel_lightning.console import track
 from presel_lightning.errors import PreselError, UserError
 from presel_lightning.run.files import make_folder
+from presel_lightning.run.interruption import blocked
 from presel_lightning.run.pages import page
+from presel_lightning.run.process_watch import STOPPING
 from presel_lightning.run.units import Stage, pending
 
 Executor = Literal["local", "ray", "slurm"]
@@ -87,14 +90,24 @@ def _pooled(stage: Stage, left: list[int], workers: int) -> Iterator[None]:
     # imports what all stages need once
     context = get_context("forkserver")
     context.set_forkserver_preload([type(stage).__module__])
-    with ProcessPoolExecutor(min(workers, len(left)), mp_context=context) as pool:
-        jobs = [pool.submit(stage, number) for number in left]
+    with ProcessPoolExecutor(min(workers, len(left)), context, _begin) as pool:
+        with blocked():  # the server, too: it would show where in its imports a signal met it
+            jobs = [pool.submit(stage, number) for number in left]
         try:
             for job in as_completed(jobs):
                 yield job.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _begin() -> None:
+    """Let a worker end by SIGTERM, as a broken pool ends the rest, but not with the terminal's SIGINT.
+
+    The server hands on the mask of signals that it was started with; its parent kills the workers.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _on_ray(stage: Stage, left: list[int], workers: int, what: str) -> None:

@@ -44,6 +44,16 @@ with interruption.blocked():
 time.sleep(60)
 """
 
+WORKING = """
+import sys
+from pathlib import Path
+from presel_lightning.run import interruption
+interruption.install()
+from presel_lightning.run.executors import complete
+from tests.run.slow_import import SlowImport
+complete(SlowImport(Path(sys.argv[1]), "key"), range(4), "local", 2, "units")
+"""
+
 CHECKING = """
 import sys
 from pathlib import Path
@@ -126,6 +136,18 @@ def test_process_that_starts_others_ends_once_they_have_what_they_are_given(run:
     assert process.stdout is not None and process.stdout.readline() == "starting\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate() == ("started\n", LINE) and process.returncode == 130
+
+
+@pytest.mark.parametrize("at", ["importing", "working"])
+def test_signal_to_the_group_ends_workers_and_their_server_in_silence(
+    at: str, run: Run, tmp_path: Path
+) -> None:
+    process = run("-c", WORKING, str(tmp_path))
+    assert process.stdout is not None
+    while process.stdout.readline() != f"{at}\n":
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == LINE and process.returncode == 130
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5])

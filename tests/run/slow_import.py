@@ -1,0 +1,23 @@
+"""A stage whose module takes long to import where the server of the workers does so."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+if "presel_lightning.run.executors" not in sys.modules:
+    print("importing", flush=True)
+    time.sleep(1)
+
+from presel_lightning.run.units import Stage
+
+
+class SlowImport(Stage):
+    """Units that take a while."""
+
+    def defined_by(self, number: int) -> object:
+        return number
+
+    def __call__(self, number: int) -> None:
+        print("working", flush=True)
+        time.sleep(20)
