@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -91,7 +92,8 @@ def _pooled(stage: Stage, left: list[int], workers: int) -> Iterator[None]:
     context = get_context("forkserver")
     context.set_forkserver_preload([type(stage).__module__])
     with ProcessPoolExecutor(min(workers, len(left)), context, _begin) as pool:
-        with blocked():  # the server, too: it would show where in its imports a signal met it
+        _start_server(context)
+        with blocked():
             jobs = [pool.submit(stage, number) for number in left]
         try:
             for job in as_completed(jobs):
@@ -99,6 +101,21 @@ def _pooled(stage: Stage, left: list[int], workers: int) -> Iterator[None]:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _start_server(context: ForkServerContext) -> None:
+    """Wait until the server of the workers has imported, for as long as that takes.
+
+    Signals are kept from it: it would show where in its imports one has met it. This process ends
+    by them meanwhile, and the server with it.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        first = context.Process(target=_begin)
+        first.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    first.join()
 
 
 def _begin() -> None:
