@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,12 +121,21 @@ def _start_server(context: ForkServerContext) -> None:
 
 
 def _begin() -> None:
-    """Let a worker end by SIGTERM, as a broken pool ends the rest, but not with the terminal's SIGINT.
+    """Let a worker end with its parent, or by SIGTERM, but not by the terminal's SIGINT.
 
-    The server hands on the mask of signals that it was started with; its parent kills the workers.
+    A pool that breaks ends its workers by SIGTERM; the server has handed on the mask of signals
+    that it was started with. A parent that was killed cannot end them, and no end of file tells
+    them so, as each has both ends of the queue.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    threading.Thread(target=_end_with, args=(parent_process(),), daemon=True).start()
+
+
+def _end_with(parent: BaseProcess | None) -> None:
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _on_ray(stage: Stage, left: list[int], workers: int, what: str) -> None:

@@ -150,6 +150,27 @@ def test_signal_to_the_group_ends_workers_and_their_server_in_silence(
     assert process.communicate(timeout=30)[1] == LINE and process.returncode == 130
 
 
+def test_workers_and_their_server_end_with_a_process_that_is_killed(
+    run: Run, tmp_path: Path
+) -> None:
+    process = run("-c", WORKING, str(tmp_path))
+    assert process.stdout is not None
+    while process.stdout.readline() != "working\n":
+        assert process.poll() is None
+    process.kill()
+    process.wait()
+    left, end = True, time.monotonic() + 15  # units take longer
+    while left and time.monotonic() < end:
+        time.sleep(0.1)
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            left = False
+    if left:
+        os.killpg(process.pid, signal.SIGKILL)
+    assert not left
+
+
 @pytest.mark.parametrize("after", [0.0, 0.5])
 def test_signal_to_the_group_ends_image_workers_in_silence(
     after: float, run: Run, tmp_path: Path, pool_folder: Path
