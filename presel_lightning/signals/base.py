@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -143,6 +145,8 @@ class ColumnSignal(Signal):
         has: np.ndarray,
         columns: Mapping[str, np.ndarray],
         meta: Mapping[str, Any],
+        *,
+        move: bool = False,
     ) -> None:
         """Write the columns atomically.
 
@@ -151,17 +155,40 @@ class ColumnSignal(Signal):
             has: (N,) bool, the samples that the columns have a row for.
             columns: (V, ...) values in the order of the pool, memory-mapped or not.
             meta: provenance.
+            move: take the file of a column that is mapped for writing, where it can be renamed, so that
+                it takes its space once. Its blocks must stay: they make it again if this fails.
         """
         with replacing_folder(self.path) as folder:
             for name, values in columns.items():
-                array = new_array(folder / f"{name}.npy", values.dtype, values.shape)
-                for start in range(0, len(values), COPIED):
-                    array[start : start + COPIED] = values[start : start + COPIED]
-                array.flush()  # type: ignore[attr-defined]
+                path = folder / f"{name}.npy"
+                if not (move and moved(values, path)):
+                    copy_column(values, path)
             np.save(folder / "uid.npy", pool.uid.astype("S32"))
             np.save(folder / "row.npy", np.where(has, np.cumsum(has) - 1, -1))
             write_json(folder / "meta.json", {**meta, "columns": sorted(columns)})
         vars(self).pop("_uids", None)  # cached from the previous files
+
+
+def moved(values: np.ndarray, path: Path) -> bool:
+    """Rename the file of an array that is mapped for writing as a whole; else return False."""
+    if not (isinstance(values, np.memmap) and values.mode == "r+"):
+        return False
+    if not isinstance(values.base, mmap.mmap):  # a part of it
+        return False
+    values.flush()
+    try:
+        os.replace(values.filename, path)
+    except OSError:  # on another file system
+        return False
+    return True
+
+
+def copy_column(values: np.ndarray, path: Path) -> None:
+    """Copy an array to a file, some rows at a time."""
+    array = new_array(path, values.dtype, values.shape)
+    for start in range(0, len(values), COPIED):
+        array[start : start + COPIED] = values[start : start + COPIED]
+    array.flush()  # type: ignore[attr-defined]
 
 
 class Signals:

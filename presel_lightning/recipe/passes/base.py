@@ -293,7 +293,7 @@ class InstructionPass(Pass):
             more, meta = self.beside(module, key)
             if rank_zero():
                 columns = {**writer.merge(), **more}
-                signal.write(data.pool, has, columns, {"key": key, **meta})
+                signal.write(data.pool, has, columns, {"key": key, **meta}, move=True)
                 self.clear(f"{self.stage}-*")
             without = int((~has).sum())
             facts = {"samples": int(has.sum()), **devices}
