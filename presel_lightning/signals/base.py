@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
@@ -14,7 +12,7 @@ import numpy as np
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import MissingSignalError, UserError
-from presel_lightning.run.arrays import new_array
+from presel_lightning.run.arrays import move_array, new_array
 from presel_lightning.run.files import replacing_folder, write_json
 
 S = TypeVar("S", bound="Signal")
@@ -161,26 +159,12 @@ class ColumnSignal(Signal):
         with replacing_folder(self.path) as folder:
             for name, values in columns.items():
                 path = folder / f"{name}.npy"
-                if not (move and moved(values, path)):
+                if not (move and move_array(values, path)):
                     copy_column(values, path)
             np.save(folder / "uid.npy", pool.uid.astype("S32"))
             np.save(folder / "row.npy", np.where(has, np.cumsum(has) - 1, -1))
             write_json(folder / "meta.json", {**meta, "columns": sorted(columns)})
         vars(self).pop("_uids", None)  # cached from the previous files
-
-
-def moved(values: np.ndarray, path: Path) -> bool:
-    """Rename the file of an array that is mapped for writing as a whole; else return False."""
-    if not (isinstance(values, np.memmap) and values.mode == "r+"):
-        return False
-    if not isinstance(values.base, mmap.mmap):  # a part of it
-        return False
-    values.flush()
-    try:
-        os.replace(values.filename, path)
-    except OSError:  # on another file system
-        return False
-    return True
 
 
 def copy_column(values: np.ndarray, path: Path) -> None:
