@@ -134,8 +134,8 @@ class ScoreRun:
             key = scoring.key()
             loaded(scoring)
         except UserError as error:
-            named = f"--{scoring.name}"
-            raise UserError(str(error).replace("model.checkpoint", named)) from error
+            told = str(error).replace("stages.similarity.", "")
+            raise UserError(told.replace("model.checkpoint", f"--{scoring.name}")) from error
         keys = [fingerprint({"score": 1, "by": key, "shard": shard_state(path)}) for path in shards]
         stage = ScoreStage(
             out / ".work",

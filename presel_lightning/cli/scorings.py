@@ -13,11 +13,13 @@ import pyarrow as pa
 from lightning import LightningModule
 
 from presel_lightning.check.origin import origin_of, read_config
+from presel_lightning.errors import UserError
 from presel_lightning.functional.judge_score import parse_score
 from presel_lightning.loading.encoders import encoder_of
 from presel_lightning.loading.judging import Judging
 from presel_lightning.loading.matching import Cropping, Matching
 from presel_lightning.loading.shard_blocks import Batch, Seen
+from presel_lightning.loading.templates import AUTO, TEMPLATES
 from presel_lightning.loading.tokens import UNCUT
 from presel_lightning.models.image_encoder import describe_encoder, load_encoder_processor
 from presel_lightning.models.image_text import load_readers
@@ -166,7 +168,13 @@ class Vectors(Scoring):
 def judging_of(
     tuned: FineTune, template: str, prompts: dict[str, str], caption_tokens: int
 ) -> Judging:
-    """What writes the prompts of a judge; whether it shares prefixes is asked of its configuration."""
+    """What writes the prompts of a judge; whether it shares prefixes is asked of its configuration.
+
+    Raises:
+        UserError: there is no such template.
+    """
+    if template not in (known := [AUTO, *TEMPLATES]):
+        raise UserError(f"--template {template}: no such template; choose from {', '.join(known)}")
     config = read_config(origin_of(tuned))
     encoder = encoder_of(template, tuned.processor, UNCUT)
     reason = why_not_shared(SimpleNamespace(config=config))

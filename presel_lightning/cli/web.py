@@ -56,7 +56,7 @@ def filter_pool(
 
     if not output.endswith(".npy"):
         raise UserError(f"--output {output}: give a name that ends with .npy")
-    place = Path(output)
+    place = _local(output, "--output")
     if metadata is None:
         if uids is None or rules or sampling or mixture or scores:
             raise UserError("filter needs --metadata DIR with --rules, or --uids 'A.npy | B.npy'")
@@ -82,6 +82,13 @@ def filter_pool(
         workers=workers,
     ).run()
     _tell(found, place)
+
+
+def _local(path: str, option: str) -> Path:
+    """The path; a URL would become a folder of the present one."""
+    if "://" in path:
+        raise UserError(f"{option} {path}: give a local path, such as that of a mount")
+    return Path(path)
 
 
 def _tell(found: dict[str, Any], place: Path) -> None:
@@ -151,9 +158,9 @@ def reshard(
         except UserError as error:
             raise UserError(str(error).replace("model.checkpoint", "--tokenizer")) from error
     found = Reshard(
-        input=Path(input),
-        subset=Path(subset),
-        output=Path(output),
+        input=_local(input, "--input"),
+        subset=_local(subset, "--subset"),
+        output=_local(output, "--output"),
         shard_size=shard_size,
         shuffle=shuffle,
         packing=packing,

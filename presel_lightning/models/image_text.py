@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer
 
 from presel_lightning.errors import UserError
 from presel_lightning.models.checkpoint import resolve_checkpoint
@@ -48,7 +48,9 @@ def load_readers(checkpoint: str) -> tuple[Any, TextReader]:
     """
     config = AutoConfig.from_pretrained(resolve_checkpoint(checkpoint))
     text = getattr(config, "text_config", None)
-    if text is None or not hasattr(text, "max_position_embeddings"):
+    kind = MODEL_MAPPING.get(type(config), None)
+    compares = kind is None or hasattr(kind, "get_text_features")
+    if text is None or not hasattr(text, "max_position_embeddings") or not compares:
         raise UserError(
             f"stages.similarity.model.checkpoint {checkpoint!r} is of type {config.model_type!r}, which "
             "has no text tower; give a CLIP or SigLIP, such as openai/clip-vit-large-patch14-336"

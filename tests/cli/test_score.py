@@ -248,6 +248,8 @@ def test_long_captions_are_cut_and_the_question_stays_whole() -> None:
         (["--metrics", "[beauty]"], "--metrics beauty: no such metric"),
         (["--input", "/nowhere"], "--input /nowhere: no .tar"),
         (["--prompts", "/nowhere.yaml"], "--prompts /nowhere.yaml"),
+        (["--template", "vicuna_v7"], "--template vicuna_v7: no such template; choose from auto"),
+        (["--judge", "null", "--clip", "quickstart"], "give a CLIP or SigLIP"),
         (
             ["--judge", "/nowhere"],
             "'/nowhere' is neither a folder nor a hub id (owner/name); set --judge",

@@ -212,6 +212,7 @@ def test_sets_of_uids_without_metadata(tmp_path: Path) -> None:
         (["--rules", "[no_filter]", "--uids", "| a.npy"], "a file is missing"),
         (["--rules", "[{text_based: {synsets: nowhere}}]"], "nowhere"),
         (["--rules", "[basic_filter]", "--lid_model", "nowhere"], "no fastText model there"),
+        (["--rules", "[no_filter]", "--output", "s3://a/b.npy"], "give a local path"),
         ([], "filter needs --rules"),
         (["--rules", "[no_filter]", "--executor", "slurm"], "SLURM_ARRAY_TASK_ID"),
     ],
