@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -114,7 +115,7 @@ OURS = {
     "clip-score filter, threshold": ClipScore(threshold=THRESHOLD),
     BASIC: BasicFilter(language=None),
 }
-PORTS = {
+PORTS: dict[str, Callable[[Path, Path], None]] = {
     CLIP: pandas_fraction,
     f"{CLIP}, exact": partial(pandas_fraction, behind=0),
     "clip-score filter, threshold": pandas_threshold,
