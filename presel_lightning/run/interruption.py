@@ -144,12 +144,17 @@ def held(asked: Asked | None = None) -> Iterator[None]:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Keep signals from processes that are started here, until they are ready for them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    """Start processes here: signals are kept from them until they are ready for them.
+
+    The end of this process is held off, too: one that has begun to read what it is to do would
+    show a traceback when the rest does not come.
+    """
+    with held():
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager

@@ -32,6 +32,18 @@ print("asked", flush=True)
 time.sleep(60)
 """
 
+STARTING = """
+import time
+from presel_lightning.run import interruption
+interruption.install()
+with interruption.blocked():
+    print("starting", flush=True)
+    while not interruption.requested(): time.sleep(0.01)
+    time.sleep(0.2)
+    print("started", flush=True)
+time.sleep(60)
+"""
+
 CHECKING = """
 import sys
 from pathlib import Path
@@ -107,6 +119,13 @@ def test_signal_ignored_at_the_start_stays_ignored(run: Run) -> None:
     time.sleep(1.2)
     process.terminate()
     assert process.wait() == 143
+
+
+def test_process_that_starts_others_ends_once_they_have_what_they_are_given(run: Run) -> None:
+    process = run("-c", STARTING)
+    assert process.stdout is not None and process.stdout.readline() == "starting\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate() == ("started\n", LINE) and process.returncode == 130
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5])
