@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import fsspec
 import numpy as np
@@ -65,8 +65,9 @@ class Stage(ABC):
         # as `np.load` maps it, which opens a file three times
         with self.array(number, name).open("rb") as file:
             np.lib.format.read_magic(file)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-            return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape))
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+            order: Literal["F", "C"] = "F" if by_columns else "C"
+            return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape, order))
 
     def save(self, number: int, name: str, array: np.ndarray) -> None:
         """Write an array of a unit; its manifest follows."""
