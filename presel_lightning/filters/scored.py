@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from presel_lightning.errors import UserError
+from presel_lightning.filters.arrow import as_numpy
 from presel_lightning.filters.columns import WrongType
 from presel_lightning.filters.rule import (
     UNKNOWN,
@@ -122,7 +123,9 @@ def as_scores(column: pa.Array, names: Names) -> np.ndarray:
             column = pc.cast(column, pa.float64(), safe=False)
         except pa.ArrowException as error:
             raise WrongType(names, f"{column.type} ({str(error)[:100]})") from error
-    scores: np.ndarray = column.to_numpy(zero_copy_only=False) + np.float32(0)
+    scores: np.ndarray = as_numpy(column) + np.float32(0)
+    if column.null_count:
+        scores[as_numpy(column.is_null())] = np.nan
     return scores
 
 
