@@ -34,7 +34,7 @@ def test_as_numpy_of_any_slice_equals_to_numpy(kind: pa.DataType, data: st.DataO
 def test_as_scores_is_nan_where_null(values: list[float | None], start: int) -> None:
     column = pa.array(values, pa.float32())[start:]
     expected = [np.nan if value is None else value for value in column.to_pylist()]
-    np.testing.assert_array_equal(as_scores(column), np.array(expected, np.float32))
+    np.testing.assert_array_equal(as_scores(column, ("s",)), np.array(expected, np.float32))
 
 
 def test_as_arrow_and_as_scalar_are_whole_numbers() -> None:
