@@ -122,7 +122,7 @@
       return line;
     };
     const words = (item) => [make("strong", status(item)), make("br"), item.task, make("br"), written(item.score), make("br"),
-      make("code", item.uid.slice(0, 8))];
+      make("span", (item.image ?? item.uid).split("/").pop(), "file")];
     const list = (label, lines) => {
       const whole = make("ul", undefined, "gallery");
       whole.setAttribute("aria-label", label);
