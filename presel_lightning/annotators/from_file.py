@@ -34,6 +34,8 @@ class FromFile(Annotator):
         """Add the missing answers to the file."""
         where = f"annotator.init_args.path {self.path}"
         new = "" if self.path.is_file() else ", which does not exist yet"
+        if self.path.suffix == ".csv":
+            return f"write question and answer of each into {where}{new}"
         return f"write their conversations into {where}{new} (LLaVA JSON, JSON lines or CSV)"
 
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:

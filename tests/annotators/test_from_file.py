@@ -55,6 +55,7 @@ def test_from_file_matches_answers_by_uid_and_by_image(
     again = FromFile("nowhere").annotate(requests, tmp_path / "out", names)
     assert again.conversations == answers.conversations
     assert not again.notes and "nowhere, which does not exist yet" in FromFile("nowhere").cure
+    assert "question and answer of each into" in FromFile("requests.csv").cure
 
 
 def kinds(answers: Answers) -> list[tuple[str, str]]:
