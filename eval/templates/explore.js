@@ -13,7 +13,7 @@
     Object.assign(image, { src: data.pictures[number], alt, width: 80, height: 80, decoding: "async" });
     return image;
   };
-  const written = (score) => (score === null ? "no score" : score.toFixed(4));
+  const written = (score) => (score === null ? "no score" : score.toFixed(4).replace(/^-(0\.0+)$/, "$1"));
 
   if (get("map")) {
     const canvas = get("map"), pen = canvas.getContext("2d"), status = get("map-status");
