@@ -24,12 +24,17 @@ class SaveModel(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write on the first process; with sharded weights all processes take part."""
-        if not isinstance(pl_module, FineTune | TwoTower):
-            raise TypeError(f"SaveModel saves a FineTune module, not {type(pl_module).__name__}")
-        if trainer.is_global_zero:
-            trained = [part for part in pl_module.parameters() if part.requires_grad]
-            size = sum(part.numel() * part.element_size() for part in trained)
-            with replacing_folder(self.folder, size) as folder:
-                pl_module.save(folder)
-        elif isinstance(pl_module, FineTune) and is_sharded(pl_module.model):
-            pl_module.save(self.folder)
+        save_tuned(trainer, pl_module, self.folder)
+
+
+def save_tuned(trainer: Trainer, module: LightningModule, folder: Path) -> None:
+    """Write the model as it is now to a folder, which is replaced; every process calls it."""
+    if not isinstance(module, FineTune | TwoTower):
+        raise TypeError(f"SaveModel saves a FineTune module, not {type(module).__name__}")
+    if trainer.is_global_zero:
+        trained = [part for part in module.parameters() if part.requires_grad]
+        size = sum(part.numel() * part.element_size() for part in trained)
+        with replacing_folder(folder, size) as temporary:
+            module.save(temporary)
+    elif isinstance(module, FineTune) and is_sharded(module.model):
+        module.save(folder)

@@ -25,24 +25,29 @@ class SaveMoments(Callback):
         self.folder = folder
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write on the first process.
+        """Write on the first process."""
+        save_moments(trainer, pl_module, self.folder)
 
-        Raises:
-            UserError: the optimizer's state is cut over the processes.
-        """
-        if not trainer.is_global_zero:
-            return
-        state = trainer.optimizers[0].state
-        found = {}
-        for name, weight in pl_module.named_parameters():
-            if not weight.requires_grad:
-                continue
-            if weight not in state or state[weight]["exp_avg"].shape != weight.shape:
-                raise UserError(
-                    "gradient_update is adam, and the strategy of stages.reference.trainer cuts the moments "
-                    "of Adam over the processes; set strategy: ddp there, or gradient_update: sgd"
-                )
-            found[f"{name}.first"] = state[weight]["exp_avg"].contiguous().cpu()
-            found[f"{name}.second"] = state[weight]["exp_avg_sq"].contiguous().cpu()
-        with replacing(self.folder / MOMENTS) as path:
-            save_file(found, path)
+
+def save_moments(trainer: Trainer, module: LightningModule, folder: Path) -> None:
+    """Write the moments as they are now into the folder of a saved model, on the first process.
+
+    Raises:
+        UserError: the optimizer's state is cut over the processes.
+    """
+    if not trainer.is_global_zero:
+        return
+    state = trainer.optimizers[0].state
+    found = {}
+    for name, weight in module.named_parameters():
+        if not weight.requires_grad:
+            continue
+        if weight not in state or state[weight]["exp_avg"].shape != weight.shape:
+            raise UserError(
+                "gradient_update is adam, and the strategy of stages.reference.trainer cuts the moments "
+                "of Adam over the processes; set strategy: ddp there, or gradient_update: sgd"
+            )
+        found[f"{name}.first"] = state[weight]["exp_avg"].contiguous().cpu()
+        found[f"{name}.second"] = state[weight]["exp_avg_sq"].contiguous().cpu()
+    with replacing(folder / MOMENTS) as path:
+        save_file(found, path)

@@ -219,7 +219,12 @@ def disk_bytes(work: Work, network: Network, feature_width: int, annotations: in
     signals = sum(Pass.known[name].disk(work, network.hidden, feature_width) for name in work.needs)
     listed = (work.reference * 2 + work.arms["final"]) / max(1, work.pool)
     models = network.trained * (4 * (len(work.arms) + work.signal_fits) + 12 * (KEPT + 1))
-    return signals + annotations * (1 + listed) + models
+    return signals + annotations * (1 + listed) + models + warm_up_bytes(work, network)
+
+
+def warm_up_bytes(work: Work, network: Network) -> int:
+    """Count the bytes of earlier checkpoints of the reference fit, with moments, twice as it ends."""
+    return 2 * 12 * network.trained * work.earlier_checkpoints
 
 
 def comparison_bytes(
@@ -243,7 +248,8 @@ def comparison_bytes(
     chosen = comparison.seeds * len(comparison.selectors) * sum(sizes)
     total += annotations * chosen / max(1, work.pool)
     fits = comparison.fits + comparison.seeds * work.signal_fits
-    return total + network.trained * (4 * fits + 12 * (KEPT + 1))
+    warm_up = comparison.seeds * warm_up_bytes(work, network)
+    return total + network.trained * (4 * fits + 12 * (KEPT + 1)) + warm_up
 
 
 def report_disk(needed: float, place: Path, what: str, cure: str, report: Report) -> None:

@@ -45,6 +45,7 @@ def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> W
             texts=found.text_only if data.text_only else 0,
             needs=tuple(needs),
             gradient_width=plan.gradient_width,
+            warmup_checkpoints=plan.warmup_checkpoints,
         )
     return None
 

@@ -53,7 +53,7 @@ class BasicFilter(Rule):
         """Image first, then caption, then its language."""
         found = image_verdicts(rows, MIN_SIDE, MAX_ASPECT)
         left = np.flatnonzero(found != FAILS)
-        texts = rows.column(TEXT).take(left)
+        texts = rows.take(left).column(TEXT)
         found[left] = np.minimum(found[left], verdicts_of(has_letters(texts, LETTERS)))
         found[left] = np.minimum(found[left], verdicts_of(has_words(texts, WORDS)))
         if self.language is None:

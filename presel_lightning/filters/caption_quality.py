@@ -84,7 +84,7 @@ class CaptionQuality(Scored):
             stock = lower in phrases or lower[:LETTERS] in listed
             return not stock and has_word(lower, prefixes, suffixes)
 
-        captions = per_text(rows.column(TEXT).take(left), says_something)
+        captions = per_text(rows.take(left).column(TEXT), says_something)
         found[left] = np.minimum(found[left], captions)
         return found
 

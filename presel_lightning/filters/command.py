@@ -16,7 +16,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.filters.combine import All
 from presel_lightning.filters.faults import Faults, Listed
 from presel_lightning.filters.in_uids import InUids
-from presel_lightning.filters.limits import first_limit, looked_up, with_ties
+from presel_lightning.filters.limits import first_limit, holding, looked_up, with_ties
 from presel_lightning.filters.metadata import Metadata, Unit, file_system
 from presel_lightning.filters.mixture import Mixture
 from presel_lightning.filters.registry import described, label
@@ -153,18 +153,18 @@ class FilterRun:
         stage = ScoreStage(**base.arguments("scores"), rules=ranked)
         complete(stage, range(len(base.units)), self.executor, self.workers, "scores")
         rows = sum(manifest["rows"] for manifest in stage.manifests())
-        found = {
-            rule: first_limit(rule, looked_up(stage.arrays(str(number))), rows)
-            for number, rule in enumerate(ranked)
-        }
+        runs = {rule: looked_up(stage.arrays(str(n))) for n, rule in enumerate(ranked)}
+        found = {rule: first_limit(rule, runs[rule], rows) for rule in ranked}
         open_ties = tuple((rule, limit.score) for rule, (limit, ties) in found.items() if ties >= 0)
         limits: dict[Rule, Limit] = {rule: limit for rule, (limit, _) in found.items()}
         if open_ties:
             ties = TieStage(**base.arguments("ties", repr(open_ties)), limits=open_ties)
-            complete(ties, range(len(base.units)), self.executor, self.workers, "ties")
+            tied = sorted({n for rule, score in open_ties for n in holding(runs[rule], score)})
+            complete(ties, tied, self.executor, self.workers, "ties")
             for number, (rule, _) in enumerate(open_ties):
                 limit, wanted = found[rule]
-                limits[rule] = with_ties(limit, wanted, ties.arrays(str(number)))
+                some = {n: ties.mapped(n, str(number)) for n in tied}
+                limits[rule] = with_ties(limit, wanted, some)
         return tuple(limits.items())
 
     def _write(self, stage: KeepStage, key: str) -> None:

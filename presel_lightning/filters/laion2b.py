@@ -31,7 +31,7 @@ class Laion2B(Rule):
         found = CLIP.verdicts(rows, limits)
         left = np.flatnonzero(found != FAILS)
         name = cld3_language()
-        english = per_text(rows.column(TEXT).take(left), lambda text: name(text) == "en")
+        english = per_text(rows.take(left).column(TEXT), lambda text: name(text) == "en")
         found[left] = np.minimum(found[left], english)
         return found
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import mmap
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import numpy as np
 
@@ -39,12 +40,16 @@ def looked_up(runs: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
 def largest(runs: Sequence[np.ndarray], position: int) -> float:
     """The score at a position, from 0, of all scores in descending order."""
     low, high = 0, (1 << 64) - 1  # keys of floats, in their order
+    first, last = [0] * len(runs), list(map(len, runs))  # where they are in each run
+    scored = sum(last)
     while low < high:
         middle = (low + high + 1) // 2
-        if at_least(runs, float_of(middle)) > position:
-            low = middle
+        score = np.float64(float_of(middle))
+        places = [bisect_left(*some) for some in zip(runs, repeat(score), first, last)]
+        if scored - sum(places) > position:
+            low, first = middle, places
         else:
-            high = middle - 1
+            high, last = middle - 1, places
     return float_of(low)
 
 
@@ -56,6 +61,13 @@ def at_least(runs: Sequence[np.ndarray], score: float) -> int:
 def above(runs: Sequence[np.ndarray], score: float) -> int:
     """How many scores are larger."""
     return sum(len(run) - bisect_right(run, np.float64(score)) for run in runs)
+
+
+def holding(runs: Sequence[np.ndarray], score: float) -> list[int]:
+    """Which runs have a score."""
+    places = [bisect_left(run, np.float64(score)) for run in runs]
+    pairs = zip(runs, places, strict=True)
+    return [n for n, (run, i) in enumerate(pairs) if i < len(run) and run[i] == np.float64(score)]
 
 
 def float_of(key: int) -> float:
@@ -112,15 +124,16 @@ def _published(rule: Scored, runs: Sequence[np.ndarray], n: int, scored: int) ->
     return Limit(score, int(share * ALL)), -1
 
 
-def with_ties(limit: Limit, wanted: int, runs: Sequence[np.ndarray]) -> Limit:
+def with_ties(limit: Limit, wanted: int, runs: Mapping[int, np.ndarray]) -> Limit:
     """A limit that keeps just so many of its ties.
 
     Args:
         limit: its score.
         wanted: at least 1.
-        runs: ties of each file, dtype `TIE`, sorted by key and row.
+        runs: ties of each file that has any, by its number, ascending; dtype `TIE`, sorted by key
+            and row.
     """
-    keys = [np.ascontiguousarray(run["key"]) for run in runs]
+    keys = [np.ascontiguousarray(run["key"]) for run in runs.values()]
     low, high = 0, ALL - 1  # the smallest key with `wanted` ties up to it
     while low < high:
         middle = (low + high) // 2
@@ -129,7 +142,7 @@ def with_ties(limit: Limit, wanted: int, runs: Sequence[np.ndarray]) -> Limit:
         else:
             low = middle + 1
     missing = wanted - sum(int(np.searchsorted(k, np.uint64(low), "left")) for k in keys)
-    for unit, (run, key) in enumerate(zip(runs, keys, strict=True)):
+    for (unit, run), key in zip(runs.items(), keys, strict=True):
         some = run["row"][
             np.searchsorted(key, np.uint64(low)) : np.searchsorted(key, np.uint64(low), "right")
         ]

@@ -216,9 +216,10 @@ class _Others:
 def _rows(
     unit: Unit, batch: pa.RecordBatch, names: dict[str, str | None], others: _Others, start: int
 ) -> Rows:
-    texts = pa.nulls(len(batch), pa.string())
     if "uid" in batch.schema.names:
         texts = batch.column("uid")
+    else:
+        texts = pa.nulls(len(batch), pa.string())
     if not pa.types.is_string(texts.type):
         try:
             texts = texts.cast(pa.string())

@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
+from presel_lightning.filters.arrow import as_arrow, as_numpy
 from presel_lightning.filters.uids import parse_uids
 
 FAILS, UNKNOWN, HOLDS = 0, 1, 2
@@ -78,7 +79,7 @@ class Rows:
         return replace(self, index=index)
 
     def _taken(self, array: pa.Array) -> pa.Array:
-        return array if self.index is None else array.take(pa.array(self.index))
+        return array if self.index is None else array.take(as_arrow(self.index))
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,9 @@ def verdicts_of(mask: pa.Array | np.ndarray) -> np.ndarray:
         return found
     if isinstance(mask, pa.ChunkedArray):
         mask = mask.combine_chunks()
-    found = verdicts_of(mask.fill_null(False).to_numpy(zero_copy_only=False))
+    found = verdicts_of(as_numpy(mask))
     if mask.null_count:
-        found[mask.is_null().to_numpy(zero_copy_only=False)] = UNKNOWN
+        found[as_numpy(mask.is_null())] = UNKNOWN
     return found
 
 

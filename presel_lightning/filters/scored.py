@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from presel_lightning.errors import UserError
+from presel_lightning.filters.arrow import as_numpy
 from presel_lightning.filters.rule import UNKNOWN, Limit, Rows, Rule, verdicts_of
 from presel_lightning.filters.uids import scrambled
 from presel_lightning.run.ranges import Fraction
@@ -102,7 +103,9 @@ def as_scores(column: pa.Array) -> np.ndarray:
         column = column.cast(pa.float32())
     if not pa.types.is_floating(column.type):
         column = pc.cast(column, pa.float64(), safe=False)
-    scores: np.ndarray = column.to_numpy(zero_copy_only=False) + np.float32(0)
+    scores: np.ndarray = as_numpy(column) + np.float32(0)
+    if column.null_count:
+        scores[as_numpy(column.is_null())] = np.nan
     return scores
 
 

@@ -18,7 +18,6 @@ from presel_lightning.filters.metadata import Metadata, Unit
 from presel_lightning.filters.mixture import Mixture
 from presel_lightning.filters.rule import HOLDS, UNKNOWN, Limit, Names, Rows, Rule, refined
 from presel_lightning.filters.scored import Scored, as_scores
-from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uids import UID, order_of, scrambled
 from presel_lightning.run.units import Manifest, Stage
 
@@ -160,8 +159,8 @@ class KeepStage(FilterStage):
 
     def do(self, unit: Unit, batches: Iterator[Rows], listed: Listed) -> Manifest:
         """Ask the rules in their order; what one refuses is not shown to the next."""
-        kept, scores = [np.empty(0, UID)], [np.empty(0)]
-        groups = [np.empty(0, np.int16)]
+        kept: list[np.ndarray] = []
+        scores, groups = [np.empty(0)], [np.empty(0, np.int16)]
         counts: Counter[str] = Counter()
         nulls: Counter[str] = Counter()
         seen, passed = [0] * len(self.rules), [0] * len(self.rules)
@@ -188,10 +187,9 @@ class KeepStage(FilterStage):
                 own = own[codes >= 0]
                 groups.append(codes[codes >= 0])
             kept.append(own)
-        uids = np.concatenate(kept)
+        uids = kept[0] if len(kept) == 1 else np.concatenate([np.empty(0, UID), *kept])
         order = order_of(uids)
-        with writing_uids(self.array(unit.number, "uids"), named=False) as append:
-            append(uids[order])
+        self.save(unit.number, "uids", uids[order])
         if self.score is not None:
             self.save(unit.number, "scores", np.concatenate(scores)[order])
         if self.mixture is not None:

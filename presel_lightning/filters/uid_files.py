@@ -72,14 +72,14 @@ def _without_header(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def writing_uids(path: Path, *, named: bool = True) -> Iterator[Callable[[np.ndarray], None]]:
+def writing_uids(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
     """Hand out a function that appends uids to a new subset file; it is there at the end.
 
     The bytes are those of `np.save`. The header has room for any length, so that it is written
-    last. `named` is that of `replacing`.
+    last.
     """
     length = 0
-    with replacing(path, named=named) as part, part.open("wb") as handle:
+    with replacing(path) as part, part.open("wb") as handle:
         _header(handle, 0)
 
         def append(rows: np.ndarray) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from presel_lightning.filters.arrow import as_numpy
+
 UID = np.dtype("<u8,<u8")
 """`f0` is the first 16 hex digits of a uid, `f1` the other 16."""
 DIGITS = 32
@@ -36,7 +38,7 @@ def parse_uids(
         texts = texts.cast(pa.string())
     valid = np.diff(_offsets(texts)) == DIGITS
     if texts.null_count:
-        valid &= texts.is_valid().to_numpy(zero_copy_only=False)
+        valid &= as_numpy(texts.is_valid())
     if not valid.all():
         texts = pc.if_else(pa.array(valid), texts, "0" * DIGITS)
     letters = _letters(texts)
@@ -85,12 +87,13 @@ def as_hex(uids: np.ndarray) -> list[str]:
 
 def order_of(uids: np.ndarray) -> np.ndarray:
     """Row numbers that sort uids, first half first; equal uids in any order."""
-    first, second = np.ascontiguousarray(uids["f0"]), uids["f1"]
+    first = np.ascontiguousarray(uids["f0"])
     order = np.argsort(first)
-    first, second = first[order], second[order]
-    same = first[1:] == first[:-1]
-    if (second[1:][same] < second[:-1][same]).any():
-        order = np.lexsort((uids["f1"], uids["f0"]))
+    first = first[order]
+    same = np.flatnonzero(first[1:] == first[:-1])
+    second = uids["f1"]
+    if (second[order[same + 1]] < second[order[same]]).any():
+        order = np.lexsort((second, uids["f0"]))
     return order
 
 

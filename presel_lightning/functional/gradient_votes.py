@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from presel_lightning.functional.influence import Gradients
@@ -40,6 +42,32 @@ def mean_cosines(gradients: Gradients, directions: np.ndarray) -> np.ndarray:
     """
     parts = [unit(block) @ directions.T for block in gradients.blocks()]
     return np.concatenate([np.empty((0, len(directions))), *parts])
+
+
+def influence_over_checkpoints(
+    checkpoints: Sequence[tuple[Gradients, np.ndarray]], rates: np.ndarray
+) -> np.ndarray:
+    r"""Sum the influence on each task over the checkpoints of a training, (n, T).
+
+    .. math:: \mathrm{Inf}_{it} = \frac{1}{\sum_c \eta_c} \sum_c \eta_c \frac{1}{|V_t|}
+        \sum_{v \in V_t} \cos(g_{ic}, g_{vc})
+
+    The division leaves the order as it is, and a mean cosine in [-1, 1]. One checkpoint at a time is
+    read, a block of its rows at a time.
+
+    Args:
+        checkpoints: of each, the gradients of the n samples, and the mean directions (T, q) of the
+            tasks (`mean_directions`).
+        rates: (C,) learning rates; all count alike where all are 0.
+
+    Source: LESS, ICML 2024, Sections 3 and 4.
+    """
+    shares = rates / rates.sum() if rates.any() else np.full(len(rates), 1 / len(rates))
+    (gradients, directions), *others = checkpoints
+    total: np.ndarray = shares[0] * mean_cosines(gradients, directions)
+    for share, (gradients, directions) in zip(shares[1:], others, strict=True):
+        total += share * mean_cosines(gradients, directions)
+    return total
 
 
 def votes(influence: np.ndarray, share: float) -> np.ndarray:

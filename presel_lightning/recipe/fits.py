@@ -17,6 +17,7 @@ from presel_lightning.callbacks import (
     FiniteFit,
     SaveModel,
     SaveMoments,
+    SaveWarmUp,
     StepCheckpoint,
     StepCounter,
     StepTimer,
@@ -108,6 +109,7 @@ class Fits:
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
                 SaveModel(folder),
                 *([SaveMoments(folder)] if self.keeps_moments(stage) else []),
+                *(on_the_way := self.on_the_way(stage, folder)),
                 clock := FitClock(),
                 StepCounter(runner.progress, self.kind(stage)),
                 timer := StepTimer(limit),
@@ -119,6 +121,8 @@ class Fits:
             # Lightning counts passes: with another number of them a fit begins again
             checkpoints = work_folder / f"fit-{name}-{whole}-{passes}"
             saver.dirpath = str(checkpoints)
+            for each in on_the_way:
+                each.dirpath = str(checkpoints)
             self.context.runner.meter.clock("fit_seconds", clock.seconds)
             trainer.fit(module, datamodule=data, ckpt_path=broadcast(lambda: newest(checkpoints)))
             for scorer in scorers:
@@ -199,6 +203,16 @@ class Fits:
     def keeps_moments(self, stage: str) -> bool:
         """Whether the moments of Adam are kept, for the gradients of the model that is tuned."""
         return stage == "reference" and self.context.plan.gradient_update == "adam"
+
+    def warmup_checkpoints(self, stage: str) -> int:
+        """Checkpoints of a fit whose gradients are taken, its end included."""
+        return self.context.plan.warmup_checkpoints if stage == "reference" else 1
+
+    def on_the_way(self, stage: str, folder: Path) -> list[SaveWarmUp]:
+        """What saves the checkpoints before the end of a fit, if any is asked for."""
+        count = self.warmup_checkpoints(stage)
+        moments = self.keeps_moments(stage)
+        return [SaveWarmUp(folder, count, moments=moments)] if count > 1 else []
 
     def trainer(self, stage: str, folder: Path, callbacks: Sequence[Callback]) -> Trainer:
         """Build the Trainer of a fit."""
@@ -300,6 +314,7 @@ class Fits:
                 **({"texts": texts.digest()} if texts else {}),
                 **({"weights": weighted} if weighted else {}),
                 **({"moments": 1} if self.keeps_moments(stage) else {}),
+                **({"warm_up": n} if (n := self.warmup_checkpoints(stage)) > 1 else {}),
             }
         )
 

@@ -43,6 +43,10 @@ class PairFits(Fits):
         """Gradients of pairs are taken as they are."""
         return False
 
+    def warmup_checkpoints(self, stage: str) -> int:
+        """Gradients of pairs are taken at the end of the warm-up."""
+        return 1
+
     def epochs(self, stage: str) -> int:
         """Epochs of the fits of a stage."""
         return self.keys.warmup_epochs if stage == "reference" else self.keys.epochs

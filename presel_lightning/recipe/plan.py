@@ -107,6 +107,9 @@ class RunKeys:
     gradient_update: Literal["sgd", "adam"] = "sgd"
     """gradients as they are, or the step that Adam would make on each (LESS); those of the validation
     set stay as they are"""
+    warmup_checkpoints: Count = 1
+    """checkpoints of the reference fit that gradients are taken at, at the ends of its equal parts; `Less`
+    sums over them (4 published), all other selectors read the last"""
     validation: str | None = None
     """annotation file whose loss the selectors of gradients are to lower; by default the reference
     split"""

@@ -34,6 +34,20 @@ def new_array(path: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray
     return array
 
 
+def move_array(values: np.ndarray, path: Path) -> bool:
+    """Rename the file of an array that is mapped for writing as a whole; else return False."""
+    if not (isinstance(values, np.memmap) and values.mode == "r+"):
+        return False
+    if not isinstance(values.base, mmap.mmap):  # a part of it
+        return False
+    values.flush()
+    try:
+        os.replace(values.filename, path)
+    except OSError:  # on another file system
+        return False
+    return True
+
+
 def advise(array: np.ndarray, advice: int) -> None:
     """Advise the system how a mapped array is read, where it takes advice.
 

@@ -193,7 +193,7 @@ def _in_array(stage: Stage, left: list[int]) -> None:
             make_folder(stage.manifest(number).parent)
             try:
                 with lock.acquire(timeout=0):
-                    if not stage.manifest(number).is_file():
+                    if not stage.is_done(number):
                         stage(number)
             except Timeout:
                 continue

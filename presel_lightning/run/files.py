@@ -49,17 +49,20 @@ def keeping_nothing() -> Iterator[None]:
             _SCRATCH.reset(token)
 
 
-def write_text(path: Path, text: str, *, named: bool = True) -> None:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a file so that a reader sees the old one or the new one, never a part.
+
+    `durable` is that of `replacing`.
+    """
     content = text.encode("utf-8")
-    with replacing(path, len(content), named=named) as temporary:
+    with replacing(path, len(content), durable=durable) as temporary:
         temporary.write_bytes(content)
 
 
-def write_json(path: Path, value: Any, *, named: bool = True) -> None:  # noqa: ANN401 - any JSON
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     """Write JSON atomically; NaN is refused, as no other reader knows it."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_text(path, text, named=named)
+    write_text(path, text)
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import fsspec
 import numpy as np
 
-from presel_lightning.run.files import read_json, replacing, write_json
+from presel_lightning.run.files import read_json, replacing, write_text
 from presel_lightning.run.fingerprint import fingerprint
 
 ENDS = 1 << 16
@@ -34,8 +35,8 @@ class Stage(ABC):
 
     folder: Path
     key: str
-    names: dict[int, str] = field(default_factory=dict, compare=False, repr=False, kw_only=True)
-    """Of the units, once they are known."""
+    paths: dict[int, Path] = field(default_factory=dict, compare=False, repr=False, kw_only=True)
+    """Of the manifests, once they are known."""
 
     holds_model: ClassVar[bool] = False
     """Whether a process keeps something that takes long to load, from one unit to the next."""
@@ -50,10 +51,10 @@ class Stage(ABC):
 
     def manifest(self, number: int) -> Path:
         """Where the manifest of a unit lies once it is done."""
-        if number not in self.names:
+        if number not in self.paths:
             parts = [self.defined_by(number), self.key, type(self).__name__]
-            self.names[number] = fingerprint(parts)
-        return self.folder / f"{number:08d}-{self.names[number]}.json"
+            self.paths[number] = self.folder / f"{number:08d}-{fingerprint(parts)}.json"
+        return self.paths[number]
 
     def array(self, number: int, name: str) -> Path:
         """An array of a unit, beside its manifest."""
@@ -61,7 +62,12 @@ class Stage(ABC):
 
     def mapped(self, number: int, name: str) -> np.ndarray:
         """An array of a unit, mapped into memory."""
-        return np.asarray(np.load(self.array(number, name), mmap_mode="r"))
+        # as `np.load` maps it, which opens a file three times
+        with self.array(number, name).open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+            order: Literal["F", "C"] = "F" if by_columns else "C"
+            return np.asarray(np.memmap(file, dtype, "r", file.tell(), shape, order))
 
     def save(self, number: int, name: str, array: np.ndarray) -> None:
         """Write an array of a unit; its manifest follows."""
@@ -69,8 +75,20 @@ class Stage(ABC):
             np.save(file, array)
 
     def finish(self, number: int, manifest: Manifest) -> None:
-        """Write the manifest of a unit, whose arrays are there."""
-        write_json(self.manifest(number), manifest, named=False)
+        """Write the manifest of a unit, whose arrays are there.
+
+        It is not synced, as its arrays are: a power failure may lose or empty it, and its unit is
+        done again.
+        """
+        text = json.dumps(manifest, ensure_ascii=False, allow_nan=False)
+        write_text(self.manifest(number), text, durable=False)
+
+    def is_done(self, number: int) -> bool:
+        """Whether a unit has a manifest; an empty file is none."""
+        try:
+            return self.manifest(number).stat().st_size > 0
+        except FileNotFoundError:
+            return False
 
     def read(self, number: int) -> Manifest:
         """What a unit has counted."""
@@ -80,7 +98,7 @@ class Stage(ABC):
 
 def pending(stage: Stage, numbers: Sequence[int]) -> list[int]:
     """The units that have no manifest yet."""
-    return [number for number in numbers if not stage.manifest(number).is_file()]
+    return [number for number in numbers if not stage.is_done(number)]
 
 
 def state_of(files: fsspec.AbstractFileSystem, path: str) -> list[Any]:

@@ -86,7 +86,7 @@ class Read(NamedTuple):
 
 
 def read_gradients(pool: Pool, signals: Signals, kind: type[Gradients] = Gradients) -> Read:
-    """Open the gradients of a pool, memory-mapped.
+    """Open the gradients of a pool at the last checkpoint, memory-mapped.
 
     Args:
         pool: every sample.
@@ -96,22 +96,48 @@ def read_gradients(pool: Pool, signals: Signals, kind: type[Gradients] = Gradien
     Raises:
         MissingSignalError: the signal has not been computed.
     """
-    signal = signals.of(kind)
-    everything = np.arange(len(pool))
-    places = signal.places(pool, everything)
-    rows = everything[np.isfinite(signal.read(pool, everything, "length"))]
-    edges, column = signal.edges(), signal.column("direction")
-    lengths = signal.column("length")
-    found = influence.Gradients(column, places[rows], edges, lengths)
+    return _opened(pool, signals.of(kind), [0])[0]
+
+
+def read_checkpoints(pool: Pool, signals: Signals) -> list[Read]:
+    """Open the gradients of a pool at each checkpoint of the reference fit, in their order.
+
+    All hold the same samples: those that have a gradient at every checkpoint.
+
+    Raises:
+        MissingSignalError: the signal has not been computed.
+    """
+    signal = signals.of(Gradients)
+    return _opened(pool, signal, [*range(1, len(signal.rates())), 0])
+
+
+def _opened(pool: Pool, signal: Gradients, checkpoints: list[int]) -> list[Read]:
+    """Open the gradients at some checkpoints, by their number in `Gradients.at`."""
+
+    def column(checkpoint: int, name: str) -> np.ndarray:
+        return signal.column(signal.at(checkpoint, name))
+
+    def finite(name: str) -> np.ndarray:
+        """Rows of the columns that have a gradient at all checkpoints."""
+        known = [np.isfinite(column(checkpoint, name)) for checkpoint in checkpoints]
+        everywhere: np.ndarray = np.logical_and.reduce(known)
+        return everywhere
+
+    places, edges = signal.places(pool, np.arange(len(pool))), signal.edges()
+    has = np.flatnonzero(places >= 0)
+    rows = has[finite("length")[places[has]]]
+    reference = rows[pool.reference[rows]]
+    side, held, names = "", places[reference], pool.task[reference].astype(str)
     if signal.has_validation():
-        own = signal.column("validation_length")
-        known = np.flatnonzero(np.isfinite(own))
-        names = signal.column("validation_task")[known]
-        direction = signal.column("validation_direction")
-        validation = influence.Gradients(direction, known, edges, own)
-    else:
-        known = rows[pool.reference[rows]]
-        names = pool.task[known].astype(str)
-        validation = influence.Gradients(column, places[known], edges, lengths)
+        side, held = "validation_", np.flatnonzero(finite("validation_length"))
+        names = signal.column("validation_task")[held]
     tasks, task = np.unique(names, return_inverse=True)
-    return Read(rows, found, validation, task, len(tasks))
+
+    def opened(checkpoint: int, side: str, places: np.ndarray) -> influence.Gradients:
+        direction, length = (column(checkpoint, f"{side}{n}") for n in ("direction", "length"))
+        return influence.Gradients(direction, places, edges, length)
+
+    return [
+        Read(rows, opened(c, "", places[rows]), opened(c, side, held), task, len(tasks))
+        for c in checkpoints
+    ]

@@ -12,7 +12,7 @@ import numpy as np
 
 from presel_lightning.data.pool import Pool
 from presel_lightning.errors import MissingSignalError, UserError
-from presel_lightning.run.arrays import new_array
+from presel_lightning.run.arrays import move_array, new_array
 from presel_lightning.run.files import replacing_folder, write_json
 
 S = TypeVar("S", bound="Signal")
@@ -143,6 +143,8 @@ class ColumnSignal(Signal):
         has: np.ndarray,
         columns: Mapping[str, np.ndarray],
         meta: Mapping[str, Any],
+        *,
+        move: bool = False,
     ) -> None:
         """Write the columns atomically.
 
@@ -151,17 +153,26 @@ class ColumnSignal(Signal):
             has: (N,) bool, the samples that the columns have a row for.
             columns: (V, ...) values in the order of the pool, memory-mapped or not.
             meta: provenance.
+            move: take the file of a column that is mapped for writing, where it can be renamed, so that
+                it takes its space once. Its blocks must stay: they make it again if this fails.
         """
         with replacing_folder(self.path) as folder:
             for name, values in columns.items():
-                array = new_array(folder / f"{name}.npy", values.dtype, values.shape)
-                for start in range(0, len(values), COPIED):
-                    array[start : start + COPIED] = values[start : start + COPIED]
-                array.flush()  # type: ignore[attr-defined]
+                path = folder / f"{name}.npy"
+                if not (move and move_array(values, path)):
+                    copy_column(values, path)
             np.save(folder / "uid.npy", pool.uid.astype("S32"))
             np.save(folder / "row.npy", np.where(has, np.cumsum(has) - 1, -1))
             write_json(folder / "meta.json", {**meta, "columns": sorted(columns)})
         vars(self).pop("_uids", None)  # cached from the previous files
+
+
+def copy_column(values: np.ndarray, path: Path) -> None:
+    """Copy an array to a file, some rows at a time."""
+    array = new_array(path, values.dtype, values.shape)
+    for start in range(0, len(values), COPIED):
+        array[start : start + COPIED] = values[start : start + COPIED]
+    array.flush()  # type: ignore[attr-defined]
 
 
 class Signals:

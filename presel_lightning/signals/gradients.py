@@ -25,6 +25,9 @@ class Gradients(ColumnSignal):
 
     Where `validation` names a file, its samples have columns of their own: `validation_direction`,
     `validation_length` and `validation_task`.
+
+    Where `warmup_checkpoints` is above 1, directions and lengths at the earlier checkpoints of the
+    reference fit have a prefix, `warm_up_1_` for the first, and `meta.json` holds `rates`.
     """
 
     name: ClassVar[str] = "gradients"
@@ -38,6 +41,22 @@ class Gradients(ColumnSignal):
             MissingSignalError: the signal has not been computed.
         """
         return np.array(read_json(self.require() / "meta.json")["edges"], dtype=np.int64)
+
+    def rates(self) -> np.ndarray:
+        """Mean learning rate of the part of the reference fit that each checkpoint ends, (C,).
+
+        The last checkpoint is the reference model; alone, its rate is 1.
+
+        Raises:
+            MissingSignalError: the signal has not been computed.
+        """
+        meta = read_json(self.require() / "meta.json")
+        return np.array(meta.get("rates", [1.0]), dtype=np.float64)
+
+    @staticmethod
+    def at(checkpoint: int, column: str) -> str:
+        """Name a column at an earlier checkpoint, counted from 1; at 0 it is that of the last."""
+        return f"warm_up_{checkpoint}_{column}" if checkpoint else column
 
     def has_validation(self) -> bool:
         """Whether the gradients of a validation file are there."""

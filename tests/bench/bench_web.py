@@ -1,6 +1,6 @@
 """What web-scale filters and resharding cost beside straight ports of DataComp's scripts.
 
-    python tests/bench/bench_web.py [--rows N] [--samples N] [--large] [--out bench.json]
+    python tests/bench/bench_web.py [--rows N] [--file_rows N [N ...]] [--samples N] [--large] [--out bench.json]
 
 The ports do what the published scripts do, with pandas and webdataset, in one process and without
 their pools of processes, which only add to their cost. Both sides are timed in CPU-seconds of this
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -32,21 +33,23 @@ from presel_lightning.filters.command import FilterRun
 from presel_lightning.shards.reshard import Reshard
 from tests.bench.common import Row, keep, timed
 
-FILE = 500_000
-"""Rows of a metadata file, as DataComp divides them."""
+FILES = (500_000, 100_000)
+"""Rows of a metadata file: as DataComp divides them, and smaller ones."""
 TAR = 2_000
 """Samples of a shard."""
 WORDS = "a photo of the two dogs cat house beach 2021 image stock new red in on".split()  # noqa: SIM905
 REPEATS = 5
 SCORE = "clip_l14_similarity_score"
+THRESHOLD = 0.226
+"""Three of ten scores are above it."""
 
 
-def metadata(folder: Path, rows: int) -> None:
+def metadata(folder: Path, rows: int, file_rows: int) -> None:
     """DataComp's columns: captions of 0 to 12 words, sides of 50 to 1,500 pixels."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for number, start in enumerate(range(0, rows, FILE)):
-        n = min(FILE, rows - start)
+    for number, start in enumerate(range(0, rows, file_rows)):
+        n = min(file_rows, rows - start)
         digits = rng.bytes(16 * n).hex()
         words = np.array(WORDS)[rng.integers(0, len(WORDS), (n, 12))].tolist()
         lengths = rng.integers(0, 13, n).tolist()
@@ -66,15 +69,19 @@ def as_pairs(uids: pd.Series) -> np.ndarray:
     return np.array([(int(uid[:16], 16), int(uid[16:32], 16)) for uid in uids], "u8,u8")
 
 
-def pandas_clip(folder: Path, output: Path) -> None:
-    """A threshold from the whole column, then each file again."""
-    paths = sorted(folder.glob("*.parquet"))
-    column = pd.concat([pd.read_parquet(path, columns=[SCORE]) for path in paths])[SCORE]
-    threshold = -np.sort(-column.to_numpy())[int(len(column) * 0.3)]
+def pandas_fraction(folder: Path, output: Path, behind: int = 1) -> None:
+    """A threshold from the whole column, the score behind the fraction or its last; then each file again."""
+    tables = [pd.read_parquet(path, columns=[SCORE]) for path in sorted(folder.glob("*.parquet"))]
+    column = pd.concat(tables)[SCORE].to_numpy()
+    pandas_threshold(folder, output, -np.sort(-column)[int(len(column) * 0.3) - 1 + behind])
+
+
+def pandas_threshold(folder: Path, output: Path, threshold: float = THRESHOLD) -> None:
+    """Each file once."""
     found = []
-    for path in paths:
+    for path in sorted(folder.glob("*.parquet")):
         table = pd.read_parquet(path, columns=["uid", SCORE])
-        found.append(as_pairs(table["uid"][table[SCORE] >= threshold]))
+        found.append(as_pairs(table["uid"][table[SCORE] >= np.float32(threshold)]))
     uids = np.concatenate(found)
     uids.sort()
     np.save(output, uids)
@@ -97,15 +104,23 @@ def pandas_basic(folder: Path, output: Path) -> None:
     np.save(output, uids)
 
 
+CLIP, BASIC = "clip-score filter, 30 %", "basic filter without language"
 RULES = {
-    "clip-score filter, 30 %": "{clip_score: {fraction: 0.3, ties: published}}",
-    "basic filter without language": "{basic_filter: {language: null}}",
+    CLIP: "{clip_score: {fraction: 0.3, ties: published}}",
+    BASIC: "{basic_filter: {language: null}}",
 }
 OURS = {
-    "clip-score filter, 30 %": ClipScore(fraction=0.3, ties="published"),
-    "basic filter without language": BasicFilter(language=None),
+    CLIP: ClipScore(fraction=0.3, ties="published"),
+    f"{CLIP}, exact": ClipScore(fraction=0.3),
+    "clip-score filter, threshold": ClipScore(threshold=THRESHOLD),
+    BASIC: BasicFilter(language=None),
 }
-PORTS = {"clip-score filter, 30 %": pandas_clip, "basic filter without language": pandas_basic}
+PORTS: dict[str, Callable[[Path, Path], None]] = {
+    CLIP: pandas_fraction,
+    f"{CLIP}, exact": partial(pandas_fraction, behind=0),
+    "clip-score filter, threshold": pandas_threshold,
+    BASIC: pandas_basic,
+}
 
 
 def filter_words(folder: Path, rule: str, output: Path) -> list[str]:
@@ -124,20 +139,20 @@ def compared(costs: list[tuple[float, float]]) -> Row:
     }
 
 
-def filtering(folder: Path, rows: int, what: str) -> Row:
+def filtering(folder: Path, rows: int, file_rows: int, what: str) -> Row:
     """Ratio of CPU-seconds at equal files."""
     ours, theirs = folder / "ours.npy", folder / "theirs.npy"
-    meta = folder / f"meta-{rows}"
+    meta = folder / f"meta-{rows}-{file_rows}"
     costs = []
     for _ in range(REPEATS):
         ours.unlink(missing_ok=True)
         _, seconds = timed(lambda: FilterRun(str(meta), (OURS[what],), ours).run())
-        _, reference = timed(lambda: PORTS[what](meta, theirs))
+        _, reference = timed(partial(PORTS[what], meta, theirs))
         assert ours.read_bytes() == theirs.read_bytes()
         costs.append((seconds, reference))
     return {
         "what": what,
-        "data": f"{rows} rows",
+        "data": f"{rows} rows in files of {file_rows}",
         "kept": len(np.load(ours, mmap_mode="r")),
         **compared(costs),
         "same_bytes": True,
@@ -161,11 +176,11 @@ def peak(words: list[str]) -> float:
     return int(done.stdout.split()[-1]) / 2**10
 
 
-def memory(folder: Path, rows: int, what: str) -> Row:
+def memory(folder: Path, rows: int, file_rows: int, what: str) -> Row:
     """Peak memory at two sizes of the pool."""
     sizes = [rows, 5 * rows]
     peaks = [
-        peak(filter_words(folder / f"meta-{n}", RULES[what], folder / f"peak-{n}.npy"))
+        peak(filter_words(folder / f"meta-{n}-{file_rows}", RULES[what], folder / f"peak-{n}.npy"))
         for n in sizes
     ]
     return {
@@ -265,17 +280,22 @@ def main() -> None:
     gc.freeze()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--file_rows", type=int, nargs="+", default=FILES)
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--large", action="store_true", help="nothing more is measured")
     parser.add_argument("--out", type=Path, default=Path("bench.json"))
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for rows in (arguments.rows, 5 * arguments.rows):
-            metadata(folder / f"meta-{rows}", rows)
+        rows, first = arguments.rows, arguments.file_rows[0]
+        metadata(folder / f"meta-{5 * rows}-{first}", 5 * rows, first)
+        for file_rows in arguments.file_rows:
+            metadata(folder / f"meta-{rows}-{file_rows}", rows, file_rows)
+            for what in OURS:
+                row = filtering(folder, rows, file_rows, what)
+                keep(arguments.out, row, times_cheaper=">= 4")
         for what in RULES:
-            keep(arguments.out, filtering(folder, arguments.rows, what), times_cheaper=">= 4")
-            keep(arguments.out, memory(folder, arguments.rows, what), growth="<= 1.1")
+            keep(arguments.out, memory(folder, rows, first, what), growth="<= 1.1")
         keep(arguments.out, resharding(folder, arguments.samples), times_cheaper=">= 5")
 
 

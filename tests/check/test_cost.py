@@ -69,6 +69,19 @@ def test_disk_counts_models_of_both_halves() -> None:
     assert more == 2 * 4 * 1000 + 1000 * 10 / 100  # two models; the split is listed twice
 
 
+def test_disk_counts_earlier_checkpoints_of_the_reference_fit_where_it_is_made() -> None:
+    """Weights and both moments of each, in the work folder and beside the model."""
+    network = replace(LLAVA15, trained=1000)
+    work = Work(5, 0, {"final": 15}, 100, needs=("head_gradients",), gradient_width=16)
+    more = replace(work, warmup_checkpoints=4)
+    added = disk_bytes(more, network, 768, 1000) - disk_bytes(work, network, 768, 1000)
+    assert added == 3 * 2 * 3 * 4 * 1000
+    none = replace(more, needs=("features",))
+    assert disk_bytes(none, network, 768, 1000) == disk_bytes(
+        replace(none, warmup_checkpoints=1), network, 768, 1000
+    )
+
+
 def test_cache_of_64_answers_of_a_7b_is_21_gb() -> None:
     """576 places of an image, a short question, 32 tokens of an answer, in 16 bits."""
     asked = Answering("VQA", 64, 608, 32, 2)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,20 @@ def test_files_of_the_pool_may_be_divided_in_any_way(tmp_path: Path) -> None:
     assert len(one) == 111
     rule["clip_score"]["fraction"] = 0.0
     assert run_filter(tmp_path / "one", tmp_path / "one.npy", [rule]) == []
+
+
+def test_filter_imports_neither_torch_nor_pandas(
+    pool: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    rules = "[{clip_score: {fraction: 0.9}}, {basic_filter: {language: null}}]"
+    words = ["--metadata", str(pool[0]), "--rules", rules, "--output", str(tmp_path / "o.npy")]
+    code = (
+        "import sys; from presel_lightning.cli.main import main; "
+        "assert main(sys.argv[1:]) == 0; "
+        "assert not {'torch', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, "filter", *words], check=True)
+    assert len(np.load(tmp_path / "o.npy")) > 0
 
 
 def test_nulls_are_counted_and_rules_report_what_they_saw(

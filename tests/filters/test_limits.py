@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from presel_lightning.filters.clip_score import ClipScore
-from presel_lightning.filters.limits import TIE, first_limit, float_of, largest, with_ties
+from presel_lightning.filters.limits import TIE, first_limit, float_of, holding, largest, with_ties
 from presel_lightning.filters.rule import HOLDS, Rows
 from presel_lightning.filters.uids import scrambled
 
@@ -46,13 +46,12 @@ def kept(rule: ClipScore, units: list[Rows]) -> list[int]:
     runs = [np.sort(some[~np.isnan(some)]) for some in scores]
     limit, ties = first_limit(rule, runs, sum(map(len, units)))
     if ties >= 0:
-        tied = []
-        for unit, some in zip(units, scores, strict=True):
-            rows = np.flatnonzero(some == np.float64(limit.score))
-            found = np.array(
-                list(zip(scrambled(unit.uids[rows]).tolist(), rows.tolist(), strict=True)), TIE
-            )
-            tied.append(np.sort(found, order=["key", "row"]))
+        tied = {}
+        for number in holding(runs, limit.score):
+            rows = np.flatnonzero(scores[number] == np.float64(limit.score))
+            keys = scrambled(units[number].uids[rows]).tolist()
+            found = np.array(list(zip(keys, rows.tolist(), strict=True)), TIE)
+            tied[number] = np.sort(found, order=["key", "row"])
         limit = with_ties(limit, ties, tied)
     verdicts = np.concatenate([rule.verdicts(unit, {rule: limit}) for unit in units])
     return np.flatnonzero(verdicts == HOLDS).tolist()

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from presel_lightning.functional.gradient_votes import (
+    influence_over_checkpoints,
     mean_cosines,
     mean_directions,
     softmax_order,
@@ -28,6 +29,34 @@ def test_mean_cosines_equal_the_whole_table() -> None:
         for group in range(4):
             table = [cosine(rows[i], rows[v]) for v in range(6) if groups[v] == group]
             assert abs(found[i, group] - (np.mean(table) if table else 0.0)) < 1e-12
+
+
+@given(seed=st.integers(0, 100), n=st.integers(1, 9), c=st.integers(1, 4), zero=st.booleans())
+def test_influence_over_checkpoints_equals_the_literal_loop(
+    seed: int, n: int, c: int, zero: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    whole, groups = np.array([0, 5]), np.array([0, 0, 1, 0])
+    training, validation = rng.normal(size=(c, n, 5)), rng.normal(size=(c, 4, 5))
+    rates = np.zeros(c) if zero else rng.uniform(0.1, 2, c)
+    given = [
+        (
+            Gradients(training[k], np.arange(n), whole),
+            mean_directions(Gradients(validation[k], np.arange(4), whole), groups, 2),
+        )
+        for k in range(c)
+    ]
+    found = influence_over_checkpoints(given, rates)
+    weights = [1.0 / c] * c if zero else [rate / sum(rates) for rate in rates]
+    for i in range(n):
+        for t in range(2):
+            expected = 0.0
+            for k in range(c):
+                own = [cosine(training[k, i], validation[k, v]) for v in range(4) if groups[v] == t]
+                expected += weights[k] * sum(own) / len(own)
+            assert abs(found[i, t] - expected) < 1e-12
+    if c == 1:  # to the bit
+        assert found.tobytes() == mean_cosines(*given[0]).tobytes()
 
 
 def test_zero_gradients_agree_with_nothing() -> None:

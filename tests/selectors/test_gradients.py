@@ -87,6 +87,68 @@ def test_less_is_the_highest_mean_cosine_over_tasks(pair: Pair) -> None:
     np.testing.assert_allclose(scores(Less(), pair)[free], expected[free], rtol=1e-9)
 
 
+def with_checkpoints(pair: Pair, folder: Path, rates: list[float], file: bool) -> Pair:
+    """The same gradients at the last of several checkpoints, others at those before.
+
+    A sample and a validation sample have no finite gradient at the first.
+    """
+    pool, signals = pair
+    known, made = signals.of(Gradients), Signals(folder).of(Gradients)
+    columns = {name: known.column(name) for name in ("direction", "length", "norm", "loss")}
+    rng = np.random.default_rng(3)
+    sides = {"": len(pool), **({"validation_": 30} if file else {})}
+    for number in range(len(rates)):
+        for side, rows in sides.items():
+            if number == 0 and not side:
+                continue
+            drawn = rng.normal(size=(rows, 8)).astype(np.float16)
+            columns[made.at(number, f"{side}direction")] = drawn
+            columns[made.at(number, f"{side}length")] = np.ones(rows, dtype=np.float32)
+            if number == 1:
+                columns[made.at(1, f"{side}length")][[4, 5]] = np.nan
+    if file:
+        columns["validation_task"] = np.array(["x", "y", "z"] * 10)
+    has = np.ones(len(pool), dtype=bool)
+    made.write(pool, has, columns, {"edges": [0, 3, 8], "rates": rates})
+    return pool, Signals(folder)
+
+
+@pytest.mark.parametrize("file", [False, True], ids=["reference", "file"])
+def test_less_weighs_checkpoints_by_their_rates(file: bool, pair: Pair, tmp_path: Path) -> None:
+    """By a loop over samples, tasks and checkpoints; what is not finite at one is in none."""
+    rates = [3e-5, 1e-5, 0.0, 2e-5]
+    pool, signals = with_checkpoints(pair, tmp_path / "signals", rates, file)
+    signal = signals.of(Gradients)
+
+    def rows(side: str) -> list[np.ndarray]:
+        names = [signal.at(number, f"{side}direction") for number in (1, 2, 3, 0)]
+        return [signal.column(name).astype(np.float64) for name in names]
+
+    training, held = rows(""), rows("validation_" if file else "")
+    task = signal.column("validation_task") if file else pool.task.astype(str)
+    whole = np.arange(len(task)) if file else np.flatnonzero(pool.reference)
+    whole = whole[~np.isin(whole, [4, 5])]
+    found = scores(Less(), (pool, signals))
+    for i in np.flatnonzero(~pool.reference)[::5]:
+        of_tasks = []
+        for name in sorted(set(task[whole])):
+            own = whole[task[whole] == name]
+            table = [
+                rate * np.mean([cosine(given[i], others[v]) for v in own])
+                for rate, given, others in zip(rates, training, held, strict=True)
+            ]
+            of_tasks.append(sum(table) / sum(rates))
+        assert found[i] == pytest.approx(max(of_tasks), abs=1e-6)
+    assert np.isnan(found[[4, 5]]).all()
+
+
+def test_other_selectors_read_the_last_checkpoint(pair: Pair, tmp_path: Path) -> None:
+    more = with_checkpoints(pair, tmp_path / "signals", [1.0, 2.0], file=False)
+    for selector in (DataInf(), Icons(), Tive()):
+        assert np.array_equal(scores(selector, more), scores(selector, pair), equal_nan=True)
+    assert not np.array_equal(scores(Less(), more), scores(Less(), pair), equal_nan=True)
+
+
 def test_icons_orders_by_votes_then_mean_influence(pair: Pair) -> None:
     pool, signals = pair
     free = np.flatnonzero(~pool.reference)

@@ -77,6 +77,7 @@ class Work:
         needs: signals that the selector asks for.
         epochs: of the stages `reference` and `final`.
         gradient_width: numbers that a gradient is reduced to.
+        warmup_checkpoints: checkpoints of the reference fit that gradients are taken at.
     """
 
     reference: int
@@ -87,6 +88,13 @@ class Work:
     needs: tuple[str, ...] = ()
     epochs: dict[str, float] = field(default_factory=lambda: {"reference": 1.0, "final": 1.0})
     gradient_width: int = 0
+    warmup_checkpoints: int = 1
+
+    @property
+    def earlier_checkpoints(self) -> int:
+        """Models that are kept of the reference fit besides its last."""
+        tuned = any(Signal.known[name].on_reference for name in self.needs)
+        return self.warmup_checkpoints - 1 if tuned else 0
 
     @property
     def signal_fits(self) -> int:
@@ -285,7 +293,7 @@ class InstructionPass(Pass):
             more, meta = self.beside(module, key)
             if rank_zero():
                 columns = {**writer.merge(), **more}
-                signal.write(data.pool, has, columns, {"key": key, **meta})
+                signal.write(data.pool, has, columns, {"key": key, **meta}, move=True)
                 self.clear(f"{self.stage}-*")
             without = int((~has).sum())
             facts = {"samples": int(has.sum()), **devices}

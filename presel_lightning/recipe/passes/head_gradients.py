@@ -23,6 +23,11 @@ class HeadGradientsPass(GradientsPass):
         """The head is not trained, so there is no step of Adam on it."""
         return "sgd"
 
+    @property
+    def checkpoints(self) -> int:
+        """The last alone: no selector sums gradients of the head over checkpoints."""
+        return 1
+
     @staticmethod
     def estimate(work: Work, speed: Throughput) -> dict[str, float]:
         """Seconds of one GPU: a pass over each sample, half of both losses, and the fit."""
