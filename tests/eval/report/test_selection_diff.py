@@ -10,7 +10,7 @@ import pytest
 from presel_lightning.cli.main import main
 from presel_lightning.eval.report.selection_diff import compare_selections
 from presel_lightning.eval.report.setup_diff import setup_differences
-from presel_lightning.run.decisions import DecisionJournal
+from presel_lightning.run.decisions import Decision, DecisionJournal
 from tests.eval.report.runs import write_ledger, write_samples
 
 
@@ -106,7 +106,8 @@ def test_report_diff_says_what_differs_in_the_set_ups(
 
 def test_report_diff_says_that_a_person_reviewed_one_of_them(runs: tuple[Path, Path]) -> None:
     uid = f"{1:032x}"
-    for run, decision in zip(runs, ("veto", "pin")):
+    decisions: tuple[Decision, ...] = ("veto", "pin")
+    for run, decision in zip(runs, decisions):
         journal = DecisionJournal(run)
         journal.add(uid, "images/1.jpg", "a", decision)
         journal.close()
