@@ -45,8 +45,9 @@ class MissingSignalError(UserError):
 
     def __init__(self, name: str, folder: object) -> None:
         super().__init__(
-            f"signal `{name}` is not in {folder}; add it to the selector's `needs` "
-            "so that the recipe makes it, or run `select` first"
+            f"signal `{name}` is not in {folder}; add it to the selector's `needs` so that the recipe "
+            "makes it, run `select` first, or make it alone: python -m presel_lightning prepare "
+            f"--config FILE --signals {name} --out RUN"
         )
 
 

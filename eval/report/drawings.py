@@ -78,7 +78,7 @@ def _task_charts(tasks: list[Json]) -> list[Chart]:
     pair = [(what, "s0"), ("share of the pool", "s3")]
     return [
         bars("weights", f"{what.capitalize()} beside share of the pool, %", shares, pair, _fixed),
-        bars("budgets", "Images of each task", counts, added),
+        bars("budgets", "Selected images of each task", counts, added),
     ]
 
 

@@ -78,6 +78,14 @@ def tick_labels(marks: Sequence[float]) -> list[str]:
     return [f"{mark:.3g}" for mark in marks]
 
 
+def range_labels(marks: Sequence[float]) -> list[str]:
+    """Format values of a range by three digits of its span, so that its ends differ."""
+    span = max(marks) - min(marks)
+    digits = max(0, 2 - math.floor(math.log10(span))) if span > 0 else 3
+    texts = [f"{round(mark, digits) + 0.0:,.{digits}f}" for mark in marks]
+    return [text.rstrip("0").rstrip(".") if "." in text else text for text in texts]
+
+
 def ticks_within(low: float, high: float, room: float) -> tuple[list[float], list[str]]:
     """Return ticks around a range, and their labels, as many as have room beside one another.
 

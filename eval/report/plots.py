@@ -9,7 +9,15 @@ import numpy as np
 from markupsafe import escape
 
 from presel_lightning.eval.report.charts import WIDTH, Chart, drawing, legend
-from presel_lightning.eval.report.layout import LINE, fitted, number, text_width, tick_labels, ticks
+from presel_lightning.eval.report.layout import (
+    LINE,
+    fitted,
+    number,
+    range_labels,
+    text_width,
+    tick_labels,
+    ticks,
+)
 
 HEIGHT = 150.0
 RIGHT = WIDTH - 10.0
@@ -44,10 +52,12 @@ def histogram(
         steps = "".join(f"H{a:.1f}V{place(v):.1f}" for a, v in zip(x[:-1], share, strict=True))
         path = f"M{left:.1f} {base}{steps}H{RIGHT}V{base}Z"
         parts.append(f'<path class="area {style}" d="{path}"><title>{escape(label)}</title></path>')
-    for i, side in ((0, " first"), (len(edges) // 2, ""), (-1, " last")):
-        parts.append(
-            f'<text class="tick{side}" x="{x[i]:.1f}" y="{base + 13}">{number(edges[i])}</text>'
-        )
+    marked = {0: " first", len(edges) // 2: "", len(edges) - 1: " last"}
+    texts = range_labels([edges[i] for i in marked])
+    parts += [
+        f'<text class="tick{side}" x="{x[i]:.1f}" y="{base + 13}">{text}</text>'
+        for (i, side), text in zip(marked.items(), texts, strict=True)
+    ]
     parts.append(_axis_label(axis, base + 13 + LINE))
     description = "; ".join(f"{label}: {sum(counts)} images" for label, _, counts in series)
     return drawing(name, title, description, [*grid, *parts], base + 18 + LINE)

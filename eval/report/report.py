@@ -31,7 +31,12 @@ SHOWN_APART = frozenset(
 )
 
 COUNTED = ("samples", "instructions", "steps", "images", "arms", "benchmarks")
-RENAMED = {"loss_last": "last loss", "pool": "of a pool of", "fit_seconds": "seconds of the fit"}
+RENAMED = {
+    "loss_last": "last loss",
+    "pool": "of a pool of",
+    "fit_seconds": "seconds of the fit",
+    "passed_over": "passed over, no pictures:",
+}
 """Facts of a stage that are counts of what they name, and those that have another name on the page."""
 
 
@@ -218,6 +223,8 @@ def _facts(stage: Json) -> str:
     """Format the other facts of a stage."""
     found = [
         plural(value, name[:-1]) if name in COUNTED
+        else _seen(value) if name == "shown"
+        else f"{number(value)} without an instruction" if name == "missing"
         else f"{RENAMED.get(name, name.replace('_', ' '))} {_fact(value)}"
         for name, value in stage.items()
         if name not in SHOWN_APART and value not in (None, {}, [], 0)
@@ -227,6 +234,12 @@ def _facts(stage: Json) -> str:
     if n := stage.get("problems"):
         found.append(left_out(n, stage.get("by_problem", {})))
     return ", ".join(found)
+
+
+def _seen(shown: Mapping[str, int]) -> str:
+    """Format the number of images that are read as viewers show them, by what this changes."""
+    kinds = {kind: n for kind, n in shown.items() if kind != "changed"}
+    return f"{plural(shown['changed'], 'image')} read as in viewers ({_fact(kinds)})"
 
 
 def left_out(n: int, kinds: Mapping[str, int]) -> str:

@@ -31,6 +31,7 @@ BEFORE = ("pool", "split")
 """Stages that come before those of the signals, in their order."""
 AFTER = (
     "selection",
+    "annotations",
     "instructions",
     "final",
     "random",

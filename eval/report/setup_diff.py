@@ -7,8 +7,10 @@ from typing import Any
 
 import yaml
 
-from presel_lightning.eval.report.run_folder import counts, versions
+from presel_lightning.eval.report.run_folder import counts, read_review, versions
+from presel_lightning.run.decisions import read_decisions
 from presel_lightning.run.files import read_json
+from presel_lightning.run.fingerprint import fingerprint
 
 Json = dict[str, Any]
 
@@ -47,12 +49,26 @@ def read_setup(run: Path) -> dict[str, dict[str, str]]:
     ledger, config = run / "run.json", run / "config.yaml"
     known: Json = read_json(ledger) if ledger.is_file() else {}
     found = counts(known, [])
+    review = (
+        {} if (text := reviewed(run, known)) is None else {"vetoed and pinned by a person": text}
+    )
     given = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
     return {
-        "run": flat({**known.get("about", {}), "images in the pool": found["pool"], "left out": found["problems"]}),
+        "run": flat({**known.get("about", {}), "images in the pool": found["pool"], "left out": found["problems"], **review}),
         "configuration": {k: v for k, v in flat(given or {}).items() if k != "out"},
         "versions": versions(known),
     }  # fmt: skip
+
+
+def reviewed(run: Path, ledger: Json) -> str | None:
+    """Return how many images a person vetoed and pinned for the selection; None without a review.
+
+    A digest of the decisions sets apart two reviews of equal counts.
+    """
+    if (found := read_review(ledger.get("stages", {}).get("selection", {}))) is None:
+        return None
+    digest = fingerprint({"decisions": read_decisions(run).lines()})[:8]
+    return f"{found['vetoed']} vetoed, {found['pinned']} pinned (decisions {digest})"
 
 
 def flat(value: object, key: str = "") -> dict[str, str]:

@@ -79,7 +79,11 @@ def against_random(name: str, rows: Mapping[str, Json], report: Json) -> list[st
         ]
     if not shared:
         reason = random.get("left_out")
-        why, cure = (f" ({reason})", "") if reason else ("", " (--baselines random adds one)")
+        why, cure = (
+            (f" ({reason})", "")
+            if reason
+            else ("", (" (--baselines random adds one where its images have an instruction)"))
+        )
         what = f"No random selection was scored{why}, so this run does not show that {name}"
         return [f"{what} is better than random selection{cure}."]
     caution = "One seed cannot resolve small differences: repeat the run with other seeds."
@@ -178,8 +182,8 @@ def against_full(rows: Mapping[str, Json], counts: Mapping[str, int | None]) -> 
             sentences.append("More than 100 % on one seed is no proof that less data is better.")
     if _not_above(rows, "full", "untrained"):
         sentences.append(
-            "Training on full data did not beat the untrained model on any benchmark, so this "
-            "pool does not distinguish one selection from another."
+            "Full data was ahead of the untrained model on no benchmark, so this pool does not "
+            "distinguish one selection from another."
         )
     if _not_above(rows, "final", "untrained"):
         sentences.append("The final model is not better than the untrained one on any benchmark.")

@@ -13,7 +13,7 @@
     Object.assign(image, { src: data.pictures[number], alt, width: 80, height: 80, decoding: "async" });
     return image;
   };
-  const written = (score) => (score === null ? "no score" : score.toFixed(4));
+  const written = (score) => (score === null ? "no score" : score.toFixed(4).replace(/^-(0\.0+)$/, "$1"));
 
   if (get("map")) {
     const canvas = get("map"), pen = canvas.getContext("2d"), status = get("map-status");
@@ -122,7 +122,7 @@
       return line;
     };
     const words = (item) => [make("strong", status(item)), make("br"), item.task, make("br"), written(item.score), make("br"),
-      make("code", item.uid.slice(0, 8))];
+      make("span", (item.image ?? item.uid).split("/").pop(), "file")];
     const list = (label, lines) => {
       const whole = make("ul", undefined, "gallery");
       whole.setAttribute("aria-label", label);

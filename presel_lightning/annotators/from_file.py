@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from presel_lightning.annotators.base import Annotator, Names, Report, Request
 from presel_lightning.annotators.journal import Journal
-from presel_lightning.annotators.matching import Given, from_turns, take
+from presel_lightning.annotators.matching import Given, Matcher, from_turns, take
 from presel_lightning.data.annotations import NO_RECORDS, read_entries, refused
 from presel_lightning.data.conversation import InvalidRecordError
 from presel_lightning.errors import UserError
@@ -34,6 +35,8 @@ class FromFile(Annotator):
         """Add the missing answers to the file."""
         where = f"annotator.init_args.path {self.path}"
         new = "" if self.path.is_file() else ", which does not exist yet"
+        if self.path.suffix == ".csv":
+            return f"write question and answer of each into {where}{new}"
         return f"write their conversations into {where}{new} (LLaVA JSON, JSON lines or CSV)"
 
     def write(self, requests: Sequence[Request], journal: Journal, names: Names) -> Report:
@@ -44,9 +47,32 @@ class FromFile(Annotator):
         """
         if not self.path.is_file():
             return Report()
-        try:
+        with self._text():
             given = read_given(self.path)
             return Report(problems=take(given, requests, journal, names, type(self).__name__))
+
+    def holds(self, uids: Iterable[str], names: Names) -> bool:
+        """Return whether the file has an answer, valid or not, to each of these samples.
+
+        Raises:
+            UserError: as `write`.
+        """
+        wanted = set(uids)
+        if not wanted or not self.path.is_file():
+            return not wanted
+        matcher = Matcher(names)
+        with self._text():
+            for one in read_given(self.path):
+                if one.conversations not in (None, []):
+                    with suppress(InvalidRecordError):  # it names no sample, or several
+                        wanted.discard(matcher.uid(one.names))
+        return not wanted
+
+    @contextmanager
+    def _text(self) -> Iterator[None]:
+        """Refuse a file that is no text."""
+        try:
+            yield
         except (UnicodeDecodeError, csv.Error) as error:
             raise UserError(
                 f"annotator.init_args.path {self.path}: not a text file in UTF-8; save it in UTF-8"

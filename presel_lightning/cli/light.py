@@ -27,7 +27,7 @@ def report(
     """Rewrite the report of a run folder, or compare the selections of two.
 
     Args:
-        run: folder that `fit` wrote.
+        run: folder that `select` or `fit` wrote.
         diff: two run folders.
         out: `--diff` only: file of the page; RUN_A/report/diff-RUN_B.html by default.
         image_root: `--run` only: folder of the images, if they were moved since the run; `none` for
@@ -52,7 +52,9 @@ def report(
     if out is not None:
         raise UserError("--out requires --diff; the report of a run is in the run folder")
     if not (folder / "run.json").is_file():
-        raise UserError(f"--run {run}: no run.json there; give a folder that `fit` wrote")
+        raise UserError(
+            f"--run {run}: no run.json there; give a folder that `select` or `fit` wrote"
+        )
     if image_root not in (None, NO_IMAGES) and not Path(image_root).is_dir():
         raise UserError(f"--image_root {image_root}: no such folder")
     without = image_root == NO_IMAGES

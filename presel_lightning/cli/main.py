@@ -26,6 +26,7 @@ usage: python -m presel_lightning SUBCOMMAND --config FILE [--any.key value ...]
   compare   selectors x budgets x seeds on equal terms, beside full data and the untrained model
   validate  do the scores of --selectors predict what random subsets are worth?
   check     config, data and environment examined without training
+  prepare   the pool and signals alone, for a script (--signals features --out RUN)
   evaluate  the benchmarks on one checkpoint (--checkpoint DIR)
   export    the selection or the final model in another tool's format (--run DIR --to csv --path P)
   probe     which selection pays on these images: labels and features in, a table out
@@ -45,10 +46,8 @@ Pages that are named as docs/NAME.md lie in {{docs}}.
 ones, `--debug` shows tracebacks. `--print_completion bash` (or zsh) prints a script for completion.
 """
 
-TRAINING = ("fit", "select", "compare", "validate", "evaluate", "check")
+TRAINING = ("fit", "select", "compare", "validate", "evaluate", "check", "prepare")
 COMPLETION = "--print_completion"
-SERVING = ("prepare",)
-"""Commands that `compare` runs in its worker processes."""
 
 
 def report_loading() -> None:
@@ -64,7 +63,7 @@ def run_training(command: str, argv: Sequence[str]) -> None:
     if not argv:
         raise UserError(f"{command} needs --config FILE, such as --config quickstart.yaml")
     asked, argv = asked_for(argv)
-    if asked not in ("", ALL) and command in TRAINING:
+    if asked not in ("", ALL):
         print(short_help(command))
         return
     arguments, name = find_configs(argv)
@@ -89,7 +88,7 @@ def dispatch(command: str, words: Sequence[str]) -> None:
         print(completion(command.partition("=")[2] or "".join(words), TRAINING))
     elif command == "select" and any(word.startswith("--data.features") for word in words):
         run_light(SELECT_FEATURES, words)
-    elif command in (*TRAINING, *SERVING):
+    elif command in TRAINING:
         run_training(command, words)
     else:
         known = [*TRAINING, *LIGHT, *WEB]

@@ -192,7 +192,11 @@ def _stray(words: Sequence[str], known: Sequence[str]) -> str:
 def _unknown(word: str, what: str, known: Sequence[str]) -> str:
     dashes = "--" if word.startswith("--") else ""
     near = nearest(word.removeprefix("--"), known)
-    cure = f"did you mean {dashes}{near}?" if near else "`--help` after the command lists all"
+    cure = (
+        f"did you mean {dashes}{near}?"
+        if near
+        else "`--help all` after the command lists every one"
+    )
     return f"{word} is not a known {what}; {cure}"
 
 

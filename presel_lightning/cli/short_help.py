@@ -35,6 +35,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("out", None, "run folder; runs/ and the name of the config by default"),
         Key("seed_everything", 0, "seed of every random draw"),
         Key("threads", None, "CPU threads of torch per process"),
+        Key("signals", [], "signals to make, such as features", ("prepare",)),
         Key("checkpoint_every", 100, "steps between checkpoints of a fit", ("fit", "compare")),
     ),
     "pool": (

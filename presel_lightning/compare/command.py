@@ -18,6 +18,7 @@ from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys, resolved
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
 from presel_lightning.compare.jobs_left import CELLS, SPLITS, JobsLeft, amount_of
 from presel_lightning.compare.join import POOL, SPLIT, TEST, join
+from presel_lightning.compare.requests import write_tables
 from presel_lightning.console import console, track
 from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import refuse_missing
@@ -62,7 +63,10 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
     if is_distributed() or int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("compare starts its own processes; run it as one, without torchrun or srun")
     if not recipe.scoring.names:
-        raise UserError("benchmarks is empty; name what the models are compared on")
+        raise UserError(
+            "benchmarks is empty; name what the models are compared on, such as --benchmarks+ "
+            "AnnotationFile --benchmarks.path test.csv"
+        )
     if not isinstance(recipe.plan.annotator, FromFile | FromPool | None):
         raise UserError(
             "compare requests no instructions, as parallel cells would pay for an image more than "
@@ -166,8 +170,11 @@ def compare_cells(
 
 def can_have_everything(recipe: Recipe) -> bool:
     """Return whether full data can be trained on: every instruction exists or can be read."""
-    complete = bool(recipe.data.pool.has_instruction.all())
-    return complete or isinstance(recipe.plan.annotator, FromFile | FromPool)
+    pool, annotator = recipe.data.pool, recipe.plan.annotator
+    missing = pool.uid[~pool.has_instruction]
+    if isinstance(annotator, FromFile):
+        return annotator.holds(missing, pool)
+    return not len(missing) or isinstance(annotator, FromPool)
 
 
 def rests_on(recipe: Recipe, selectors: Mapping[str, Selector]) -> str:
@@ -284,7 +291,7 @@ def work_off(jobs: list[Job], slots: Slots, what: str, jobs_left: JobsLeft, main
         console.print(f"[dim]  {len(jobs)} {what} to do, {slots.workers} at a time[/]")
     ended = track(run_jobs(jobs, slots, main), what, len(jobs), remaining=False)
     for number, (job, code, seconds) in enumerate(ended, start=1):
-        mark = "[red]✗[/]" if code else "[green]✓[/]"
+        mark = {0: "[green]✓[/]", WAITING: "[yellow]![/]"}.get(code, "[red]✗[/]")
         left = jobs_left.end(job.name, seconds, failed=bool(code))
         line = f"{mark} {job.name:<24} {number} of {len(jobs)} {what}, {left}"
         console.print(line, soft_wrap=True)
@@ -309,4 +316,6 @@ def stop_if(failed: Failed) -> None:
         lines = job.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         # a cell's `data.budget` is one of `budgets` here
         message += f": {' '.join(lines[-1:]).replace('data.budget', 'budgets')} ({job.log})"
+    if code == WAITING:
+        write_tables(each.log.parent for each, _ in failed if each.log is not None)
     raise InstructionsMissing(message) if code == WAITING else PreselError.with_code(code, message)

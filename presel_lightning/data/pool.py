@@ -125,6 +125,10 @@ class Pool:
         """Number of samples."""
         return len(self.uid)
 
+    def __repr__(self) -> str:
+        """Sizes."""
+        return f"Pool of {len(self):,} samples in {len(self.tasks):,} tasks"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Another process opens the pool itself rather than have it sent."""
         state = {name: value for name, value in vars(self).items() if name in CHANGED}

@@ -329,6 +329,8 @@ class SelectionDataModule(BlockDataModule):
                 shapes or types, more samples than the budget, weights that nothing can be trained by;
                 or more samples are pinned than the budget has room for.
         """
+        if not isinstance(selector, Selector):
+            raise UserError(f"selector is {selector!r}; give an object, such as Random()")
         budget = count_of(self.budget, len(self.pool), "data.budget")
         added = budget - int(self.pool.reference.sum())
         first = sorted(decisions.among(self.pool.uid).pinned)
@@ -391,8 +393,11 @@ class SelectionDataModule(BlockDataModule):
             seed: of the order, and of the draws where samples are drawn by weight.
             texts: text-only records.
             weights: training weights other than 1, by uid.
+
+        Raises:
+            UserError: a sample has no instruction yet, or is not in the pool.
         """
-        rows, encoder = np.sort(self.pool.rows(uids)), self.encoder(processor)
+        rows, encoder = self._instructed(uids), self.encoder(processor)
         empty = without_answer(encoder, self.pool, rows)
         rows, self.n_without_answer = rows[~empty], int(empty.sum())
         self.n_texts_without_answer = 0
@@ -421,6 +426,18 @@ class SelectionDataModule(BlockDataModule):
 
         self._train = loader
 
+    def _instructed(self, uids: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Row numbers of samples, ascending, all of which have an instruction."""
+        rows: np.ndarray = np.sort(self.pool.rows(uids))
+        missing = rows[~self.pool.has_instruction[rows]]
+        if len(missing):
+            raise UserError(
+                f"{len(missing)} of {len(rows)} samples to train on or to score have no instruction yet, "
+                f"such as {self.pool.image[missing[0]]}; write them into data.annotations, and keep "
+                "the uids of pool.has_instruction"
+            )
+        return rows
+
     def weigh(
         self, rows: np.ndarray, weights: Mapping[str, float]
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -431,8 +448,12 @@ class SelectionDataModule(BlockDataModule):
         return (each, None) if self.weights == "loss" else (None, each)
 
     def pair_up(self, uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
-        """Prepare these samples, with and without question, for the next prediction."""
-        return self.read_as(PairSet, uids, processor)
+        """Prepare these samples, with and without question, for the next prediction.
+
+        Raises:
+            UserError: a sample has no instruction yet, or is not in the pool.
+        """
+        return self.read_as(PairSet, self.pool.uid[self._instructed(uids)], processor)
 
     def read_as(self, kind: type[ReadSet], uids: np.ndarray, processor: Any) -> Blocks:  # noqa: ANN401
         """Prepare these samples, in the inputs of a kind of dataset, for the next prediction."""

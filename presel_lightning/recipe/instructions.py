@@ -132,9 +132,10 @@ class Instructions:
             f"--run {self.out}); see {page('annotate.md')}"
         )
         if is_of_comparison(self.out):
+            every = self.out.parent.parent / table.name
             cure = (
-                "write question and answer of what all cells ask for into one CSV, each image once, "
-                "and run `compare` again with --annotator FromFile --annotator.init_args.path ANSWERS; "
+                f"write question and answer into {every}, which lists once what all cells ask for, and "
+                f"run `compare` again with --annotator FromFile --annotator.init_args.path {every}; "
                 f"see {page('compare.md')}"
             )
         if self.plan.annotator is not None:

@@ -87,8 +87,9 @@ class Session:
         }
 
     def _waits(self, uid: str) -> bool:
-        """Whether a sample has no instruction yet."""
-        return uid in self._items.requests and uid not in self.answers
+        """Whether a sample has no instruction yet, and is not vetoed."""
+        asked = uid in self._items.requests and uid not in self.answers
+        return asked and self.decisions.of(uid) != "veto"
 
     def page(
         self, show: str, task: str = "", find: str = "", start: int = 0, before: int | None = None

@@ -19,7 +19,7 @@ from presel_lightning.errors import MissingSignalError, UserError
 from presel_lightning.selectors.base import Selector
 from presel_lightning.signals import Features, Signals
 
-Array = np.ndarray | Tensor
+Array = np.ndarray | Tensor | Sequence[Any]
 
 _BLOCK = 4096
 
@@ -40,7 +40,7 @@ def select(
 
     Args:
         features: (N, D) of a float dtype, one row per image, of any encoder; an array in memory or
-            memory-mapped, or a tensor.
+            memory-mapped, a tensor, or nested lists.
         tasks: (N,) name of the task of each row; None is one task.
         budget: rows to select: 0 < x <= 1 is a fraction of N (1 is everything), an integer from 2
             a count. It is met exactly, or with all rows that are not excluded.
@@ -138,6 +138,11 @@ def _table(features: Array) -> np.ndarray:
     table = features.detach().cpu() if isinstance(features, Tensor) else features
     if isinstance(table, Tensor):
         table = (table.float() if table.dtype == torch.bfloat16 else table).numpy()
+    if not isinstance(table, np.ndarray):
+        try:
+            table = np.array(table)
+        except ValueError as error:
+            raise UserError(f"features is no table ({error}); give (rows, dimensions)") from error
     if table.ndim != 2 or not len(table) or not np.issubdtype(table.dtype, np.floating):
         raise UserError(
             f"features is {table.dtype} of shape {table.shape}; give floats, (rows, dimensions)"

@@ -55,6 +55,21 @@ def test_from_file_matches_answers_by_uid_and_by_image(
     again = FromFile("nowhere").annotate(requests, tmp_path / "out", names)
     assert again.conversations == answers.conversations
     assert not again.notes and "nowhere, which does not exist yet" in FromFile("nowhere").cure
+    assert "question and answer of each into" in FromFile("requests.csv").cure
+
+
+def test_from_file_holds_what_it_has_an_answer_to(make: Make, tmp_path: Path) -> None:
+    requests, names = make(3)
+    place = tmp_path / "answers.csv"
+    one = FromFile(str(place))
+    assert one.holds([], names) and not one.holds(names.uid[:1], names)  # no file yet
+    answers = [{"image": "1.png", "conversations": conversation("B")}]
+    as_csv(place, [*answers, {"uid": "nobody", "conversations": conversation("C")}])
+    assert one.holds([requests[1].uid], names)
+    assert not one.holds([request.uid for request in requests[:2]], names)
+    place.write_bytes("question;answer;uid\n\xe9;b;c\n".encode("cp1252"))
+    with pytest.raises(UserError, match="save it in UTF-8"):
+        one.holds([requests[1].uid], names)
 
 
 def kinds(answers: Answers) -> list[tuple[str, str]]:

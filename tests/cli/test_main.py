@@ -245,7 +245,10 @@ def test_select_without_answers_exits_with_3_and_one_line(
     answers.write_text(f"image,question,answer\n{first['image']},What?,A shape.\n")
     assert main(command) == 3
     said = capfd.readouterr()
-    assert "1 of 2 images" in said.err and f"into annotator.init_args.path {answers} (" in said.err
+    assert (
+        "1 of 2 images" in said.err
+        and f"question and answer of each into annotator.init_args.path {answers}," in said.err
+    )
     assert said.err.count("\n") == 1 and said.out.count("split") == 2
 
 

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from presel_lightning.cli.light import LIGHT, WEB
 from presel_lightning.cli.main import TRAINING, main
 from presel_lightning.cli.short_help import KEYS, keys_of
 from presel_lightning.cli.training import parse
@@ -42,6 +44,27 @@ def test_help_all_lists_every_key(words: list[str], capsys: pytest.CaptureFixtur
         main(["fit", *words])
     assert left.value.code == 0
     assert "--data.several_images" in capsys.readouterr().out
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = {line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "}
+    assert named == {*TRAINING, *LIGHT, *WEB} and "prepare" in named
+
+
+def test_unknown_option_names_the_help_that_lists_every_key(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["export", "--xyzzy", "3"]) == 2
+    assert "--xyzzy is not a known option; `--help all`" in capsys.readouterr().err
+
+
+def test_report_of_no_run_names_both_commands_that_write_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", "--run", str(tmp_path)]) == 2
+    assert "give a folder that `select` or `fit` wrote" in capsys.readouterr().err
 
 
 def test_short_help_and_completion_import_no_torch() -> None:

@@ -355,13 +355,35 @@ def test_compare_full_data_without_instructions_is_skipped(
         del record["conversations"]
     (pool / "train.json").write_text(json.dumps(records))
     given = fit_arguments(pool, out, *benchmark_arguments(pool))[1:]
-    grid = ["--selectors", "Medoids", "--seeds", "0", "--workers", "1"]
+    grid = ["--selectors", "Medoids", "Random", "--seeds", "0", "--workers", "1"]
     encoder = ["--stages.features.model", "{checkpoint: auto}"]
     assert main(["compare", *given, *grid, *encoder]) == 3
     said = capfd.readouterr()
     assert "full left out" in said.out
     assert "run `compare` again with --annotator FromFile" in said.err and "review" not in said.err
-    assert [path.name for path in (out / "cells").iterdir()] == ["Medoids-0.25-0"]
+    cells = sorted((out / "cells").iterdir())
+    assert [path.name for path in cells] == ["Medoids-0.25-0", "Random-0.25-0"]
+    # one table of what both ask for, each image once
+    table = out / "requests.csv"
+    asked = [rows_of(cell / "selection" / "requests.csv") for cell in cells]
+    rows = rows_of(table)
+    assert {row["uid"] for row in rows} == {row["uid"] for each in asked for row in each}
+    assert max(map(len, asked)) < len(rows) == len({row["uid"] for row in rows})
+    assert str(table) in said.err
+    for row in rows:
+        row |= {"question": "Which?", "answer": "blue"}
+    with table.open("w", newline="") as handle:
+        writer = csv.DictWriter(handle, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    given = [*given, "--annotator", "FromFile", "--annotator.init_args.path", str(table)]
+    assert main(["compare", *given, *grid, *encoder]) == 0
+    assert rows_of(table) == rows
+
+
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as handle:
+        return list(csv.DictReader(handle))
 
 
 @pytest.mark.parametrize(
@@ -371,7 +393,7 @@ def test_compare_full_data_without_instructions_is_skipped(
         (["--selectors", "Random", "Random"], "Random comes twice"),
         (["--selectors", "Nothing"], "Nothing"),
         (["--seeds", "1", "1"], "seeds and budgets must not repeat"),
-        (["--benchmarks", "[]"], "benchmarks is empty"),
+        (["--benchmarks", "[]"], "are compared on, such as --benchmarks+ AnnotationFile"),
         (["--annotator", "LabelStudio"], "--annotator FromFile"),
         (["--budgets", "7000"], "7000"),
         (["--pools", "nowhere.json"], "pools nowhere.json: no such file or folder"),

@@ -13,6 +13,8 @@ from presel_lightning.data import load_pool
 from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
 from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.selectors import Medoids
+from presel_lightning.signals import Signals
 from presel_lightning.tasks import FineTune
 from tests.conftest import SIZES
 
@@ -69,3 +71,41 @@ def test_image_that_grew_over_max_pixels_ends_the_pass(
                 continue
             with pytest.raises(UserError, match=r"101x101 is over 10000 pixels.*data\.max_pixels"):
                 next(iter(loader))
+
+
+def test_train_on_images_without_instruction_names_them(photos: Path, tmp_path: Path) -> None:
+    data = SelectionDataModule(str(photos), budget=4, num_workers=0)
+    pool = data.read_pool(tmp_path / "run")
+    assert repr(pool) == f"Pool of {len(pool)} samples in {len(pool.tasks)} tasks"
+    with pytest.raises(UserError, match=rf"3 of 3 samples .* no instruction.*{pool.image[0]}"):
+        data.train_on(pool.uid[:3], FineTune("quickstart").processor, seed=0)
+    with pytest.raises(UserError, match=r"2 of 2 samples .* no instruction"):
+        data.pair_up(pool.uid[:2], FineTune("quickstart").processor)
+
+
+def test_select_needs_a_selector_not_its_name(finished: Path, pool_folder: Path) -> None:
+    data = SelectionDataModule(str(pool_folder / "train.json"))
+    data.pool = load_pool(finished, pool_folder)
+    with pytest.raises(
+        UserError, match=r"selector is 'Random'; give an object, such as Random\(\)"
+    ):
+        data.select("Random", Signals(finished / "signals"), seed=0)  # type: ignore[arg-type]
+
+
+def test_select_without_its_signal_names_the_command_that_makes_it(
+    finished: Path, pool_folder: Path, tmp_path: Path
+) -> None:
+    data = SelectionDataModule(str(pool_folder / "train.json"))
+    data.pool = load_pool(finished, pool_folder)
+    with pytest.raises(UserError, match=r"`features`.*prepare .*--signals features"):
+        data.select(Medoids(), Signals(tmp_path / "signals"), seed=0)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Six images of two tasks, without instructions."""
+    for n in range(6):
+        place = tmp_path / "photos" / f"task{n % 2}" / f"{n}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 20), (40 * n, 0, 0)).save(place)
+    return tmp_path / "photos"

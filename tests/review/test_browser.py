@@ -87,7 +87,7 @@ def test_veto_pin_and_answer_by_keyboard_reach_the_next_selection(
         visit.press("Escape")
         assert image_of(page) == pinned
         page.select_option("#show", "waiting")
-        expect(page.locator("#range")).to_contain_text(f"of {BUDGET}")
+        expect(page.locator("#range")).to_contain_text(f"of {BUDGET - 1}")  # not the vetoed one
         page.locator(".card").first.focus()
         visit.press("Enter")
         said = []
@@ -101,7 +101,7 @@ def test_veto_pin_and_answer_by_keyboard_reach_the_next_selection(
             visit.message("Saved.", "#view-message")
             expect(page.locator("#view-title")).not_to_have_text(said[-1])
         visit.press("Escape")
-        expect(page.locator("#counts")).to_contain_text(f"{BUDGET - 3} wait")
+        expect(page.locator("#counts")).to_contain_text(f"{BUDGET - 4} wait")
         found = lines(run / "annotations" / "answers.jsonl")
         assert [record["image"] for record in found] == said
         assert found[1]["conversations"] == [
@@ -109,7 +109,7 @@ def test_veto_pin_and_answer_by_keyboard_reach_the_next_selection(
             {"from": "gpt", "value": "It is 1."},
         ]
         page.reload()
-        expect(page.locator("#counts")).to_contain_text(f"1 vetoed, 1 pinned; {BUDGET - 3} wait")
+        expect(page.locator("#counts")).to_contain_text(f"1 vetoed, 1 pinned; {BUDGET - 4} wait")
         page.select_option("#show", "vetoed")
         expect(page.locator(".card.veto")).to_have_count(1)
         assert visit.complaints == [] and visit.elsewhere == []

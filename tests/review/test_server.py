@@ -95,7 +95,7 @@ def test_decision_and_answer_are_on_disk_when_the_reply_comes(run: Path, waiting
         assert record["uid"] == answered and record["annotator"] == "Review"
         assert record["conversations"][0] == {"from": "human", "value": "<image>\nWhat is it?"}  # type: ignore[index]
         state = ask(server, "state")
-        assert (state["vetoed"], state["pinned"], state["waiting"]) == (1, 1, BUDGET - 1)
+        assert (state["vetoed"], state["pinned"], state["waiting"]) == (1, 1, BUDGET - 2)
         detail = ask(server, f"item?uid={answered}")
         assert detail["turns"] == [["What is it?", "Noise."], ["B?", "C"]] and detail["editable"]
         # the run selects again while the page is open, and the page shows it

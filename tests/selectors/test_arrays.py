@@ -67,6 +67,13 @@ def test_select_tensors_and_half_precision_select_as_arrays() -> None:
     assert rows.tolist() == scaled.tolist()  # rows are L2-normalized
 
 
+def test_select_nested_lists_select_as_arrays() -> None:
+    rows = table(12).tolist()
+    assert presel_lightning.select(rows, budget=3).tolist() == (
+        presel_lightning.select(np.array(rows), budget=3).tolist()
+    )
+
+
 def test_select_selector_with_options_is_used_as_given() -> None:
     by_size = PreSel(weighting="size", within="random")
     rows = presel_lightning.select(table(40), ["a"] * 30 + ["b"] * 10, budget=8, method=by_size)
@@ -80,7 +87,9 @@ def test_select_selector_with_options_is_used_as_given() -> None:
         ({"features": np.zeros((5, 3), dtype=np.int64)}, "give floats"),
         ({"features": np.full((5, 3), np.nan)}, "row 0 are not all finite"),
         ({"tasks": ["a"]}, "give one a row"),
+        ({"features": [[0.0, 1.0], [1.0]]}, "features is no table"),
         ({"budget": 99}, "budget is 99"),
+        ({"budget": "15 %"}, "budget is '15 %'; give a fraction"),
         ({"method": "PreSel"}, "choose from .*Medoids"),
         ({"method": PreSel()}, "needs paired_loss"),
         ({"excluded": np.ones(3, dtype=bool)}, "excluded has shape"),

@@ -93,8 +93,9 @@ def note(samples: SelectedSamples, rewritten: bool) -> str:
     if rewritten:
         return f"{samples.unlike} images written as PNG with the pixels of the run"
     return (
-        f"{samples.unlike} images are read otherwise by tools that ignore EXIF orientation, "
-        "transparency or depth; --images copy writes them with the pixels of the run"
+        f"{samples.unlike} images are read otherwise, or not at all, by tools that ignore EXIF "
+        "orientation, transparency or depth, or know no HEIC or AVIF; --images copy writes them with "
+        "the pixels of the run"
     )
 
 

@@ -52,6 +52,17 @@ class Loads(HTMLParser):
                 self.links.append(str(value))
 
 
+def test_comparison_without_random_explains_no_interval(tmp_path: Path) -> None:
+    write_grid(tmp_path / "with", {"Random": [40.0, 42.0], "A": [44.0, 47.0]})
+    write_grid(tmp_path / "without", {"A": [44.0, 47.0], "B": [40.0, 42.0]})
+    terms = [
+        write_comparison(tmp_path / name).read_text().split('id="h-terms"')[1]
+        for name in ("with", "without")
+    ]
+    for word in ("Interval", "Random here and in"):
+        assert word in terms[0] and word not in terms[1]
+
+
 def test_comparison_page_is_self_contained(out: Path) -> None:
     place = write_comparison(out)
     html = place.read_text()

@@ -103,7 +103,7 @@ def test_report_gallery_filters_and_sorts(browser: Browser, place: Path) -> None
     lines = [text.split("\n") for text in visit.texts("#gallery li")]
     assert lines and {(line[0], line[1]) for line in lines} == {("left out", task)}
     scores = [float(line[2]) for line in lines]
-    assert scores == sorted(scores)
+    assert scores == sorted(scores) and all(line[3].endswith((".jpg", ".png")) for line in lines)
     page.select_option("#gallery-task", "")
     page.select_option("#gallery-kind", "")
     before = visit.count("#gallery li")

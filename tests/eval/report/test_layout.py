@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from presel_lightning.eval.report.layout import fitted, text_width, tick_labels, ticks, ticks_within
+from presel_lightning.eval.report.layout import (
+    fitted,
+    range_labels,
+    text_width,
+    tick_labels,
+    ticks,
+    ticks_within,
+)
 
 
 @given(text=st.text(min_size=1, max_size=60), room=st.floats(15, 400))
@@ -40,6 +47,22 @@ def test_ticks_within_have_room_side_by_side(low: float, high: float) -> None:
     marks, texts = ticks_within(low, high, 180)
     assert marks[0] <= low and marks[-1] >= high and 0.0 in marks
     assert max(map(text_width, texts)) <= 180 / (len(marks) - 1)
+
+
+@pytest.mark.parametrize(
+    ("marks", "texts"),
+    [
+        ([2.3e-05, 0.5, 0.99998], ["0", "0.5", "1"]),
+        ([0.99991, 0.99995, 0.99999], ["0.99991", "0.99995", "0.99999"]),
+        ([-0.915, -0.4575, 0.0], ["-0.915", "-0.458", "0"]),
+        ([1200.4, 3000.0, 9000.0], ["1,200", "3,000", "9,000"]),
+        ([0.25, 0.25, 0.25], ["0.25"] * 3),
+    ],
+)
+def test_range_labels_are_short_and_differ_where_the_range_is_small(
+    marks: list[float], texts: list[str]
+) -> None:
+    assert range_labels(marks) == texts
 
 
 def test_tick_labels_tell_neighbors_apart() -> None:

@@ -26,6 +26,7 @@ from tests.eval.report.runs import (
     report_of,
     write_json,
     write_run,
+    write_samples,
 )
 
 
@@ -200,6 +201,36 @@ def test_report_heading_names_run_pool_models_and_state(run: Path) -> None:
     assert "encoder facebook/dinov2-base · waiting for 163 instructions" in heading
     assert "13 left out: 9 not an image, 4 no answer" in html
     assert "{'" not in "".join(Page(html).text)
+
+
+def test_report_of_a_waiting_run_shows_its_images_first(run: Path) -> None:
+    """A page to look at before anything is annotated speaks of no outcome and of no other method."""
+    write_samples(run, dict(zip(TASKS, (120, 100, 80, 80, 60, 40))))
+    _, trained = report_of(run)
+    assert trained.index('id="h-tasks"') < trained.index('id="h-gallery"')
+    assert "and what came of it</h1>" in trained and "GPU-hours" not in trained
+    drop("benchmark.json")(run)
+    pool = {"passed_over": {".txt": 1}, "shown": {"orientation": 2, "changed": 2}, "samples": 480}
+    waiting = {"samples": 72, "missing": 71}
+    stages = {"pool": pool, "instructions": waiting, "annotations": {"samples": 1}}
+    facts = {"state": "waiting", "selector": "Medoids", "stages": stages}
+    write_json(run / "run.json", facts)
+    _, html = report_of(run)
+    assert html.index('id="h-gallery"') < html.index('id="h-tasks"')
+    assert "<h1>Medoids: which images to annotate</h1>" in html
+    assert "Selected images of each task" in html and "How to cite" not in html
+    assert list(stage_cells(html)) == ["stage", "pool", "annotations", "instructions"]
+    cells = stage_cells(html)
+    shown = "passed over, no pictures: 1 .txt, 2 images read as in viewers (2 orientation), 480"
+    assert shown in cells["pool"][-1] and "71 without an instruction" in cells["instructions"][-1]
+
+
+def test_report_of_a_cpu_run_has_no_column_without_a_figure(run: Path) -> None:
+    _, html = report_of(run)
+    assert stage_cells(html)["stage"][2:4] == ["peak memory, MB", "device"]
+    head = html.split('aria-label="The first problems"')[1].split("</thead>")[0]
+    named = re.findall(r"<th [^>]*>(.*?)</th>", head)
+    assert named == ["id", "image", "task", "problem", "detail"]
 
 
 def test_report_of_a_run_that_was_cut_short_counts_its_stages(run: Path) -> None:

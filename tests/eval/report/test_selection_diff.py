@@ -9,6 +9,8 @@ import pytest
 
 from presel_lightning.cli.main import main
 from presel_lightning.eval.report.selection_diff import compare_selections
+from presel_lightning.eval.report.setup_diff import setup_differences
+from presel_lightning.run.decisions import Decision, DecisionJournal
 from tests.eval.report.runs import write_ledger, write_samples
 
 
@@ -67,6 +69,7 @@ def test_report_diff_writes_page_and_json(
     assert str(place) in capsys.readouterr().out.replace("\n", "")
     html = place.read_text()
     assert html.count("data:image/webp") > 10 and "could not be opened" not in html
+    assert html.count(".jpg</span></li>") == html.count('<li class="k1"')
     assert json.loads(place.with_suffix(".json").read_text())["shared"] > 0
     elsewhere = runs[0] / "x" / "page.html"
     assert main(["report", "--diff", *map(str, runs), "--out", str(elsewhere)]) == 0
@@ -99,6 +102,23 @@ def test_report_diff_says_what_differs_in_the_set_ups(
     assert html.index("What differs in the set-ups") < html.index("Task by task")
     assert "model.lr: 0.1 | 0.2" in printed and "baselines: not there | random, full" in printed
     assert "not there</span>" in html and "{'" not in html.split("</style>")[1].split("<script>")[0]
+
+
+def test_report_diff_says_that_a_person_reviewed_one_of_them(runs: tuple[Path, Path]) -> None:
+    uid = f"{1:032x}"
+    decisions: tuple[Decision, ...] = ("veto", "pin")
+    for run, decision in zip(runs, decisions):
+        journal = DecisionJournal(run)
+        journal.add(uid, "images/1.jpg", "a", decision)
+        journal.close()
+    write_ledger(runs[0], stages={"selection": {"vetoed": 1, "pinned": 0}})
+    write_ledger(runs[1])
+    (row,) = (found for found in setup_differences(*runs) if found["part"] == "run")
+    assert row["key"] == "vetoed and pinned by a person" and row["other"] is None
+    assert row["one"].startswith("1 vetoed, 0 pinned (decisions ")
+    write_ledger(runs[1], stages={"selection": {"vetoed": 1, "pinned": 0}})
+    (row,) = (found for found in setup_differences(*runs) if found["part"] == "run")
+    assert row["one"] != row["other"]
 
 
 def test_report_diff_missing_images_are_reported(runs: tuple[Path, Path]) -> None:
