@@ -35,7 +35,9 @@ class Stage(ABC):
 
     folder: Path
     key: str
-    paths: dict[int, Path] = field(default_factory=dict, compare=False, repr=False, kw_only=True)
+    manifest_paths: dict[int, Path] = field(
+        default_factory=dict, compare=False, repr=False, kw_only=True
+    )
     """Of the manifests, once they are known."""
 
     holds_model: ClassVar[bool] = False
@@ -51,10 +53,10 @@ class Stage(ABC):
 
     def manifest(self, number: int) -> Path:
         """Where the manifest of a unit lies once it is done."""
-        if number not in self.paths:
+        if number not in self.manifest_paths:
             parts = [self.defined_by(number), self.key, type(self).__name__]
-            self.paths[number] = self.folder / f"{number:08d}-{fingerprint(parts)}.json"
-        return self.paths[number]
+            self.manifest_paths[number] = self.folder / f"{number:08d}-{fingerprint(parts)}.json"
+        return self.manifest_paths[number]
 
     def array(self, number: int, name: str) -> Path:
         """An array of a unit, beside its manifest."""
