@@ -38,9 +38,10 @@ def mean_directions(gradients: Gradients, groups: np.ndarray, n_groups: int) -> 
 def mean_cosines(gradients: Gradients, directions: np.ndarray) -> np.ndarray:
     r"""Compute :math:`\frac{1}{|V_t|} \sum_{v \in V_t} \cos(g_i, g_v)`, (n, T), by `mean_directions`.
 
-    The mean of the cosines is the product with the mean direction, so no n x |V| table is made.
+    The mean of the cosines is the product with the mean direction, so no n x |V| table is made. Equal
+    gradients have equal cosines, as by `utilities`.
     """
-    parts = [unit(block) @ directions.T for block in gradients.blocks()]
+    parts = [np.einsum("ij,tj->it", unit(block), directions) for block in gradients.blocks()]
     return np.concatenate([np.empty((0, len(directions))), *parts])
 
 

@@ -59,8 +59,11 @@ def mean_gradient(gradients: Gradients) -> np.ndarray:
 
 
 def utilities(gradients: Gradients, direction: np.ndarray) -> np.ndarray:
-    """Compute <g_i, h>, (n,), for a direction h (q,)."""
-    parts = [block @ direction for block in gradients.blocks()]
+    """Compute <g_i, h>, (n,), for a direction h (q,); equal gradients have equal ones.
+
+    By einsum: the last bits of a BLAS product depend on the place of a row among the others.
+    """
+    parts = [np.einsum("ij,j->i", block, direction) for block in gradients.blocks()]
     found: np.ndarray = np.concatenate([np.empty(0), *parts])
     return found
 
@@ -239,10 +242,15 @@ def _largest(gradients: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]
     if count >= q or q <= 256 or not gradients.any():
         values, vectors = np.linalg.eigh(gradients.T @ gradients / max(1, m))
     else:
+        # of trace 1, since ARPACK ends where it is right to an absolute 1e-27
+        unit = 1 / np.linalg.norm(gradients)
         operator = LinearOperator(
-            (q, q), matvec=lambda x: gradients.T @ (gradients @ x) / m, dtype=np.float64
+            (q, q),
+            matvec=lambda x: gradients.T @ (unit * (gradients @ (unit * x))),
+            dtype=np.float64,
         )
         start = np.random.default_rng(0).normal(size=q)
         values, vectors = eigsh(operator, k=count, v0=start)
+        values = values / unit**2 / m
     order = np.argsort(-values, kind="stable")[:count]
     return np.maximum(values[order], 0.0), vectors[:, order]

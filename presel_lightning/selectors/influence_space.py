@@ -88,7 +88,7 @@ class InfluenceSpace(GradientSelector):
             null for `contrastive` where `two_tower` is set, else `answer`.
 
     Raises:
-        UserError: an option is unknown.
+        UserError: an option is unknown, or `most` is below 1 with weights `scaled`.
 
     Source: InfluenceSpace, an unpublished workshop report (2025); sign and operator are those of Koh and
     Liang, ICML 2017, and of the Gauss-Newton approximation.
@@ -133,6 +133,11 @@ class InfluenceSpace(GradientSelector):
                 raise UserError(
                     f"selector.init_args.{key} {given!r} is unknown; choose from {', '.join(known)}"
                 )
+        if weights == "scaled" and most < 1:
+            raise UserError(
+                f"selector.init_args.most is {most:g}; with weights `scaled` a beneficial cluster has "
+                "weights from 1 to `most`: set it to 1 or more, or weights to none"
+            )
         super().__init__(loss)
 
     def read_signals(self) -> None:

@@ -59,6 +59,13 @@ def test_influence_over_checkpoints_equals_the_literal_loop(
         assert found.tobytes() == mean_cosines(*given[0]).tobytes()
 
 
+def test_equal_gradients_have_equal_cosines_and_votes_in_any_place() -> None:
+    rng = np.random.default_rng(0)
+    rows = Gradients(np.tile(rng.normal(size=300), (7, 1)), np.arange(7), np.array([0, 300]))
+    found = mean_cosines(rows, rng.normal(size=(1, 300)))
+    assert len(np.unique(found)) == 1 and votes(found, 0.2).tolist() == [1] * 7
+
+
 def test_zero_gradients_agree_with_nothing() -> None:
     rows = np.zeros((2, 3))
     given = Gradients(rows, np.arange(2), np.array([0, 3]))

@@ -126,6 +126,21 @@ def test_fisher_of_no_gradients_is_finite() -> None:
     assert np.isfinite(fisher(np.zeros((4, 6)), 2).solve(np.ones(6))).all()
 
 
+def test_fisher_of_short_gradients_is_that_of_long_ones_scaled() -> None:
+    rows = np.random.default_rng(6).normal(size=(50, 600))
+    long, short = fisher(rows, 10), fisher(1e-18 * rows, 10)
+    np.testing.assert_allclose(short.values, 1e-36 * long.values, rtol=1e-9)
+    np.testing.assert_allclose(1e-36 * short.solve(rows[0]), long.solve(rows[0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [5, 67])
+def test_equal_gradients_have_equal_utilities_in_any_place(n: int) -> None:
+    rng = np.random.default_rng(7)
+    rows, h = np.tile(rng.normal(size=300), (n, 1)), rng.normal(size=300)
+    found = influence.utilities(Gradients(rows, np.arange(n), np.array([0, 300])), h)
+    assert len(set(found.tolist())) == 1
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_flipped_clusters_are_pruned_and_the_inverted_sign_ruins_the_model(seed: int) -> None:
     toy = make_toy(seed)

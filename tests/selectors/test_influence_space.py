@@ -187,6 +187,12 @@ def test_unknown_option_is_named(key: str) -> None:
         InfluenceSpace(**{key: "best"})  # type: ignore[arg-type]
 
 
+def test_largest_weight_below_one_is_refused_where_weights_are_scaled() -> None:
+    with pytest.raises(UserError, match=r"selector.init_args.most is 0.5; with weights `scaled`"):
+        InfluenceSpace(most=0.5)
+    assert InfluenceSpace(most=0.5, weights="knapsack").most == 0.5
+
+
 def test_image_embedding_needs_the_features() -> None:
     assert InfluenceSpace(embedding="image").needs == ("features", "gradients")
     assert InfluenceSpace().needs == ("clip_similarity", "gradients")
