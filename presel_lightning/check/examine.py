@@ -45,7 +45,7 @@ from presel_lightning.check.pictures import (
 )
 from presel_lightning.check.probe import Measured, probe, report_probe
 from presel_lightning.check.report import Report, share
-from presel_lightning.check.sizes import examine_sizes
+from presel_lightning.check.sizes import examine_sizes, examine_validation
 from presel_lightning.check.survey import Survey, causes, report_survey, survey
 from presel_lightning.check.tokens import examine_tokens
 from presel_lightning.console import track
@@ -133,6 +133,8 @@ def check(
                 examine_leakage(plan, factory, source, against, report)
     work = examine_sizes(plan, found, left_out, report)
     needs = {*plan.selector.needs, *(comparison.needs if comparison else ())}
+    with report.collecting():
+        examine_validation(plan, needs, report)
     width = examine_encoder(plan, factory, needs, report)
     with report.collecting():
         factory.examine_strategies()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 
 from presel_lightning.check.pairs import n_held_out
 from presel_lightning.check.report import Report
-from presel_lightning.check.survey import Survey
+from presel_lightning.check.survey import Survey, survey
 from presel_lightning.data.sizes import count_of
 from presel_lightning.errors import UserError
 from presel_lightning.functional import proportional_split
 from presel_lightning.loading.datamodule import SelectionDataModule
+from presel_lightning.recipe.beside import empty, source_beside
 from presel_lightning.recipe.examination import few_references
-from presel_lightning.recipe.passes.base import Work
+from presel_lightning.recipe.passes.base import Pass, Work
 from presel_lightning.recipe.plan import Plan
 from presel_lightning.signals import Features
 from presel_lightning.signals.base import require_samples
@@ -48,6 +51,21 @@ def examine_sizes(plan: Plan, found: Survey, left_out: int, report: Report) -> W
             warmup_checkpoints=plan.warmup_checkpoints,
         )
     return None
+
+
+def examine_validation(plan: Plan, needs: Collection[str], report: Report) -> None:
+    """Report the samples of the validation file, where a signal reads one.
+
+    Raises:
+        UserError: it cannot be read, or has no instruction.
+    """
+    if plan.validation is None or not any(Pass.known[name].reads_validation for name in needs):
+        return
+    found = survey(source_beside(plan.data, "validation", plan.validation), 1, plan.seed)
+    n = found.n_samples - found.without_instruction
+    if not n:
+        raise empty(f"validation {plan.validation}")
+    report.add("selection", "validation", f"{n:,} samples")
 
 
 def reference_split(plan: Plan, n: int, budget: int, tasks: int) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from presel_lightning.data import build_pool, load_pool
+from presel_lightning.data.build import examined_row
+from presel_lightning.data.conversation import InvalidRecordError, parse
 from presel_lightning.data.held_out import held_out
 from presel_lightning.data.pool import Pool
 from presel_lightning.data.source import PoolSource, refuse_missing
@@ -37,6 +40,30 @@ def source_beside(data: SelectionDataModule, key: str, path: str) -> PoolSource:
     return data.source_of(path)
 
 
+def refuse_empty(given: PoolSource, key: str) -> None:
+    """Read a file beside the pool up to its first instruction about an image.
+
+    Args:
+        given: the file.
+        key: name of the option, with its value, for the message.
+
+    Raises:
+        UserError: it holds none, or something else than records.
+    """
+    for entry in given.entries():
+        with suppress(InvalidRecordError):
+            if "key" in examined_row(entry) and parse(entry.record):
+                return
+    raise empty(key)
+
+
+def empty(key: str) -> UserError:
+    """Return the error of a file beside the pool without an instruction."""
+    return UserError(
+        f"{key} has no sample with an instruction; name another file, or leave it unset"
+    )
+
+
 def pool_beside(given: PoolSource, folder: Path, key: str) -> Pool:
     """Build the pool of a file beside the pool in a folder, on the first process, and open it.
 
@@ -59,9 +86,7 @@ def opened(given: PoolSource, folder: Path, key: str) -> Pool:
     """Open the pool of a file beside the pool; see `pool_beside`."""
     pool = load_pool(folder, given.image_root)
     if not pool.has_instruction.any():
-        raise UserError(
-            f"{key} has no sample with an instruction; name another file, or leave it unset"
-        )
+        raise empty(key)
     return pool
 
 

@@ -36,7 +36,7 @@ from presel_lightning.eval.benchmarks.retrieval import (
 )
 from presel_lightning.loading.datasets import text_of_pair
 from presel_lightning.recipe.artifacts import records_digest
-from presel_lightning.recipe.beside import embedded, opened, pairs_of, source_beside
+from presel_lightning.recipe.beside import embedded, opened, pairs_of, refuse_empty, source_beside
 from presel_lightning.recipe.pair_fits import vectors_by
 from presel_lightning.recipe.plan import Plan, TwoTowerKeys
 from presel_lightning.recipe.scoring import Scoring
@@ -100,7 +100,7 @@ class PairScoring(Scoring):
         """
         refuse_benchmarks(self.plan)
         if (given := self.source()) is not None:
-            given.fingerprint()
+            refuse_empty(given, f"two_tower.test {self.own.test}")
         self.examine_full()
 
     def source(self) -> PoolSource | None:

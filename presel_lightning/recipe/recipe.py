@@ -117,6 +117,8 @@ class Recipe:
         order = [each.signal.name for each in self.passes_of(needs)]
         stages = planned_stages(self.plan, order, fits)
         self.begin(stages)
+        for each in self.passes_of(needs):
+            each.examine()
         self.pool()
         self.examine_models(encoder, models, self.stages_of(needs, fits))
         reference = self.split()
@@ -174,6 +176,8 @@ class Recipe:
         """Draw the reference split and make signals, but select nothing; `compare` begins so."""
         self.reach_hub(*self.models_of(signals, []), signals)
         self.begin()
+        for each in self.passes_of(signals):
+            each.examine()
         self.pool()
         self.make_signals(signals, self.split())
         if rank_zero():

@@ -293,6 +293,33 @@ def test_what_does_not_go_is_named(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        ("validation", "nowhere.json", "nowhere.json: no such file or folder"),
+        ("validation", "unwritten.json", "unwritten.json has no sample with an instruction"),
+        ("two_tower.test", "unwritten.json", "unwritten.json has no sample with an instruction"),
+    ],
+)
+def test_file_that_has_nothing_is_named_before_anything_is_made(
+    key: str,
+    name: str,
+    message: str,
+    captions: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    records = [{"id": "x", "image": read(captions / "test.json")[0]["image"], "task": "a"}]
+    (tmp_path / "unwritten.json").write_text(json.dumps(records))
+    given = [f"--{key}", str(tmp_path / name)]
+    file, out = captions / "captions.json", tmp_path / "run"
+    assert main(arguments("fit", file, out, *given)) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{key} {tmp_path}" in said and message in said
+    assert not (out / "pool.parquet").exists()
+    assert main(arguments("check", file, out, *given)) == 2
+
+
 def test_validate_and_evaluate_say_that_there_is_no_language_model(
     captions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

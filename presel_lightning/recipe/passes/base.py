@@ -16,6 +16,7 @@ from presel_lightning.loading.datasets import ReadSet
 from presel_lightning.loading.samplers import Blocks
 from presel_lightning.models.checkpoint import Checkpoint
 from presel_lightning.recipe.artifacts import records_digest
+from presel_lightning.recipe.beside import refuse_empty, source_beside
 from presel_lightning.recipe.context import Context
 from presel_lightning.recipe.fits import Fits
 from presel_lightning.run.fingerprint import digest_lines, fingerprint
@@ -114,6 +115,8 @@ class Pass(ABC):
     signal: ClassVar[type[Signal]]
     known: ClassVar[dict[str, type[Pass]]] = {}
     """The pass of each signal, by the signal's name."""
+    reads_validation: ClassVar[bool] = False
+    """Whether the pass reads the samples of `validation` beside those of the pool."""
 
     def __init_subclass__(cls, **options: Any) -> None:  # noqa: ANN401 - as `object` has it
         """Register a pass under the name of its signal."""
@@ -149,6 +152,17 @@ class Pass(ABC):
         Args:
             reference: uids of the reference split.
         """
+
+    def examine(self) -> None:
+        """Examine the validation file before anything is made, where the pass reads one.
+
+        Raises:
+            UserError: it does not exist, or has no instruction.
+        """
+        path = self.context.plan.validation
+        if self.reads_validation and path is not None:
+            given = source_beside(self.context.data, "validation", path)
+            broadcast(lambda: refuse_empty(given, f"validation {path}"))
 
     def planned_work(self, reference: np.ndarray) -> list[PlannedWork]:
         """What the pass will do, stage by stage: that of its own goes over every sample.

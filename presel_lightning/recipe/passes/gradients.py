@@ -43,6 +43,7 @@ class GradientsPass(ReferencePass):
     signal: ClassVar[type[Signal]] = Gradients
     inputs: ClassVar[type[ReadSet]] = WholeSet
     reader: ClassVar[type[SampleGradients | HeadGradients]] = SampleGradients
+    reads_validation: ClassVar[bool] = True
 
     @property
     def update(self) -> str:

@@ -41,6 +41,7 @@ class PairGradientsPass(InstructionPass):
 
     signal: ClassVar[type[Signal]] = PairGradients
     trainer_stage: ClassVar[str] = "similarity"
+    reads_validation: ClassVar[bool] = True
 
     def __init__(self, context: Context, fits: Fits) -> None:
         super().__init__(context, fits)
