@@ -239,7 +239,9 @@ def fisher(
 def _largest(gradients: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Largest eigenvalues of GᵀG/m, descending, and their eigenvectors (q, count)."""
     m, q = gradients.shape
-    if count >= q or q <= 256 or not gradients.any():
+    if not gradients.any():
+        return np.zeros(count), np.eye(q, count)
+    if count >= q or q <= 256:
         values, vectors = np.linalg.eigh(gradients.T @ gradients / max(1, m))
     else:
         # of trace 1, since ARPACK ends where it is right to an absolute 1e-27

@@ -103,8 +103,8 @@ def hold_out(context: Context) -> None:
     if len(held) < 2 or len(rest) < 2:
         raise UserError(
             f"two_tower.held_out is {keys.held_out}: {len(held)} of {len(pool)} samples are held out "
-            "to be scored on, and two are needed on both sides; set it to another fraction, or name a "
-            "file in two_tower.test"
+            "to be scored on, by whole pictures, and two are needed on both sides; set it to another "
+            "fraction, or name a file in two_tower.test"
         )
     context.held_out, context.data.pool = held, rest
     context.runner.print(f"  held out, to be scored on: {len(held)} of {len(pool)} samples")

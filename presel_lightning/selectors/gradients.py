@@ -85,18 +85,25 @@ class Read(NamedTuple):
         return found
 
 
-def read_gradients(pool: Pool, signals: Signals, kind: type[Gradients] = Gradients) -> Read:
+def read_gradients(
+    pool: Pool, signals: Signals, kind: type[Gradients] = Gradients, *, validated: bool = True
+) -> Read:
     """Open the gradients of a pool at the last checkpoint, memory-mapped.
 
     Args:
         pool: every sample.
         signals: where they are.
         kind: signal of gradients.
+        validated: whether those of the validation set are read, so that there must be some.
 
     Raises:
         MissingSignalError: the signal has not been computed.
+        UserError: no sample of the validation set has a gradient.
     """
-    return _opened(pool, signals.of(kind), [0])[0]
+    read = _opened(pool, signals.of(kind), [0])[0]
+    if validated:
+        require_validation(read)
+    return read
 
 
 def read_checkpoints(pool: Pool, signals: Signals) -> list[Read]:
@@ -106,9 +113,26 @@ def read_checkpoints(pool: Pool, signals: Signals) -> list[Read]:
 
     Raises:
         MissingSignalError: the signal has not been computed.
+        UserError: no sample of the validation set has a gradient.
     """
     signal = signals.of(Gradients)
-    return _opened(pool, signal, [*range(1, len(signal.rates())), 0])
+    reads = _opened(pool, signal, [*range(1, len(signal.rates())), 0])
+    require_validation(reads[-1])
+    return reads
+
+
+def require_validation(read: Read) -> None:
+    """Refuse a validation set without a gradient: no sample would lower its loss.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not len(read.validation.places):
+        raise UserError(
+            "no sample of the validation set (of the file in validation, else of the reference split) "
+            "has a finite gradient, so nothing can be scored by it; name another file in validation, "
+            "raise data.max_length, or compute in float32"
+        )
 
 
 def _opened(pool: Pool, signal: Gradients, checkpoints: list[int]) -> list[Read]:

@@ -51,7 +51,7 @@ class Tive(Selector):
 
     def select(self, pool: Pool, signals: Signals, budget: int, *, seed: int) -> Selection:
         """Allocate the budget by gradient norms, and draw in each task."""
-        read = read_gradients(pool, signals)
+        read = read_gradients(pool, signals, validated=False)
         names = {name: number for number, name in enumerate(pool.tasks)}
         task = np.array([names[name] for name in pool.task[read.rows]], dtype=np.int64)
         directions = mean_directions(read.gradients, task, len(names))

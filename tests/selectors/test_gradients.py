@@ -12,7 +12,15 @@ import pytest
 from presel_lightning.cli.main import main
 from presel_lightning.data import Pool
 from presel_lightning.errors import UserError
-from presel_lightning.selectors import DataInf, ForValue, Icons, Less, Selector, Tive
+from presel_lightning.selectors import (
+    DataInf,
+    ForValue,
+    Icons,
+    InfluenceSpace,
+    Less,
+    Selector,
+    Tive,
+)
 from presel_lightning.signals import Gradients, HeadGradients, Signals
 from tests.conftest import fit_arguments
 from tests.selectors.pools import Pair
@@ -187,6 +195,22 @@ def test_sharp_tive_selects_the_highest_values_of_each_task(pair: Pair) -> None:
         own = (pool.task == task) & ~pool.reference
         if (own & picked).any() and (own & ~picked).any():
             assert chosen.score[own & picked].min() >= chosen.score[own & ~picked].max()
+
+
+@pytest.mark.parametrize("selector", [DataInf(), ForValue(), Icons(), InfluenceSpace(), Less()])
+def test_validation_set_without_a_gradient_is_refused(
+    selector: Selector, pair: Pair, tmp_path: Path
+) -> None:
+    pool, known = pair
+    signals = Signals(tmp_path / "signals")
+    everything = np.arange(len(pool))
+    for kind in (Gradients, HeadGradients):
+        columns = {name: known.of(kind).column(name) for name in ("direction", "length", "norm")}
+        columns["length"] = np.where(pool.reference, np.nan, columns["length"])
+        signals.of(kind).write(pool, everything >= 0, columns, {"edges": [0, 3, 8]})
+    with pytest.raises(UserError, match="no sample of the validation set"):
+        selector.select(pool, signals, 20, seed=0)
+    assert len(Tive().select(pool, signals, 20, seed=0).uids) == 20  # reads none
 
 
 def test_unknown_estimator_names_the_known_ones() -> None:
