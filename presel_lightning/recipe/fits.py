@@ -120,7 +120,8 @@ class Fits:
             passes = trainer.accumulate_grad_batches = data.passes(trainer.world_size)
             # Lightning counts passes: with another number of them a fit begins again
             checkpoints = work_folder / f"fit-{name}-{whole}-{passes}"
-            for each in (saver, *warm_up):
+            saver.dirpath = str(checkpoints)
+            for each in warm_up:
                 each.dirpath = str(checkpoints)
             self.context.runner.meter.clock("fit_seconds", clock.seconds)
             trainer.fit(module, datamodule=data, ckpt_path=broadcast(lambda: newest(checkpoints)))
