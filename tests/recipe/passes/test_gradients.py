@@ -51,7 +51,8 @@ def few(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 records of the pool, six of each task, two of them without an instruction."""
     folder = tmp_path_factory.mktemp("few") / "pool"
     kept = first_records(pool_folder, folder, 6)
-    (folder / "other.json").write_text(json.dumps(records[-9:]))
+    last = json.loads((pool_folder / "train.json").read_text())[-9:]
+    (folder / "other.json").write_text(json.dumps(last))
     for record in (kept[5], kept[11]):
         record["conversations"] = []
     (folder / "train.json").write_text(json.dumps(kept))
