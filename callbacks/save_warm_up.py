@@ -1,4 +1,4 @@
-"""Save the model on the way of a fit, with the learning rate that led to each checkpoint."""
+"""Save intermediate checkpoints of a fit, with the learning rate that led to each."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def warm_up_folder(model: Path, number: int) -> Path:
 
 
 class SaveWarmUp(Callback):
-    """Divide a fit into equal parts, and keep the model at the end of each; behind `SaveModel`.
+    """Divide a fit into equal parts, and keep the model at the end of each; list it after `SaveModel`.
 
     The last is the saved model itself. The others, and `warm_up.json` with the mean learning rates
     of the parts, go into its folder at the end; until then they lie beside the training checkpoints,
@@ -88,7 +88,7 @@ class SaveWarmUp(Callback):
         """Save at the end of a part, on every process."""
         if trainer.global_step not in self._ends or not self._steps:
             return
-        folder = self.on_the_way(self._ends.index(trainer.global_step) + 1)
+        folder = self.folder_until_end(self._ends.index(trainer.global_step) + 1)
         save_tuned(trainer, pl_module, folder)
         if self.moments:
             save_moments(trainer, pl_module, folder)
@@ -103,10 +103,10 @@ class SaveWarmUp(Callback):
             return
         for number in range(1, len(rates)):
             with replacing_folder(warm_up_folder(self.folder, number)) as folder:
-                shutil.copytree(self.on_the_way(number), folder, dirs_exist_ok=True)
+                shutil.copytree(self.folder_until_end(number), folder, dirs_exist_ok=True)
         write_json(self.folder / RATES, {"rates": rates})
 
-    def on_the_way(self, number: int) -> Path:
+    def folder_until_end(self, number: int) -> Path:
         """Folder of a checkpoint until the fit ends."""
         return Path(self.dirpath) / f"warm_up-{number}"
 

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from presel_lightning.console import console as screen
 from presel_lightning.console import seconds
+from presel_lightning.data.pixels import CHANGED, FRAMES
 from presel_lightning.data.run_images import image_resolver
 from presel_lightning.errors import UserError
 from presel_lightning.eval.report.drawings import MOST_ROWS, draw
@@ -27,7 +28,7 @@ from presel_lightning.run.ledger import FINISHED
 Json = dict[str, Any]
 
 SHOWN_APART = frozenset(
-    "stage status fingerprint seconds problems by_problem text_only steps_planned field_counts gpu_seconds peak_memory_mb peak_memory_kind artifact device devices warnings notices copies gpu_hours gpu_cost versions parts time_limit whole_fingerprint".split()  # noqa: SIM905
+    "stage status fingerprint decisions seconds problems by_problem text_only steps_planned field_counts gpu_seconds peak_memory_mb peak_memory_kind artifact device devices warnings notices copies gpu_hours gpu_cost versions parts time_limit whole_fingerprint".split()  # noqa: SIM905
 )
 
 COUNTED = ("samples", "instructions", "steps", "images", "arms", "benchmarks")
@@ -237,9 +238,14 @@ def _facts(stage: Json) -> str:
 
 
 def _seen(shown: Mapping[str, int]) -> str:
-    """Format the number of images that are read as viewers show them, by what this changes."""
-    kinds = {kind: n for kind, n in shown.items() if kind != "changed"}
-    return f"{plural(shown['changed'], 'image')} read as in viewers ({_fact(kinds)})"
+    """Format the counts of images that a plain conversion does not show as viewers do."""
+    found = []
+    if n := shown.get("changed"):
+        kinds = {kind: shown[kind] for kind in CHANGED if kind in shown}
+        found.append(f"{plural(n, 'image')} that viewers show otherwise ({_fact(kinds)})")
+    if n := shown.get(FRAMES):
+        found.append(f"{plural(n, 'image')} of several frames")
+    return ", ".join(found)
 
 
 def left_out(n: int, kinds: Mapping[str, int]) -> str:

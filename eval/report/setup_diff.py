@@ -8,9 +8,7 @@ from typing import Any
 import yaml
 
 from presel_lightning.eval.report.run_folder import counts, read_review, versions
-from presel_lightning.run.decisions import read_decisions
 from presel_lightning.run.files import read_json
-from presel_lightning.run.fingerprint import fingerprint
 
 Json = dict[str, Any]
 
@@ -49,9 +47,7 @@ def read_setup(run: Path) -> dict[str, dict[str, str]]:
     ledger, config = run / "run.json", run / "config.yaml"
     known: Json = read_json(ledger) if ledger.is_file() else {}
     found = counts(known, [])
-    review = (
-        {} if (text := reviewed(run, known)) is None else {"vetoed and pinned by a person": text}
-    )
+    review = reviewed(known.get("stages", {}).get("selection", {}))
     given = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {}
     return {
         "run": flat({**known.get("about", {}), "images in the pool": found["pool"], "left out": found["problems"], **review}),
@@ -60,15 +56,16 @@ def read_setup(run: Path) -> dict[str, dict[str, str]]:
     }  # fmt: skip
 
 
-def reviewed(run: Path, ledger: Json) -> str | None:
-    """Return how many images a person vetoed and pinned for the selection; None without a review.
+def reviewed(selection: Json) -> dict[str, str]:
+    """Return how many images a person vetoed and pinned before a selection; nothing without a review.
 
     A digest of the decisions sets apart two reviews of equal counts.
     """
-    if (found := read_review(ledger.get("stages", {}).get("selection", {}))) is None:
-        return None
-    digest = fingerprint({"decisions": read_decisions(run).lines()})[:8]
-    return f"{found['vetoed']} vetoed, {found['pinned']} pinned (decisions {digest})"
+    if (found := read_review(selection)) is None:
+        return {}
+    digest = f" (decisions {d[:8]})" if (d := selection.get("decisions")) else ""
+    text = f"{found['vetoed']} vetoed, {found['pinned']} pinned{digest}"
+    return {"vetoed and pinned by a person": text}
 
 
 def flat(value: object, key: str = "") -> dict[str, str]:

@@ -82,7 +82,7 @@ def against_random(name: str, rows: Mapping[str, Json], report: Json) -> list[st
         why, cure = (
             (f" ({reason})", "")
             if reason
-            else ("", (" (--baselines random adds one where its images have an instruction)"))
+            else ("", " (--baselines random adds one where its images have an instruction)")
         )
         what = f"No random selection was scored{why}, so this run does not show that {name}"
         return [f"{what} is better than random selection{cure}."]

@@ -63,7 +63,7 @@ class FromFile(Annotator):
         matcher = Matcher(names)
         with self._text():
             for one in read_given(self.path):
-                if one.conversations not in (None, []):
+                if not one.is_empty:
                     with suppress(InvalidRecordError):  # it names no sample, or several
                         wanted.discard(matcher.uid(one.names))
         return not wanted

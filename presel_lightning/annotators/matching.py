@@ -32,6 +32,11 @@ class Given:
     conversations: Any
     fault: InvalidRecordError | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is written there yet."""
+        return self.conversations in (None, []) and self.fault is None
+
 
 def check(images: Sequence[str], conversations: object, *, bare: bool = False) -> None:
     """Validate an instruction.
@@ -188,7 +193,7 @@ def take(
     problems: list[AnswerProblem] = []
     seen: dict[str, Any] = {}
     for one in given:
-        if one.conversations in (None, []) and one.fault is None:
+        if one.is_empty:
             continue
         uid = str(one.names.get("uid") or "")
         try:

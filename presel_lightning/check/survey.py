@@ -122,7 +122,8 @@ class Survey:
             self.keys = self.keys or sorted(entry.record)[:5]
         if error.problem == "unknown_task" and len(self.untasked) < EXAMPLES:
             question = " ".join(first_question(entry.record).split())[:60]
-            self.untasked.append(f"{entry.record['image']} {question!r}")
+            asked = f" {question!r}" if question else ""
+            self.untasked.append(f"{entry.record['image']}{asked}")
 
 
 def survey(source: PoolSource, n_sample: int, seed: int, track: Track | None = None) -> Survey:
@@ -209,7 +210,8 @@ def causes(found: Survey, source: PoolSource) -> list[str]:
                 "data.task_rules"
             )
         examples = "; ".join(found.untasked)
-        messages.append(f"{untasked} records have no task, such as {examples}: {cure}")
+        have = "1 record has" if untasked == 1 else f"{untasked} records have"
+        messages.append(f"{have} no task, such as {examples}: {cure}")
     if not found.n_samples and not messages:
         named = ", ".join(str(path) for _, path in source.files)
         kinds = "; ".join(f"{problem}: {detail}" for problem, detail in found.details.items())

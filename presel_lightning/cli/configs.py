@@ -37,8 +37,9 @@ def find_configs(argv: Sequence[str]) -> tuple[list[str], str]:
         name = value if has_value else next(words, "")
         shipped = configs_folder() / name
         if not Path(name).is_file() and not (name and shipped.is_file()):
-            known = sorted(path.name for path in configs_folder().glob("*.yaml"))
-            cure = suggest(name, known) or f" ({', '.join(known)})"
+            known = sorted(path.stem for path in configs_folder().glob("*.yaml"))
+            near = suggest(Path(name).stem, known)  # endings are alike
+            cure = near.replace("?", ".yaml?") or f" ({', '.join(f'{k}.yaml' for k in known)})"
             what = f"{name}: no such file, and no shipped config" if name else "needs a file"
             raise UserError(f"--config {what}{cure}")
         files.append(name if Path(name).is_file() else str(shipped))

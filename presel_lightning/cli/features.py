@@ -80,7 +80,7 @@ def select_rows(
 
 def cluster_rows(
     features: str,
-    output: str,
+    place: Path,
     tasks: str | None,
     rows_per_cluster: int,
     part: int,
@@ -93,9 +93,8 @@ def cluster_rows(
     Raises:
         UserError: a file cannot be read, or does not fit the features.
     """
-    place = Path(output)
     if place.suffix != ".npy":
-        raise UserError(f"--output {output}: give a name that ends with .npy")
+        raise UserError(f"--output {place}: give a name that ends with .npy")
     uids, table = read_table(Path(features))
     names = None if tasks is None else read_labels(Path(tasks))
     if table.ndim != 2 or not len(table) or (names is not None and len(names) != len(table)):

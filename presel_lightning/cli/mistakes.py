@@ -37,7 +37,12 @@ ELSEWHERE = {
 }
 """Keys by the names that LLaVA, LLaMA-Factory, ms-swift and TRL use."""
 
-TYPES = {"int": "a whole number", "float": "a number", "NoneType": "null"}
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "NoneType": "null",
+    "list": "a list '[a, b]'",
+}
 """Names of Python types in messages."""
 
 NO_CLASS = re.compile(

@@ -130,9 +130,10 @@ def read_features(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         return _of_run(path)
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
+        why = "not a file of numbers" if not isinstance(error, OSError) else error.strerror or error
         raise UserError(
-            f"{path}: no features there ({error}); give .npy, .npz or a run folder"
+            f"{path}: no features there ({why}); give .npy, .npz or a run folder"
         ) from error
     if isinstance(found, np.ndarray):
         return found, None

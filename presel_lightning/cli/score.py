@@ -134,8 +134,9 @@ class ScoreRun:
             key = scoring.key()
             loaded(scoring)
         except UserError as error:
-            told = str(error).replace("stages.similarity.", "")
-            raise UserError(told.replace("model.checkpoint", f"--{scoring.name}")) from error
+            message = str(error).replace("stages.similarity.", "")
+            message = message.replace("model.checkpoint", f"--{scoring.name}")
+            raise UserError(message) from error
         keys = [fingerprint({"score": 1, "by": key, "shard": shard_state(path)}) for path in shards]
         stage = ScoreStage(
             out / ".work",

@@ -237,6 +237,7 @@ def score(
     from presel_lightning.cli.scorings import Ratings, Scoring, Similarities, Vectors
     from presel_lightning.loading.judge_prompts import prompts_of, read_prompts
 
+    places = _local(input, "--input"), _local(output, "--output")
     scorings: list[Scoring] = []
     if judge is not None:
         asked = prompts_of(metrics, read_prompts(Path(prompts)) if prompts else {})
@@ -253,7 +254,6 @@ def score(
         "strategy": strategy,
         "precision": precision,
     }
-    places = Path(input), Path(output)
     ScoreRun(*places, block_size, num_workers, executor, workers, trainer).run(scorings)
 
 
@@ -285,9 +285,8 @@ def cluster(
     """
     from presel_lightning.cli.features import cluster_rows
 
-    cluster_rows(
-        features, output, tasks, rows_per_cluster, part, seed_everything, executor, workers
-    )
+    place = _local(output, "--output")
+    cluster_rows(features, place, tasks, rows_per_cluster, part, seed_everything, executor, workers)
 
 
 COMMANDS: dict[str, Callable[..., None]] = {

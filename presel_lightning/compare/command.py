@@ -18,7 +18,7 @@ from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys, resolved
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
 from presel_lightning.compare.jobs_left import CELLS, SPLITS, JobsLeft, amount_of
 from presel_lightning.compare.join import POOL, SPLIT, TEST, join
-from presel_lightning.compare.requests import write_tables
+from presel_lightning.compare.requests import write_table
 from presel_lightning.console import console, track
 from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import refuse_missing
@@ -84,6 +84,7 @@ def compare(recipe: Recipe, grid: Grid, main: Main) -> None:
     else:
         failed = compare_cells(recipe, grid, selectors, main)
     recipe.runner.ledger.update(state="incomplete" if failed else "done")
+    list_requests(recipe.out, failed)
     stop_if(failed)
 
 
@@ -300,6 +301,17 @@ def work_off(jobs: list[Job], slots: Slots, what: str, jobs_left: JobsLeft, main
     return failed
 
 
+def list_requests(out: Path, failed: Failed) -> None:
+    """Write the table of what cells ask for that wait for instructions, whatever else has failed.
+
+    Raises:
+        UserError: a table that lies there is none any more.
+    """
+    waiting = [job.log.parent for job, code in failed if code == WAITING and job.log is not None]
+    if waiting:
+        write_table(out, waiting)
+
+
 def stop_if(failed: Failed) -> None:
     """Raise if a job failed.
 
@@ -316,6 +328,4 @@ def stop_if(failed: Failed) -> None:
         lines = job.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         # a cell's `data.budget` is one of `budgets` here
         message += f": {' '.join(lines[-1:]).replace('data.budget', 'budgets')} ({job.log})"
-    if code == WAITING:
-        write_tables(each.log.parent for each, _ in failed if each.log is not None)
     raise InstructionsMissing(message) if code == WAITING else PreselError.with_code(code, message)

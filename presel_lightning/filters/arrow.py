@@ -22,11 +22,11 @@ def as_numpy(column: pa.Array) -> np.ndarray:
     return np.from_dlpack(column)
 
 
-def as_arrow(numbers: np.ndarray) -> pa.Array:
-    """Whole numbers (N,) int64, not copied."""
+def int64_array(numbers: np.ndarray) -> pa.Array:
+    """A column of whole numbers (N,) int64 that lie one behind the other; not copied."""
     return pa.Array.from_buffers(pa.int64(), len(numbers), [None, pa.py_buffer(numbers)])
 
 
-def as_scalar(number: int) -> pa.Scalar:
+def int64_scalar(number: int) -> pa.Scalar:
     """A whole number."""
-    return as_arrow(np.array([number]))[0]
+    return int64_array(np.array([number], np.int64))[0]

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from presel_lightning.errors import UserError
+from presel_lightning.filters.arrow import as_numpy
 from presel_lightning.filters.captions import has_fasttext_words, has_letters, per_text
 from presel_lightning.filters.columns import WrongType
 from presel_lightning.filters.language import fasttext_language
@@ -71,17 +72,17 @@ class ImageBased(Rule):
         found = both(found, verdicts_of(has_letters(texts, LETTERS)))
         left = np.flatnonzero(found != FAILS)
         language = fasttext_language(self.lid_model)
-        english = per_text(texts.take(left), lambda text: language(text) == "en")
+        english = per_text(rows.take(left).column(TEXT), lambda text: language(text) == "en")
         found[left] = np.minimum(found[left], english)
         left = np.flatnonzero(found != FAILS)
-        images = self._near_targets(rows.column((self.embedding,)).take(left))
+        images = self._near_targets(rows.take(left).column((self.embedding,)))
         found[left] = np.minimum(found[left], images)
         return found
 
     def _near_targets(self, embeddings: pa.Array) -> np.ndarray:
         centroids, wanted = _targets(self.centroids, self.targets, self.metric)
         found = np.full(len(embeddings), UNKNOWN, np.int8)
-        valid = embeddings.is_valid().to_numpy(zero_copy_only=False)
+        valid = as_numpy(embeddings.is_valid())
         if valid.any():
             images = self._vectors(embeddings.drop_null(), centroids.shape[1])
             found[valid] = verdicts_of(wanted[nearest(images, centroids, self.metric)])

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from presel_lightning.errors import UserError
+from presel_lightning.filters.columns import WrongType
 from presel_lightning.filters.uids import scrambled
 from presel_lightning.run.ranges import Count, Seed
 
@@ -59,8 +60,15 @@ class Mixture:
             raise UserError(f"`groups` has {', '.join(twice)} twice")
 
     def codes(self, column: pa.Array) -> np.ndarray:
-        """Number of the group of each row in `shares`, (N,) int16; -1 for those of none."""
-        coded = column.cast(pa.string()).dictionary_encode()
+        """Number of the group of each row in `shares`, (N,) int16; -1 for those of none.
+
+        Raises:
+            WrongType: the column holds no texts, and nothing that can be written as one.
+        """
+        try:
+            coded = column.cast(pa.string()).dictionary_encode()
+        except pa.ArrowException as error:
+            raise WrongType((self.by,), column.type) from error
         group_of = {
             value: number
             for number, name in enumerate(self.shares)

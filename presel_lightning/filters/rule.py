@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import pyarrow as pa
 
-from presel_lightning.filters.arrow import as_arrow, as_numpy
+from presel_lightning.filters.arrow import as_numpy, int64_array
 from presel_lightning.filters.uids import parse_uids
 
 FAILS, UNKNOWN, HOLDS = 0, 1, 2
@@ -79,7 +79,7 @@ class Rows:
         return replace(self, index=index)
 
     def _taken(self, array: pa.Array) -> pa.Array:
-        return array if self.index is None else array.take(as_arrow(self.index))
+        return array if self.index is None else array.take(int64_array(self.index))
 
 
 @dataclass(frozen=True)

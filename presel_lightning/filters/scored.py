@@ -14,14 +14,7 @@ import pyarrow.compute as pc
 from presel_lightning.errors import UserError
 from presel_lightning.filters.arrow import as_numpy
 from presel_lightning.filters.columns import WrongType
-from presel_lightning.filters.rule import (
-    UNKNOWN,
-    Limit,
-    Names,
-    Rows,
-    Rule,
-    verdicts_of,
-)
+from presel_lightning.filters.rule import UNKNOWN, Limit, Names, Rows, Rule, verdicts_of
 from presel_lightning.filters.uids import scrambled
 from presel_lightning.run.ranges import Fraction
 

@@ -17,15 +17,7 @@ from presel_lightning.filters.faults import Fault, Faults, Listed
 from presel_lightning.filters.limits import TIE
 from presel_lightning.filters.metadata import Metadata, Unit
 from presel_lightning.filters.mixture import Mixture
-from presel_lightning.filters.rule import (
-    HOLDS,
-    UNKNOWN,
-    Limit,
-    Names,
-    Rows,
-    Rule,
-    refined,
-)
+from presel_lightning.filters.rule import HOLDS, UNKNOWN, Limit, Names, Rows, Rule, refined
 from presel_lightning.filters.scored import Scored, as_scores
 from presel_lightning.filters.uids import UID, order_of, scrambled
 from presel_lightning.run.units import Manifest, Stage

@@ -43,10 +43,11 @@ class TextBased(Rule):
         """A word of the caption first, then its language."""
         classes, offset = read_synsets(self.synsets), first_offset(self.wordnet)
         language = fasttext_language(self.lid_model)
-        texts = rows.column(TEXT)
-        found = per_text(texts, lambda text: any(offset(w) in classes for w in text.split()))
+        found = per_text(
+            rows.column(TEXT), lambda text: any(offset(w) in classes for w in text.split())
+        )
         left = np.flatnonzero(found != FAILS)
-        english = per_text(texts.take(left), lambda text: language(text) == "en")
+        english = per_text(rows.take(left).column(TEXT), lambda text: language(text) == "en")
         found[left] = np.minimum(found[left], english)
         return found
 

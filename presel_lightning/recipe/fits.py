@@ -109,7 +109,7 @@ class Fits:
                 saver := StepCheckpoint(every_n_train_steps=plan.checkpoint_every),
                 SaveModel(folder),
                 *([SaveMoments(folder)] if self.keeps_moments(stage) else []),
-                *(on_the_way := self.on_the_way(stage, folder)),
+                *(warm_up := self.warm_up_callbacks(stage, folder)),
                 clock := FitClock(),
                 StepCounter(runner.progress, self.kind(stage)),
                 timer := StepTimer(limit),
@@ -121,7 +121,7 @@ class Fits:
             # Lightning counts passes: with another number of them a fit begins again
             checkpoints = work_folder / f"fit-{name}-{whole}-{passes}"
             saver.dirpath = str(checkpoints)
-            for each in on_the_way:
+            for each in warm_up:
                 each.dirpath = str(checkpoints)
             self.context.runner.meter.clock("fit_seconds", clock.seconds)
             trainer.fit(module, datamodule=data, ckpt_path=broadcast(lambda: newest(checkpoints)))
@@ -208,7 +208,7 @@ class Fits:
         """Checkpoints of a fit whose gradients are taken, its end included."""
         return self.context.plan.warmup_checkpoints if stage == "reference" else 1
 
-    def on_the_way(self, stage: str, folder: Path) -> list[SaveWarmUp]:
+    def warm_up_callbacks(self, stage: str, folder: Path) -> list[SaveWarmUp]:
         """What saves the checkpoints before the end of a fit, if any is asked for."""
         count = self.warmup_checkpoints(stage)
         moments = self.keeps_moments(stage)

@@ -285,6 +285,7 @@ class Recipe:
         budget = count_of(self.data.budget, len(pool), "data.budget")
         method = fingerprint([plan.selector_spec, plan.selector.fingerprint(), plan.seed])
         decisions = self.context.decisions.among(pool.uid)
+        reviewed = digest_lines(decisions.lines()) if decisions else None
         earlier: list[str] = []
         if self.data.extend:
             rounds, vetoed = self.context.rounds, decisions.vetoed
@@ -302,7 +303,7 @@ class Recipe:
                 "budget": budget,
                 **({"count": self.data.count_key} if self.data.count_key else {}),
                 **self.copies_key(),
-                **({"review": digest_lines(decisions.lines())} if decisions else {}),
+                **({"review": reviewed} if reviewed else {}),
             }
         )
         names = ("selection.parquet", "tasks.csv", "manifest.json")
@@ -326,7 +327,7 @@ class Recipe:
             warnings = [*selection.meta.get("warnings", []), *empty_tasks(pool, selection.uids)]
             if Features.name in plan.selector.needs:
                 warnings += near_copy_warnings(pool, signals, selection, seed=plan.seed)
-            shown: Facts = {"warnings": warnings}
+            shown: Facts = {"warnings": warnings, "decisions": reviewed}
             shown["length_correlation"] = selection.meta.get("length_correlation")
             if key := self.data.count_key:
                 shown["field_counts"] = field_counts(pool, selection.uids, key)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from presel_lightning.annotators import Request
@@ -53,14 +53,22 @@ def write_requests(folder: Path, requests: Sequence[Request], answered: Collecti
 
 
 def filled_rows(table: Path) -> dict[str, list[Row]]:
-    """Read the rows of `requests.csv` in which something is filled in, by uid.
+    """Read the rows of `requests.csv` in which something is filled in, by uid; see `read_rows`."""
+    found: dict[str, list[Row]] = {}
+    for row in read_rows(table):
+        if row["question"] or row["answer"]:
+            found.setdefault(row["uid"], []).append(row)
+    return found
+
+
+def read_rows(table: Path) -> Iterator[Row]:
+    """Read the rows of `requests.csv`; none where there is no such file.
 
     Raises:
         UserError: it is no CSV in UTF-8, or lacks a column.
     """
-    found: dict[str, list[Row]] = {}
     if not table.is_file():
-        return found
+        return
     cure = (
         "this run writes it again: move it away, or save it as CSV in UTF-8 with the columns it had"
     )
@@ -72,9 +80,6 @@ def filled_rows(table: Path) -> dict[str, list[Row]]:
             rows = csv.DictReader(handle, delimiter=max(",;\t", key=heading.count))
             if missing := {"question", "answer", "uid"} - set(rows.fieldnames or ()):
                 raise UserError(f"{table}: no column {', '.join(sorted(missing))}; {cure}")
-            for row in rows:
-                if row["question"] or row["answer"]:
-                    found.setdefault(row["uid"], []).append(row)
+            yield from rows
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table}: cannot be read ({error}); {cure}") from error
-    return found

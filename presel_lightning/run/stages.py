@@ -38,6 +38,7 @@ SILENT = (
     "loss_last",
     "warnings",
     "length_correlation",
+    "decisions",
     "status",
     "fingerprint",
     "time_limit",

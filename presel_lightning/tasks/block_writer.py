@@ -56,13 +56,13 @@ class BlockWriter(BasePredictionWriter):
     def fill(self, trainer: Trainer, module: LightningModule, data: BlockDataModule) -> None:
         """Compute the blocks that are missing, each process its own, until the first has all."""
         pending = broadcast(self.pending)
+        rows = [len(block) for block in self.blocks]
+        current().measure(already_done=sum(rows) - sum(rows[block] for block in pending))
         if not pending:
             return
         trainer.callbacks.append(self)  # type: ignore[attr-defined]
         data.serve(pending)
         self._rounds = -(-len(pending) // rank_and_world()[1])
-        rows = [len(block) for block in self.blocks]
-        current().measure(already_done=sum(rows) - sum(rows[block] for block in pending))
         trainer.predict(module, datamodule=data, return_predictions=False)
         self._stop_with_others()
         barrier()

@@ -60,13 +60,19 @@ def test_from_file_matches_answers_by_uid_and_by_image(
 
 def test_from_file_holds_what_it_has_an_answer_to(make: Make, tmp_path: Path) -> None:
     requests, names = make(3)
-    place = tmp_path / "answers.csv"
+    place, listed = tmp_path / "answers.csv", tmp_path / "answers.json"
     one = FromFile(str(place))
     assert one.holds([], names) and not one.holds(names.uid[:1], names)  # no file yet
     answers = [{"image": "1.png", "conversations": conversation("B")}]
     as_csv(place, [*answers, {"uid": "nobody", "conversations": conversation("C")}])
     assert one.holds([requests[1].uid], names)
     assert not one.holds([request.uid for request in requests[:2]], names)
+    # an answer that is none is one all the same; a record whose image is not described yet is not
+    for conversations, held in ((7, True), ([], False)):
+        as_list(listed, [{"image": "1.png", "conversations": conversations}])
+        assert FromFile(str(listed)).holds([requests[1].uid], names) is held
+    listed.write_text('{"image": "1.png", "weight": 1e999}\n')
+    assert FromFile(str(listed)).holds([requests[1].uid], names)
     place.write_bytes("question;answer;uid\n\xe9;b;c\n".encode("cp1252"))
     with pytest.raises(UserError, match="save it in UTF-8"):
         one.holds([requests[1].uid], names)

@@ -65,7 +65,7 @@ def test_check_leaves_out_what_the_pool_leaves_out(
         assert figure(report, "records", f"left out: {problem}").startswith("1 ")
     line = "6 images (6 transparency) are read as viewers show them: data.pixels as_shown"
     assert line in " ".join(capsys.readouterr().out.split()) and line in report.notes
-    assert any("1 records have no task" in note for note in report.notes)
+    assert any("1 record has no task" in note for note in report.notes)
 
 
 def test_check_and_pool_refuse_too_many_problems_alike(mixed: Path, tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ MISTAKES = {
     "missing file": (["--data.annotations", "nowhere.json"], "nowhere.json"),
     "missing config": (["--config", "zzz.yaml"], "quickstart.yaml"),
     "config without its end": (["--config", "photo"], "did you mean photos.yaml?"),
+    "config in a folder": (["--config", "../photos.yaml"], "did you mean photos.yaml?"),
     "no config": (["--config"], "--config needs a file"),
     "unknown selector": (["--selector", "presell"], "did you mean PreSel?"),
     "unknown baseline": (["--baselines", "ful"], "did you mean full?"),

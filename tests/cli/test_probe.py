@@ -83,6 +83,7 @@ def test_probe_of_labeled_images_makes_their_features_first(tmp_path: Path) -> N
         (["--features", "{}/both.npz", "--checkpoint", "x"], "--checkpoint requires --data.ann"),
         (["--data.annotations", "{}/images", "--checkpoint", "{}/none"], "checkpoint"),
         (["--features", "{}/none.npy"], "give .npy, .npz or a run folder"),
+        (["--features", "{}/labels.txt"], "no features there (not a file of numbers)"),
         (["--features", "{}/features.npy"], "give --labels FILE"),
         (["--features", "{}/both.npz", "--methods", "PreSel"], "'PreSel' is unknown; choose from"),
         (["--features", "{}/both.npz", "--budgets", "99"], "budgets is 99"),

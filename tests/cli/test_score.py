@@ -247,6 +247,7 @@ def test_long_captions_are_cut_and_the_question_stays_whole() -> None:
     [
         (["--metrics", "[beauty]"], "--metrics beauty: no such metric"),
         (["--input", "/nowhere"], "--input /nowhere: no .tar"),
+        (["--output", "s3://scores"], "--output s3://scores: give a local path"),
         (["--prompts", "/nowhere.yaml"], "--prompts /nowhere.yaml"),
         (["--template", "vicuna_v7"], "--template vicuna_v7: no such template; choose from auto"),
         (["--judge", "null", "--clip", "quickstart"], "give a CLIP or SigLIP"),

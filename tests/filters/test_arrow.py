@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presel_lightning.filters.arrow import as_arrow, as_numpy, as_scalar
+from presel_lightning.filters.arrow import as_numpy, int64_array, int64_scalar
 from presel_lightning.filters.scored import as_scores
 
 TYPES = {
@@ -37,7 +37,7 @@ def test_as_scores_is_nan_where_null(values: list[float | None], start: int) -> 
     np.testing.assert_array_equal(as_scores(column, ("s",)), np.array(expected, np.float32))
 
 
-def test_as_arrow_and_as_scalar_are_whole_numbers() -> None:
-    assert as_arrow(np.array([3, -1])).equals(pa.array([3, -1], pa.int64()))
-    assert as_arrow(np.empty(0, np.int64)).equals(pa.array([], pa.int64()))
-    assert as_scalar(7) == pa.scalar(7, pa.int64())
+def test_int64_array_and_int64_scalar_are_whole_numbers() -> None:
+    assert int64_array(np.array([3, -1])).equals(pa.array([3, -1], pa.int64()))
+    assert int64_array(np.empty(0, np.int64)).equals(pa.array([], pa.int64()))
+    assert int64_scalar(7) == pa.scalar(7, pa.int64())

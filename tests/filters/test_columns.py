@@ -94,12 +94,23 @@ def test_a_column_of_another_type_is_a_fault_of_its_file(
     pool, output = write(tmp_path / "pool", **columns), tmp_path / "o.npy"
     arguments = ["filter", "--metadata", str(pool), "--output", str(output), f"--rules=[{rule}]"]
     assert main(arguments) == 2
-    told = capsys.readouterr().err.strip()
-    assert "\n" not in told and "0.parquet: wrong type" in told and named in told
+    message = capsys.readouterr().err.strip()
+    assert "\n" not in message and "0.parquet: wrong type" in message and named in message
     assert main([*arguments, "--faults", "skip"]) == 0
     with output.with_suffix(".problems.csv").open(newline="") as lines:
         (problem,) = csv.DictReader(lines)
     assert problem["problem"] == "wrong_type" and named in problem["detail"]
+
+
+def test_sources_of_a_mixture_that_are_no_texts_are_a_fault_of_their_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pool = write(tmp_path / "pool", source=pa.array([["a"]] * 8))
+    words = ["--metadata", str(pool), "--output", str(tmp_path / "o.npy"), "--rules", "[no_filter]"]
+    assert main(["filter", *words, "--mixture", "{shares: {a: 1}, size: 1}"]) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "0.parquet: wrong type" in message
+    assert "source is list<" in message
 
 
 def test_a_score_may_have_any_name(tmp_path: Path) -> None:
@@ -131,8 +142,8 @@ def test_embeddings_of_another_shape_are_a_fault_of_their_file(
     rule = f"[{{image_based: {{centroids: {tmp_path}/c.npy, targets: {tmp_path}/c.npy}}}}]"
     words = ["--metadata", str(pool), "--output", str(tmp_path / "o.npy"), "--rules", rule]
     assert main(["filter", *words]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and named in told
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and named in message
     np.save(tmp_path / "none.npy", np.empty((0, 4), np.float32))
     assert main(["filter", *words[:-1], rule.replace("c.npy", "none.npy")]) == 2
     assert "of shape (0, 4)" in capsys.readouterr().err

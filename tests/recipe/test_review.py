@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli.main import main
+from presel_lightning.eval.report.setup_diff import setup_differences
 from presel_lightning.run.decisions import DecisionJournal
 from tests.conftest import fit_arguments
 from tests.recipe.test_rounds import ledger, reference, select, selected_uids
@@ -51,6 +52,8 @@ def test_select_again_respects_vetoes_and_pins(
     assert len(before - after) <= 2 and budgets(out) == counts and reference(out) == drawn
     found = ledger(out)
     assert (found["selection"]["vetoed"], found["selection"]["pinned"]) == (1, 1)
+    (seen,) = [row["other"] for row in setup_differences(finished, out) if "person" in row["key"]]
+    assert seen == f"1 vetoed, 1 pinned (decisions {found['selection']['decisions'][:8]})"
     manifest = json.loads((out / "selection" / "manifest.json").read_text())
     assert manifest["review"] == {"vetoed": 1, "pinned": 1}
     assert {s["uid"] for s in manifest["samples"]} == after

@@ -221,8 +221,15 @@ def test_report_of_a_waiting_run_shows_its_images_first(run: Path) -> None:
     assert "Selected images of each task" in html and "How to cite" not in html
     assert list(stage_cells(html)) == ["stage", "pool", "annotations", "instructions"]
     cells = stage_cells(html)
-    shown = "passed over, no pictures: 1 .txt, 2 images read as in viewers (2 orientation), 480"
+    shown = "passed over, no pictures: 1 .txt, 2 images that viewers show otherwise (2 orientation), 480"
     assert shown in cells["pool"][-1] and "71 without an instruction" in cells["instructions"][-1]
+
+
+def test_report_counts_images_of_several_frames(run: Path) -> None:
+    """Alone: both ways of reading show the first frame, so nothing is changed."""
+    write_json(run / "run.json", {"stages": {"pool": {"samples": 480, "shown": {"frames": 3}}}})
+    _, html = report_of(run)
+    assert "3 images of several frames" in stage_cells(html)["pool"][-1]
 
 
 def test_report_of_a_cpu_run_has_no_column_without_a_figure(run: Path) -> None:

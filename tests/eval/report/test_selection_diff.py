@@ -10,7 +10,6 @@ import pytest
 from presel_lightning.cli.main import main
 from presel_lightning.eval.report.selection_diff import compare_selections
 from presel_lightning.eval.report.setup_diff import setup_differences
-from presel_lightning.run.decisions import Decision, DecisionJournal
 from tests.eval.report.runs import write_ledger, write_samples
 
 
@@ -105,18 +104,13 @@ def test_report_diff_says_what_differs_in_the_set_ups(
 
 
 def test_report_diff_says_that_a_person_reviewed_one_of_them(runs: tuple[Path, Path]) -> None:
-    uid = f"{1:032x}"
-    decisions: tuple[Decision, ...] = ("veto", "pin")
-    for run, decision in zip(runs, decisions):
-        journal = DecisionJournal(run)
-        journal.add(uid, "images/1.jpg", "a", decision)
-        journal.close()
-    write_ledger(runs[0], stages={"selection": {"vetoed": 1, "pinned": 0}})
+    review = {"vetoed": 1, "pinned": 0}
+    write_ledger(runs[0], stages={"selection": {**review, "decisions": "0123456789abcdef"}})
     write_ledger(runs[1])
     (row,) = (found for found in setup_differences(*runs) if found["part"] == "run")
     assert row["key"] == "vetoed and pinned by a person" and row["other"] is None
-    assert row["one"].startswith("1 vetoed, 0 pinned (decisions ")
-    write_ledger(runs[1], stages={"selection": {"vetoed": 1, "pinned": 0}})
+    assert row["one"] == "1 vetoed, 0 pinned (decisions 01234567)"
+    write_ledger(runs[1], stages={"selection": {**review, "decisions": "f123456789abcdef"}})
     (row,) = (found for found in setup_differences(*runs) if found["part"] == "run")
     assert row["one"] != row["other"]
 

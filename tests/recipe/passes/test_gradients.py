@@ -33,6 +33,7 @@ from presel_lightning.tasks.finetune import FineTune
 from presel_lightning.tasks.gradients import layer_of
 from presel_lightning.tasks.head_gradients import HeadGradients
 from tests.conftest import fit_arguments
+from tests.recipe.passes.few import first_records
 
 WIDTH = 64
 
@@ -49,11 +50,9 @@ def arguments(few: Path, out: Path, *more: str) -> list[str]:
 def few(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 records of the pool, six of each task, two of them without an instruction."""
     folder = tmp_path_factory.mktemp("few") / "pool"
-    shutil.copytree(pool_folder / "images", folder / "images")
-    records = json.loads((pool_folder / "train.json").read_text())
-    kept = [r for task in ("colour", "shape", "count", "caption")
-            for r in [r for r in records if r["task"] == task][:6]]  # fmt: skip
-    (folder / "other.json").write_text(json.dumps(records[-9:]))
+    kept = first_records(pool_folder, folder, 6)
+    last = json.loads((pool_folder / "train.json").read_text())[-9:]
+    (folder / "other.json").write_text(json.dumps(last))
     for record in (kept[5], kept[11]):
         record["conversations"] = []
     (folder / "train.json").write_text(json.dumps(kept))

@@ -33,6 +33,7 @@ from presel_lightning.signals import Signals
 from presel_lightning.tasks.block_writer import BlockWriter
 from tests.conftest import fit_arguments
 from tests.ranks import run_on_two
+from tests.recipe.passes.few import first_records
 
 SIGNALS = {
     "token_loss": "loss_with_question",
@@ -61,10 +62,7 @@ def arguments(pool_folder: Path, out: Path, *more: str) -> list[str]:
 def few(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """36 records of the pool: nine of each task, some of them without an instruction."""
     folder = tmp_path_factory.mktemp("few") / "pool"
-    shutil.copytree(pool_folder / "images", folder / "images")
-    records = json.loads((pool_folder / "train.json").read_text())
-    kept = [r for task in ("colour", "shape", "count", "caption")
-            for r in [r for r in records if r["task"] == task][:9]]  # fmt: skip
+    kept = first_records(pool_folder, folder, 9)
     for record in kept[8::9]:  # none of the reference split
         record["conversations"] = []
     (folder / "train.json").write_text(json.dumps(kept))

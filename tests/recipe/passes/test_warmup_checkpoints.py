@@ -29,6 +29,7 @@ from presel_lightning.signals import Gradients, Signals
 from presel_lightning.tasks.block_writer import BlockWriter
 from tests.conftest import fit_arguments
 from tests.ranks import run_on_two
+from tests.recipe.passes.few import first_records
 from tests.recipe.passes.test_gradients import WIDTH, literal, sketched
 
 FIVE_STEPS = ["--trainer.max_epochs", "5", "--warmup_checkpoints", "3", "--gradient_update", "adam"]
@@ -46,10 +47,7 @@ def arguments(few: Path, out: Path, *more: str) -> list[str]:
 def few(pool_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve records of the pool, three of each task."""
     folder = tmp_path_factory.mktemp("few") / "pool"
-    shutil.copytree(pool_folder / "images", folder / "images")
-    records = json.loads((pool_folder / "train.json").read_text())
-    kept = [r for task in ("colour", "shape", "count", "caption")
-            for r in [r for r in records if r["task"] == task][:3]]  # fmt: skip
+    kept = first_records(pool_folder, folder, 3)
     (folder / "train.json").write_text(json.dumps(kept))
     return folder
 
