@@ -18,7 +18,7 @@ from presel_lightning.compare.cells import FULL, Cell, Grid, GridKeys, resolved
 from presel_lightning.compare.jobs import Job, Main, Slots, run_jobs
 from presel_lightning.compare.jobs_left import CELLS, SPLITS, JobsLeft, amount_of
 from presel_lightning.compare.join import POOL, SPLIT, TEST, join
-from presel_lightning.compare.requests import write_table
+from presel_lightning.compare.requests import merge_requests
 from presel_lightning.console import console, track
 from presel_lightning.data.sizes import count_of
 from presel_lightning.data.source import refuse_missing
@@ -309,7 +309,7 @@ def list_requests(out: Path, failed: Failed) -> None:
     """
     waiting = [job.log.parent for job, code in failed if code == WAITING and job.log is not None]
     if waiting:
-        write_table(out, waiting)
+        merge_requests(out, waiting)
 
 
 def stop_if(failed: Failed) -> None:

@@ -13,7 +13,7 @@ TABLE = REQUESTS[1]
 """Its name, that of the table in a cell's `selection/`."""
 
 
-def write_table(out: Path, cells: Iterable[Path]) -> None:
+def merge_requests(out: Path, cells: Iterable[Path]) -> None:
     """Write `requests.csv` into the folder of a comparison, an image once.
 
     What is filled in there stays, and is read by later cells, too; what was filled in in a cell's own

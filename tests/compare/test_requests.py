@@ -9,7 +9,7 @@ import pytest
 
 from presel_lightning.compare.command import list_requests
 from presel_lightning.compare.jobs import Job
-from presel_lightning.compare.requests import write_table
+from presel_lightning.compare.requests import merge_requests
 from presel_lightning.errors import UserError
 from presel_lightning.recipe.requests import COLUMNS
 
@@ -40,16 +40,16 @@ def test_table_keeps_what_is_filled_in_and_takes_over_that_of_cells(tmp_path: Pa
     write(cells[0] / "selection" / "requests.csv", row("1"), row("3"), *turns, delimiter=";")
     write(cells[1] / "selection" / "requests.csv", row("1"), row("2"), row("4", task="0"))
     table = tmp_path / "requests.csv"
-    write_table(tmp_path, cells)
+    merge_requests(tmp_path, cells)
     first = [row("4", task="0"), row("1"), *turns, row("3")]
     assert rows(table) == first
     filled = row("1", "Which?", "One")
     write(table, *(filled if each == row("1") else each for each in first))
-    write_table(tmp_path, cells[1:])
+    merge_requests(tmp_path, cells[1:])
     assert rows(table) == [row("4", task="0"), filled, *turns]  # no cell asks for 3 any more
     table.write_text("nothing\n")
     with pytest.raises(UserError, match=r"requests\.csv: no column answer, question, uid"):
-        write_table(tmp_path, cells)
+        merge_requests(tmp_path, cells)
 
 
 def test_table_lists_cells_that_wait_also_where_another_has_failed(tmp_path: Path) -> None:
