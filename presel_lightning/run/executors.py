@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from presel_lightning.console import track
 from presel_lightning.errors import PreselError, UserError
 from presel_lightning.run.files import make_folder
-from presel_lightning.run.interruption import blocked
+from presel_lightning.run.interruption import blocked, masked
 from presel_lightning.run.pages import page
 from presel_lightning.run.process_watch import STOPPING
 from presel_lightning.run.units import Stage, pending
@@ -111,20 +111,17 @@ def _start_server(context: ForkServerContext) -> None:
     Signals are kept from it: it would show where in its imports one has met it. This process ends
     by them meanwhile, and the server with it.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    try:
-        first = context.Process(target=_begin)
+    first = context.Process(target=_begin)
+    with masked():
         first.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     first.join()
 
 
 def _begin() -> None:
     """Let a worker end with its parent, or by SIGTERM, but not by the terminal's SIGINT.
 
-    A pool that breaks ends its workers by SIGTERM; the server has handed on the mask of signals
-    that it was started with. A parent that was killed cannot end them, and no end of file tells
+    A pool that breaks ends its workers by SIGTERM; they inherit the mask of signals that
+    the server was started with. A parent that was killed cannot end them, and no end of file tells
     them so, as each has both ends of the queue.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)

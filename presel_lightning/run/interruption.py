@@ -149,12 +149,18 @@ def blocked() -> Iterator[None]:
     The end of this process is held off, too: one that has begun to read what it is to do would
     show a traceback when the rest does not come.
     """
-    with held():
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with held(), masked():
+        yield
+
+
+@contextmanager
+def masked() -> Iterator[None]:
+    """Keep signals from processes that are started here; this one may still end by them at once."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
