@@ -5,8 +5,10 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import socket
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
@@ -112,14 +114,13 @@ class Handler(BaseHTTPRequestHandler):
         try:
             serve(self._admitted())
         except Refusal as refusal:
-            self.close_connection = True  # a body may be left unread
-            self._send_json({"error": str(refusal)}, refusal.status)
+            self._refuse(str(refusal), refusal.status)
         except (KeyError, IndexError):
-            self._send_json({"error": "this image is not in the run"}, HTTPStatus.NOT_FOUND)
+            self._refuse("this image is not in the run", HTTPStatus.NOT_FOUND)
         except PreselError as error:
-            self._send_json({"error": str(error)}, HTTPStatus.CONFLICT)
+            self._refuse(str(error), HTTPStatus.CONFLICT)
         except (ValueError, TypeError, AttributeError):
-            self._send_json({"error": "the request cannot be read"}, HTTPStatus.BAD_REQUEST)
+            self._refuse("the request cannot be read", HTTPStatus.BAD_REQUEST)
 
     def _admitted(self) -> str:
         """Return the part of the address behind the secret.
@@ -184,6 +185,19 @@ class Handler(BaseHTTPRequestHandler):
             raise TypeError("not an object with a uid")
         return given
 
+    def _refuse(self, message: str, status: HTTPStatus) -> None:
+        """Send why a request is not answered, and drop what is unread of its body.
+
+        A browser sends a body to its end before it reads the reply, and a connection that is closed
+        with data unread is reset: the reply would be lost.
+        """
+        self.close_connection = True
+        self._send_json({"error": message}, status)
+        with suppress(OSError):  # the browser may be gone
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.rfile.read1(MOST):
+                pass
+
     def _send_image(self, content: bytes | None) -> None:
         if content is None:
             raise Refusal(HTTPStatus.NOT_FOUND, "this image cannot be opened")
@@ -200,6 +214,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", cache)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         for name, value in HEADERS.items():
             self.send_header(name, value)
         self.end_headers()

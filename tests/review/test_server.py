@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from http.client import HTTPConnection, HTTPResponse
@@ -185,6 +186,19 @@ def test_post_that_is_not_of_the_page_is_refused(
         assert reply.status == status and json.loads(said)["error"]
         assert lines(run / "review.jsonl") == []
         assert send(server, "POST", f"/{server.token}/decide", good)[0].status == 200
+
+
+def test_refusal_is_read_by_a_browser_that_still_sends(run: Path) -> None:
+    with serving(run) as server:
+        head = f"POST /x/decide HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 24}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
+            connection.sendall(head.encode() + b" " * 5)
+            connection.recv(1, socket.MSG_PEEK)  # the reply is on its way
+            connection.sendall(b" " * ((1 << 24) - 5))
+            connection.shutdown(socket.SHUT_WR)
+            reply = HTTPResponse(connection)
+            reply.begin()
+            assert reply.status == 404 and json.loads(reply.read())["error"]
 
 
 @pytest.mark.parametrize(
