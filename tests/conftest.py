@@ -13,25 +13,16 @@ from pathlib import Path
 import pytest
 import torch
 from filelock import FileLock
-from hypothesis import HealthCheck, settings
 
 from presel_lightning.cli.main import main
 from presel_lightning.quickstart.world import generate
+from tests.examples import repeat_examples
 from tests.forked import Fork
 from tests.ranks import free_port
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
-# the same examples on every machine, and no word about time: a test is about the code alone.
-# New examples: `make test ARGS="--hypothesis-profile search"`
-settings.register_profile(
-    "repeatable",
-    derandomize=True,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-settings.register_profile("search", settings.get_profile("repeatable"), derandomize=False)
-settings.load_profile("repeatable")
+repeat_examples()
 
 SIZES = {"colour": 45, "shape": 30, "count": 35, "caption": 20}
 N_POOL = sum(SIZES.values())
