@@ -31,10 +31,10 @@ def _leave_constants_of_modules_out() -> None:
     found = getattr(providers, "_get_local_constants", None)
     if found is None:
         return
-    none = providers.Constants()
+    none = type(found())()
 
-    def constants() -> providers.Constants:
+    def constants() -> object:
         repeats = settings.default is not None and settings.default.derandomize
-        return none if repeats else found()  # type: ignore[no-any-return]
+        return none if repeats else found()
 
-    providers._get_local_constants = constants
+    providers._get_local_constants = constants  # type: ignore[assignment]

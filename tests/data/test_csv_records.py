@@ -3,8 +3,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from presel_lightning.data import build_pool, load_pool, source
 from presel_lightning.data.annotations import read_records
 from presel_lightning.data.csv_records import csv_entries
 from presel_lightning.errors import UserError
+from tests.data.memory import risen
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -145,14 +144,9 @@ def test_csv_writer_output_is_read_back_equal(rows: list[tuple[str, str, str]]) 
     assert found == [tuple(cell.strip() for cell in row) for row in rows]
 
 
-MEASURE = """
-import resource, sys
-from pathlib import Path
+READER = """
 from presel_lightning.data.annotations import read_records
 from presel_lightning.data.csv_records import csv_entries
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-n = sum(1 for _ in read_records(Path(sys.argv[1])))
-print(n, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
 
 
@@ -161,15 +155,8 @@ def test_csv_large_file_is_streamed_in_bounded_memory(tmp_path: Path) -> None:
     with (tmp_path / "a.csv").open("w") as handle:
         handle.write("image,task,question,answer\n")
         handle.writelines(f"{n}.jpg,t,{'q' * 140},{'a' * 140}\n" for n in range(200_000))
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(tmp_path / "a.csv")],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    n, used = map(int, done.stdout.split())
-    assert n == 200_000 and used < 20e6, f"{used / 1e6:.0f} MB"
+    n, used = risen(READER, "sum(1 for _ in read_records(Path(sys.argv[1])))", tmp_path / "a.csv")
+    assert n == 200_000 and used < 20, f"{used:.0f} MiB"
 
 
 def test_read_records_json_without_extension_is_read(tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ import csv
 import json
 import pickle
 import random
-import subprocess
-import sys
 import tempfile
 from hashlib import blake2b
 from pathlib import Path
@@ -23,6 +21,7 @@ from presel_lightning.data.images import Verify
 from presel_lightning.data.record_file import digest_turns
 from presel_lightning.data.resolver import Resolver
 from presel_lightning.errors import UserError
+from tests.data.memory import risen
 
 Record = dict[str, Any]
 
@@ -322,14 +321,13 @@ def test_source_missing_path_error_names_its_key(
         source(str(root / annotations), image_root and str(root / image_root))
 
 
-MEASURE = """
-import resource, sys
-from pathlib import Path
+BUILDER = """
 from presel_lightning.data import build_pool, source
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-counts = build_pool(source(sys.argv[1], verify="header"), Path(sys.argv[2]))
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(counts.pool, (after - before) * 1024)
+
+def size(path, out):
+    return build_pool(source(path, verify="header"), Path(out)).pool
+
+size(sys.argv[1], sys.argv[3] + "/small")  # which imports the rest
 """
 
 
@@ -340,12 +338,7 @@ def test_build_pool_streams_records_in_bounded_memory(root: Path, tmp_path: Path
         for number in range(n):
             record = make("a", f"{answer}{number}", id=f"{number:06d}")
             handle.write(json.dumps(record) + "\n")
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(root / "large.jsonl"), str(tmp_path / "out")],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(__file__).parents[2],
-    )
-    pool, used = map(int, done.stdout.split())
-    assert pool == n and used < 120e6, f"{used / 1e6:.0f} MB"
+    small = write(root, [make("a")])
+    work = "size(sys.argv[2], sys.argv[3] + '/large')"
+    pool, used = risen(BUILDER, work, small, root / "large.jsonl", tmp_path / "out")
+    assert pool == n and used < 120, f"{used:.0f} MiB"
