@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import active_children, get_context
@@ -113,7 +113,8 @@ def hand_to_workers(number: int) -> None:
     """Have every worker stop at its next safe point."""
     for worker in active_children():
         if worker.pid is not None:
-            os.kill(worker.pid, number)
+            with suppress(ProcessLookupError):  # the signal of the whole group has ended it
+                os.kill(worker.pid, number)
 
 
 def begin(parent: int, devices: Queue[str] | None) -> None:

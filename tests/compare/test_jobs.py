@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from queue import Empty
 from threading import Timer
@@ -16,7 +16,14 @@ import pytest
 from presel_lightning.cli.main import main
 from presel_lightning.compare import jobs
 from presel_lightning.compare.command import stop_if
-from presel_lightning.compare.jobs import Job, Slots, printing_to, run_jobs, take_device
+from presel_lightning.compare.jobs import (
+    Job,
+    Slots,
+    hand_to_workers,
+    printing_to,
+    run_jobs,
+    take_device,
+)
 from presel_lightning.errors import InstructionsMissing, PreselError
 
 
@@ -90,6 +97,17 @@ def test_run_jobs_stopped_waits_for_safe_points_alone(
 def test_run_jobs_stopped_before_its_workers_are_there_begins_no_job(tmp_path: Path) -> None:
     assert_stopped(start_jobs(tmp_path, "early"), 130)
     assert not list(tmp_path.iterdir())
+
+
+def test_hand_to_workers_one_that_has_ended_is_passed_over() -> None:
+    """A pool's own thread takes note of an end while another hands a signal on."""
+    worker = get_context("spawn").Process(target=int)
+    worker.start()
+    assert worker.pid is not None
+    os.waitpid(worker.pid, 0)
+    assert worker in active_children()
+    hand_to_workers(0)  # which no process feels
+    worker.join()
 
 
 def test_run_jobs_empty_list_returns_nothing() -> None:
