@@ -385,9 +385,10 @@ class Recipe:
         """Write the page; nothing to do where no stage had to work."""
         if not rank_zero():
             return
-        self.runner.ledger.update(state="done", counts=self.counts())
+        self.runner.ledger.update(state="reporting", counts=self.counts())
         write_report(self.out, self.data.pool.image_root)
         write_cards(self.out, ["final", *self.plan.baselines])
+        self.runner.ledger.update(state="done")  # now: `compare` takes such a run as it is
         log_report(self.factory.loggers(), self.out, self.data.pool.image_root)
         print_summary(self.out)
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from presel_lightning.cli.main import main
+from presel_lightning.recipe import recipe
 from presel_lightning.run.files import UMASK
 from tests.conftest import N_POOL, SIZES, benchmark_arguments, fit_arguments, scores
 from tests.ranks import run_on_two
@@ -134,6 +135,28 @@ def test_fit_second_run_reuses_every_stage(
     assert main(fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))) == 0
     assert stages(out) == before  # the run folder was even moved
     assert capsys.readouterr().out.count("reused") == len(before)
+
+
+def test_fit_ended_while_it_reports_is_not_done_before_all_is_written(
+    finished: Path, pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`compare` takes a cell that is done as it is."""
+
+    def ended(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = shutil.copytree(finished, tmp_path / "run")
+    card = out / "models" / "final" / "README.md"
+    card.write_text("without scores")
+    command = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder))
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe, "write_cards", ended)
+        assert main(command) == 130
+    assert json.loads((out / "run.json").read_text())["state"] != "done"
+    assert json.loads((out / "report" / "report.json").read_text())["state"] == "done"
+    assert main(command) == 0
+    assert json.loads((out / "run.json").read_text())["state"] == "done"
+    assert card.read_text() != "without scores"
 
 
 def test_fit_with_another_budget_reruns_only_dependent_stages(
