@@ -53,7 +53,7 @@ FULL = "FULL DISK"
 LINE = "stopped; the same command continues"
 STARTS = 12
 """Starts of one run that are ended, at most."""
-LIMIT = 120.0
+LIMIT = 600.0
 """Seconds after which a start counts as hung."""
 DISK = "64m"
 
