@@ -142,8 +142,9 @@ def _on_ray(stage: Stage, left: list[int], workers: int, what: str) -> None:
     except ImportError as error:
         raise UserError("--executor ray needs Ray: pip install 'presel-lightning[ray]'") from error
     if not ray.is_initialized():
-        local = None if os.environ.get("RAY_ADDRESS") else workers
-        ray.init(num_cpus=local, log_to_driver=False, include_dashboard=False)
+        # without an address Ray would join what `ray start` has left on this machine
+        address, n = (None, None) if os.environ.get("RAY_ADDRESS") else ("local", workers)
+        ray.init(address, num_cpus=n, log_to_driver=False, include_dashboard=False)
     held, waiting = ray.put(stage), list(reversed(left))
     free = _slots(ray, stage, held, min(workers, len(left)))
     busy: dict[object, Ask] = {}
