@@ -31,7 +31,7 @@ def _leave_constants_of_modules_out() -> None:
     found = getattr(providers, "_get_local_constants", None)
     if found is None:
         return
-    none = type(found())()
+    none = type(providers.GLOBAL_CONSTANTS)()
 
     def constants() -> object:
         repeats = settings.default is not None and settings.default.derandomize
