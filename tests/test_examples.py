@@ -1,11 +1,14 @@
-"""What the property tests draw."""
+"""What tests draw at random."""
 
 from __future__ import annotations
 
 import importlib
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,3 +34,14 @@ def test_examples_do_not_depend_on_the_modules_imported_before(
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("constants_of_its_own")
     assert drawn() == before
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_global_generators_are_as_new_in_every_test(number: int) -> None:
+    found = random.random(), np.random.rand(), torch.rand(1).item()
+    expected = random.Random(0), np.random.RandomState(0), torch.Generator().manual_seed(0)
+    assert found == (
+        expected[0].random(),
+        expected[1].rand(),
+        torch.rand(1, generator=expected[2]).item(),
+    )
