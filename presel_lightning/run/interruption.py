@@ -208,10 +208,20 @@ def leave(number: int = 0) -> NoReturn:
     for folder in _state.folders:
         shutil.rmtree(folder, ignore_errors=True)
     if _is_first() and not _state.is_worker:
-        line = _requeue() if number == _state.requeue else CONTINUES
-        with suppress(OSError):
-            os.write(2, f"presel_lightning: {line}\n".encode())
+        _print_last(_requeue() if number == _state.requeue else CONTINUES)
     os._exit(128 + number)
+
+
+def _print_last(line: str) -> None:
+    """Print a line to stderr; what other threads print until the process ends is dropped."""
+    error = 2
+    with suppress(OSError):
+        error = os.dup(2)
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        for stream in (1, 2):
+            os.dup2(nothing, stream)
+    with suppress(OSError):
+        os.write(error, f"presel_lightning: {line}\n".encode())
 
 
 CONTINUES = "stopped; the same command continues from here"

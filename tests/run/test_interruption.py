@@ -67,6 +67,16 @@ finally:
     interruption.finish()  # as the program does: what breaks once it is asked to stop is no error
 """
 
+PRINTING = """
+import os, threading
+from presel_lightning.run import interruption
+interruption.install()
+def show():
+    while True: os.write(1, b"."*9 + bytes([10]))
+for _ in range(4): threading.Thread(target=show, daemon=True).start()
+show()
+"""
+
 Run = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -117,6 +127,20 @@ def test_held_process_ends_at_the_second_signal_alone(run: Run) -> None:
     assert process.poll() is None
     process.terminate()
     assert process.communicate()[1] == LINE and process.returncode == 143
+
+
+def test_stopped_process_prints_its_line_last(tmp_path: Path) -> None:
+    """Other threads print until the end; without care one run of three shows them behind it."""
+    path = tmp_path / "log"
+    for _ in range(8):
+        with path.open("wb") as log:
+            process = subprocess.Popen([sys.executable, "-c", PRINTING], stdout=log, stderr=log)
+        while path.stat().st_size < 100:
+            assert process.poll() is None, path.read_text()
+            time.sleep(0.001)
+        process.terminate()
+        assert process.wait() == 143
+        assert path.read_text().endswith(LINE)
 
 
 def test_signal_ignored_at_the_start_stays_ignored(run: Run) -> None:
