@@ -13,7 +13,8 @@ import numpy as np
 
 BLOCK = 512
 ZEROS = bytes(BLOCK)
-REGULAR = tuple(b"0\x007")
+OLD = 0
+REGULAR = (ord("0"), OLD, ord("7"))
 """Types of plain files: as they are written today, by old programs, and contiguous ones."""
 LONG_NAME, EXTENDED = ord("L"), ord("x")
 CHECKSUM = slice(148, 156)
@@ -92,10 +93,7 @@ def _walk(tar: mmap.mmap | bytes) -> Iterator[tuple[int, Member | None]]:
         end = body + number
         if end > len(tar):
             raise BrokenTar(f"it ends within the member at byte {start}")
-        if kind in REGULAR:
-            yield start, Member(name or _name(tar, start), body, number)
-        else:
-            yield start, None
+        yield start, _file(kind, name or _name(tar, start), body, number)
         if kind == LONG_NAME:
             name = _text(tar[body:end])
         elif kind == EXTENDED:
@@ -106,6 +104,12 @@ def _walk(tar: mmap.mmap | bytes) -> Iterator[tuple[int, Member | None]]:
             name, size = "", -1
         start = body + -(-number // BLOCK) * BLOCK
     raise BrokenTar("it ends without the blocks of zeros that close a tar")
+
+
+def _file(kind: int, name: str, offset: int, size: int) -> Member | None:
+    """The member, if it is a plain file; old programs wrote a folder as one whose name ends in `/`."""
+    is_folder = kind == OLD and name.endswith("/")
+    return Member(name, offset, size) if kind in REGULAR and not is_folder else None
 
 
 def _first_wrong(tar: mmap.mmap | bytes, headers: list[int]) -> int | None:

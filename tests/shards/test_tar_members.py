@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from presel_lightning.shards.tar_members import members
@@ -26,9 +26,13 @@ def packed(files: list[tuple[str, bytes, bytes]], form: int) -> bytes:
     with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name, content, kind in files:
             info = tarfile.TarInfo(name)
+            if kind == tarfile.AREGTYPE and len(name.encode()) > 100:
+                # none of an old program; `tarfile` may take what it is cut to for a folder's
+                kind = tarfile.REGTYPE
             info.type, info.mtime = kind, 1.5 if form == tarfile.PAX_FORMAT else 1
             info.linkname = "elsewhere" if kind == tarfile.SYMTYPE else ""
-            plain = kind in (tarfile.REGTYPE, tarfile.AREGTYPE)
+            folder = kind == tarfile.AREGTYPE and name.endswith("/")  # as before POSIX
+            plain = kind in (tarfile.REGTYPE, tarfile.AREGTYPE) and not folder
             info.size = len(content) if plain else 0
             try:
                 tar.addfile(info, io.BytesIO(content) if plain else None)
@@ -37,6 +41,8 @@ def packed(files: list[tuple[str, bytes, bytes]], form: int) -> bytes:
     return out.getvalue()
 
 
+@example([("a/", b"", tarfile.AREGTYPE)], tarfile.USTAR_FORMAT)
+@example([("\xe4/", b"", tarfile.AREGTYPE)], tarfile.PAX_FORMAT)
 @given(
     st.lists(
         st.tuples(st.one_of(NAMES, LONG), st.binary(max_size=1100), st.sampled_from(KINDS)),
