@@ -99,5 +99,7 @@ def knapsack(utility: np.ndarray, size: np.ndarray, budget: float, most: float) 
     for number in np.argsort(-utility, kind="stable"):
         if utility[number] > 0 and size[number] > 0:
             weights[number] = min(most, left / size[number])
-            left -= weights[number] * size[number]
-    return weights
+            if weights[number] < most:
+                break  # the budget is spent; what is left of it by rounding may be negative
+            left -= most * size[number]
+    return np.maximum(weights, 0.0)

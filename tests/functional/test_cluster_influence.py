@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
@@ -48,6 +48,7 @@ def test_utilities_are_scaled_between_zero_and_the_extremes() -> None:
     assert scaled_from_zero(np.zeros(2)).tolist() == [0, 0]
 
 
+@example([(1.0, 13), (1.0, 13), (1.0, 1)], 46, 2.5)
 @given(
     clusters=st.lists(st.tuples(st.floats(-3, 3), st.integers(1, 20)), min_size=1, max_size=8),
     budget=st.integers(0, 120),
