@@ -84,7 +84,7 @@ def test_restart_with_all_blocks_written_merges_them_once(
         assert main(select(pool_folder, tuned)) == 0
     delete_signals(tuned)
     logs = [tmp_path / f"log-{number}" for number in range(2)]
-    started = ranks([*select(pool_folder, tuned), *TWO_NODES], logs, scripts=(None, LATE))
+    started = ranks([*select(pool_folder, tuned), *TWO_NODES], logs, scripts=((), (LATE,)))
     assert [process.wait() for process in started] == [0, 0], logs[1].read_text()
     assert made_alike(tuned, finished)
 

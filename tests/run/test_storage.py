@@ -186,7 +186,7 @@ def test_run_on_a_small_disk_continues_when_it_is_enlarged(
         assert "which needs at least 6.0 MB" in line and "are free; make room" in line
         assert not [path for path in disk.path.rglob("*.part")]
     disk.set("size=24m")
-    assert start(arguments, tmp_path / "log", first=HALF).wait() == -signal.SIGKILL
+    assert start(arguments, tmp_path / "log", HALF).wait() == -signal.SIGKILL
     assert main(arguments) == 0
     for name in ("selection/selection.parquet", "models/final/adapter_model.safetensors"):
         assert (out / name).read_bytes() == (finished / name).read_bytes()
