@@ -18,4 +18,4 @@ def fifth(stage: Stage, number: int, manifest: Manifest) -> None:
 
 
 if __name__ == "__main__":  # not where doctests are collected
-    Stage.finish = fifth  # type: ignore[method-assign]
+    Stage.finish = fifth  # type: ignore[assignment,method-assign]

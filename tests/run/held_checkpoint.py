@@ -18,4 +18,4 @@ def held(callback: StepCheckpoint, trainer: Trainer) -> None:
 
 
 if __name__ == "__main__":  # not where doctests are collected
-    StepCheckpoint.save = held  # type: ignore[method-assign]
+    StepCheckpoint.save = held  # type: ignore[assignment,method-assign]

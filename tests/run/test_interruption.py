@@ -44,6 +44,16 @@ with interruption.blocked():
 time.sleep(60)
 """
 
+FAILING = """
+import os, signal, sys
+from presel_lightning.run import interruption
+interruption.install()
+sys.setswitchinterval(60)  # no other thread runs by itself from now on
+os.kill(os.getpid(), signal.SIGTERM)
+interruption.leave_if_asked()
+print("an error of its own")
+"""
+
 WORKING = """
 import sys
 from pathlib import Path
@@ -136,6 +146,11 @@ def test_process_that_starts_others_ends_once_they_have_what_they_are_given(run:
     assert process.stdout is not None and process.stdout.readline() == "starting\n"
     process.send_signal(signal.SIGINT)
     assert process.communicate() == ("started\n", LINE) and process.returncode == 130
+
+
+def test_error_that_follows_a_signal_at_once_is_none_of_its_own(run: Run) -> None:
+    process = run("-c", FAILING)
+    assert process.communicate() == ("", LINE) and process.returncode == 143
 
 
 @pytest.mark.parametrize("at", ["importing", "working"])
