@@ -17,7 +17,7 @@ from presel_lightning.errors import PreselError
 from presel_lightning.run import executors
 from tests.conftest import start
 from tests.filters.pools import datacomp
-from tests.optional import require
+from tests.local_ray import local_ray
 from tests.run.dying import Dying
 from tests.shards.tars import pool, subset
 
@@ -89,11 +89,7 @@ def test_ray(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A local Ray of two workers; an error of a task is reported as one of this process."""
-    ray = require("ray")
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    try:
+    with local_ray(monkeypatch):
         for words in (filter_words(sources, tmp_path), reshard_words(sources, tmp_path)):
             assert main([*words, "--executor", "ray", "--workers", "2"]) == 0
         assert tree(tmp_path) == expected
@@ -102,8 +98,6 @@ def test_ray(
         words += ["--output", str(tmp_path / "o.npy"), "--executor", "ray"]
         assert main(words) == 2
         assert "no column status" in capsys.readouterr().err
-    finally:
-        ray.shutdown()
 
 
 def test_tasks_of_a_slurm_array_share_the_work(
