@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from presel_lightning.review.server import ReviewServer
-from tests.browser import chromium, faults
+from tests.browser import chromium, faults, open_page
 from tests.review.runs import BUDGET, lines, select, selected, serving, write_large
 
 
@@ -27,7 +27,7 @@ class Visit:
 
     def __init__(self, browser: Browser, server: ReviewServer, **options: Any) -> None:
         viewport: Any = {"width": options.pop("width", 1280), "height": 900}
-        self.page: Page = browser.new_page(viewport=viewport, **options)
+        self.page: Page = open_page(browser, viewport=viewport, **options)
         self.complaints: list[str] = []
         self.images: list[str] = []
         self.elsewhere: list[str] = []
@@ -180,6 +180,7 @@ def test_page_of_50000_images_loads_only_what_it_shows(browser: Browser, tmp_pat
         expect(page.locator("#range")).to_contain_text("1 to 60 of 7,500")
         print(f"read in {read - begin:.2f} s, opened in {time.perf_counter() - read:.2f} s")
         assert page.evaluate("document.querySelectorAll('*').length") < 1500
+        expect(page.locator(".card img").first).to_have_js_property("complete", True)
         assert 0 < len(visit.images) <= 60
         page.select_option("#show", "left_out")
         expect(page.locator("#range")).to_contain_text("1 to 60 of 42,500")
