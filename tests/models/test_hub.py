@@ -15,7 +15,6 @@ from presel_lightning.cli.main import main
 from presel_lightning.models import hub
 from presel_lightning.quickstart import ENCODER
 from tests.conftest import fit_arguments
-from tests.ports import closed_port
 
 NAMES = (
     "lmsys/vicuna-7b-v1.5 (model.components.language_model)",
@@ -65,14 +64,10 @@ def point_to(address: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     hub.obstacle.cache_clear()
 
 
-@pytest.fixture
-def refusing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Address on loopback at which nobody listens, as the hub, with an empty cache of models."""
-    with closed_port() as port:
-        address = f"http://127.0.0.1:{port}"
-        point_to(address, tmp_path, monkeypatch)
-        yield address
-    hub.obstacle.cache_clear()
+def refusing() -> str:
+    """Address on loopback at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("command", ["fit", "check"])
@@ -97,11 +92,12 @@ def test_silent_hub_is_asked_once_for_all_models_before_anything_is_loaded(
 
 
 def test_cached_model_is_used_where_the_hub_refuses(
-    refusing: str,
     pool_folder: Path,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
+    point_to(address := refusing(), tmp_path, monkeypatch)
     repository, commit = tmp_path / "hub/models--some--encoder", "0" * 40
     (repository / "refs").mkdir(parents=True)
     (repository / "refs/main").write_text(commit)
@@ -109,7 +105,8 @@ def test_cached_model_is_used_where_the_hub_refuses(
     more = ["--selector", "KCenter", "--stages.features.model.checkpoint", "some/encoder"]
     arguments = ["select", *fit_arguments(pool_folder, tmp_path / "run", *more)[1:]]
     assert main(arguments) == 0
-    assert f"the hub {refusing} cannot be reached: its cache is used" in capfd.readouterr().out
+    assert f"the hub {address} cannot be reached: its cache is used" in capfd.readouterr().out
+    hub.obstacle.cache_clear()
 
 
 def test_offline_by_the_environment_names_what_the_cache_lacks(
