@@ -257,10 +257,12 @@ def test_page_is_usable_with_a_screen_reader(
         visit = Visit(browser, server, width=width, color_scheme=scheme)
         visit.press("ArrowRight", "v")
         visit.message("Vetoed")
+        expect(visit.page.locator("#counts")).to_contain_text("1 vetoed")
         assert faults(visit.page) == []
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
         visit.press("Enter")
         expect(visit.page.locator("#view")).to_be_visible()
+        expect(visit.page.locator("#pictures img")).to_have_js_property("complete", True)
         assert faults(visit.page) == [] and visit.complaints == []
         visit.page.close()
 
