@@ -41,6 +41,7 @@ class SilentServer:
                 return
 
     def close(self) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)  # ends the wait for the next connection
         for each in [self.socket, *self.accepted]:
             each.close()
 
