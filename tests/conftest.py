@@ -129,7 +129,7 @@ def scores(out: Path) -> dict[str, dict[str, float]]:
     return table
 
 
-def start(arguments: list[str], log: Path, first: Path | None = None) -> Fork:
-    """Run a command in a process of its own, after a script of a test's, if any."""
+def start(arguments: list[str], log: Path, *first: Path) -> Fork:
+    """Run a command in a process of its own, after scripts of a test's, if any."""
     port = str(free_port())  # for the ranks that it starts, if any
     return Fork(arguments, log, {**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": port}, first)

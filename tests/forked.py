@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +34,7 @@ class Fork:
         arguments: of the program.
         log: file that its output is added to.
         environment: its environment.
-        first: script that it runs before the program.
+        first: scripts that it runs before the program.
     """
 
     def __init__(
@@ -41,13 +42,13 @@ class Fork:
         arguments: list[str],
         log: Path,
         environment: dict[str, str],
-        first: Path | None = None,
+        first: Sequence[Path] = (),
     ) -> None:
         handle, name = tempfile.mkstemp(prefix="fork-")
         os.close(handle)
         self._notes = Path(name)
         given = {"arguments": arguments, "log": str(log.absolute()), "environment": environment}
-        request = {**given, "first": first and str(first), "folder": str(Path.cwd()), "notes": name}
+        request = {**given, "first": [*map(str, first)], "folder": str(Path.cwd()), "notes": name}
         log.touch()
         requests = _server().stdin
         assert requests is not None
@@ -131,8 +132,8 @@ def _run(request: dict[str, Any]) -> NoReturn:
         os.environ.update(request["environment"])
         _read_rank()
         sys.argv = ["presel_lightning", *request["arguments"]]
-        if request["first"]:
-            runpy.run_path(request["first"], run_name="__main__")
+        for script in request["first"]:
+            runpy.run_path(script, run_name="__main__")
         runpy.run_module("presel_lightning", run_name="__main__", alter_sys=True)
         code = 0
     except SystemExit as stop:

@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -14,7 +14,8 @@ from pathlib import Path
 from tests.forked import Fork
 
 TWO_NODES = ["--trainer.num_nodes", "2", "--trainer.devices", "1", "--trainer.accelerator", "cpu"]
-
+HELD = Path(__file__).parent / "run" / "held_checkpoint.py"
+Scripts = Sequence[Path]
 
 _drawn = count(os.getpid())  # two test runs on a machine begin at different ports
 
@@ -36,7 +37,7 @@ def ranks(
     arguments: list[str],
     logs: list[Path],
     nodes: int = 2,
-    scripts: tuple[Path | None, Path | None] = (None, None),
+    scripts: tuple[Scripts, Scripts] = ((), ()),
 ) -> list[Fork]:
     """Two tasks of SLURM's.
 
@@ -44,42 +45,50 @@ def ranks(
         arguments: of both.
         logs: file of the output of each.
         nodes: number of machines that they are said to run on.
-        scripts: what each runs before the program.
+        scripts: those that each runs before the program.
     """
     each = 2 // nodes
     job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "presel", "SLURM_NODELIST": "127.0.0.1"}
     job |= {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": str(each)}
     job |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     started = []
-    for rank, (log, script) in enumerate(zip(logs, scripts, strict=True)):
+    for rank, (log, first) in enumerate(zip(logs, scripts, strict=True)):
         log.unlink(missing_ok=True)
         place = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank % each)}
         place["SLURM_NODEID"] = str(rank // each)
         environment = {**os.environ, **job, **place}
-        started.append(Fork(arguments, log, environment, script))
+        started.append(Fork(arguments, log, environment, first))
     return started
 
 
-def on_one_machine(arguments: list[str], log: Path, script: Path | None) -> list[Fork]:
+def on_one_machine(arguments: list[str], log: Path, first: Scripts) -> list[Fork]:
     """Two processes of one machine; the log of the second lies beside that of the first."""
     more, logs = ["--trainer.devices", "2"], [log, log.with_name(f"{log.name}-1")]
-    return ranks([*arguments, *more], logs, nodes=1, scripts=(script, script))
+    return ranks([*arguments, *more], logs, nodes=1, scripts=(first, first))
 
 
-def run_on_two(arguments: list[str], log: Path, script: Path | None = None) -> None:
+def run_on_two(arguments: list[str], log: Path, *first: Path) -> None:
     """Run a command on two processes of one machine, which must both end well."""
-    started = on_one_machine(arguments, log, script)
+    started = on_one_machine(arguments, log, first)
     assert [process.wait() for process in started] == [0, 0], log.read_text()
 
 
 def killed_on_two(
-    arguments: list[str], log: Path, moment: Callable[[], object], script: Path | None = None
+    arguments: list[str], log: Path, moment: Callable[[], object], *first: Path
 ) -> None:
-    """Run a command on two processes of one machine, and kill both at a moment."""
-    started = on_one_machine(arguments, log, script)
+    """Run a command on two processes of one machine, and kill both when their first checkpoint is there.
+
+    Args:
+        arguments: of both.
+        log: file of the output.
+        moment: whether it is.
+        first: scripts that both run before the program.
+    """
+    started = on_one_machine(arguments, log, (*first, HELD))
     while not moment():
         assert [process.poll() for process in started] == [None, None], log.read_text()
         time.sleep(0.01)
-    for process in started:
-        process.kill()
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # neither sees the end of the other
+        for process in started:
+            process.send_signal(number)
     assert [process.wait() for process in started] == [-signal.SIGKILL] * 2

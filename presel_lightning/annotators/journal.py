@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +39,7 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = threading.Lock()
         self._file = LineFile(folder / "answers.jsonl")
         self.records: dict[str, dict[str, Any]] = {}
         for number, line in enumerate(self._file.lines, start=1):
@@ -97,5 +99,6 @@ class Journal:
             "usage": usage,
             "cost": cost,
         }
-        self._file.append(json.dumps(record, ensure_ascii=False))
-        self.records[uid] = record
+        with self._lock:  # the last line of a uid counts, here as in the file
+            self._file.append(json.dumps(record, ensure_ascii=False))
+            self.records[uid] = record

@@ -65,10 +65,14 @@ class Session:
     def _refresh(self) -> Items:
         """Return the items; read them again where the run has changed them."""
         with self._lock:
-            state = [p.stat().st_mtime_ns if p.exists() else 0 for p in files_of(self.out)]
-            if state != self._read:
-                self._items, self._conversations = read_items(self.out), Conversations(self.out)
-                self._read = state
+            try:
+                state = [p.stat().st_mtime_ns if p.exists() else 0 for p in files_of(self.out)]
+                if state != self._read:
+                    self._items, self._conversations = read_items(self.out), Conversations(self.out)
+                    self._read = state
+            except FileNotFoundError:  # removed between two looks: read again at the next request
+                if not self._read:
+                    raise
             return self._items
 
     # ------------------------------------------------------------------ what is shown
@@ -220,7 +224,8 @@ class Session:
         except InvalidRecordError as error:
             raise UserError(str(error)) from error
         self.answers.add(uid, images[0], said, ANNOTATOR)
-        self.written += 1
+        with self._lock:
+            self.written += 1
         return self._card(items, row)
 
     def summary(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,7 @@ class DecisionJournal:
 
     def __init__(self, out: Path) -> None:
         path = review_path(out)
+        self._lock = threading.Lock()
         self._file = LineFile(path)
         self._found = decided(path, self._file.lines)
 
@@ -120,7 +122,8 @@ class DecisionJournal:
     @property
     def decisions(self) -> Decisions:
         """All decisions."""
-        return _decisions(self._found)
+        with self._lock:
+            return _decisions(self._found)
 
     def add(self, uid: str, image: str, task: str, decision: Decision) -> None:
         """Store a decision durably; it replaces an earlier one of the same sample. Thread-safe.
@@ -132,8 +135,9 @@ class DecisionJournal:
             decision: the decision.
         """
         record = {"uid": uid, "decision": decision, "task": task, "image": image}
-        self._file.append(json.dumps(record, ensure_ascii=False))
-        self._found[uid] = decision
+        with self._lock:  # the last line of a uid counts, here as in the file
+            self._file.append(json.dumps(record, ensure_ascii=False))
+            self._found[uid] = decision
 
     def close(self) -> None:
         """Close the file."""

@@ -32,6 +32,8 @@ SAME = 1.0
 """Seconds in which a signal is the one before: schedulers send it to a process and to its group."""
 FAREWELL = 5.0
 """Seconds that a rank waits for the end of the process that has started it."""
+LATE = 5.0
+"""Seconds by which the thread that listens may be behind the main thread."""
 
 Asked = Callable[[int], None]
 """What is done in the listening thread when a signal comes while the end is held off."""
@@ -43,6 +45,7 @@ class _State:
 
     handled: set[int] = field(default_factory=set)
     requeue: int | None = None  # the one of them that asks Slurm for another start
+    noted: int = 0  # a signal that the main thread has met; the thread that listens may be later
     received: int = 0
     since: float = 0.0
     held: int = 0
@@ -103,7 +106,7 @@ def leave_if_asked(within: float = 0.0) -> None:
         within: seconds in which it may still come, where a signal to the whole group has ended
             another process first.
     """
-    end = time.monotonic() + within
+    end = time.monotonic() + max(within, LATE if _state.noted else 0.0)
     while not requested() and time.monotonic() < end:
         time.sleep(0.01)
     if requested():
@@ -252,12 +255,12 @@ def _take(number: int) -> None:
 def _take_handlers() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in _state.handled:
-            signal.signal(number, _nothing)  # the thread that listens has it all the same
+            signal.signal(number, _note)  # the thread that listens takes it
             signal.siginterrupt(number, False)
 
 
-def _nothing(*_: object) -> None:
-    pass
+def _note(number: int, *_: object) -> None:
+    _state.noted = number
 
 
 def _forget() -> None:

@@ -123,10 +123,12 @@ class Reshard:
     def _empty(self, key: str) -> None:
         """Refuse a folder with something else in it, lest shards of two calls lie side by side."""
         make_folder(self.output)
+        # looked at first: another task of an array may begin this very call meanwhile
+        others = any(path.suffix == ".tar" for path in self.output.iterdir())
         call = self.work / "call.json"
         if call.is_file() and read_json(call)["fingerprint"] == key:
             return
-        if any(path.suffix == ".tar" for path in self.output.iterdir()):
+        if others:
             raise UserError(
                 f"--output {self.output}: shards of something else lie there; give a new folder"
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import socket
 import threading
 import time
 from collections import Counter
@@ -15,6 +16,8 @@ from typing import Any
 
 from PIL import Image
 
+PATIENCE = 120
+"""Seconds that a test waits for what must come, on a machine with other work."""
 KEY = "sk-test-7c1f9a3e5b"
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 50}
 
@@ -47,6 +50,7 @@ class ChatServer:
         self.keys: set[str | None] = set()
         self.at_once = self.most = 0
         self.lock = threading.Lock()
+        self.under_way, self.idle = 0, threading.Condition()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -67,12 +71,32 @@ class ChatServer:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
+            request_queue_size = 128  # a connection beyond it would be tried again a second later
+
+            def process_request(self, *connection: Any) -> None:
+                with server.idle:
+                    server.under_way += 1
+                super().process_request(*connection)
+
+            def process_request_thread(self, *connection: Any) -> None:
+                super().process_request_thread(*connection)
+                with server.idle:
+                    server.under_way -= 1
+                    server.idle.notify_all()
 
             def handle_error(self, *_: Any) -> None:
                 """Ignore clients that were killed or timed out."""
 
         self.http = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+
+    def settle(self) -> None:
+        """Wait until it has taken, and ended, every request of clients that are gone."""
+        with socket.create_connection(("127.0.0.1", self.http.server_port), PATIENCE) as last:
+            last.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            last.recv(1)  # connections are taken in their order: those before are under way by now
+        with self.idle:
+            assert self.idle.wait_for(lambda: not self.under_way, PATIENCE)
 
     def take(self, path: str, body: dict[str, Any]) -> Reply:
         assert path == "/v1/chat/completions"

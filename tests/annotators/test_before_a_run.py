@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from presel_lightning.run.ledger import Ledger
 from tests.annotators.asked import annotator
 from tests.annotators.server import KEY, serving
 from tests.conftest import fit_arguments
+from tests.ports import closed_port
 
 WRITER = [
     *("--annotator", "OpenAICompatible", "--annotator.init_args.model", "tiny"),
@@ -22,12 +23,11 @@ WRITER = [
 ]
 
 
-def closed_port() -> int:
-    """A port at which nothing listens."""
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port: int = place.getsockname()[1]
-        return port
+@pytest.fixture
+def gone() -> Iterator[str]:
+    """URL of a server that does not run."""
+    with closed_port() as port:
+        yield f"http://127.0.0.1:{port}/v1"
 
 
 @pytest.fixture
@@ -58,24 +58,24 @@ def test_missing_key_ends_a_run_before_its_first_stage(
 @pytest.mark.usefixtures("key")
 @pytest.mark.parametrize("command", ["select", "check"])
 def test_refused_connection_ends_a_run_before_its_first_stage(
-    command: str, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, gone: str, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, url = tmp_path / "run", f"http://127.0.0.1:{closed_port()}/v1"
-    assert run(command, pool_folder, out, url) == 2
+    out = tmp_path / "run"
+    assert run(command, pool_folder, out, gone) == 2
     message = capsys.readouterr().err
-    assert url in message and "start it" in message and KEY not in message
+    assert gone in message and "start it" in message and KEY not in message
     assert not (out / "pool.parquet").exists()
 
 
 @pytest.mark.usefixtures("key")
 def test_run_with_all_its_answers_only_warns_of_a_server_that_is_gone(
-    pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    gone: str, pool_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, url = tmp_path / "run", f"http://127.0.0.1:{closed_port()}/v1"
+    out = tmp_path / "run"
     Ledger(out / "run.json").record("annotations", status="done", missing=0)
-    words = fit_arguments(pool_folder, out, "--selector", "Random", *WRITER, url)
+    words = fit_arguments(pool_folder, out, "--selector", "Random", *WRITER, gone)
     assert main(["select", *words[1:]]) == 0
-    assert url in capsys.readouterr().out and (out / "selection" / "selected.json").is_file()
+    assert gone in capsys.readouterr().out and (out / "selection" / "selected.json").is_file()
 
 
 @pytest.mark.usefixtures("key")

@@ -8,12 +8,13 @@ import os
 import signal
 import time
 from pathlib import Path
+from threading import Event
 
 import pytest
 from PIL import Image
 
 from presel_lightning.cli.main import main
-from tests.annotators.server import KEY, ChatServer, Reply, colour, completion, serving
+from tests.annotators.server import KEY, PATIENCE, ChatServer, Reply, colour, completion, serving
 from tests.conftest import start
 
 N = 140
@@ -60,15 +61,21 @@ def answered(out: Path) -> list[str]:
 
 @pytest.mark.slow
 def test_fit_killed_during_annotation_resumes_and_finishes(folders: Path, tmp_path: Path) -> None:
-    out, log = tmp_path / "run", tmp_path / "log"
-    with serving(seconds=0.1) as server:
+    out, log, killed = tmp_path / "run", tmp_path / "log", Event()
+
+    def behave(name: str, number: int) -> None:
+        if server.answered >= 80:
+            killed.wait(PATIENCE)
+
+    with serving(behave, seconds=0.1) as server:
         command = arguments(folders, out, server)
         process = start(command, log)
         while len(answered(out)) < 10 + 40 and process.poll() is None:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        time.sleep(0.3)  # the server ends what it has begun
+        killed.set()
+        server.settle()
         kept, asked = len(answered(out)), sum(server.asked.values())
         assert 50 <= kept <= asked <= kept + 4, log.read_text()
         assert main(command) == 0
@@ -98,8 +105,9 @@ def test_refused_images_are_charged_once_and_filled_from_file(
     out, refused = tmp_path / "run", set[str]()
 
     def behave(name: str, number: int) -> Reply | None:
-        if len(refused) < 2:
-            refused.add(name)
+        with server.lock:
+            if len(refused) < 2:
+                refused.add(name)
         return completion("no", finish="content_filter") if name in refused else None
 
     with serving(behave) as server:

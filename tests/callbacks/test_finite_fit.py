@@ -14,6 +14,7 @@ from lightning.pytorch.demos.boring_classes import BoringModel
 from presel_lightning.callbacks import FiniteFit
 from presel_lightning.cli.main import main
 from presel_lightning.errors import Diverged
+from presel_lightning.run.checkpoints import step_of
 from presel_lightning.run.files import read_json
 from tests.conftest import fit_arguments
 
@@ -36,7 +37,7 @@ def test_diverged_fit_stops_at_the_next_logged_step_and_keeps_a_finite_checkpoin
     facts = found[2]
     assert re.match(r"tasks (caption|colour|count|shape)[\w, ]*; learning rate [\d.]+e\+\d+", facts)
     step = int(found[1])
-    kept = sorted(out.glob("work/fit-final-*/*.ckpt"), key=lambda path: path.stat().st_mtime_ns)
+    kept = sorted(out.glob("work/fit-final-*/*.ckpt"), key=step_of)
     assert 1 <= len(kept) <= 2
     checkpoint = torch.load(kept[-1], weights_only=False)
     # ten steps to the end; none after the check was trained, and none of a non-finite loss is kept

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,8 @@ from presel_lightning.tasks import FineTune
 from presel_lightning.tasks.judge import Judge
 from presel_lightning.tasks.shard_writer import ShardWriter
 from tests.conftest import start
+from tests.local_ray import local_ray
 from tests.models.tiny_chat import write_chat_model
-from tests.optional import require
 from tests.shards.tars import write_tar
 
 METRICS = ["image_text_matching", "caption_text_quality"]
@@ -315,10 +314,6 @@ def test_ray_actors_write_the_same_tables_behind_a_kill(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A shard that was half done is gone on with; one that was done is left alone."""
-    ray = require("ray")
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     whole = ShardWriter.write_on_batch_end
     written: list[int] = []
 
@@ -333,11 +328,9 @@ def test_ray_actors_write_the_same_tables_behind_a_kill(
         assert main(command(shards[0], tmp_path)) == 130
     done = tmp_path / "judge" / "00000000.parquet"
     before = done.stat().st_mtime_ns
-    try:
+    with local_ray(monkeypatch):
         words = command(shards[0], tmp_path, "--executor", "ray", "--workers", "2")
         assert main(words) == 0
-    finally:
-        ray.shutdown()
     same_tables(tmp_path, scored, ("judge",))
     assert done.stat().st_mtime_ns == before
 

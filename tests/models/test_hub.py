@@ -41,6 +41,7 @@ class SilentServer:
                 return
 
     def close(self) -> None:
+        self.socket.shutdown(socket.SHUT_RDWR)  # ends the wait for the next connection
         for each in [self.socket, *self.accepted]:
             each.close()
 
@@ -63,10 +64,12 @@ def point_to(address: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     hub.obstacle.cache_clear()
 
 
-def refusing() -> str:
-    """Address on loopback at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return f"http://127.0.0.1:{server.getsockname()[1]}"
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """Address on loopback at which nobody listens; its port is taken, so that nobody can."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
 
 
 @pytest.mark.parametrize("command", ["fit", "check"])
@@ -91,12 +94,13 @@ def test_silent_hub_is_asked_once_for_all_models_before_anything_is_loaded(
 
 
 def test_cached_model_is_used_where_the_hub_refuses(
+    refusing: str,
     pool_folder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    point_to(address := refusing(), tmp_path, monkeypatch)
+    point_to(refusing, tmp_path, monkeypatch)
     repository, commit = tmp_path / "hub/models--some--encoder", "0" * 40
     (repository / "refs").mkdir(parents=True)
     (repository / "refs/main").write_text(commit)
@@ -104,7 +108,7 @@ def test_cached_model_is_used_where_the_hub_refuses(
     more = ["--selector", "KCenter", "--stages.features.model.checkpoint", "some/encoder"]
     arguments = ["select", *fit_arguments(pool_folder, tmp_path / "run", *more)[1:]]
     assert main(arguments) == 0
-    assert f"the hub {address} cannot be reached: its cache is used" in capfd.readouterr().out
+    assert f"the hub {refusing} cannot be reached: its cache is used" in capfd.readouterr().out
     hub.obstacle.cache_clear()
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from presel_lightning.review.server import ReviewServer
-from tests.browser import chromium, faults
+from tests.browser import chromium, faults, open_page
 from tests.review.runs import BUDGET, lines, select, selected, serving, write_large
 
 
@@ -27,7 +28,7 @@ class Visit:
 
     def __init__(self, browser: Browser, server: ReviewServer, **options: Any) -> None:
         viewport: Any = {"width": options.pop("width", 1280), "height": 900}
-        self.page: Page = browser.new_page(viewport=viewport, **options)
+        self.page: Page = open_page(browser, viewport=viewport, **options)
         self.complaints: list[str] = []
         self.images: list[str] = []
         self.elsewhere: list[str] = []
@@ -153,6 +154,100 @@ def test_turns_and_drafts_are_kept(browser: Browser, run: Path) -> None:
         page.close()
 
 
+class Slow:
+    """A server that is slow to answer one kind of request, until it is let go."""
+
+    def __init__(self, page: Page, name: str) -> None:
+        self.page, self.goes = page, False
+        self.held: list[Route] = []
+        page.route(re.compile(re.escape(f"/{name}")), self._take)
+
+    def _take(self, route: Route) -> None:
+        if self.goes:
+            route.continue_()
+        else:
+            self.held.append(route)
+
+    def holds_one(self) -> None:
+        """Wait until there is a request."""
+        while not self.held:
+            self.page.wait_for_timeout(10)
+
+    def let_go(self) -> None:
+        self.goes = True
+        for route in self.held:
+            route.continue_()
+
+
+def test_answer_is_stored_with_the_image_that_shows_it(browser: Browser, run: Path) -> None:
+    """The decision about an image comes back when another one is shown."""
+    with serving(run) as server:
+        visit = Visit(browser, server)
+        page = visit.page
+        visit.press("ArrowRight", "Enter")
+        expect(page.locator("#view-title")).to_be_focused()
+        pinned = page.locator("#view-title").inner_text()
+        slow = Slow(page, "decide")
+        visit.press("p")
+        slow.holds_one()
+        visit.press("ArrowRight")
+        expect(page.locator("#view-title")).not_to_have_text(pinned)
+        answered = page.locator("#view-title").inner_text()
+        slow.let_go()
+        visit.message(f"Pinned: {pinned}", "#view-message")
+        expect(page.locator("#pin")).to_be_enabled()  # of this image nothing is decided
+        visit.press("e")
+        page.keyboard.type("What?")
+        visit.press("Tab")
+        page.keyboard.type("That.")
+        visit.press("Control+Enter")
+        visit.message("Saved.", "#view-message")
+        (record,) = lines(run / "annotations" / "answers.jsonl")
+        assert record["image"] == answered
+        assert [r["image"] for r in lines(run / "review.jsonl")] == [pinned]
+        visit.press("Escape")
+        expect(page.locator(f'.card.pin[aria-label^="{pinned}"]')).to_have_count(1)
+        page.close()
+
+
+def test_decision_is_about_the_image_that_is_shown(browser: Browser, run: Path) -> None:
+    """The next image is asked for, and has not come."""
+    with serving(run) as server:
+        visit = Visit(browser, server)
+        page = visit.page
+        visit.press("ArrowRight", "Enter")
+        expect(page.locator("#view-title")).to_be_focused()
+        shown = page.locator("#view-title").inner_text()
+        slow = Slow(page, "item?")
+        visit.press("ArrowRight")
+        slow.holds_one()
+        visit.press("v")
+        visit.message(f"Vetoed: {shown}", "#view-message")
+        slow.let_go()
+        expect(page.locator("#view-title")).not_to_have_text(shown)
+        assert [r["image"] for r in lines(run / "review.jsonl")] == [shown]
+        page.close()
+
+
+def test_decisions_are_stored_in_the_order_of_the_keys(browser: Browser, run: Path) -> None:
+    with serving(run) as server:
+        visit = Visit(browser, server)
+        page = visit.page
+        visit.press("ArrowRight")
+        image = image_of(page)
+        slow = Slow(page, "decide")
+        visit.press("v", "p", "u")
+        page.select_option("#show", "pinned")  # the image is in no list by the time of the replies
+        expect(page.locator("#range")).to_have_text("no image")
+        slow.holds_one()
+        slow.let_go()
+        visit.message("Left to the selector")
+        found = [(r["image"], r["decision"]) for r in lines(run / "review.jsonl")]
+        assert found == [(image, "veto"), (image, "pin"), (image, "none")]
+        assert visit.complaints == []
+        page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_page_is_usable_with_a_screen_reader(
@@ -162,10 +257,12 @@ def test_page_is_usable_with_a_screen_reader(
         visit = Visit(browser, server, width=width, color_scheme=scheme)
         visit.press("ArrowRight", "v")
         visit.message("Vetoed")
+        expect(visit.page.locator("#counts")).to_contain_text("1 vetoed")
         assert faults(visit.page) == []
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
         visit.press("Enter")
         expect(visit.page.locator("#view")).to_be_visible()
+        expect(visit.page.locator("#pictures img")).to_have_js_property("complete", True)
         assert faults(visit.page) == [] and visit.complaints == []
         visit.page.close()
 
@@ -180,6 +277,7 @@ def test_page_of_50000_images_loads_only_what_it_shows(browser: Browser, tmp_pat
         expect(page.locator("#range")).to_contain_text("1 to 60 of 7,500")
         print(f"read in {read - begin:.2f} s, opened in {time.perf_counter() - read:.2f} s")
         assert page.evaluate("document.querySelectorAll('*').length") < 1500
+        expect(page.locator(".card img").first).to_have_js_property("complete", True)
         assert 0 < len(visit.images) <= 60
         page.select_option("#show", "left_out")
         expect(page.locator("#range")).to_contain_text("1 to 60 of 42,500")

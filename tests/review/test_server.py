@@ -27,7 +27,7 @@ JSON = {"Content-Type": "application/json"}
 def send(
     server: ReviewServer, method: str, path: str, body: Any = None, **headers: str
 ) -> tuple[HTTPResponse, bytes]:
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=120)
     content = body if isinstance(body, bytes | None) else json.dumps(body).encode()
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, content, {**(JSON if body is not None else {}), **names})
@@ -191,7 +191,7 @@ def test_post_that_is_not_of_the_page_is_refused(
 def test_refusal_is_read_by_a_browser_that_still_sends(run: Path) -> None:
     with serving(run) as server:
         head = f"POST /x/decide HTTP/1.1\r\nHost: localhost\r\nContent-Length: {1 << 24}\r\n\r\n"
-        with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=120) as connection:
             connection.sendall(head.encode() + b" " * 5)
             connection.recv(1, socket.MSG_PEEK)  # the reply is on its way
             connection.sendall(b" " * ((1 << 24) - 5))
@@ -284,12 +284,15 @@ def test_review_starts_and_ends_without_torch(run: Path) -> None:
     )
     arguments = [sys.executable, "-c", code, "review", "--run", str(run)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    address = process.stdout.readline().split()[1]
-    with urlopen(address) as page:
-        assert b"<h1>Review" in page.read()
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[0]
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[1]
+        with urlopen(address) as page:
+            assert b"<h1>Review" in page.read()
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=300)[0]
+    finally:
+        process.kill()
     assert process.returncode == 0 and "12 images wait for one" in said
 
 

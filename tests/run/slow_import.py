@@ -20,4 +20,4 @@ class SlowImport(Stage):
 
     def __call__(self, number: int) -> None:
         print("working", flush=True)
-        time.sleep(20)
+        time.sleep(600)

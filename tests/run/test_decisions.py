@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,22 @@ def test_last_decision_counts_and_a_cut_line_is_ignored(
         frozenset(uid for uid, found in last.items() if found == "pin"),
     )
     assert read_decisions(out) == expected == DecisionJournal(out).decisions
+
+
+def test_decisions_are_read_while_others_are_stored(tmp_path: Path) -> None:
+    lines = [json.dumps({"uid": f"a{n}", "decision": "veto"}) for n in range(3000)]
+    (tmp_path / "review.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    journal = DecisionJournal(tmp_path)
+    with ThreadPoolExecutor(4) as threads:
+        stored = [
+            threads.submit(journal.add, f"b{n // 2}", "b.png", "a task", DECISIONS[n % 3])
+            for n in range(60)
+        ]
+        while not all(each.done() for each in stored):
+            assert len(journal.decisions.vetoed) >= 3000
+    assert [each.result() for each in stored] == [None] * 60
+    assert journal.decisions == read_decisions(tmp_path)  # the last of two at a time, too
+    journal.close()
 
 
 def test_decisions_without_a_journal_are_none(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.run.ledger import Ledger
 from tests.compare.test_command import processes_of
 from tests.conftest import benchmark_arguments, fit_arguments, start
-from tests.run.slow_steps import SLOW
+from tests.run.held_steps import HELD, hold
 
 LINE = "presel_lightning: stopped; the same command continues from here\n"
 
@@ -42,6 +42,16 @@ with interruption.blocked():
     time.sleep(0.2)
     print("started", flush=True)
 time.sleep(60)
+"""
+
+FAILING = """
+import os, signal, sys
+from presel_lightning.run import interruption
+interruption.install()
+sys.setswitchinterval(60)  # no other thread runs by itself from now on
+os.kill(os.getpid(), signal.SIGTERM)
+interruption.leave_if_asked()
+print("an error of its own")
 """
 
 WORKING = """
@@ -162,6 +172,11 @@ def test_process_that_starts_others_ends_once_they_have_what_they_are_given(run:
     assert process.communicate() == ("started\n", LINE) and process.returncode == 130
 
 
+def test_error_that_follows_a_signal_at_once_is_none_of_its_own(run: Run) -> None:
+    process = run("-c", FAILING)
+    assert process.communicate() == ("", LINE) and process.returncode == 143
+
+
 @pytest.mark.parametrize("at", ["importing", "working"])
 def test_signal_to_the_group_ends_workers_and_their_server_in_silence(
     at: str, run: Run, tmp_path: Path
@@ -171,7 +186,7 @@ def test_signal_to_the_group_ends_workers_and_their_server_in_silence(
     while process.stdout.readline() != f"{at}\n":
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGINT)
-    assert process.communicate(timeout=30)[1] == LINE and process.returncode == 130
+    assert process.communicate(timeout=300)[1] == LINE and process.returncode == 130
 
 
 def test_workers_and_their_server_end_with_a_process_that_is_killed(
@@ -183,7 +198,7 @@ def test_workers_and_their_server_end_with_a_process_that_is_killed(
         assert process.poll() is None
     process.kill()
     process.wait()
-    left, end = True, time.monotonic() + 15  # units take longer
+    left, end = True, time.monotonic() + 120  # units take longer
     while left and time.monotonic() < end:
         time.sleep(0.1)
         try:
@@ -210,7 +225,7 @@ def test_signal_to_the_group_ends_image_workers_in_silence(
     time.sleep(after)
     os.killpg(process.pid, signal.SIGINT)
     assert process.communicate() == ("", LINE) and process.returncode == 130
-    end = time.monotonic() + 30
+    end = time.monotonic() + 120
     while processes_of(process.pid) and time.monotonic() < end:
         time.sleep(0.05)
     assert processes_of(process.pid) == []
@@ -234,12 +249,13 @@ def test_preempted_slurm_job_is_queued_again_and_continues_to_equal_weights(
     out, log = shutil.copytree(finished, tmp_path / "run"), tmp_path / "log"
     shutil.rmtree(out / "models" / "final")
     Ledger(out / "run.json").record("final", status="running")
-    arguments = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder), *SLOW)
+    arguments = fit_arguments(pool_folder, out, *benchmark_arguments(pool_folder), *HELD)
+    held = hold(out, "final")
     with monkeypatch.context() as patch:
         for name, value in {**JOB, "PATH": f"{tmp_path}:{os.environ['PATH']}"}.items():
             patch.setenv(name, value)
         process = start([*arguments, "--data.num_workers", "2"], log)
-    while not (out / "logs" / "final" / "begun").exists():
+    while not held.with_name("begun").exists():
         assert process.poll() is None, log.read_text()
         time.sleep(0.005)
     members = processes_of(process.pid)
@@ -254,6 +270,7 @@ def test_preempted_slurm_job_is_queued_again_and_continues_to_equal_weights(
     assert "Traceback" not in text and (tmp_path / "asked").read_text() == "requeue 7\n"
     assert [path.name for path in out.glob("work/fit-final-*/*.ckpt")] == ["step=1.ckpt"]
     assert not (out / "models" / "final").exists()
+    held.unlink()
     assert main(arguments) == 0
     name = "models/final/adapter_model.safetensors"
     assert (out / name).read_bytes() == (finished / name).read_bytes()

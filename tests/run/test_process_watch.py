@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from tests.ranks import TWO_NODES, ranks
 
 SIGNALS = ("signals/paired_loss.parquet", "signals/features/features.npy")
 RESULTS = (*SIGNALS, "selection/selection.parquet", "selection/tasks.csv")
+KILLED = Path(__file__).with_name("killed_block.py")
 LATE = Path(__file__).with_name("late_list.py")
 
 
@@ -47,22 +47,24 @@ def made_alike(out: Path, finished: Path) -> bool:
     return all((out / name).read_bytes() == (finished / name).read_bytes() for name in RESULTS)
 
 
-KILLS = [(1, "losses-*/block-*.npz"), (0, "features-*/block-*5.npz")]
-"""A rank, and the file of the run that tells the moment."""
+KILLS = [(1, "losses 1"), (0, "features 3")]
+"""A rank, and a pass with the number of the block, of its own, that it is killed at."""
 
 
 @pytest.mark.slow
 def test_killed_rank_ends_group_and_restart_matches(
-    finished: Path, tuned: Path, pool_folder: Path, tmp_path: Path
+    finished: Path,
+    tuned: Path,
+    pool_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments = [*select(pool_folder, tuned), *TWO_NODES]
     logs = [tmp_path / f"log-{number}" for number in range(2)]
     for rank, moment in KILLS:
-        processes = ranks(arguments, logs)
-        while not list((tuned / "work").glob(moment)):
-            assert [p.poll() for p in processes] == [None, None], logs[0].read_text()
-            time.sleep(0.01)
-        processes[rank].send_signal(signal.SIGKILL)
+        monkeypatch.setenv("KILLED_AT", moment)
+        processes = ranks(arguments, logs, scripts=((), (KILLED,)) if rank else ((KILLED,), ()))
+        assert processes[rank].wait() == -signal.SIGKILL, logs[rank].read_text()
         assert processes[1 - rank].wait(timeout=300) == 1
         assert "another process of this run has ended" in logs[1 - rank].read_text()
     again = ranks(arguments, logs)
@@ -84,7 +86,7 @@ def test_restart_with_all_blocks_written_merges_them_once(
         assert main(select(pool_folder, tuned)) == 0
     delete_signals(tuned)
     logs = [tmp_path / f"log-{number}" for number in range(2)]
-    started = ranks([*select(pool_folder, tuned), *TWO_NODES], logs, scripts=(None, LATE))
+    started = ranks([*select(pool_folder, tuned), *TWO_NODES], logs, scripts=((), (LATE,)))
     assert [process.wait() for process in started] == [0, 0], logs[1].read_text()
     assert made_alike(tuned, finished)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from presel_lightning.eval.report.costs import stage_cost
 from presel_lightning.run.files import read_json, write_json
+from presel_lightning.run.meter import resident_mb
 from presel_lightning.run.stages import Facts, Runner
 
 
@@ -54,12 +56,17 @@ def test_stage_of_another_key_does_not_count(tmp_path: Path) -> None:
 def test_stage_peak_memory_is_its_own(tmp_path: Path) -> None:
     """A stage that needs little after one that needed 512 MB."""
 
+    runner = Runner(tmp_path)
+
     def large() -> Facts:
+        before = resident_mb()[0]
         block = np.ones(2**26)
-        time.sleep(0.5)  # of which some samples are taken
+        end = time.monotonic() + 120
+        while runner.meter.part()["peak_memory_mb"] < before + 448 and time.monotonic() < end:
+            time.sleep(0.01)  # until a sample is taken
         return {"sum": float(block[0])}
 
-    runner = Runner(tmp_path)
+    gc.collect()  # what earlier tests have left is no part of the difference
     runner.stage("large", "k", [], large)
     runner.stage("small", "k", [], dict)
     peaks = {name: runner.ledger.stage(name)["peak_memory_mb"] for name in ("large", "small")}

@@ -186,7 +186,7 @@ def test_run_on_a_small_disk_continues_when_it_is_enlarged(
         assert "which needs at least 6.0 MB" in line and "are free; make room" in line
         assert not [path for path in disk.path.rglob("*.part")]
     disk.set("size=24m")
-    assert start(arguments, tmp_path / "log", first=HALF).wait() == -signal.SIGKILL
+    assert start(arguments, tmp_path / "log", HALF).wait() == -signal.SIGKILL
     assert main(arguments) == 0
     for name in ("selection/selection.parquet", "models/final/adapter_model.safetensors"):
         assert (out / name).read_bytes() == (finished / name).read_bytes()
@@ -212,7 +212,7 @@ def test_full_disk_ends_every_process(pool_folder: Path, tmp_path: Path, disk: D
     logs = [tmp_path / f"log-{rank}" for rank in range(2)]
     arguments = fit_arguments(pool_folder, disk.path / "run", "--checkpoint_every", "1", *TWO_NODES)
     started = ranks(arguments, logs)
-    assert [process.wait(timeout=300) for process in started] == [2, 2], logs[1].read_text()
+    assert [process.wait() for process in started] == [2, 2], logs[1].read_text()
     assert "while writing step=1.ckpt" in logs[0].read_text()
     assert "presel_lightning:" not in logs[1].read_text()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from presel_lightning.cli.main import main
 from presel_lightning.functional import kmeans
 from presel_lightning.selectors.clustering import FineStage
-from tests.optional import require
+from tests.local_ray import local_ray
 
 TASKS = np.array(["a"] * 90 + ["b"] * 40 + ["a"] * 30)
 
@@ -99,15 +98,9 @@ def test_killed_and_continued_by_other_workers(
 def test_ray_gives_the_same_clusters(
     table: Path, expected: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ray = require("ray")
-    root = str(Path(__file__).parents[2])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, os.environ.get("PYTHONPATH", "")]))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     out = tmp_path / "c.npy"
-    try:
+    with local_ray(monkeypatch):
         assert main(words(table, out, "--part", "50", "--executor", "ray", "--workers", "2")) == 0
-    finally:
-        ray.shutdown()
     assert out.read_bytes() == expected
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,27 @@ def test_another_reshard_into_the_same_folder_is_refused(
     assert "give another" in capsys.readouterr().err
     assert reshard(tmp_path / "s", uids, tmp_path / "o") == 2
     assert "no .tar there" in capsys.readouterr().err
+
+
+def test_task_of_an_array_that_begins_while_another_writes_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one does all of it just when this one looks at the folder."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    uids = subset(tmp_path / "s.npy", list(pool(folder)))
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
+    known = Path.iterdir
+
+    def behind_another(path: Path) -> Iterator[Path]:
+        if path == out:
+            monkeypatch.setattr(Path, "iterdir", known)
+            assert reshard(folder, uids, out, "--executor", "slurm") == 0
+        return known(path)
+
+    monkeypatch.setattr(Path, "iterdir", behind_another)
+    assert reshard(folder, uids, out, "--executor", "slurm") == 0
+    assert Path.iterdir is known and len(read(out)) == 30
 
 
 def literal(lengths: list[int], size: int, limit: int) -> list[int]:

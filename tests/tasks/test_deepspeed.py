@@ -91,12 +91,12 @@ def test_deepspeed_global_loss_reduction_exits_with_2(
 
 def fitted(pool_folder: Path, folder: Path, stage: int, kill: bool = False) -> Weights:
     """The final adapter of a fit on two processes, killed after its first step if asked."""
-    out, log, script = folder / "run", folder / "log", UNBUILT if stage else None
+    out, log, first = folder / "run", folder / "log", [UNBUILT] if stage else []
     more = ["--selector", "Random", "--checkpoint_every", "1", *options(stage)]
     arguments = fit_arguments(pool_folder, out, *more)
     if kill:
-        killed_on_two(arguments, log, lambda: list(out.glob("work/*/*step=1.ckpt/latest")), script)
-    run_on_two(arguments, log, script)
+        killed_on_two(arguments, log, lambda: list(out.glob("work/*/*step=1.ckpt/latest")), *first)
+    run_on_two(arguments, log, *first)
     return load_file(out / "models" / "final" / "adapter_model.safetensors")
 
 

@@ -19,7 +19,7 @@ from presel_lightning.models import load_model, load_processor
 from presel_lightning.run.ledger import Ledger
 from tests.conftest import benchmark_arguments, fit_arguments, scores, start
 from tests.ranks import killed_on_two, run_on_two
-from tests.run.slow_steps import SLOW
+from tests.run.held_steps import HELD, hold
 
 STRATEGIES = {
     "ddp": ["--trainer.strategy", "ddp"],
@@ -112,11 +112,11 @@ def test_fit_on_two_processes_matches_one(
 
 
 STOPS = [
-    ("reference fit, rank 1", "logs/reference/begun"),
-    ("features, rank 0", "work/features-*/block-*2.npz"),
-    ("final fit, both", "logs/final/begun"),
+    ("reference", "rank 1", "logs/reference/begun"),
+    ("features", "rank 0", "work/features-*/block-*2.npz"),
+    ("final", "both", "logs/final/begun"),
 ]
-"""Whom SIGTERM is sent to, and the file of the run that tells the moment."""
+"""The stage in which SIGTERM is sent, to whom, and the file of the run that tells the moment."""
 
 
 @pytest.mark.slow
@@ -124,24 +124,26 @@ def test_stopped_rank_takes_all_along_and_restarts_match(
     whole: dict[str, Path], pool_folder: Path, tmp_path: Path
 ) -> None:
     out, log = tmp_path / "run", tmp_path / "log"
-    arguments = two_processes(pool_folder, out, "ddp", *benchmark_arguments(pool_folder), *SLOW)
-    for what, moment in STOPS:
+    arguments = two_processes(pool_folder, out, "ddp", *benchmark_arguments(pool_folder), *HELD)
+    for stage, whom, moment in STOPS:
+        held = hold(out, stage)
         process = start(arguments, log)
         while not list(out.glob(moment)):
             assert process.poll() is None, log.read_text()
             time.sleep(0.01)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        if what.endswith("both"):
+        if whom == "both":
             os.killpg(process.pid, signal.SIGTERM)
         else:
-            os.kill(int(children[0]) if what.endswith("1") else process.pid, signal.SIGTERM)
-        assert process.wait(timeout=30) == 143, log.read_text()
-        end = time.monotonic() + 30  # until the kernel has freed what they held
+            os.kill(int(children[0]) if whom == "rank 1" else process.pid, signal.SIGTERM)
+        assert process.wait(timeout=300) == 143, log.read_text()
+        held.unlink()
+        end = time.monotonic() + 120  # until the kernel has freed what they held
         while any(is_running(int(child)) for child in children):
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.01)
-        saved = [path.name for path in out.glob(f"work/fit-{what.split()[0]}-*/*.ckpt")]
-        assert saved == ([] if what.startswith("features") else ["step=1.ckpt"])
+        saved = [path.name for path in out.glob(f"work/fit-{stage}-*/*.ckpt")]
+        assert saved == ([] if stage == "features" else ["step=1.ckpt"])
     assert start(arguments, log).wait() == 0, log.read_text()
     said = log.read_text()
     assert said.count("stopped; the same command continues") == 3 and "Traceback" not in said

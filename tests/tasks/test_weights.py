@@ -23,6 +23,7 @@ from presel_lightning.models.llava import unwrapped
 from presel_lightning.run.checkpoints import newest
 from presel_lightning.tasks import FineTune
 from tests.fits import Kill, Killed, quiet_trainer
+from tests.ranks import free_port
 from tests.tasks.weighted_step import MODES, WEIGHTS, Mode, data_module, module, step, trained
 
 Part = list[tuple[int, float]]
@@ -90,7 +91,7 @@ def test_weighted_steps_on_two_processes_match_the_literal_loop(
     command = [sys.executable, "-m", "tests.tasks.weighted_step"]
     done = subprocess.run(
         [*command, str(finished), str(pool_folder), str(tmp_path)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MASTER_PORT": str(free_port())},
         cwd=Path(__file__).parents[2],
         check=False,
         capture_output=True,

@@ -24,6 +24,13 @@
     if (!reply.ok) throw new Error(value.error);
     return value;
   };
+  let last = Promise.resolve(), storing = 0;
+  const store = (name, body) => {  // in the order of the keys: each waits for the one before
+    const write = () => ask(name, body).finally(() => { storing--; });
+    storing++;
+    last = last.then(write, write);
+    return last;
+  };
   const picture = (item, n, full, alt) => {
     const image = make("img");
     const query = new URLSearchParams({ uid: item.uid, n });
@@ -80,7 +87,10 @@
     get("back").disabled = first === 0;
     get("next").disabled = first + shown.length >= total;
   };
-  const redraw = (place) => {
+  const renew = (item) => {
+    const place = shown.findIndex((each) => each.uid === item.uid);
+    if (place < 0) return;  // another list is shown by now
+    shown[place] = item;
     const old = cards()[place], held = old === document.activeElement;
     const line = card(shown[place], place);
     old.parentNode.replaceWith(line);
@@ -165,25 +175,26 @@
     else say("view-message", `${message ? `${message} ` : ""}This is the ${way < 0 ? "first" : "last"} image.`);
   }, "view-message");
   const decide = (decision) => caught(async () => {
-    const inside = get("view").open, place = inside ? at : cards().indexOf(document.activeElement);
-    if (place < 0) return;
-    shown[place] = await ask("decide", { uid: shown[place].uid, decision });
+    const inside = get("view").open, item = inside ? open : shown[cards().indexOf(document.activeElement)];
+    if (!item) return;
+    const stored = await store("decide", { uid: item.uid, decision });
     const text = decision === "none" ? "Left to the selector again." :
-      `${decision === "veto" ? "Vetoed" : "Pinned"}: ${shown[place].image}. The next start of select or fit uses it.`;
-    redraw(place);
-    if (inside) { Object.assign(open, shown[place]); facts(open); }
+      `${decision === "veto" ? "Vetoed" : "Pinned"}: ${stored.image}. The next start of select or fit uses it.`;
+    renew(stored);
+    if (inside && open.uid === stored.uid) { Object.assign(open, stored); facts(open); }
     say(inside ? "view-message" : "message", text);
     await count();
   }, get("view").open ? "view-message" : "message");
   const save = () => caught(async () => {
     if (!open.editable) return;
-    const uid = open.uid, place = at;
+    const uid = open.uid, draft = drafts.get(uid);
     const turns = written().filter((turn) => turn.question.trim() || turn.answer.trim());
-    shown[place] = await ask("answer", { uid, turns });
-    drafts.delete(uid);
-    redraw(place);
+    const stored = await store("answer", { uid, turns });
+    renew(stored);
+    if (drafts.get(uid) === draft) drafts.delete(uid);  // else more has been written meanwhile
     await count();
-    await step(1, "Saved.");
+    if (get("view").open && shown[at]?.uid === uid) await step(1, "Saved.");
+    else say(get("view").open ? "view-message" : "message", `Saved: ${stored.image}.`);
   }, "view-message");
 
   // ---------------------------------------------------------------- hands
@@ -216,7 +227,7 @@
   get("following").addEventListener("click", () => step(1));
   get("close").addEventListener("click", () => get("view").close());
   get("form").addEventListener("submit", (event) => { event.preventDefault(); save(); });
-  get("view").addEventListener("close", () => { cards()[at]?.focus(); });
-  addEventListener("beforeunload", (event) => { if (drafts.size) event.preventDefault(); });
+  get("view").addEventListener("close", () => { viewed++; cards()[at]?.focus(); });
+  addEventListener("beforeunload", (event) => { if (drafts.size || storing) event.preventDefault(); });
   caught(async () => { await Promise.all([count(), load()]); });
 }

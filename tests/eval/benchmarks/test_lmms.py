@@ -34,6 +34,7 @@ from presel_lightning.records import Turn
 from presel_lightning.tasks import FineTune
 from tests.conftest import start
 from tests.optional import require
+from tests.ranks import free_port
 
 needs_lmms = pytest.mark.usefixtures("lmms_eval")
 
@@ -154,7 +155,8 @@ def run(pool: Path, tasks: Path, out: Path, devices: int) -> dict[str, Any]:
     out.mkdir()
     done = subprocess.run(
         [sys.executable, str(script), str(pool), str(tasks), str(out), str(devices)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": "."},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONPATH": "."}
+        | {"MASTER_PORT": str(free_port())},
         check=False,
         capture_output=True,
         text=True,

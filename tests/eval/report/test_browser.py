@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from presel_lightning.eval.report.report import write_report
 from presel_lightning.eval.report.selection_diff import write_diff
-from tests.browser import chromium, faults
+from tests.browser import chromium, faults, open_page
 from tests.eval.report.runs import write_ledger, write_samples, write_tasks
 
 WIDTHS = {"phone": 390, "desktop": 1280}
@@ -30,7 +30,7 @@ class Visit:
 
     def __init__(self, browser: Browser, place: Path, width: int, scheme: Any = "light") -> None:
         viewport: Any = {"width": width, "height": 844}
-        self.page: Page = browser.new_page(viewport=viewport, color_scheme=scheme)
+        self.page: Page = open_page(browser, viewport=viewport, color_scheme=scheme)
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda message: self.complaints.append(message.text))
@@ -137,7 +137,7 @@ def test_report_image_opens_in_full_by_keyboard(browser: Browser, place: Path) -
     facts = visit.texts("#opened-facts")[0]
     assert uid in facts and "Neighbor Centrality" in facts and " images selected" in facts
     assert visit.faults() == []
-    assert page.evaluate("document.querySelector('#opened-picture img').naturalWidth") > 30
+    page.wait_for_function("document.querySelector('#opened-picture img').naturalWidth > 30")
     page.keyboard.press("ArrowRight")
     assert visit.texts("#opened-title")[0] != name or uid not in visit.texts("#opened-facts")[0]
     page.keyboard.press("ArrowLeft")

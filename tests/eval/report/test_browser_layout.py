@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 
 from presel_lightning.eval.comparison.page import write_comparison
 from presel_lightning.eval.report.report import write_report
-from tests.browser import chromium, faults
+from tests.browser import chromium, faults, open_page
 from tests.eval.comparison.grids import write_cell
 from tests.eval.report.runs import keep, write_json, write_run
 
@@ -122,7 +122,7 @@ def test_texts_of_charts_and_headings_do_not_overlap(
     place = made if made.suffix else made / "report" / "index.html"
     views: list[tuple[int, Literal["light", "dark"]]] = [(390, "light"), (1280, "dark")]
     for width, scheme in views:
-        page = browser.new_page(viewport={"width": width, "height": 844}, color_scheme=scheme)
+        page = open_page(browser, viewport={"width": width, "height": 844}, color_scheme=scheme)
         page.goto(place.as_uri())
         texts, heads, overlaps = page.evaluate(OVERLAPS)
         assert overlaps == [] and texts > 10 and heads > 10
@@ -137,7 +137,7 @@ def test_contents_lead_to_every_section_by_keyboard(
     kind: str, browser: Browser, request: pytest.FixtureRequest
 ) -> None:
     place: Path = request.getfixturevalue(kind)
-    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page = open_page(browser, viewport={"width": 390, "height": 844})
     page.goto(place.as_uri())
     links = [str(link.get_attribute("href")) for link in page.query_selector_all("nav a")]
     headings = page.query_selector_all("main h2")
@@ -150,7 +150,6 @@ def test_contents_lead_to_every_section_by_keyboard(
     page.wait_for_function(
         "(id) => Math.abs(document.querySelector(id).getBoundingClientRect().top) < innerHeight",
         arg=links[-1],
-        timeout=5000,
     )
     page.close()
 
@@ -158,7 +157,7 @@ def test_contents_lead_to_every_section_by_keyboard(
 def test_comparison_cells_sort_by_score_and_lead_to_their_reports(
     browser: Browser, grid: Path
 ) -> None:
-    page = browser.new_page(viewport={"width": 1280, "height": 844})
+    page = open_page(browser, viewport={"width": 1280, "height": 844})
     page.goto(grid.as_uri())
     table = "[aria-label='Table of cells']"
     page.click(f"{table} th:has-text('MME') button")

@@ -55,6 +55,8 @@ def test_wandb_logger_receives_tables_and_images(
 ) -> None:
     wandb = require("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
+    for patience in ("WANDB__SERVICE_WAIT", "WANDB_INIT_TIMEOUT"):  # 30 and 90 s of their own
+        monkeypatch.setenv(patience, "300")
     logger = WandbLogger(project="x", save_dir=tmp_path, offline=True)
     log_report([logger], finished, pool_folder)
     logged = dict(logger.experiment.summary)
