@@ -113,15 +113,19 @@ def fit_arguments(pool: Path, out: Path) -> list[str]:
 def forked(work: Callable[[], object], log: Path) -> int:
     """Run something in a process of its own, which prints to a file; its process id."""
     sys.stdout.flush()
+    log.write_bytes(b"")  # here: the child may be ended before its first line
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     if child := os.fork():
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return child
     code = 1
     try:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # else a KeyboardInterrupt wherever this is
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.setsid()
-        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        handle = os.open(log, os.O_WRONLY)
         for stream in (1, 2):
             os.dup2(handle, stream)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         work()
         code = 0
     except SystemExit as stop:
