@@ -14,7 +14,7 @@ from presel_lightning.check.report import Report
 from presel_lightning.errors import UserError
 from presel_lightning.models import Quantization, efficientnet
 from presel_lightning.models.checkpoint import name_of
-from presel_lightning.models.llava import make_trainable
+from presel_lightning.models.llava import make_trainable, n_trained_lora
 from presel_lightning.models.parts import parts_of
 from presel_lightning.tasks import Embed, FineTune
 
@@ -61,7 +61,7 @@ def measure(module: FineTune, config: Any) -> Network:  # noqa: ANN401 - one cla
             model = AutoModelForImageTextToText.from_config(config)
             total = sum(p.numel() for p in model.parameters())
             packed = n_linear(model) if four_bit is not None else 0
-            tuned = make_trainable(model, module.tune, module.lora, name_of(origin_of(module)))
+            trained, frozen = n_tuned(model, module)
     except ValueError as error:
         if isinstance(error, UserError):
             raise
@@ -69,8 +69,6 @@ def measure(module: FineTune, config: Any) -> Network:  # noqa: ANN401 - one cla
             f"model.checkpoint {name_of(origin_of(module))}: {brief(error)}; give an image-text model "
             "in transformers format"
         ) from error
-    trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in tuned.parameters() if not p.requires_grad)
     bits = FOUR_BITS[four_bit.double_quant] if four_bit is not None else 0
     text = config.get_text_config()
     return Network(
@@ -82,6 +80,21 @@ def measure(module: FineTune, config: Any) -> Network:  # noqa: ANN401 - one cla
         vocabulary=text.vocab_size,
         cached=numbers_cached(text),
     )
+
+
+def n_tuned(model: Any, module: FineTune) -> tuple[int, int]:  # noqa: ANN401 - transformers' auto class
+    """Return the trained and the frozen parameters of a model, with its adapters.
+
+    Args:
+        model: on the meta device; it is changed.
+        module: sets what is tuned.
+    """
+    total = sum(p.numel() for p in model.parameters())
+    if module.tune == "lora" and (trained := n_trained_lora(model, module.lora)) is not None:
+        return trained, total  # the projector is trained as a copy
+    tuned = make_trainable(model, module.tune, module.lora, name_of(origin_of(module)))
+    trained = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+    return trained, sum(p.numel() for p in tuned.parameters() if not p.requires_grad)
 
 
 def numbers_cached(text: Any) -> int:  # noqa: ANN401 - transformers has one class a model

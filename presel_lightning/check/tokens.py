@@ -63,8 +63,14 @@ def report_tokens(
         report.add("tokens", "of an image", "depends on its size; not counted below")
     shown = {} if image or isinstance(encoder, ChatEncoder) else {"image": False}
     uncut = replace(encoder, max_length=UNCUT)
-    lengths = np.array([len(uncut(turns, **shown).input_ids) for turns in sample])  # (n,)
-    answers = np.array([encoder(turns, **shown).n_labels for turns in sample])  # (n,)
+    lengths = np.zeros(len(sample), dtype=np.int64)  # (n,)
+    answers = np.zeros(len(sample), dtype=np.int64)  # (n,)
+    for place, turns in enumerate(sample):
+        encoded = uncut(turns, **shown)
+        lengths[place] = len(encoded.input_ids)
+        if lengths[place] > encoder.max_length:
+            encoded = encoder(turns, **shown)
+        answers[place] = encoded.n_labels
     middle = ", ".join(f"{q} % {round(np.percentile(lengths, q)):,}" for q in PERCENTILES)
     what, of = ("samples", "") if image else ("text-only records", " of these")
     report.add("tokens", f"of {len(lengths):,} {what}", f"{middle}, longest {lengths.max():,}")

@@ -11,11 +11,14 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForImageTextToText,
     CLIPVisionConfig,
     CLIPVisionModel,
     LlamaConfig,
     LlamaForCausalLM,
     LlavaConfig,
+    MixtralConfig,
+    PreTrainedConfig,
 )
 
 from presel_lightning import quickstart
@@ -24,7 +27,9 @@ from presel_lightning.check.origin import read_config, read_processor
 from presel_lightning.errors import UserError
 from presel_lightning.models import Components, LoRA, Quantization, build_llava, load_model
 from presel_lightning.models.assemble import is_assembled
+from presel_lightning.models.llava import make_trainable, n_trained_lora
 from presel_lightning.tasks import Embed, FineTune
+from tests.models.tiny_kinds import EYES, KINDS, TEXT
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +65,40 @@ def test_measure_counts_match_the_loaded_model(tune: str) -> None:
     for parameter in model.parameters():
         sizes[parameter.requires_grad] += parameter.numel()
     assert network.trained == sizes[True] and network.frozen_bytes == 4 * sizes[False]
+
+
+def with_peft(config: PreTrainedConfig, lora: LoRA) -> tuple[int, int]:
+    """Trained and frozen parameters of a network that PEFT has put adapters into."""
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(config)
+        tuned = make_trainable(model, "lora", lora, "random")
+    sizes = {True: 0, False: 0}
+    for parameter in tuned.parameters():
+        sizes[parameter.requires_grad] += parameter.numel()
+    return sizes[True], sizes[False]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("target", [None, r".*\.q_proj"])
+def test_measure_adapters_equal_those_of_peft(kind: str, target: str | None) -> None:
+    config, lora = KINDS[kind]()[0].config, LoRA(r=4, target=target)
+    network = measure(FineTune("quickstart", lora=lora, dtype="float32"), config)
+    trained, frozen = with_peft(config, lora)
+    assert (network.trained, network.frozen_bytes) == (trained, 4 * frozen)
+    with torch.device("meta"):
+        counted = n_trained_lora(AutoModelForImageTextToText.from_config(config), lora)
+    assert counted == (None if target else trained)
+
+
+def test_measure_of_experts_is_left_to_peft() -> None:
+    text = MixtralConfig(**TEXT, num_local_experts=4)
+    config = LlavaConfig(
+        text_config=text, vision_config=CLIPVisionConfig(**EYES, image_size=16, patch_size=4)
+    )
+    with torch.device("meta"):
+        assert n_trained_lora(AutoModelForImageTextToText.from_config(config), LoRA(r=4)) is None
+    network = measure(FineTune("quickstart", lora=LoRA(r=4)), config)
+    assert network.trained == with_peft(config, LoRA(r=4))[0]
 
 
 def test_measure_of_components_equals_the_assembled_model(parts: Components) -> None:

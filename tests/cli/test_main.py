@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -18,7 +19,7 @@ from PIL import Image
 
 import presel_lightning.console  # noqa: F401 - it hushes a message
 from presel_lightning import __version__
-from presel_lightning.cli.main import main
+from presel_lightning.cli.main import collection_paused, main
 from tests.conftest import fit_arguments, start
 
 MISTAKES = {
@@ -264,6 +265,23 @@ def test_fit_interrupted_exits_with_130_and_names_the_resume(
     assert process.wait() == 130
     told = log.read_text()
     assert "Traceback" not in told and "the same command continues" in told.splitlines()[-1]
+
+
+@pytest.mark.parametrize("collecting", [True, False])
+def test_collection_paused_is_resumed_and_skips_the_objects_made(collecting: bool) -> None:
+    before = gc.isenabled()
+    (gc.enable if collecting else gc.disable)()
+    try:
+        with pytest.raises(ImportError), collection_paused():
+            assert not gc.isenabled()
+            made = [["of an import"]]
+            raise ImportError
+        assert gc.isenabled() == collecting
+        assert not any(found is made for found in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        (gc.enable if before else gc.disable)()
+    assert any(found is made for found in gc.get_objects())
 
 
 def test_print_config_writes_only_the_config_to_stdout() -> None:
