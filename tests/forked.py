@@ -13,13 +13,14 @@ import runpy
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,11 +45,11 @@ class Fork:
         environment: dict[str, str],
         first: Sequence[Path] = (),
     ) -> None:
-        handle, name = tempfile.mkstemp(prefix="fork-")
-        os.close(handle)
-        self._notes = Path(name)
+        self._notes = Path(_notes().name) / str(next(_numbers))
+        self._notes.touch()
         given = {"arguments": arguments, "log": str(log.absolute()), "environment": environment}
-        request = {**given, "first": [*map(str, first)], "folder": str(Path.cwd()), "notes": name}
+        place = {"folder": str(Path.cwd()), "notes": str(self._notes)}
+        request = {**given, **place, "first": [*map(str, first)]}
         log.touch()
         requests = _server().stdin
         assert requests is not None
@@ -83,6 +84,15 @@ class Fork:
     def kill(self) -> None:
         """End it at once."""
         self.send_signal(signal.SIGKILL)
+
+
+_numbers = count()
+
+
+@cache
+def _notes() -> TemporaryDirectory[str]:
+    """What the commands of this process have become, a file each; it goes with the process."""
+    return TemporaryDirectory(prefix="fork-")
 
 
 @cache
