@@ -136,9 +136,8 @@ def digest_turns(turns: Sequence[Turn]) -> bytes:
 
 def read_facts(path: Path, names: Sequence[str]) -> pa.Table:
     """Some columns of the records, without the others; each column in one piece."""
-    options = pa.ipc.IpcReadOptions(included_fields=[RECORDS.get_field_index(n) for n in names])
-    with pa.OSFile(str(path)) as file:
-        return pa.ipc.open_file(file, options=options).read_all().combine_chunks()
+    with pa.memory_map(str(path)) as file:  # the other columns are not read
+        return pa.ipc.open_file(file).read_all().select(names).combine_chunks()
 
 
 class RecordReader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,9 +30,7 @@ def risen(prepare: str, work: str, *arguments: Path) -> tuple[int, float]:
         arguments: files.
 
     Returns:
-        The integer, and by how many MiB the peak of the process has risen (Linux). Arrow takes its
-        memory from the system's allocator; its own keeps pages for some time, which is not the same
-        twice.
+        The integer, and by how many MiB the peak of the process has risen (Linux).
     """
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT.format(prepare=prepare, work=work), *map(str, arguments)],
@@ -41,7 +38,6 @@ def risen(prepare: str, work: str, *arguments: Path) -> tuple[int, float]:
         text=True,
         check=True,
         cwd=Path(__file__).parents[2],
-        env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
     )
     n, rise = done.stdout.split()
     return int(n), float(rise)
