@@ -24,6 +24,19 @@ def warm_up_folder(model: Path, number: int) -> Path:
     return model / "warm_up" / str(number)
 
 
+def require_steps(steps: float, count: int) -> None:
+    """Check that a fit of so many steps can be divided into parts.
+
+    Raises:
+        UserError: there are fewer steps than parts.
+    """
+    if steps < count:
+        raise UserError(
+            f"warmup_checkpoints is {count}, and the fit of the reference model has "
+            f"{steps} steps: lower it, or raise stages.reference.trainer.max_epochs"
+        )
+
+
 class SaveWarmUp(Callback):
     """Divide a fit into equal parts, and keep the model at the end of each; list it after `SaveModel`.
 
@@ -63,11 +76,7 @@ class SaveWarmUp(Callback):
             UserError: there are fewer steps than parts.
         """
         steps = int(trainer.estimated_stepping_batches)
-        if steps < self.count:
-            raise UserError(
-                f"warmup_checkpoints is {self.count}, and the fit of the reference model has "
-                f"{steps} steps: lower it, or raise stages.reference.trainer.max_epochs"
-            )
+        require_steps(steps, self.count)
         self._ends = [ceil(steps * number / self.count) for number in range(1, self.count)]
 
     def on_before_optimizer_step(

@@ -45,7 +45,7 @@ from presel_lightning.check.pictures import (
 )
 from presel_lightning.check.probe import Measured, probe, report_probe
 from presel_lightning.check.report import Report, share
-from presel_lightning.check.sizes import examine_sizes, examine_validation
+from presel_lightning.check.sizes import examine_sizes, examine_validation, examine_warm_up
 from presel_lightning.check.survey import Survey, causes, report_survey, survey
 from presel_lightning.check.tokens import examine_tokens
 from presel_lightning.console import track
@@ -148,6 +148,9 @@ def check(
         return report
     benchmarks = examine_benchmarks(plan, report)
     module = factory.model("final")
+    if work is not None and work.reference:
+        with report.collecting():
+            examine_warm_up(plan, factory, work.reference)
     with report.collecting():
         encoder, models = models_of(plan, factory)
         report.notes += second_choice(encoder, factory.encoder)

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import torch
 
+from presel_lightning.callbacks.save_warm_up import require_steps
 from presel_lightning.check.pairs import n_held_out
 from presel_lightning.check.report import Report
 from presel_lightning.check.survey import Survey, survey
@@ -15,8 +16,9 @@ from presel_lightning.functional import proportional_split
 from presel_lightning.loading.datamodule import SelectionDataModule
 from presel_lightning.recipe.beside import empty, source_beside
 from presel_lightning.recipe.examination import few_references
+from presel_lightning.recipe.fits import fit_steps
 from presel_lightning.recipe.passes.base import Pass, Work
-from presel_lightning.recipe.plan import Plan
+from presel_lightning.recipe.plan import Plan, StageFactory
 from presel_lightning.signals import Features
 from presel_lightning.signals.base import require_samples
 
@@ -66,6 +68,16 @@ def examine_validation(plan: Plan, needs: Collection[str], report: Report) -> No
     if not n:
         raise empty(f"validation {plan.validation}")
     report.add("selection", "validation", f"{n:,} samples")
+
+
+def examine_warm_up(plan: Plan, factory: StageFactory, reference: int) -> None:
+    """Check that the fit of the reference model has a step for each of `warmup_checkpoints`.
+
+    Raises:
+        UserError: it has fewer.
+    """
+    steps = fit_steps(factory.trainer_settings("reference"), reference, plan.data.batch_size)
+    require_steps(steps, plan.warmup_checkpoints)
 
 
 def reference_split(plan: Plan, n: int, budget: int, tasks: int) -> int:

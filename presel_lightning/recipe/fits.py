@@ -52,6 +52,20 @@ class Task(NamedTuple):
     facts: Facts
 
 
+def fit_steps(settings: Mapping[str, Any], n: int, batch_size: int) -> float:
+    """Compute the optimizer steps of a fit.
+
+    Args:
+        settings: of its Trainer, of which `max_epochs` and `max_steps` are read.
+        n: number of samples.
+        batch_size: samples of a step.
+    """
+    epochs, most = settings["max_epochs"], int(settings["max_steps"])
+    times = int(epochs) if epochs.isdecimal() else inf
+    steps = times * ceil(n / batch_size)
+    return steps if most < 0 else min(steps, most)
+
+
 class Fits:
     """Tunes the pre-instruction checkpoint on some samples, once for each arm.
 
@@ -186,10 +200,7 @@ class Fits:
     def planned_steps(self, stage: str, n: int) -> float:
         """Compute the steps of a fit of so many samples; `trainer.max_steps` ends it earlier."""
         settings = self.context.factory.trainer_settings(stage)
-        epochs, most = settings["max_epochs"], int(settings["max_steps"])
-        times = int(epochs) if epochs.isdecimal() else inf
-        steps = times * ceil(n / self.context.data.batch_size)
-        return steps if most < 0 else min(steps, most)
+        return fit_steps(settings, n, self.context.data.batch_size)
 
     def examine(self, stage: str) -> None:
         """Check that a stage trains something.

@@ -187,11 +187,15 @@ def fingerprint_of(out: Path) -> str:
     return str(stages["gradients"]["fingerprint"])
 
 
+@pytest.mark.parametrize("command", ["check", "select"])
 def test_more_checkpoints_than_steps_are_refused(
-    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: str, few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments(few, tmp_path / "run", "--warmup_checkpoints", "6")) == 2
+    words = fit_arguments(few, tmp_path / "run", "--data.reference", "4", "--data.budget", "8")
+    more = [*FIVE_STEPS, "--warmup_checkpoints", "6"]
+    assert main([command, *words[1:], *more]) == 2
     assert "warmup_checkpoints is 6, and the fit of the reference model has 5 steps" in capsys.readouterr().err  # fmt: skip
+    assert main(["check", *words[1:], *FIVE_STEPS, "--warmup_checkpoints", "5"]) == 0
 
 
 def test_estimate_and_disk_count_every_checkpoint() -> None:
