@@ -33,7 +33,7 @@ SAME = 1.0
 FAREWELL = 5.0
 """Seconds that a rank waits for the end of the process that has started it."""
 LATE = 5.0
-"""Seconds by which the thread that listens may be behind the main thread."""
+"""Seconds by which the thread that listens may be behind the main thread, and a rank behind another."""
 
 Asked = Callable[[int], None]
 """What is done in the listening thread when a signal comes while the end is held off."""
@@ -243,7 +243,8 @@ def _take(number: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(_state.parent, number)
     again = bool(_state.received)
-    if again and (_state.is_worker or _state.parent or time.monotonic() - _state.since < SAME):
+    same = LATE if _state.ranks() else SAME  # ranks hand on what they receive, too
+    if again and (_state.is_worker or _state.parent or time.monotonic() - _state.since < same):
         return
     _state.received, _state.since = _state.received or number, _state.since or time.monotonic()
     for asked in _state.asked:

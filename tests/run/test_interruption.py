@@ -139,6 +139,20 @@ def test_held_process_ends_at_the_second_signal_alone(run: Run) -> None:
     assert process.communicate()[1] == LINE and process.returncode == 143
 
 
+def test_signal_that_a_slow_rank_hands_on_is_no_second_one(run: Run) -> None:
+    ranks = (
+        "interruption.LATE = 600; interruption.starts_ranks(lambda: [2**30]); interruption.hold()"
+    )
+    process = run("-c", HOLDING.replace("interruption.hold()", ranks))
+    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    process.terminate()
+    assert process.stdout.readline() == "asked\n"
+    time.sleep(1.2)
+    process.terminate()
+    time.sleep(0.3)
+    assert process.poll() is None
+
+
 def test_stopped_process_prints_its_line_last(tmp_path: Path) -> None:
     """Other threads print until the end; without care one run of three shows them behind it."""
     path = tmp_path / "log"
