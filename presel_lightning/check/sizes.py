@@ -1,4 +1,4 @@
-"""Number of samples of every stage, by the rules of the recipe."""
+"""Number of samples and steps of the stages, by the rules of the recipe."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class Reshard:
     def _empty(self, key: str) -> None:
         """Refuse a folder with something else in it, lest shards of two calls lie side by side."""
         make_folder(self.output)
-        # looked at first: another task of an array may begin this very call meanwhile
+        # listed before `call.json` is read: another task of an array may begin this very call
         others = any(path.suffix == ".tar" for path in self.output.iterdir())
         call = self.work / "call.json"
         if call.is_file() and read_json(call)["fingerprint"] == key:

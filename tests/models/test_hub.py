@@ -15,6 +15,7 @@ from presel_lightning.cli.main import main
 from presel_lightning.models import hub
 from presel_lightning.quickstart import ENCODER
 from tests.conftest import fit_arguments
+from tests.ports import closed_port
 
 NAMES = (
     "lmsys/vicuna-7b-v1.5 (model.components.language_model)",
@@ -66,10 +67,9 @@ def point_to(address: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def refusing() -> Iterator[str]:
-    """Address on loopback at which nobody listens; its port is taken, so that nobody can."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+    """Address on loopback at which nothing listens."""
+    with closed_port() as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.mark.parametrize("command", ["fit", "check"])

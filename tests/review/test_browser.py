@@ -51,6 +51,13 @@ class Visit:
     def message(self, text: str, place: str = "#message") -> None:
         expect(self.page.locator(place)).to_contain_text(text)
 
+    def open_view(self) -> str:
+        """Open the first image of the list; returns its file name."""
+        self.press("ArrowRight", "Enter")
+        title = self.page.locator("#view-title")
+        expect(title).to_be_focused()
+        return title.inner_text()
+
 
 def image_of(page: Page) -> str:
     """File name of the card that has the focus."""
@@ -127,9 +134,7 @@ def test_turns_and_drafts_are_kept(browser: Browser, run: Path) -> None:
     with serving(run) as server:
         visit = Visit(browser, server)
         page = visit.page
-        visit.press("ArrowRight", "Enter")
-        expect(page.locator("#view-title")).to_be_focused()
-        first = page.locator("#view-title").inner_text()
+        first = visit.open_view()
         visit.press("e")
         page.keyboard.type("What?")
         page.click("#more")
@@ -184,9 +189,7 @@ def test_answer_is_stored_with_the_image_that_shows_it(browser: Browser, run: Pa
     with serving(run) as server:
         visit = Visit(browser, server)
         page = visit.page
-        visit.press("ArrowRight", "Enter")
-        expect(page.locator("#view-title")).to_be_focused()
-        pinned = page.locator("#view-title").inner_text()
+        pinned = visit.open_view()
         slow = Slow(page, "decide")
         visit.press("p")
         slow.holds_one()
@@ -215,9 +218,7 @@ def test_decision_is_about_the_image_that_is_shown(browser: Browser, run: Path) 
     with serving(run) as server:
         visit = Visit(browser, server)
         page = visit.page
-        visit.press("ArrowRight", "Enter")
-        expect(page.locator("#view-title")).to_be_focused()
-        shown = page.locator("#view-title").inner_text()
+        shown = visit.open_view()
         slow = Slow(page, "item?")
         visit.press("ArrowRight")
         slow.holds_one()
