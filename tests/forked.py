@@ -45,6 +45,7 @@ class Fork:
         environment: dict[str, str],
         first: Sequence[Path] = (),
     ) -> None:
+        self._log = log
         self._notes = Path(_notes().name) / str(next(_numbers))
         self._notes.touch()
         given = {"arguments": arguments, "log": str(log.absolute()), "environment": environment}
@@ -69,11 +70,11 @@ class Fork:
         """Exit code, if it has ended."""
         return notes[1] if len(notes := self._read()) > 1 else None
 
-    def wait(self, timeout: float = float("inf")) -> int:
+    def wait(self, timeout: float = 600) -> int:
         """Exit code, once it has ended."""
         end = time.monotonic() + timeout
         while (code := self.poll()) is None:
-            assert time.monotonic() < end, "the command does not end"
+            assert time.monotonic() < end, f"the command does not end: {self._log.read_text()}"
             time.sleep(0.02)
         return code
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from presel_lightning.errors import UserError
+from presel_lightning.loading.loader import Loader
 from presel_lightning.loading.resumable import ResumableDataModule
 from presel_lightning.loading.samplers import Blocks, BlockSampler
 from presel_lightning.run.process_watch import obey_parent
@@ -35,7 +36,7 @@ class BlockDataModule(ResumableDataModule):
         """Serve these blocks of it alone."""
         self._pending = pending
 
-    def predict_dataloader(self) -> DataLoader[Any]:
+    def predict_dataloader(self) -> Loader:
         """This rank's blocks.
 
         Raises:
@@ -46,7 +47,7 @@ class BlockDataModule(ResumableDataModule):
         trainer: Any = self.trainer
         place = trainer.global_rank, trainer.world_size
         sampler = BlockSampler(self.blocks, self._pending, *place)
-        return DataLoader(self.dataset, batch_sampler=sampler, **self.loader_options(self.dataset))
+        return Loader(self.dataset, batch_sampler=sampler, **self.loader_options(self.dataset))
 
     def loader_options(self, dataset: Dataset[Any]) -> dict[str, Any]:
         """How a loader reads: collation, worker processes that end with this one."""

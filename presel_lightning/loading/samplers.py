@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import Sampler
 
 from presel_lightning.functional.packing import pack_sequences
+from presel_lightning.loading.loader import Loader
 
 Row = tuple[int, float]
 """Place of a sample in its dataset, and its weight (0 only fills a batch up)."""
@@ -212,8 +213,8 @@ def passes(size: int, world: int, micro: int | None) -> int:
     return n_blocks(share, micro or share)
 
 
-class ResumableLoader(DataLoader[Any]):
-    """A DataLoader whose place in the epoch goes into the training checkpoint."""
+class ResumableLoader(Loader):
+    """A loader whose place in the epoch goes into the training checkpoint."""
 
     batch_sampler: GlobalBatchSampler
     _given = 0

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from lightning import LightningDataModule
 from PIL import Image, UnidentifiedImageError
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 from presel_lightning.data.formats import formats, open_image
 from presel_lightning.data.images import MAX_PIXELS, check_size
 from presel_lightning.data.pixels import rgb_of
 from presel_lightning.filters.faults import Listed
 from presel_lightning.loading.encoder import BLACK
+from presel_lightning.loading.loader import Loader
 from presel_lightning.run.process_watch import obey_parent
 from presel_lightning.shards.rows import WebSample, read_sample, shard_rows
 
@@ -140,9 +141,9 @@ class ShardPass(LightningDataModule):
         trainer: Any = self.trainer
         return self.shards[trainer.global_rank :: trainer.world_size]
 
-    def predict_dataloader(self) -> DataLoader[Any]:
+    def predict_dataloader(self) -> Loader:
         """This process's blocks."""
-        return DataLoader(
+        return Loader(
             ShardBlocks(self.own(), self.size, self.encode),
             batch_size=None,
             num_workers=self.num_workers,

@@ -203,16 +203,20 @@ def leave(number: int = 0) -> NoReturn:
     Args:
         number: the signal, where another process of the run has received it.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch raises where a loader's worker ends
     _leaving.acquire()  # for good: two threads may come here
     _state.received = number = _state.received or number
-    if _state.parent is not None:
-        _await_parent()
-    _kill_children()
-    for folder in _state.folders:
-        shutil.rmtree(folder, ignore_errors=True)
-    if _is_first() and not _state.is_worker:
-        _print_last(_requeue() if number == _state.requeue else CONTINUES)
-    os._exit(128 + number)
+    try:
+        if _state.parent is not None:
+            _await_parent()
+        _kill_children()
+        for folder in _state.folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        if _is_first() and not _state.is_worker:
+            _print_last(_requeue() if number == _state.requeue else CONTINUES)
+    finally:
+        os._exit(128 + number)
 
 
 def _print_last(line: str) -> None:

@@ -246,6 +246,7 @@ def test_signal_to_the_group_ends_image_workers_in_silence(
 
 
 SCONTROL = """#!/bin/sh
+sleep 1
 echo "$@" >> "$(dirname "$0")/asked"
 """
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "presel", "SLURM_NODELIST": "127.0.0.1"}
@@ -257,7 +258,10 @@ JOB |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
 def test_preempted_slurm_job_is_queued_again_and_continues_to_equal_weights(
     finished: Path, pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The signal reaches every process of the job, the loaders' too, as Slurm sends it."""
+    """The signal reaches every process of the job, the loaders' too, as Slurm sends it.
+
+    Slurm takes a second to answer; the loaders' processes, which the fit has ended, are gone by then.
+    """
     (tmp_path / "scontrol").write_text(SCONTROL)
     (tmp_path / "scontrol").chmod(0o755)
     out, log = shutil.copytree(finished, tmp_path / "run"), tmp_path / "log"
