@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -87,13 +88,15 @@ def run_jobs(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[Ended]:
             min(slots.workers, max(1, len(jobs))), context, begin, (os.getpid(), devices)
         ) as workers,
     ):
-        with interruption.blocked():  # until `begin`
-            running: dict[Future[tuple[int, float]], Job] = {
-                workers.submit(in_worker, job, main): job for job in jobs
-            }
-        if number := interruption.requested():  # before they were there
-            hand_to_workers(number)
         try:
+            with interruption.blocked():  # until `begin`
+                running: dict[Future[tuple[int, float]], Job] = {
+                    workers.submit(in_worker, job, main): job
+                    for job in jobs
+                    if not interruption.requested()
+                }
+            if number := interruption.requested():  # before all were there
+                hand_to_workers(number)
             while running:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
@@ -197,15 +200,20 @@ def in_process(job: Job) -> int:
 
 
 def wait_for(start: Callable[[], subprocess.Popen[bytes]]) -> int:
-    """Start a process and wait for its end; it is handed every signal."""
+    """Start a process and wait for its end; it is handed every signal, and each once.
+
+    None is started where a signal has come before.
+    """
     started: list[subprocess.Popen[bytes]] = []
+    starting = threading.Lock()
 
     def hand_on(number: int) -> None:
-        for process in started:
-            process.send_signal(number)
+        with starting:
+            for process in started:
+                process.send_signal(number)
 
     with interruption.held(hand_on):
-        started.append(start())
-        if number := interruption.requested():  # before it was there
-            hand_on(number)
-        return started[0].wait()
+        with starting, interruption.masked():  # until it takes signals itself
+            if not interruption.requested():
+                started.append(start())
+        return started[0].wait() if started else 128 + interruption.requested()

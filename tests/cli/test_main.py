@@ -21,6 +21,7 @@ import presel_lightning.console  # noqa: F401 - it hushes a message
 from presel_lightning import __version__
 from presel_lightning.cli.main import collection_paused, main
 from tests.conftest import fit_arguments, start
+from tests.run.held_steps import HELD, hold
 
 MISTAKES = {
     "wrong key": (["--data.bugdet", "0.1"], "did you mean --data.budget?"),
@@ -258,8 +259,10 @@ def test_fit_interrupted_exits_with_130_and_names_the_resume(
     pool_folder: Path, tmp_path: Path
 ) -> None:
     log = tmp_path / "log"
-    process = start(fit_arguments(pool_folder, tmp_path / "run"), log)
-    while "split" not in log.read_text() and process.poll() is None:
+    begun = hold(tmp_path / "run", "reference").with_name("begun")
+    process = start(fit_arguments(pool_folder, tmp_path / "run", *HELD), log)
+    while not begun.exists():
+        assert process.poll() is None, log.read_text()
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait() == 130

@@ -20,6 +20,7 @@ from tests.conftest import N_POOL, benchmark_arguments, fit_arguments, start
 
 CELLS = [f"{selector}-0.25-{seed}" for seed in (0, 1) for selector in ("PreSel", "Random")]
 CELLS += ["full-1-0", "full-1-1"]
+HELD = Path(__file__).with_name("held_comparison.py")
 BUDGET, REFERENCE = round(0.25 * N_POOL), 9
 
 
@@ -223,7 +224,7 @@ def test_killed_compare_leaves_no_process_and_resumes(
     """One seed of the two is enough."""
     out, log = tmp_path / "run", tmp_path / "log"
     arguments = arguments_of(pool_folder, out, "--seeds", "0")
-    process = start(arguments, log)
+    process = start(arguments, log, HELD)
     done: list[Path] = []
     while not done:
         assert process.poll() is None, log.read_text()

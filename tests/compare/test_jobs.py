@@ -4,8 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing import active_children, get_context
 from pathlib import Path
 from queue import Empty
@@ -58,9 +59,22 @@ class Fatal(Job):
         return os._exit, (9,)
 
 
-def test_run_jobs_killed_worker_error_suggests_fewer_workers() -> None:
+class Late(list[Job]):
+    """Jobs of which each but the first is given when the workers have ended."""
+
+    def __iter__(self) -> Iterator[Job]:
+        threads = threading.active_count()
+        for number, job in enumerate(super().__iter__()):
+            while number and threading.active_count() > threads:  # of the pool
+                time.sleep(0.01)
+            yield job
+
+
+@pytest.mark.parametrize("kind", [list, Late])
+def test_run_jobs_killed_worker_error_suggests_fewer_workers(kind: type[list[Job]]) -> None:
+    jobs = kind([Fatal("fatal", []), Job("help", ["--help"])])
     with pytest.raises(PreselError, match=r"a process was killed, .* give fewer --workers"):
-        list(run_jobs([Fatal("fatal", [])], Slots(1), main))
+        list(run_jobs(jobs, Slots(1), main))
 
 
 def start_jobs(folder: Path, kind: str) -> subprocess.Popen[str]:
@@ -71,10 +85,13 @@ def start_jobs(folder: Path, kind: str) -> subprocess.Popen[str]:
     )
 
 
+STOPPED = "presel_lightning: stopped; the same command continues from here\n"
+
+
 def assert_stopped(process: subprocess.Popen[str], code: int) -> None:
     out, error = process.communicate()
     assert process.returncode == code and out == ""
-    assert error == "presel_lightning: stopped; the same command continues from here\n"
+    assert error == STOPPED
 
 
 @pytest.mark.parametrize("group", [False, True])
@@ -97,6 +114,17 @@ def test_run_jobs_stopped_waits_for_safe_points_alone(
 def test_run_jobs_stopped_before_its_workers_are_there_begins_no_job(tmp_path: Path) -> None:
     assert_stopped(start_jobs(tmp_path, "early"), 130)
     assert not list(tmp_path.iterdir())
+
+
+def test_subprocess_is_handed_a_signal_once(tmp_path: Path) -> None:
+    """A second one would end it before its safe point."""
+    assert_stopped(start_jobs(tmp_path, "ready"), 130)
+    assert (tmp_path / "one.safe").exists() and (tmp_path / "one.log").read_text() == STOPPED
+
+
+def test_subprocess_that_is_handed_a_signal_as_it_starts_ends_with_one_line(tmp_path: Path) -> None:
+    assert_stopped(start_jobs(tmp_path, "starting"), 130)
+    assert (tmp_path / "one.log").read_text() == STOPPED
 
 
 def test_hand_to_workers_one_that_has_ended_is_passed_over() -> None:
