@@ -56,5 +56,6 @@ def link(place: Path, target: Path) -> None:
     if place.is_symlink() and os.readlink(place) == wanted:
         return
     temporary = place.with_name(f".{place.name}.{os.getpid()}.link")
+    temporary.unlink(missing_ok=True)  # of a start that was killed; containers number alike
     temporary.symlink_to(wanted)
     os.replace(temporary, place)

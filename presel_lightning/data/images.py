@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
@@ -29,9 +30,9 @@ from presel_lightning.data.perceptual import perceptual_hashes, thumbnail
 from presel_lightning.data.pixels import Pixels, kinds_of, rgb_of
 from presel_lightning.data.record_file import digest16
 from presel_lightning.data.resolver import OutsideRoot, Resolver, resolver_of
-from presel_lightning.errors import UserError
+from presel_lightning.errors import PreselError, UserError
 from presel_lightning.run.fingerprint import digest_bytes
-from presel_lightning.run.interruption import blocked
+from presel_lightning.run.interruption import SAME, blocked, leave_if_asked
 from presel_lightning.run.process_watch import obey_parent
 
 Verify = Literal["full", "header"]
@@ -295,17 +296,28 @@ def _inside(resolver: Resolver, relative: str) -> Path | Found:
 
 @contextmanager
 def _mapper(workers: int, relatives: Sequence[str]) -> Iterator[Callable[..., Iterable[Any]]]:
-    """`map`, over processes where that pays; they are spawned, as torch may have threads."""
+    """`map`, over processes where that pays; they are spawned, as torch may have threads.
+
+    Raises:
+        PreselError: a process was killed.
+    """
     if workers <= 1 or len(relatives) < FEW:
         yield map
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), _begin) as pool:
 
-        def run(look: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
-            with blocked():  # the first call starts the processes
-                return pool.map(look, paths, chunksize=16)
+            def run(look: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
+                with blocked():  # the first call starts the processes
+                    return pool.map(look, paths, chunksize=16)
 
-        yield run
+            yield run
+    except BrokenProcessPool as error:
+        leave_if_asked(within=SAME)
+        raise PreselError(
+            "a process that checks images was killed, possibly out of memory; give fewer "
+            "data.num_workers: the same command continues where it stopped"
+        ) from error
 
 
 def _begin() -> None:

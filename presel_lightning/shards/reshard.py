@@ -17,7 +17,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.filters.faults import Faults
 from presel_lightning.filters.uid_files import sorted_uids
 from presel_lightning.run.executors import Executor, complete, one_at_a_time
-from presel_lightning.run.files import make_folder, read_json, remove, replacing, write_json
+from presel_lightning.run.files import make_folder, read_json, replacing, write_json
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.units import state_of
 from presel_lightning.shards.index import IndexStage
@@ -79,6 +79,8 @@ class Reshard:
             return known
         self._empty(key)
         with one_at_a_time(self.work, self.executor):
+            if known := self._done(key):  # by a call that has ended since
+                return known
             write_json(self.work / "call.json", {"fingerprint": key})
             index = IndexStage(
                 self.work / "index",
@@ -102,9 +104,7 @@ class Reshard:
                     if tokens is not None:
                         write_packs(tokens, plan.folder, plan.starts, self.output / "packs.parquet")
                     self._write(index, plan, key)
-        written: dict[str, Any] = read_json(self.summary)
-        if self.executor != "slurm":  # other tasks may still read
-            remove(self.work)
+            written: dict[str, Any] = read_json(self.summary)
         return written
 
     def _shards(self) -> list[str]:
@@ -125,10 +125,12 @@ class Reshard:
         make_folder(self.output)
         # listed before `call.json` is read: another task of an array may begin this very call
         others = any(path.suffix == ".tar" for path in self.output.iterdir())
-        call = self.work / "call.json"
-        if call.is_file() and read_json(call)["fingerprint"] == key:
-            return
-        if others:
+        try:
+            if read_json(self.work / "call.json")["fingerprint"] == key:
+                return
+        except FileNotFoundError:  # of no call, or of one that has ended since
+            pass
+        if others and self._done(key) is None:
             raise UserError(
                 f"--output {self.output}: shards of something else lie there; give a new folder"
             )

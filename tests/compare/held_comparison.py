@@ -6,9 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from presel_lightning.compare import command
-from presel_lightning.compare.jobs import Ended, Job, Main, Slots
-
-run_jobs = command.run_jobs
+from presel_lightning.compare.jobs import Ended, Job, Main, Slots, run_jobs
 
 
 def held(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[Ended]:
@@ -19,4 +17,4 @@ def held(jobs: Sequence[Job], slots: Slots, main: Main) -> Iterator[Ended]:
 
 
 if __name__ == "__main__":  # not where doctests are collected
-    command.run_jobs = held
+    command.run_jobs = held  # type: ignore[attr-defined]

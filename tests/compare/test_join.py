@@ -50,6 +50,13 @@ def test_join_second_call_changes_nothing(parent: Path) -> None:
     assert before == after
 
 
+def test_link_replaces_what_a_killed_start_of_this_number_left(tmp_path: Path) -> None:
+    (tmp_path / "target").touch()
+    (tmp_path / f".place.{os.getpid()}.link").symlink_to("elsewhere")
+    link(tmp_path / "place", tmp_path / "target")
+    assert os.readlink(tmp_path / "place") == "target" and len(list(tmp_path.iterdir())) == 2
+
+
 def test_join_recomputed_parent_stage_is_linked_again(parent: Path) -> None:
     folder = parent.parent / "cells" / "one"
     join(folder, parent, MADE)

@@ -9,6 +9,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import active_children
 from pathlib import Path
 from threading import Barrier
 from typing import ClassVar, Literal, TypeVar
@@ -22,7 +23,7 @@ from presel_lightning.data.image_memory import Scan
 from presel_lightning.data.images import check_image, check_images, open_rgb, scan_image
 from presel_lightning.data.pixels import Pixels
 from presel_lightning.data.resolver import OutsideRoot, Resolver, tidy
-from presel_lightning.errors import UserError
+from presel_lightning.errors import PreselError, UserError
 
 T = TypeVar("T")
 
@@ -325,6 +326,25 @@ def test_check_images_with_workers_equals_one_process(
     }
     monkeypatch.setattr(images, "FEW", 0)
     assert check_images(tmp_path, names, workers=2) == alone
+
+
+def test_check_images_killed_worker_error_suggests_fewer_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is killed between two blocks of images."""
+    names = [save(tmp_path / f"{i}.png", (4, 4)).name for i in range(4)]
+    monkeypatch.setattr(images, "FEW", 0)
+    monkeypatch.setattr(images, "BLOCK", 2)
+
+    def track(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+        for item in items:
+            for worker in active_children():
+                worker.kill()
+                worker.join()
+            yield item
+
+    with pytest.raises(PreselError, match=r"was killed, .* give fewer data\.num_workers"):
+        check_images(tmp_path, names, workers=2, track=track)
 
 
 def test_check_images_progress_counts_every_image(tmp_path: Path) -> None:

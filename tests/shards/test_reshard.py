@@ -171,6 +171,25 @@ def test_task_of_an_array_that_begins_while_another_writes_goes_on(
     assert Path.iterdir is known and len(read(out)) == 30
 
 
+def test_call_that_begins_while_the_same_call_ends_finds_its_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one has done all of it, and its work folder is gone, when this one looks."""
+    folder, out = tmp_path / "in", tmp_path / "out"
+    uids = subset(tmp_path / "s.npy", list(pool(folder)))
+    known = Path.iterdir
+
+    def behind_another(path: Path) -> Iterator[Path]:
+        if path == out:
+            monkeypatch.setattr(Path, "iterdir", known)
+            assert reshard(folder, uids, out) == 0
+        return known(path)
+
+    monkeypatch.setattr(Path, "iterdir", behind_another)
+    assert reshard(folder, uids, out) == 0
+    assert Path.iterdir is known and len(read(out)) == 30 and not (out / ".work").exists()
+
+
 def literal(lengths: list[int], size: int, limit: int) -> list[int]:
     """A shard after the other, copy by copy."""
     starts, count, held = [], 0, 0
