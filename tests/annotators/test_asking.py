@@ -159,7 +159,9 @@ def test_slow_reply_times_out_and_is_requested_again(make: Make, tmp_path: Path)
             again.wait(PATIENCE)
 
     with serving(behave) as server:
-        answers = annotator(server, timeout=0.5).annotate(requests, tmp_path / "out", names)
+        answers = annotator(server, timeout=0.5, max_retries=99).annotate(
+            requests, tmp_path / "out", names
+        )
     assert not answers.missing and server.asked["image-1"] > 1
     statuses: dict[str, list[str]] = {request.uid: [] for request in requests}
     for row in ledger(tmp_path / "out"):
