@@ -227,7 +227,7 @@ class Campaign:
             if code != 0:
                 self.kills[kind, stage] += 1
                 self.writing[kind] += bool(parts)
-        self.judge(kind, code)
+        self.judge(kind, code, ended=ledger_of(out).get("state") == "done")
         return code == 0
 
     def wait_for_moment(self, child: int, out: Path, moment: float) -> int | None:
@@ -257,24 +257,31 @@ class Campaign:
         finally:
             ballast.unlink()
 
-    def judge(self, kind: str, code: int | None) -> None:
-        """Note a start that did not end as it must."""
+    def judge(self, kind: str, code: int | None, *, ended: bool = False) -> None:
+        """Note a start that did not end as it must.
+
+        Args:
+            kind: of its end.
+            code: its exit code.
+            ended: whether its run had ended; a signal from then on ends it without a word.
+        """
         text = self.log.read_bytes().decode(errors="replace")
         expected = {"": 0, FULL: 2}.get(kind)
         if expected is None:
             expected = 128 + getattr(signal, f"SIG{kind}")
+        allowed = (0, 1) if ended else (1,)
         if code is None:
             self.fault(f"{kind}: does not end")
         elif code not in (0, expected):
             self.fault(f"{kind}: exit code {code}, not {expected}: {text[-2000:]}")
         elif "Traceback" in text or "Exception ignored" in text:
             self.fault(f"{kind}: a traceback: {text[-2000:]}")
-        elif kind in ("TERM", "INT") and code and text.count(LINE) != 1 and text:
+        elif kind in ("TERM", "INT") and code and text and text.count(LINE) not in allowed:
             self.fault(f"{kind}: not one line: {text[-2000:]}")
 
     def check_seconds(self, out: Path) -> None:
         """Note a stage whose parts do not add up to its time."""
-        for name, stage in ledger_of(out).items():
+        for name, stage in ledger_of(out)["stages"].items():
             parts = [part["seconds"] for part in stage.get("parts", [])]
             if parts and abs(stage["seconds"] - sum(parts)) > 0.01:
                 self.fault(f"{name}: {stage['seconds']} s in {parts}")
@@ -302,16 +309,16 @@ class Campaign:
 
 
 def ledger_of(out: Path) -> dict[str, Any]:
-    """Stages of a run, as far as it has begun."""
+    """The ledger of a run, as far as it has begun."""
     with suppress(OSError, ValueError):
-        stages: dict[str, Any] = json.loads((out / "run.json").read_text())["stages"]
-        return stages
-    return {}
+        ledger: dict[str, Any] = json.loads((out / "run.json").read_text())
+        return ledger
+    return {"stages": {}}
 
 
 def stage_of(out: Path) -> str:
     """The stage that a run is in."""
-    stages = ledger_of(out)
+    stages = ledger_of(out)["stages"]
     running = [name for name, stage in stages.items() if stage.get("status") == "running"]
     return running[-1] if running else ("between stages" if stages else "before the first stage")
 
