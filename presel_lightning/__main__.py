@@ -6,6 +6,7 @@ import os
 import sys
 
 from presel_lightning.run import interruption
+from presel_lightning.run.process_watch import exit_with_known_parent
 
 
 def run() -> None:
@@ -14,6 +15,7 @@ def run() -> None:
     The console script finds modules of the current folder as `python -m presel_lightning` does.
     """
     interruption.install()
+    exit_with_known_parent()
     here = os.getcwd()
     if not sys.flags.safe_path and not {"", here} & set(sys.path):
         sys.path.insert(0, here)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from presel_lightning.errors import PreselError
 from presel_lightning.run import interruption
-from presel_lightning.run.process_watch import exit_with_parent
+from presel_lightning.run.process_watch import environment_with_parent, exit_with_parent
 
 Arguments = Sequence[str]
 Main = Callable[[Sequence[str]], int]
@@ -190,13 +190,14 @@ def printing_to(log: Path | None) -> Iterator[None]:
 
 
 def in_process(job: Job) -> int:
-    """Run a command in a subprocess, which stops by itself when this process is asked to."""
+    """Run a command in a subprocess, which stops when this process is asked to, and ends with it."""
     command = [sys.executable, "-m", "presel_lightning", *job.arguments]
+    own = environment_with_parent()
     if job.log is None:
-        return wait_for(lambda: subprocess.Popen(command))
+        return wait_for(lambda: subprocess.Popen(command, env=own))
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with job.log.open("ab") as log:
-        return wait_for(lambda: subprocess.Popen(command, stdout=log, stderr=log))
+        return wait_for(lambda: subprocess.Popen(command, env=own, stdout=log, stderr=log))
 
 
 def wait_for(start: Callable[[], subprocess.Popen[bytes]]) -> int:

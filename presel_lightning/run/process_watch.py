@@ -9,8 +9,21 @@ import time
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals that ask a run to stop."""
+STARTED_BY = "PRESEL_LIGHTNING_STARTED_BY"
+"""Environment variable: process id of the command that has started another."""
 PAUSE = 0.5
 """Seconds between two looks at the parent."""
+
+
+def environment_with_parent() -> dict[str, str]:
+    """Environment of a command that this process starts, and that ends with it."""
+    return {**os.environ, STARTED_BY: str(os.getpid())}
+
+
+def exit_with_known_parent() -> None:
+    """Watch the process that has started this command by `environment_with_parent`, if one has."""
+    if parent := os.environ.pop(STARTED_BY, ""):
+        exit_with_parent(int(parent))
 
 
 def exit_with_parent(parent: int) -> None:

@@ -88,6 +88,10 @@ def start_process(place: Path, kind: str) -> None:
 if __name__ == "__main__":
     interruption.install()
     place, kind = Path(sys.argv[1]), sys.argv[2]
+    if kind == "command":
+        words = ["--input", str(place / "in"), "--subset", str(place / "pipe")]
+        words += ["--output", str(place / "out")]
+        list(run_jobs([Job("one", ["reshard", *words])], Slots(1, together=True), work))
     if kind in ("ready", "starting"):
         start_process(place / "one", kind)
     jobs = [Job(name, [str(place / name)]) for name in ("one", "two", "three")]

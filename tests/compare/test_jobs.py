@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -125,6 +126,20 @@ def test_subprocess_is_handed_a_signal_once(tmp_path: Path) -> None:
 def test_subprocess_that_is_handed_a_signal_as_it_starts_ends_with_one_line(tmp_path: Path) -> None:
     assert_stopped(start_jobs(tmp_path, "starting"), 130)
     assert (tmp_path / "one.log").read_text() == STOPPED
+
+
+def test_subprocess_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    """It reads from a pipe that nothing is written to."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "0.tar").touch()
+    os.mkfifo(tmp_path / "pipe")
+    process = start_jobs(tmp_path, "command")
+    with (tmp_path / "pipe").open("wb") as pipe:  # once it is read
+        process.kill()
+        process.communicate()
+        watch = select.poll()
+        watch.register(pipe, 0)
+        assert watch.poll(240_000) == [(pipe.fileno(), select.POLLERR)]
 
 
 def test_hand_to_workers_one_that_has_ended_is_passed_over() -> None:
