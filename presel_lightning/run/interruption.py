@@ -183,6 +183,11 @@ def starts_ranks(processes: Callable[[], list[int]]) -> None:
     _state.ranks = processes
 
 
+def started_by() -> int:
+    """Process id of the process that has started this one as a rank; 0 for none."""
+    return int(os.environ.get(PARENT, "0"))
+
+
 def requeue_by(number: int | None) -> None:
     """Choose the signal by which a job of Slurm's is stopped and queued again; None for none."""
     if not _state.handled or number == _state.requeue:

@@ -42,7 +42,7 @@ def join(trainer: Trainer) -> None:
         return
     environment = strategy.cluster_environment
     if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
-        exit_with_parent(os.getppid())
+        exit_with_parent(interruption.started_by() or os.getppid())
     # which process was killed
     logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
     launcher: Any = strategy.launcher
