@@ -46,8 +46,9 @@ def join(trainer: Trainer) -> None:
     # which process was killed
     logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
     launcher: Any = strategy.launcher
-    interruption.starts_ranks(lambda: [process.pid for process in getattr(launcher, "procs", [])])
-    launcher.launch(strategy.setup_environment)
+    interruption.starts_ranks(getattr(launcher, "procs", []))
+    with interruption.masked():  # until a rank takes signals itself
+        launcher.launch(strategy.setup_environment)
     barrier()
 
 
