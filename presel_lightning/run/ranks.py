@@ -26,6 +26,8 @@ T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(days=7)
 """How long the others wait while the first process decodes images or has answers written."""
+START_TIMEOUT = timedelta(minutes=30)
+"""How long the others wait for a process to open its connections, where nobody sees that it has ended."""
 FILESYSTEM_TIMEOUT = 60.0
 """Seconds until a file that one machine has written is seen by all others."""
 
@@ -136,7 +138,8 @@ def _collective(say: Callable[..., None], *what: Any, **how: Any) -> None:  # no
 @cache
 def gloo_group() -> dist.ProcessGroup | None:
     """All processes, over gloo: it sees that one has died where NCCL waits for half an hour."""
-    group: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+    group: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=START_TIMEOUT)
+    dist.distributed_c10d._set_pg_timeout(COLLECTIVE_TIMEOUT, group)
     return group
 
 
