@@ -53,7 +53,7 @@ class _State:
     asked: list[Asked] = field(default_factory=list)
     parent: int | None = None  # the process that started this one as a rank
     is_worker: bool = False
-    ranks: list[subprocess.Popen[bytes]] = field(default_factory=list)  # started by this one
+    ranks: Callable[[], list[subprocess.Popen[bytes]]] = list  # that this one has started
     folders: list[Path] = field(default_factory=list)
 
 
@@ -190,14 +190,19 @@ def temporary_folder() -> Iterator[Path]:
             _state.folders.remove(Path(name))
 
 
-def starts_ranks(processes: list[subprocess.Popen[bytes]]) -> None:
+def starts_ranks(processes: Callable[[], list[subprocess.Popen[bytes]]]) -> None:
     """Name the processes that this one starts as ranks of its run: they end with it.
 
     Args:
-        processes: list that they are added to; it is emptied where this process ends them.
+        processes: returns the list of them; it is emptied where this process ends them.
     """
     os.environ[PARENT] = str(os.getpid())
     _state.ranks = processes
+
+
+def takes_signals() -> bool:
+    """Whether signals are taken here, in the place of what they do by themselves."""
+    return bool(_state.handled)
 
 
 def started_by() -> int:
@@ -271,7 +276,7 @@ def _take(number: int) -> None:
         with suppress(ProcessLookupError):
             os.kill(_state.parent, number)
     again = bool(_state.received)
-    same = LATE if _state.ranks else SAME  # ranks hand on what they receive, too
+    same = LATE if _state.ranks() else SAME  # ranks hand on what they receive, too
     if again and (_state.is_worker or _state.parent or time.monotonic() - _state.since < same):
         return
     _state.received, _state.since = _state.received or number, _state.since or time.monotonic()
@@ -309,8 +314,9 @@ def _await_parent() -> None:
 
 def _kill_children() -> None:
     """End ranks, workers of pools and loaders; all they have left on disk is whole."""
-    ranks = list(_state.ranks)
-    _state.ranks.clear()  # Lightning's observer would take their end for a crash, and kill this one
+    listed = _state.ranks()
+    ranks = list(listed)
+    listed.clear()  # Lightning's observer would take their end for a crash, and kill this one
     for rank in ranks:
         rank.kill()
     pools = sys.modules.get("multiprocessing.process")

@@ -175,7 +175,9 @@ def test_held_process_ends_at_the_second_signal_alone(run: Run) -> None:
 
 
 def test_signal_that_a_slow_rank_hands_on_is_no_second_one(run: Run) -> None:
-    ranks = "interruption.LATE = 600; interruption.starts_ranks([None]); interruption.hold()"
+    ranks = (
+        "interruption.LATE = 600; interruption.starts_ranks(lambda: [None]); interruption.hold()"
+    )
     process = run("-c", HOLDING.replace("interruption.hold()", ranks))
     expect(process, "held")
     process.terminate()

@@ -57,6 +57,36 @@ def test_torchrun_fit_on_two_nodes_matches_one_process(
         assert_close(found[key], value, rtol=1e-2, atol=1e-4)
 
 
+HANDLER = """
+import signal
+from pathlib import Path
+from presel_lightning.run import interruption
+interruption.install()
+from lightning import Callback
+from lightning.pytorch.demos.boring_classes import BoringModel
+from presel_lightning.cli.trainer import RecipeTrainer
+
+taken = signal.getsignal(signal.SIGTERM)
+
+class Check(Callback):
+    def setup(self, trainer, module, stage):
+        assert signal.getsignal(signal.SIGTERM) is taken
+
+trainer = RecipeTrainer(
+    accelerator="cpu", logger=False, enable_checkpointing=False, fast_dev_run=True, callbacks=[Check()]
+)
+trainer.fit(BoringModel())
+assert signal.getsignal(signal.SIGTERM) is taken
+"""
+
+
+def test_trainer_takes_no_signal_of_a_program_that_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANDLER], timeout=300, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 ORPHAN = """
 from lightning import Trainer
 from presel_lightning.run.ranks import join
