@@ -29,7 +29,7 @@ from presel_lightning.filters.uid_files import writing_uids
 from presel_lightning.filters.uid_sets import Runs, parse_set, write_set
 from presel_lightning.filters.uids import UID, order_of
 from presel_lightning.run.executors import Executor, complete, one_at_a_time
-from presel_lightning.run.files import make_folder, read_json, remove, replacing, write_json
+from presel_lightning.run.files import make_folder, read_json, replacing, write_json
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.interruption import temporary_folder
 from presel_lightning.run.units import state_of
@@ -94,8 +94,6 @@ class FilterRun:
                 if self._done(key) is None:
                     self._write(found, key)
         counted: dict[str, Any] = read_json(self.summary)
-        if self.executor != "slurm":  # other tasks may still read
-            remove(self.work)
         return counted
 
     def _options(self) -> str:

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from presel_lightning.console import track
 from presel_lightning.errors import PreselError, UserError
-from presel_lightning.run.files import make_folder
+from presel_lightning.run.files import make_folder, remove
 from presel_lightning.run.interruption import blocked, masked
 from presel_lightning.run.pages import page
 from presel_lightning.run.process_watch import STOPPING
@@ -243,7 +243,9 @@ def _in_array(stage: Stage, left: list[int]) -> None:
 
 @contextmanager
 def one_at_a_time(work: Path, executor: Executor) -> Iterator[None]:
-    """Keep another call out of a work folder; tasks of a Slurm array share it.
+    """Keep another call out of a work folder, which goes at a good end.
+
+    Tasks of a Slurm array share it, and it stays: others may still read it.
 
     Raises:
         UserError: another process works there.
@@ -255,6 +257,7 @@ def one_at_a_time(work: Path, executor: Executor) -> Iterator[None]:
     try:
         with FileLock(work / ".lock", timeout=0):
             yield
+            remove(work)
     except Timeout:
         raise UserError(
             f"{work}: another process works there; wait, or give another --output"

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from presel_lightning.functional import kmeans
 from presel_lightning.functional.threads import single_threaded
 from presel_lightning.run.executors import Executor, complete, one_at_a_time
-from presel_lightning.run.files import make_folder, remove, replacing
+from presel_lightning.run.files import make_folder, replacing
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.units import Stage, state_of
 
@@ -141,8 +141,6 @@ def cluster(
         place = work / f"clusters-{key}"
         fine = FineStage(place, key, features, _bounds(finer), seed, rows_per_cluster)
         found = _labels(fine, finer, executor, workers, "parts clustered")
-    if executor != "slurm":
-        remove(work)
     return found
 
 

@@ -17,7 +17,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.filters.faults import Faults
 from presel_lightning.filters.uid_files import sorted_uids
 from presel_lightning.run.executors import Executor, complete, one_at_a_time
-from presel_lightning.run.files import make_folder, read_json, remove, replacing, write_json
+from presel_lightning.run.files import make_folder, read_json, replacing, write_json
 from presel_lightning.run.fingerprint import fingerprint
 from presel_lightning.run.units import state_of
 from presel_lightning.shards.index import IndexStage
@@ -103,8 +103,6 @@ class Reshard:
                         write_packs(tokens, plan.folder, plan.starts, self.output / "packs.parquet")
                     self._write(index, plan, key)
         written: dict[str, Any] = read_json(self.summary)
-        if self.executor != "slurm":  # other tasks may still read
-            remove(self.work)
         return written
 
     def _shards(self) -> list[str]:

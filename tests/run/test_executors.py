@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from presel_lightning.cli.main import main
-from presel_lightning.errors import PreselError
+from presel_lightning.errors import PreselError, UserError
 from presel_lightning.run import executors
+from presel_lightning.run.files import remove
 from tests.conftest import start
 from tests.filters.pools import datacomp
 from tests.local_ray import local_ray
@@ -148,6 +149,23 @@ def test_a_killed_worker_costs_its_unit(tmp_path: Path) -> None:
     assert all(stage.manifest(number).is_file() for number in range(4))
     with pytest.raises(PreselError, match="workers die at 00000005"):
         executors.complete(stage, [5, 6], "local", 2, "units")
+
+
+def test_work_folder_is_taken_until_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(folder: Path) -> None:
+        with (
+            pytest.raises(UserError, match="another process works there"),
+            executors.one_at_a_time(folder, "local"),
+        ):
+            pass
+        remove(folder)
+
+    monkeypatch.setattr(executors, "remove", late)
+    with executors.one_at_a_time(tmp_path / "work", "local"):
+        (tmp_path / "work" / "part").touch()
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_call_that_is_done_does_nothing(sources: Path, tmp_path: Path) -> None:
