@@ -238,8 +238,8 @@ def leave(number: int = 0) -> NoReturn:
         if _state.parent is not None:
             _await_parent()
         _kill_children()
-        for folder in _state.folders:
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in list(_state.folders):
+            _remove(folder)
         if _is_first() and not _state.is_worker:
             _print_last(_requeue() if number == _state.requeue else CONTINUES)
     finally:
@@ -324,6 +324,14 @@ def _kill_children() -> None:
         for child in pools.active_children() if pools else []:
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that another thread may write to: under another name, which that does not know."""
+    aside = folder.with_name(f"{folder.name}-ended")
+    with suppress(OSError):
+        folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _is_first() -> bool:

@@ -108,6 +108,19 @@ for _ in range(4): threading.Thread(target=show, daemon=True).start()
 show()
 """
 
+WRITING = """
+from itertools import count
+from presel_lightning.run import interruption
+interruption.install()
+try:
+    with interruption.temporary_folder() as folder:
+        for number in count():
+            (folder / str(number)).write_text("x")
+            if number == 0: print(folder, flush=True)
+finally:
+    interruption.finish()
+"""
+
 Run = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -186,6 +199,15 @@ def test_signal_that_a_slow_rank_hands_on_is_no_second_one(run: Run) -> None:
     process.terminate()
     let_signals_count(process)
     assert process.poll() is None
+
+
+def test_temporary_folder_that_is_written_to_goes_with_a_stopped_process(run: Run) -> None:
+    process = run("-c", WRITING)
+    assert process.stdout is not None
+    folder = Path(process.stdout.readline().strip())
+    process.terminate()
+    assert process.communicate()[1] == LINE and process.returncode == 143
+    assert not list(folder.parent.glob(f"{folder.name}*"))
 
 
 def test_stopped_process_prints_its_line_last(tmp_path: Path) -> None:
