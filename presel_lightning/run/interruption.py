@@ -279,9 +279,12 @@ def _take(number: int) -> None:
     same = LATE if _state.ranks() else SAME  # ranks hand on what they receive, too
     if again and (_state.is_worker or _state.parent or time.monotonic() - _state.since < same):
         return
-    _state.received, _state.since = _state.received or number, _state.since or time.monotonic()
+    if not again:
+        _state.received, _state.since = number, time.monotonic()
     for asked in list(_state.asked):
         asked(number)
+    if not again:
+        _state.since = time.monotonic()  # what has come meanwhile is the same signal
     if again or not (_state.held or _state.parent):
         leave()
 
