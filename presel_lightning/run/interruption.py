@@ -230,10 +230,10 @@ def leave(number: int = 0) -> NoReturn:
     Args:
         number: the signal, where another process of the run has received it.
     """
+    _state.received = number = _state.received or number
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch raises where a loader's worker ends
     _leaving.acquire()  # for good: two threads may come here
-    _state.received = number = _state.received or number
     try:
         if _state.parent is not None:
             _await_parent()

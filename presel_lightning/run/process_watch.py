@@ -7,7 +7,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing import parent_process
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals that ask a run to stop."""
@@ -39,6 +38,8 @@ def parent_and_life() -> tuple[int, Callable[[], bool]]:
 
     A parent that has ended before this call is known by the pipe that multiprocessing keeps to it.
     """
+    from multiprocessing import parent_process  # programs start without it
+
     born, first = parent_process(), os.getppid()
     parent = first if born is None or born.pid is None else born.pid
     return parent, lambda: os.getppid() == first and (born is None or born.is_alive())
