@@ -108,6 +108,11 @@ for _ in range(4): threading.Thread(target=show, daemon=True).start()
 show()
 """
 
+UNENDING = """
+import time, torch
+while True: time.sleep(0.1)
+"""
+
 WRITING = """
 from itertools import count
 from presel_lightning.run import interruption
@@ -151,8 +156,13 @@ def run() -> Iterator[Run]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_during_imports_exits_with_its_code_and_one_line(
-    number: signal.Signals, run: Run, tmp_path: Path
+    number: signal.Signals, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of torch, or of a Lightning whose import does not end."""
+    (tmp_path / "lightning").mkdir()
+    (tmp_path / "lightning" / "__init__.py").write_text(UNENDING)
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     command = ["-m", "presel_lightning", "fit", "--config", "quickstart.yaml"]
     process = run(*command, "--out", str(tmp_path / "run"))
     while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
