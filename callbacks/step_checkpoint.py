@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning import LightningModule, Trainer
 from lightning.fabric.plugins.io import TorchCheckpointIO
@@ -14,7 +14,7 @@ from presel_lightning.errors import UserError
 from presel_lightning.run import interruption
 from presel_lightning.run.checkpoints import CheckpointFile, settle
 from presel_lightning.run.files import bytes_in, hidden, remove
-from presel_lightning.run.ranks import asked_to_stop, broadcast, rank_zero
+from presel_lightning.run.ranks import asked_to_stop, barrier, broadcast, rank_zero
 from presel_lightning.run.storage import storage_error
 
 
@@ -59,7 +59,9 @@ class StepCheckpoint(Checkpoint):
         _count_epoch(trainer.fit_loop)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The model is saved: a signal waits no longer."""
+        """The first process has saved the model: a signal waits no longer."""
+        if stop := asked_to_stop():
+            _leave(trainer, stop)
         interruption.release()
 
     def on_exception(
@@ -86,9 +88,7 @@ class StepCheckpoint(Checkpoint):
         if (due or ends) and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self.save(trainer)
         if stop:
-            for logger in trainer.loggers:
-                logger.finalize("failed")  # Lightning's word for a fit that ended early
-            interruption.leave(stop)
+            _leave(trainer, stop)
 
     def save(self, trainer: Trainer) -> None:
         """Save now, on every process, unless this step is saved.
@@ -110,6 +110,14 @@ class StepCheckpoint(Checkpoint):
             trainer.strategy.barrier()  # where the others wait
         broadcast(lambda: _finish(part, path, failure))
         self._saved_at = trainer.global_step
+
+
+def _leave(trainer: Trainer, stop: int) -> NoReturn:
+    """End all processes; one that ended before the first is ready would look like a crash."""
+    for logger in trainer.loggers:
+        logger.finalize("failed")  # Lightning's word for a fit that ended early
+    barrier()
+    interruption.leave(stop)
 
 
 def _count_epoch(loop: Any) -> None:  # noqa: ANN401 - Lightning's loop of a fit

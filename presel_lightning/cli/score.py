@@ -20,7 +20,7 @@ from presel_lightning.models.hub import reach_hub
 from presel_lightning.run.executors import Executor, complete
 from presel_lightning.run.files import make_folder, read_json, remove
 from presel_lightning.run.fingerprint import fingerprint
-from presel_lightning.run.ranks import barrier, rank_zero
+from presel_lightning.run.ranks import barrier, join, keep_signals, rank_zero
 from presel_lightning.run.units import Stage
 from presel_lightning.shards.rows import shards_in
 from presel_lightning.shards.samples import shard_state
@@ -82,6 +82,7 @@ class ScoreStage(Stage):
         writer = ShardWriter(data, tables, keys, self.scoring.columns, self.scoring.kept)
         options |= {"accelerator": self.accelerator, "precision": self.precision}
         trainer = trainer_of(options, writer)
+        join(trainer)
         trainer.predict(module, datamodule=data, return_predictions=False)
 
 
@@ -191,7 +192,7 @@ def trainer_of(options: dict[str, Any], writer: ShardWriter) -> Trainer:
         UserError: Lightning refuses an option.
     """
     try:
-        return Trainer(
+        trainer = Trainer(
             callbacks=[writer],
             logger=False,
             enable_checkpointing=False,
@@ -201,6 +202,8 @@ def trainer_of(options: dict[str, Any], writer: ShardWriter) -> Trainer:
         )
     except (MisconfigurationException, ValueError) as error:
         raise UserError(f"score: {error}") from error
+    keep_signals(trainer)
+    return trainer
 
 
 def _report(out: Path, tables: Sequence[Path], reused: int) -> None:

@@ -22,6 +22,7 @@ from presel_lightning.run.ranges import (
     PartOrNone,
     Steps,
 )
+from presel_lightning.run.ranks import keep_signals
 
 REFUSED = {
     "fast_dev_run": "a fit of one step would count as done; trainer.max_steps shortens the fits, "
@@ -104,6 +105,7 @@ class RecipeTrainer(Trainer):
             reload_dataloaders_every_n_epochs=reload_dataloaders_every_n_epochs,
             **options,
         )
+        keep_signals(self)
 
 
 def examine_options(section: str, options: Mapping[str, Any]) -> None:

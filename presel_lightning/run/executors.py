@@ -243,7 +243,9 @@ def _in_array(stage: Stage, left: list[int]) -> None:
 
 @contextmanager
 def one_at_a_time(work: Path, executor: Executor) -> Iterator[None]:
-    """Keep another call out of a work folder, which goes at the end; tasks of a Slurm array share it.
+    """Keep another call out of a work folder, which goes at a good end.
+
+    Tasks of a Slurm array share it, and it stays: others may still read it.
 
     Raises:
         UserError: another process works there.

@@ -11,6 +11,7 @@ Nothing here imports torch: the program installs it before anything else is impo
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -30,10 +31,10 @@ PARENT = "PRESEL_LIGHTNING_PARENT"
 """Environment variable: process id of the first process, in those that it starts as ranks."""
 SAME = 1.0
 """Seconds in which a signal is the one before: schedulers send it to a process and to its group."""
-FAREWELL = 5.0
+FAREWELL = 30.0
 """Seconds that a rank waits for the end of the process that has started it."""
 LATE = 5.0
-"""Seconds by which the thread that listens may be behind the main thread, and a rank behind another."""
+"""Seconds by which a rank may be behind another."""
 
 Asked = Callable[[int], None]
 """What is done in the listening thread when a signal comes while the end is held off."""
@@ -45,19 +46,21 @@ class _State:
 
     handled: set[int] = field(default_factory=set)
     requeue: int | None = None  # the one of them that asks Slurm for another start
-    noted: int = 0  # a signal that the main thread has met; the thread that listens may be later
+    receiving: int | None = None  # descriptor of the signals that have come
     received: int = 0
     since: float = 0.0
     held: int = 0
     asked: list[Asked] = field(default_factory=list)
     parent: int | None = None  # the process that started this one as a rank
     is_worker: bool = False
-    ranks: Callable[[], list[int]] = list  # processes that this one has started as ranks
+    ranks: Callable[[], list[subprocess.Popen[bytes]]] = list  # that this one has started
     folders: list[Path] = field(default_factory=list)
 
 
 _state = _State()
 _leaving = threading.Lock()
+_taking = threading.Lock()
+"""Held while the thread that listens takes signals; those that it has not read are in the pipe."""
 
 
 def install(*, worker: bool = False) -> None:
@@ -73,12 +76,12 @@ def install(*, worker: bool = False) -> None:
     _state.requeue = signal.SIGUSR1 if _job() else None
     wanted = {int(signal.SIGTERM), int(signal.SIGINT), *filter(None, [_state.requeue])}
     _state.handled = {n for n in wanted if signal.getsignal(n) != signal.SIG_IGN}
-    receiving, sending = os.pipe()
+    _state.receiving, sending = os.pipe()
     os.set_blocking(sending, False)
     signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
     _take_handlers()
     os.register_at_fork(after_in_child=_forget)
-    threading.Thread(target=_listen, args=(receiving,), daemon=True).start()
+    threading.Thread(target=_listen, args=(_state.receiving,), daemon=True).start()
     # multiprocessing's tracker removes what a process leaves that ends at once; a user need not know
     quiet = [os.environ.get("PYTHONWARNINGS"), "ignore:resource_tracker"]
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, quiet))
@@ -102,15 +105,25 @@ def requested() -> int:
 def leave_if_asked(within: float = 0.0) -> None:
     """End as asked if a signal has come: what breaks after it is no error of its own.
 
+    The thread that listens may be late to take one that has ended the work of this thread.
+
     Args:
         within: seconds in which it may still come, where a signal to the whole group has ended
             another process first.
     """
-    end = time.monotonic() + max(within, LATE if _state.noted else 0.0)
-    while not requested() and time.monotonic() < end:
+    end = time.monotonic() + within
+    while not requested() and (_has_untaken() or time.monotonic() < end):
         time.sleep(0.01)
     if requested():
         leave()
+
+
+def _has_untaken() -> bool:
+    """Whether a signal has come that the thread that listens has not taken to its end."""
+    if _state.receiving is None:
+        return False
+    unread, _, _ = select.select([_state.receiving], [], [], 0)
+    return bool(unread) or _taking.locked()  # in this order
 
 
 def hold(asked: Asked | None = None) -> None:
@@ -177,10 +190,24 @@ def temporary_folder() -> Iterator[Path]:
             _state.folders.remove(Path(name))
 
 
-def starts_ranks(processes: Callable[[], list[int]]) -> None:
-    """Name the processes that this one starts as ranks of its run: they end with it."""
+def starts_ranks(processes: Callable[[], list[subprocess.Popen[bytes]]]) -> None:
+    """Name the processes that this one starts as ranks of its run: they end with it.
+
+    Args:
+        processes: returns the list of them; it is emptied where this process ends them.
+    """
     os.environ[PARENT] = str(os.getpid())
     _state.ranks = processes
+
+
+def takes_signals() -> bool:
+    """Whether signals are taken here, in the place of what they do by themselves."""
+    return bool(_state.handled)
+
+
+def started_by() -> int:
+    """Process id of the process that has started this one as a rank; 0 for none."""
+    return int(os.environ.get(PARENT, "0"))
 
 
 def requeue_by(number: int | None) -> None:
@@ -203,16 +230,16 @@ def leave(number: int = 0) -> NoReturn:
     Args:
         number: the signal, where another process of the run has received it.
     """
+    _state.received = number = _state.received or number
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch raises where a loader's worker ends
     _leaving.acquire()  # for good: two threads may come here
-    _state.received = number = _state.received or number
     try:
         if _state.parent is not None:
             _await_parent()
         _kill_children()
-        for folder in _state.folders:
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in list(_state.folders):
+            _remove(folder)
         if _is_first() and not _state.is_worker:
             _print_last(_requeue() if number == _state.requeue else CONTINUES)
     finally:
@@ -235,24 +262,29 @@ CONTINUES = "stopped; the same command continues from here"
 
 
 def _listen(receiving: int) -> None:
-    while numbers := os.read(receiving, 64):
-        for number in numbers:
-            if number in _state.handled:
-                _take(number)
+    while True:
+        select.select([receiving], [], [])
+        with _taking:
+            for number in os.read(receiving, 64):
+                if number in _state.handled:
+                    _take(number)
 
 
 def _take(number: int) -> None:
     """Note a signal, hand it on, and end where nothing holds the end off."""
-    if _state.parent is not None:
+    if _state.parent is not None and _state.parent == os.getppid():
         with suppress(ProcessLookupError):
             os.kill(_state.parent, number)
     again = bool(_state.received)
     same = LATE if _state.ranks() else SAME  # ranks hand on what they receive, too
     if again and (_state.is_worker or _state.parent or time.monotonic() - _state.since < same):
         return
-    _state.received, _state.since = _state.received or number, _state.since or time.monotonic()
-    for asked in _state.asked:
+    if not again:
+        _state.received, _state.since = number, time.monotonic()
+    for asked in list(_state.asked):
         asked(number)
+    if not again:
+        _state.since = time.monotonic()  # what has come meanwhile is the same signal
     if again or not (_state.held or _state.parent):
         leave()
 
@@ -260,12 +292,12 @@ def _take(number: int) -> None:
 def _take_handlers() -> None:
     if threading.current_thread() is threading.main_thread():
         for number in _state.handled:
-            signal.signal(number, _note)  # the thread that listens takes it
+            signal.signal(number, _ignore)  # the thread that listens takes it
             signal.siginterrupt(number, False)
 
 
-def _note(number: int, *_: object) -> None:
-    _state.noted = number
+def _ignore(*_: object) -> None:
+    """Do nothing in the main thread: Python's own handler has written the signal to the pipe."""
 
 
 def _forget() -> None:
@@ -285,12 +317,24 @@ def _await_parent() -> None:
 
 def _kill_children() -> None:
     """End ranks, workers of pools and loaders; all they have left on disk is whole."""
+    listed = _state.ranks()
+    ranks = list(listed)
+    listed.clear()  # Lightning's observer would take their end for a crash, and kill this one
+    for rank in ranks:
+        rank.kill()
     pools = sys.modules.get("multiprocessing.process")
     with suppress(Exception):  # a list that changes meanwhile
-        children = pools.active_children() if pools else []
-        for pid in [*_state.ranks(), *(child.pid for child in children)]:
+        for child in pools.active_children() if pools else []:
             with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(child.pid, signal.SIGKILL)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder that another thread may write to: under another name, which that does not know."""
+    aside = folder.with_name(f"{folder.name}-ended")
+    with suppress(OSError):
+        folder.rename(aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _is_first() -> bool:

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 """Signals that ask a run to stop."""
@@ -28,7 +29,7 @@ def exit_with_known_parent() -> None:
 
 def exit_with_parent(parent: int) -> None:
     """Watch a parent from now on; leave nothing running behind one that was killed."""
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    threading.Thread(target=_watch, args=(lambda: os.getppid() == parent,), daemon=True).start()
 
 
 def obey_parent(*_: object) -> None:
@@ -37,22 +38,34 @@ def obey_parent(*_: object) -> None:
     A terminal and a scheduler signal all processes of a run, and the parent decides when it can do
     without its workers: a batch may be under way that the next safe point needs.
     """
-    parent = os.getppid()
+    parent, lives = parent_and_life()
     if not hasattr(signal, "sigtimedwait"):  # macOS
-        exit_with_parent(parent)
+        threading.Thread(target=_watch, args=(lives,), daemon=True).start()
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    threading.Thread(target=_serve, args=(parent,), daemon=True).start()
+    threading.Thread(target=_serve, args=(parent, lives), daemon=True).start()
 
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
+def parent_and_life() -> tuple[int, Callable[[], bool]]:
+    """Process id of the parent of a worker process, and whether it lives.
+
+    A parent that has ended before this call is known by the pipe that multiprocessing keeps to it.
+    """
+    from multiprocessing import parent_process  # programs start without it
+
+    born, first = parent_process(), os.getppid()
+    parent = first if born is None or born.pid is None else born.pid
+    return parent, lambda: os.getppid() == first and (born is None or born.is_alive())
+
+
+def _watch(lives: Callable[[], bool]) -> None:
+    while lives():
         time.sleep(PAUSE)
     os._exit(1)
 
 
-def _serve(parent: int) -> None:
-    while os.getppid() == parent:
+def _serve(parent: int, lives: Callable[[], bool]) -> None:
+    while lives():
         found = signal.sigtimedwait({signal.SIGTERM}, PAUSE)
         if found is not None and found.si_pid == parent:
             break

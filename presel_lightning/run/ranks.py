@@ -16,6 +16,7 @@ from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.strategies import ParallelStrategy
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from lightning.pytorch.utilities import rank_zero_only
 
 from presel_lightning.errors import PreselError
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 COLLECTIVE_TIMEOUT = timedelta(days=7)
 """How long the others wait while the first process decodes images or has answers written."""
+START_TIMEOUT = timedelta(minutes=30)
+"""How long the others wait for a process to open its connections, where nobody sees that it has ended."""
 FILESYSTEM_TIMEOUT = 60.0
 """Seconds until a file that one machine has written is seen by all others."""
 
@@ -33,22 +36,39 @@ FILESYSTEM_TIMEOUT = 60.0
 def join(trainer: Trainer) -> None:
     """Start the processes that a Trainer asks for, and let all of them find each other.
 
-    Nothing to do for one process. Those that torchrun, SLURM or the like have started are only
-    joined.
+    Nothing to do for one process, or where a strategy spawns processes for each pass. Those that
+    torchrun, SLURM or the like have started are only joined.
     """
     queue_again(trainer)
     strategy = trainer.strategy
-    if strategy.launcher is None or not isinstance(strategy, ParallelStrategy) or is_distributed():
+    launcher: Any = strategy.launcher
+    runs_scripts = isinstance(launcher, _SubprocessScriptLauncher)
+    if not runs_scripts or not isinstance(strategy, ParallelStrategy) or is_distributed():
         return
     environment = strategy.cluster_environment
     if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
-        exit_with_parent(os.getppid())
+        exit_with_parent(interruption.started_by() or os.getppid())
     # which process was killed
     logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
-    launcher: Any = strategy.launcher
-    interruption.starts_ranks(lambda: [process.pid for process in getattr(launcher, "procs", [])])
-    launcher.launch(strategy.setup_environment)
+    interruption.starts_ranks(lambda: launcher.procs)
+    with interruption.masked():  # until a rank takes signals itself
+        launcher.launch(strategy.setup_environment)
     barrier()
+
+
+def keep_signals(trainer: Trainer) -> None:
+    """Keep a Trainer from taking signals where `run.interruption` does.
+
+    Lightning's handler of SIGTERM exchanges tensors with the other processes, in the middle of what
+    they exchange, and waits for them.
+    """
+    if interruption.takes_signals():
+        connector: Any = trainer._signal_connector
+        connector.register_signal_handlers = _do_nothing  # `ddp_spawn` pickles it
+
+
+def _do_nothing() -> None:
+    pass
 
 
 def queue_again(trainer: Trainer) -> None:
@@ -135,7 +155,8 @@ def _collective(say: Callable[..., None], *what: Any, **how: Any) -> None:  # no
 @cache
 def gloo_group() -> dist.ProcessGroup | None:
     """All processes, over gloo: it sees that one has died where NCCL waits for half an hour."""
-    group: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+    group: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=START_TIMEOUT)
+    dist.distributed_c10d._set_pg_timeout(COLLECTIVE_TIMEOUT, group)
     return group
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ from presel_lightning.shards.rows import WebSample
 from presel_lightning.tasks import FineTune
 from presel_lightning.tasks.judge import Judge
 from presel_lightning.tasks.shard_writer import ShardWriter
+from tests.compare.test_command import processes_of
 from tests.conftest import start
 from tests.local_ray import local_ray
 from tests.models.tiny_chat import write_chat_model
@@ -289,6 +292,38 @@ def test_two_processes_write_the_same_tables(
     for path in (scored / "judge").iterdir():
         if path.is_file():
             assert (out / "judge" / path.name).read_bytes() == path.read_bytes()
+
+
+HELD = """
+import time
+from pathlib import Path
+from presel_lightning.tasks.shard_writer import ShardWriter
+
+def held(*args, **options):
+    Path({!r}).touch()
+    while True:
+        time.sleep(0.1)
+
+ShardWriter.write_on_batch_end = held
+"""
+
+
+@pytest.mark.slow
+def test_stopped_process_takes_the_other_along(shards: tuple[Path, Pairs], tmp_path: Path) -> None:
+    script, begun, log = (tmp_path / name for name in ("held.py", "begun", "log"))
+    script.write_text(HELD.format(str(begun)))
+    words = command(shards[0], tmp_path / "out", "--devices", "2", "--strategy", "ddp")
+    process = start(words, log, script)
+    while not begun.exists():
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == 143
+    end = time.monotonic() + 120  # until the kernel has freed what they held
+    while left := processes_of(process.pid):
+        assert time.monotonic() < end, left
+        time.sleep(0.01)
+    assert log.read_text() == "presel_lightning: stopped; the same command continues from here\n"
 
 
 def same_tables(out: Path, scored: Path, kinds: tuple[str, ...] = ("judge", "clip")) -> None:

@@ -1,4 +1,4 @@
-"""A fit that waits to be stopped."""
+"""A fit, or a pass, that waits to be stopped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HELD = ["--trainer.callbacks", "[{class_path: tests.run.held_steps.HeldSteps}]"]
 
 
 def hold(out: Path, stage: str) -> Path:
-    """Have the fit of a stage wait in its first step, as long as the file that is returned is there.
+    """Have a stage wait in its first step or block, as long as the file that is returned is there.
 
     It waits until a signal has asked its process to stop; a file `begun` beside tells that it does.
     """
@@ -27,7 +27,10 @@ def hold(out: Path, stage: str) -> Path:
 
 
 class HeldSteps(ModelSummary):
-    """Waits after a pass of a fit where `hold` says so; the fit comes out the same."""
+    """Waits after a step or a block where `hold` says so; what is computed is the same.
+
+    Of the processes of a pass the first waits, and the others for it.
+    """
 
     def on_train_batch_end(
         self,
@@ -37,8 +40,25 @@ class HeldSteps(ModelSummary):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        path = Path(trainer.default_root_dir) / "hold"
-        if path.exists():
-            path.with_name("begun").touch()
-        while path.exists() and not interruption.requested():
-            time.sleep(0.01)
+        wait(trainer)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.is_global_zero:
+            wait(trainer)
+
+
+def wait(trainer: Trainer) -> None:
+    """Wait until a signal has come, or the file is gone."""
+    path = Path(trainer.default_root_dir) / "hold"
+    if path.exists():
+        path.with_name("begun").touch()
+    while path.exists() and not interruption.requested():
+        time.sleep(0.01)

@@ -24,12 +24,17 @@ LINE = "presel_lightning: stopped; the same command continues from here\n"
 HOLDING = """
 import sys, time
 from presel_lightning.run import interruption
+interruption.SAME = 600  # seconds, until a line comes
 interruption.install()
 interruption.hold()
 print("held", flush=True)
 while not interruption.requested(): time.sleep(0.01)
 print("asked", flush=True)
-time.sleep(60)
+while line := sys.stdin.readline():
+    while interruption._has_untaken(): time.sleep(0.01)
+    interruption.SAME = float(line)
+    print("again", flush=True)
+time.sleep(600)
 """
 
 STARTING = """
@@ -52,6 +57,22 @@ sys.setswitchinterval(60)  # no other thread runs by itself from now on
 os.kill(os.getpid(), signal.SIGTERM)
 interruption.leave_if_asked()
 print("an error of its own")
+"""
+
+ENDED_BY_A_LIBRARY = """
+import os, signal, sys, time
+from presel_lightning.run import interruption
+take = interruption._take
+def late(number):
+    time.sleep(1)
+    take(number)
+interruption._take = late
+interruption.install()
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(15))  # as that of Ray and of Lightning
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+finally:
+    interruption.finish()
 """
 
 WORKING = """
@@ -87,6 +108,24 @@ for _ in range(4): threading.Thread(target=show, daemon=True).start()
 show()
 """
 
+UNENDING = """
+import time, torch
+while True: time.sleep(0.1)
+"""
+
+WRITING = """
+from itertools import count
+from presel_lightning.run import interruption
+interruption.install()
+try:
+    with interruption.temporary_folder() as folder:
+        for number in count():
+            (folder / str(number)).write_text("x")
+            if number == 0: print(folder, flush=True)
+finally:
+    interruption.finish()
+"""
+
 Run = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -99,6 +138,7 @@ def run() -> Iterator[Run]:
         started.append(
             subprocess.Popen(
                 [sys.executable, *arguments],
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -116,8 +156,13 @@ def run() -> Iterator[Run]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_during_imports_exits_with_its_code_and_one_line(
-    number: signal.Signals, run: Run, tmp_path: Path
+    number: signal.Signals, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Of torch, or of a Lightning whose import does not end."""
+    (tmp_path / "lightning").mkdir()
+    (tmp_path / "lightning" / "__init__.py").write_text(UNENDING)
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
     command = ["-m", "presel_lightning", "fit", "--config", "quickstart.yaml"]
     process = run(*command, "--out", str(tmp_path / "run"))
     while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():
@@ -127,13 +172,26 @@ def test_signal_during_imports_exits_with_its_code_and_one_line(
     assert not (tmp_path / "run").exists()
 
 
+def expect(process: subprocess.Popen[str], line: str) -> None:
+    """Wait for a line of a process."""
+    assert process.stdout is not None and process.stdout.readline() == f"{line}\n"
+
+
+def let_signals_count(process: subprocess.Popen[str]) -> None:
+    """Have `HOLDING` take the next signal for a second one."""
+    assert process.stdin is not None
+    process.stdin.write("0\n")
+    process.stdin.flush()
+    expect(process, "again")
+
+
 def test_held_process_ends_at_the_second_signal_alone(run: Run) -> None:
     process = run("-c", HOLDING)
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    expect(process, "held")
     process.terminate()
+    expect(process, "asked")
     process.terminate()  # the same one, as `timeout` sends it to a process and to its group
-    assert process.stdout.readline() == "asked\n"
-    time.sleep(1.2)
+    let_signals_count(process)
     assert process.poll() is None
     process.terminate()
     assert process.communicate()[1] == LINE and process.returncode == 143
@@ -141,16 +199,25 @@ def test_held_process_ends_at_the_second_signal_alone(run: Run) -> None:
 
 def test_signal_that_a_slow_rank_hands_on_is_no_second_one(run: Run) -> None:
     ranks = (
-        "interruption.LATE = 600; interruption.starts_ranks(lambda: [2**30]); interruption.hold()"
+        "interruption.LATE = 600; interruption.starts_ranks(lambda: [None]); interruption.hold()"
     )
     process = run("-c", HOLDING.replace("interruption.hold()", ranks))
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    expect(process, "held")
     process.terminate()
-    assert process.stdout.readline() == "asked\n"
-    time.sleep(1.2)
+    expect(process, "asked")
+    let_signals_count(process)
     process.terminate()
-    time.sleep(0.3)
+    let_signals_count(process)
     assert process.poll() is None
+
+
+def test_temporary_folder_that_is_written_to_goes_with_a_stopped_process(run: Run) -> None:
+    process = run("-c", WRITING)
+    assert process.stdout is not None
+    folder = Path(process.stdout.readline().strip())
+    process.terminate()
+    assert process.communicate()[1] == LINE and process.returncode == 143
+    assert not list(folder.parent.glob(f"{folder.name}*"))
 
 
 def test_stopped_process_prints_its_line_last(tmp_path: Path) -> None:
@@ -170,24 +237,25 @@ def test_stopped_process_prints_its_line_last(tmp_path: Path) -> None:
 def test_signal_ignored_at_the_start_stays_ignored(run: Run) -> None:
     program = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {HOLDING}"
     process = run("-c", program.replace("; \n", "\n"))
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    expect(process, "held")
     process.send_signal(signal.SIGINT)
     process.terminate()
-    assert process.stdout.readline() == "asked\n"
-    time.sleep(1.2)
+    expect(process, "asked")
+    let_signals_count(process)
     process.terminate()
     assert process.wait() == 143
 
 
 def test_process_that_starts_others_ends_once_they_have_what_they_are_given(run: Run) -> None:
     process = run("-c", STARTING)
-    assert process.stdout is not None and process.stdout.readline() == "starting\n"
+    expect(process, "starting")
     process.send_signal(signal.SIGINT)
     assert process.communicate() == ("started\n", LINE) and process.returncode == 130
 
 
-def test_error_that_follows_a_signal_at_once_is_none_of_its_own(run: Run) -> None:
-    process = run("-c", FAILING)
+@pytest.mark.parametrize("program", [FAILING, ENDED_BY_A_LIBRARY], ids=["error", "exit"])
+def test_end_that_follows_a_signal_at_once_is_by_the_signal(program: str, run: Run) -> None:
+    process = run("-c", program)
     assert process.communicate() == ("", LINE) and process.returncode == 143
 
 
@@ -252,6 +320,32 @@ echo "$@" >> "$(dirname "$0")/asked"
 JOB = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "presel", "SLURM_NODELIST": "127.0.0.1"}
 JOB |= {"SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1", "SLURM_PROCID": "0"}
 JOB |= {"SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+
+
+@pytest.mark.slow
+def test_preempted_job_of_several_devices_is_queued_again_however_late_slurm_answers(
+    pool_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning looks every five seconds for ranks that have ended, and kills the first process."""
+    (tmp_path / "scontrol").write_text(SCONTROL.replace("sleep 1", "sleep 11"))
+    (tmp_path / "scontrol").chmod(0o755)
+    out, log = tmp_path / "run", tmp_path / "log"
+    ranks = ["--trainer.devices", "2", "--trainer.accelerator", "cpu"]
+    held = hold(out, "reference")
+    job = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "presel"}  # without srun
+    with monkeypatch.context() as patch:
+        for name, value in {**job, "PATH": f"{tmp_path}:{os.environ['PATH']}"}.items():
+            patch.setenv(name, value)
+        process = start(fit_arguments(pool_folder, out, *ranks, *HELD), log)
+    while not held.with_name("begun").exists():
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGUSR1)
+    assert process.wait() == 128 + signal.SIGUSR1, log.read_text()
+    assert log.read_text().splitlines()[-1] == (
+        "presel_lightning: stopped; job 7 is queued again and continues from here"
+    )
+    assert (tmp_path / "asked").read_text() == "requeue 7\n"
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ SIGNALS = ("signals/paired_loss.parquet", "signals/features/features.npy")
 RESULTS = (*SIGNALS, "selection/selection.parquet", "selection/tasks.csv")
 KILLED = Path(__file__).with_name("killed_block.py")
 LATE = Path(__file__).with_name("late_list.py")
+UNCONNECTED = Path(__file__).with_name("unconnected_rank.py")
 
 
 @pytest.fixture
@@ -99,3 +100,15 @@ def test_locked_run_folder_exits_with_2_on_every_rank(pool_folder: Path, tmp_pat
         logs = [tmp_path / f"log-{number}" for number in range(2)]
         started = ranks([*select(pool_folder, out), *TWO_NODES], logs)
         assert [process.wait() for process in started] == [2, 2]
+
+
+@pytest.mark.slow
+def test_rank_that_ends_before_it_connects_ends_the_other(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    logs = [tmp_path / f"log-{number}" for number in range(2)]
+    arguments = [*select(pool_folder, tmp_path / "run"), *TWO_NODES]
+    first, second = ranks(arguments, logs, scripts=((UNCONNECTED,), (UNCONNECTED,)))
+    assert second.wait() == -signal.SIGKILL, logs[1].read_text()
+    assert first.wait() == 1
+    assert "another process of this run has ended" in logs[0].read_text()

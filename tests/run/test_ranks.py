@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from presel_lightning.run.interruption import PARENT
 from tests.conftest import fit_arguments
 from tests.ranks import free_port
 
@@ -54,3 +55,55 @@ def test_torchrun_fit_on_two_nodes_matches_one_process(
     assert found.keys() == known.keys()
     for key, value in known.items():
         assert_close(found[key], value, rtol=1e-2, atol=1e-4)
+
+
+HANDLER = """
+import signal
+from pathlib import Path
+from presel_lightning.run import interruption
+interruption.install()
+from lightning import Callback
+from lightning.pytorch.demos.boring_classes import BoringModel
+from presel_lightning.cli.trainer import RecipeTrainer
+
+taken = signal.getsignal(signal.SIGTERM)
+
+class Check(Callback):
+    def setup(self, trainer, module, stage):
+        assert signal.getsignal(signal.SIGTERM) is taken
+
+trainer = RecipeTrainer(
+    accelerator="cpu", logger=False, enable_checkpointing=False, fast_dev_run=True, callbacks=[Check()]
+)
+trainer.fit(BoringModel())
+assert signal.getsignal(signal.SIGTERM) is taken
+"""
+
+
+def test_trainer_takes_no_signal_of_a_program_that_does() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HANDLER], timeout=300, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+ORPHAN = """
+from lightning import Trainer
+from presel_lightning.run.ranks import join
+join(Trainer(accelerator="cpu", devices=2, strategy="ddp", logger=False))
+"""
+
+
+def test_rank_whose_launcher_has_ended_before_it_joins_ends() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    place = {"LOCAL_RANK": "1", "WORLD_SIZE": "2", "MASTER_PORT": str(free_port())}
+    place |= {"MASTER_ADDR": "127.0.0.1", PARENT: str(ended.pid)}
+    rank = subprocess.run(
+        [sys.executable, "-c", ORPHAN],
+        env={**os.environ, **place},
+        timeout=300,
+        check=False,
+        capture_output=True,
+    )
+    assert rank.returncode == 1 and b"Traceback" not in rank.stderr

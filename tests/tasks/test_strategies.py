@@ -113,7 +113,7 @@ def test_fit_on_two_processes_matches_one(
 
 STOPS = [
     ("reference", "rank 1", "logs/reference/begun"),
-    ("features", "rank 0", "work/features-*/block-*2.npz"),
+    ("features", "rank 0", "logs/features/begun"),
     ("final", "both", "logs/final/begun"),
 ]
 """The stage in which SIGTERM is sent, to whom, and the file of the run that tells the moment."""
