@@ -10,7 +10,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import AsyncCheckpointIO
 
-from presel_lightning.errors import UserError
+from presel_lightning.errors import Diverged, UserError
 from presel_lightning.run import interruption
 from presel_lightning.run.checkpoints import CheckpointFile, settle
 from presel_lightning.run.files import bytes_in, hidden, remove
@@ -94,6 +94,7 @@ class StepCheckpoint(Checkpoint):
         """Save now, on every process, unless this step is saved.
 
         Raises:
+            Diverged: a loss or a weight is not finite.
             StorageError: the folder is full or cannot be written.
         """
         if self._saved_at == trainer.global_step:
@@ -103,6 +104,8 @@ class StepCheckpoint(Checkpoint):
         failure: Exception | None = None
         try:
             trainer.save_checkpoint(part)
+        except Diverged:  # raised on every process
+            raise
         except Exception as error:
             if not rank_zero():
                 raise

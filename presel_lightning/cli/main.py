@@ -158,7 +158,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         interruption.leave_if_asked()
         if debug:
             raise
-        if not error.reported:
+        if error.reported:
+            interruption.await_parent()
+        else:
             print(f"presel_lightning: {' '.join(str(error).split())}", file=sys.stderr)
         return error.exit_code
     except Exception as error:

@@ -235,8 +235,7 @@ def leave(number: int = 0) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch raises where a loader's worker ends
     _leaving.acquire()  # for good: two threads may come here
     try:
-        if _state.parent is not None:
-            _await_parent()
+        await_parent()
         _kill_children()
         for folder in list(_state.folders):
             _remove(folder)
@@ -308,8 +307,11 @@ def _forget() -> None:
     vars(_state).update(vars(_State()))
 
 
-def _await_parent() -> None:
-    """Wait for the parent, which ends its ranks; one that ended before it would look like a crash."""
+def await_parent() -> None:
+    """Wait for the end of the process that has started this one as a rank, and that ends, too.
+
+    Lightning takes a rank that ends before it for crashed, and kills it.
+    """
     end = time.monotonic() + FAREWELL
     while os.getppid() == _state.parent and time.monotonic() < end:
         time.sleep(0.05)

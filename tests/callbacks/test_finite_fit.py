@@ -17,6 +17,7 @@ from presel_lightning.errors import Diverged
 from presel_lightning.run.checkpoints import step_of
 from presel_lightning.run.files import read_json
 from tests.conftest import fit_arguments
+from tests.ranks import on_one_machine
 
 EVERY = 3
 """Steps between two checks."""
@@ -47,6 +48,19 @@ def test_diverged_fit_stops_at_the_next_logged_step_and_keeps_a_finite_checkpoin
     assert read_json(out / "run.json")["stages"]["final"]["status"] == "running"
     assert main(arguments) == 1  # it continues from the checkpoint, to the same end
     assert f"at step {step}" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_diverged_fit_ends_on_both_processes_where_a_checkpoint_is_due(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    more = ["--model.lr", "1e25", "--trainer.max_epochs", "6", "--checkpoint_every", "1"]
+    log = tmp_path / "log"
+    started = on_one_machine(fit_arguments(pool_folder, tmp_path / "run", *more), log, ())
+    assert [process.wait() for process in started] == [1, 1]
+    assert "fit of reference: the loss is NaN or infinite at step" in log.read_text()
+    for path in (log, log.with_name("log-1")):
+        assert "Traceback" not in path.read_text()
 
 
 def test_weights_that_are_not_finite_are_never_written(tmp_path: Path) -> None:

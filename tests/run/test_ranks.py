@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
 from presel_lightning.run.interruption import PARENT
-from tests.conftest import fit_arguments
+from tests.conftest import fit_arguments, start
 from tests.ranks import free_port
 
 
@@ -55,6 +56,36 @@ def test_torchrun_fit_on_two_nodes_matches_one_process(
     assert found.keys() == known.keys()
     for key, value in known.items():
         assert_close(found[key], value, rtol=1e-2, atol=1e-4)
+
+
+SLOW_END = """
+import time
+from presel_lightning.run import interruption, lock
+
+lock.LEAVING = 0.0  # seconds
+finish = interruption.finish
+
+def late():
+    time.sleep(11)
+    finish()
+
+interruption.finish = late
+"""
+
+
+@pytest.mark.slow
+def test_error_of_all_ranks_has_its_exit_code_however_late_the_first_ends(
+    pool_folder: Path, tmp_path: Path
+) -> None:
+    """Lightning looks every five seconds for ranks that have ended, and kills the first process."""
+    out, log, script = (tmp_path / name for name in ("run", "log", "slow_end.py"))
+    script.write_text(SLOW_END)
+    out.mkdir()
+    devices = ["--trainer.devices", "2", "--trainer.accelerator", "cpu"]
+    with FileLock(out / ".lock"):
+        process = start(fit_arguments(pool_folder, out, *devices), log, script)
+        assert process.wait() == 2, log.read_text()
+    assert "another process works there" in log.read_text()
 
 
 HANDLER = """
