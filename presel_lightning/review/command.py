@@ -60,8 +60,8 @@ def serve_review(run: Path, image_root: str | None = None, port: int = 0) -> Non
             f"--port {port}: cannot be listened on at {HOST} ({error.strerror}); give another, or 0 "
             "for a free one"
         ) from error
-    print(f"review: {server.address}  (Ctrl-C ends it)", flush=True)
     try:
+        print(f"review: {server.address}  (Ctrl-C ends it)", flush=True)
         server.serve_forever()
     except KeyboardInterrupt:
         pass

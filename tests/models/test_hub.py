@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,25 +25,25 @@ NAMES = (
 
 
 class SilentServer:
-    """Accepts connections on loopback, and never answers."""
+    """Takes connections on loopback, and never answers."""
 
     def __init__(self) -> None:
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
-        self.accepted: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                self.accepted.append(self.socket.accept()[0])
-            except OSError:
-                return
+    def connections(self) -> int:
+        """Count those since the last call: they queue in their order, and one of its own is the last."""
+        found = 0
+        with socket.create_connection(self.socket.getsockname()) as own:
+            while True:
+                connection, client = self.socket.accept()
+                connection.close()
+                if client == own.getsockname():
+                    return found
+                found += 1
 
     def close(self) -> None:
-        self.socket.shutdown(socket.SHUT_RDWR)  # ends the wait for the next connection
-        for each in [self.socket, *self.accepted]:
-            each.close()
+        self.socket.close()
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_silent_hub_is_asked_once_for_all_models_before_anything_is_loaded(
     assert error.count("cannot be reached") == 1 and error.count("\n") == 1
     assert f"the hub {silent.address}" in error and all(name in error for name in NAMES)
     assert "HF_HUB_OFFLINE=1" in error and "HF_ENDPOINT" in error and "give a folder" in error
-    assert len(silent.accepted) == 1
+    assert silent.connections() == 1
     assert not (tmp_path / "run/pool.parquet").exists()
 
 
@@ -118,7 +117,7 @@ def test_offline_by_the_environment_names_what_the_cache_lacks(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match=r"HF_HUB_OFFLINE is set.* no/encoder \(stages.features"):
         hub.reach_hub("no/encoder", ["quickstart"])
-    assert silent.accepted == []
+    assert silent.connections() == 0
 
 
 def test_hub_ids_are_neither_folders_nor_files_nor_shipped(tmp_path: Path) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, expect
 
-from presel_lightning.review.server import ReviewServer
-from tests.browser import chromium, faults, open_page
+from tests.browser import chromium, faults
 from tests.review.runs import BUDGET, lines, select, selected, serving, write_large
+from tests.review.visits import Slow, Visit, image_of
 
 
 @pytest.fixture(scope="module")
@@ -21,49 +19,6 @@ def browser() -> Iterator[Browser]:
     """The system's Chromium; nothing is downloaded."""
     with chromium() as found:
         yield found
-
-
-class Visit:
-    """The page of a server, with what it complained about and asked for."""
-
-    def __init__(self, browser: Browser, server: ReviewServer, **options: Any) -> None:
-        viewport: Any = {"width": options.pop("width", 1280), "height": 900}
-        self.page: Page = open_page(browser, viewport=viewport, **options)
-        self.complaints: list[str] = []
-        self.images: list[str] = []
-        self.elsewhere: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.note(request.url, server))
-        self.page.goto(server.address)
-        self.page.wait_for_selector(".card")
-
-    def note(self, url: str, server: ReviewServer) -> None:
-        if url.startswith(f"{server.address}image?"):
-            self.images.append(url)
-        elif not url.startswith((server.address, "data:")):
-            self.elsewhere.append(url)
-
-    def press(self, *keys: str) -> None:
-        for key in keys:
-            self.page.keyboard.press(key)
-
-    def message(self, text: str, place: str = "#message") -> None:
-        expect(self.page.locator(place)).to_contain_text(text)
-
-    def open_view(self) -> str:
-        """Open the first image of the list; returns its file name."""
-        self.press("ArrowRight", "Enter")
-        title = self.page.locator("#view-title")
-        expect(title).to_be_focused()
-        return title.inner_text()
-
-
-def image_of(page: Page) -> str:
-    """File name of the card that has the focus."""
-    found = page.locator(".card:focus")
-    expect(found).to_have_count(1)
-    return str(found.get_attribute("aria-label")).split(",")[0]
 
 
 def test_veto_pin_and_answer_by_keyboard_reach_the_next_selection(
@@ -159,31 +114,6 @@ def test_turns_and_drafts_are_kept(browser: Browser, run: Path) -> None:
         page.close()
 
 
-class Slow:
-    """A server that is slow to answer one kind of request, until it is let go."""
-
-    def __init__(self, page: Page, name: str) -> None:
-        self.page, self.goes = page, False
-        self.held: list[Route] = []
-        page.route(re.compile(re.escape(f"/{name}")), self._take)
-
-    def _take(self, route: Route) -> None:
-        if self.goes:
-            route.continue_()
-        else:
-            self.held.append(route)
-
-    def holds_one(self) -> None:
-        """Wait until there is a request."""
-        while not self.held:
-            self.page.wait_for_timeout(10)
-
-    def let_go(self) -> None:
-        self.goes = True
-        for route in self.held:
-            route.continue_()
-
-
 def test_answer_is_stored_with_the_image_that_shows_it(browser: Browser, run: Path) -> None:
     """The decision about an image comes back when another one is shown."""
     with serving(run) as server:
@@ -192,7 +122,7 @@ def test_answer_is_stored_with_the_image_that_shows_it(browser: Browser, run: Pa
         pinned = visit.open_view()
         slow = Slow(page, "decide")
         visit.press("p")
-        slow.holds_one()
+        slow.holds()
         visit.press("ArrowRight")
         expect(page.locator("#view-title")).not_to_have_text(pinned)
         answered = page.locator("#view-title").inner_text()
@@ -221,7 +151,7 @@ def test_decision_is_about_the_image_that_is_shown(browser: Browser, run: Path) 
         shown = visit.open_view()
         slow = Slow(page, "item?")
         visit.press("ArrowRight")
-        slow.holds_one()
+        slow.holds()
         visit.press("v")
         visit.message(f"Vetoed: {shown}", "#view-message")
         slow.let_go()
@@ -240,7 +170,7 @@ def test_decisions_are_stored_in_the_order_of_the_keys(browser: Browser, run: Pa
         visit.press("v", "p", "u")
         page.select_option("#show", "pinned")  # the image is in no list by the time of the replies
         expect(page.locator("#range")).to_have_text("no image")
-        slow.holds_one()
+        slow.holds()
         slow.let_go()
         visit.message("Left to the selector")
         found = [(r["image"], r["decision"]) for r in lines(run / "review.jsonl")]

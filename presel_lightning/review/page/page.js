@@ -10,7 +10,8 @@
   const number = (value) => value.toLocaleString("en");
   const words = { veto: "vetoed", pin: "pinned" };
   const drafts = new Map();
-  let shown = [], at = -1, total = 0, first = 0, open = null, scoreName = "score", asked = 0, viewed = 0;
+  let shown = [], at = -1, total = 0, first = 0, open = null, scoreName = "score";
+  let counted = 0, asked = 0, viewed = 0;  // requests so far: of each kind the reply to the last one counts
 
   const say = (place, text, wrong = false) => {
     get(place).textContent = text;
@@ -18,18 +19,26 @@
   };
   const ask = async (name, body) => {
     const options = body && { method: "POST", body: JSON.stringify(body), headers: { "Content-Type": "application/json" } };
-    let reply;
-    try { reply = await fetch(name, options); } catch { throw new Error("the server has ended; start review again"); }
-    const value = await reply.json();
+    let reply, value;
+    try {
+      reply = await fetch(name, options);
+      value = await reply.json();
+    } catch { throw new Error("the server has ended; start review again"); }
     if (!reply.ok) throw new Error(value.error);
     return value;
   };
-  let last = Promise.resolve(), storing = 0;
+  let last = Promise.resolve(), storing = 0, stored = 0;
   const store = (name, body) => {  // in the order of the keys: each waits for the one before
-    const write = () => ask(name, body).finally(() => { storing--; });
+    const write = () => ask(name, body).finally(() => { storing--; stored++; });
     storing++;
     last = last.then(write, write);
     return last;
+  };
+  const read = async (name) => {  // again where something was stored meanwhile: the reply may be older
+    for (;;) {
+      const before = stored, value = await ask(name);
+      if (before === stored) return value;
+    }
   };
   const picture = (item, n, full, alt) => {
     const image = make("img");
@@ -44,7 +53,9 @@
 
   // ---------------------------------------------------------------- counts
   const count = async () => {
+    const request = ++counted;
     const state = await ask("state");
+    if (request !== counted) return;
     const sum = (name) => state.tasks.reduce((all, task) => all + task[name], 0);
     get("name").textContent = state.name;
     scoreName = state.score;
@@ -59,6 +70,7 @@
     });
     select.replaceChildren(select.options[0], ...options);
     select.value = before;
+    if (open) facts(open);  // they name the score
   };
 
   // ---------------------------------------------------------------- the list
@@ -83,11 +95,12 @@
     });
     groups.forEach(([heading, list]) => list.setAttribute("aria-label", heading.textContent));
     get("grid").replaceChildren(...groups.flat());
-    get("range").textContent = total ? `${number(first + 1)} to ${number(first + shown.length)} of ${number(total)}` : "no image";
+    get("range").textContent = shown.length ? `${number(first + 1)} to ${number(first + shown.length)} of ${number(total)}` : "no image";
     get("back").disabled = first === 0;
     get("next").disabled = first + shown.length >= total;
   };
   const renew = (item) => {
+    if (open?.uid === item.uid) { Object.assign(open, item); facts(open); }
     const place = shown.findIndex((each) => each.uid === item.uid);
     if (place < 0) return;  // another list is shown by now
     shown[place] = item;
@@ -99,19 +112,21 @@
   const load = async (where = {}) => {
     const number = ++asked;
     const query = new URLSearchParams({ show: get("show").value, task: get("task").value, find: get("find").value.trim(), ...where });
-    const found = await ask(`items?${query}`);
-    if (number !== asked) return false;  // a later request goes first
+    const found = await read(`items?${query}`);
+    if (number !== asked) return false;
     [shown, total, first, at] = [found.items, found.total, found.first, -1];
     draw();
     return true;
   };
+  const ends = (way) => (way < 0 ? first === 0 : first + shown.length >= total);
   const turn = async (way) => {
-    if (way < 0 ? first === 0 : first + shown.length >= total) return false;
-    await load(way < 0 ? { before: shown[0].place } : { start: shown.at(-1).place + 1 });
+    const next = way < 0 ? { before: shown[0]?.place ?? Number.MAX_SAFE_INTEGER } : { start: shown.at(-1).place + 1 };
+    if (!await load(next)) return false;
     scrollTo(0, 0);
     return shown.length > 0;
   };
-  const caught = (work, place = "message") => work().catch((error) => say(place, error.message, true));
+  const report = (text, wrong) => say(get("view").open ? "view-message" : "message", text, wrong);  // where it is seen
+  const caught = (work) => work().catch((error) => report(error.message, true));
 
   // ---------------------------------------------------------------- one image
   const field = (name, text, value) => {
@@ -157,8 +172,12 @@
   const view = (place, message = "") => caught(async () => {
     const number = ++viewed;
     at = place;
-    const item = await ask(`item?${new URLSearchParams({ uid: shown[place].uid })}`);
-    if (number !== viewed) return;  // a later image goes first
+    let item;
+    try { item = await read(`item?${new URLSearchParams({ uid: shown[place].uid })}`); } catch (error) {
+      if (number === viewed) at = shown.findIndex((each) => each.uid === open?.uid);
+      throw error;
+    }
+    if (number !== viewed) return;
     open = item;
     get("view-title").textContent = item.image;
     get("pictures").replaceChildren(...item.images.map((name, n) => picture(item, n, true, `${item.task}: ${name}`)));
@@ -171,31 +190,30 @@
   });
   const step = (way, message) => caught(async () => {
     if (at + way >= 0 && at + way < shown.length) await view(at + way, message);
+    else if (ends(way)) report(`${message ? `${message} ` : ""}This is the ${way < 0 ? "first" : "last"} image.`);
     else if (await turn(way)) await view(way < 0 ? shown.length - 1 : 0, message);
-    else say("view-message", `${message ? `${message} ` : ""}This is the ${way < 0 ? "first" : "last"} image.`);
-  }, "view-message");
+  });
   const decide = (decision) => caught(async () => {
-    const inside = get("view").open, item = inside ? open : shown[cards().indexOf(document.activeElement)];
+    const item = get("view").open ? open : shown[cards().indexOf(document.activeElement)];
     if (!item) return;
-    const stored = await store("decide", { uid: item.uid, decision });
+    const found = await store("decide", { uid: item.uid, decision });
     const text = decision === "none" ? "Left to the selector again." :
-      `${decision === "veto" ? "Vetoed" : "Pinned"}: ${stored.image}. The next start of select or fit uses it.`;
-    renew(stored);
-    if (inside && open.uid === stored.uid) { Object.assign(open, stored); facts(open); }
-    say(inside ? "view-message" : "message", text);
+      `${decision === "veto" ? "Vetoed" : "Pinned"}: ${found.image}. The next start of select or fit uses it.`;
+    renew(found);
+    report(text);
     await count();
-  }, get("view").open ? "view-message" : "message");
+  });
   const save = () => caught(async () => {
     if (!open.editable) return;
     const uid = open.uid, draft = drafts.get(uid);
     const turns = written().filter((turn) => turn.question.trim() || turn.answer.trim());
-    const stored = await store("answer", { uid, turns });
-    renew(stored);
+    const found = await store("answer", { uid, turns });
+    renew(found);
     if (drafts.get(uid) === draft) drafts.delete(uid);  // else more has been written meanwhile
     await count();
     if (get("view").open && shown[at]?.uid === uid) await step(1, "Saved.");
-    else say(get("view").open ? "view-message" : "message", `Saved: ${stored.image}.`);
-  }, "view-message");
+    else report(`Saved: ${found.image}.`);
+  });
 
   // ---------------------------------------------------------------- hands
   const typing = (target) => target.matches("input, select, textarea");
@@ -203,7 +221,7 @@
     const all = cards(), now = all.indexOf(document.activeElement);
     const place = now < 0 ? Math.max(at, 0) : now + way;
     if (all[place]) all[place].focus();
-    else if (now >= 0) caught(async () => { if (await turn(way)) cards().at(way < 0 ? -1 : 0).focus(); });
+    else if (now >= 0 && !ends(way)) caught(async () => { if (await turn(way)) cards().at(way < 0 ? -1 : 0).focus(); });
   };
   const keys = { v: () => decide("veto"), p: () => decide("pin"), u: () => decide("none") };
   document.addEventListener("keydown", (event) => {
