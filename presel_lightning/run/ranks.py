@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,7 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from presel_lightning.errors import PreselError
 from presel_lightning.run import interruption
-from presel_lightning.run.process_watch import exit_with_parent
+from presel_lightning.run.process_watch import STOPPING, exit_with_parent
 
 T = TypeVar("T")
 
@@ -48,6 +49,7 @@ def join(trainer: Trainer) -> None:
     environment = strategy.cluster_environment
     if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
         exit_with_parent(interruption.started_by() or os.getppid())
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # of a script that takes none itself
     # which process was killed
     logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)
     interruption.starts_ranks(lambda: launcher.procs)
