@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from multiprocessing.util import get_temp_dir
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -18,5 +19,7 @@ class Loader(DataLoader[Any]):
 
     def __iter__(self) -> Any:  # noqa: ANN401 - torch's private iterator type
         """Start the worker processes."""
+        if self.num_workers:
+            get_temp_dir()  # theirs is this one from now on, and goes with this process
         with masked():
             return super().__iter__()

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from presel_lightning.console import track
 from presel_lightning.errors import PreselError, UserError
-from presel_lightning.run.files import hidden, make_folder, remove
+from presel_lightning.run.files import drop, make_folder
 from presel_lightning.run.interruption import blocked, masked
 from presel_lightning.run.pages import page
 from presel_lightning.run.process_watch import STOPPING
@@ -257,16 +257,8 @@ def one_at_a_time(work: Path, executor: Executor) -> Iterator[None]:
     try:
         with FileLock(work / ".lock", timeout=0):
             yield
-            _drop(work)
+            drop(work)
     except Timeout:
         raise UserError(
             f"{work}: another process works there; wait, or give another --output"
         ) from None
-
-
-def _drop(work: Path) -> None:
-    """Remove a work folder; a call that begins meanwhile makes one of its own."""
-    old = hidden(work, "old")
-    remove(old)
-    os.replace(work, old)
-    remove(old)

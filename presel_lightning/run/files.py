@@ -216,6 +216,14 @@ def remove(path: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def drop(folder: Path) -> None:
+    """Remove a folder under another name: what is made under its own meanwhile stays."""
+    old = hidden(folder, "old")
+    remove(old)
+    os.replace(folder, old)
+    remove(old)
+
+
 def bytes_in(path: Path) -> int:
     """Bytes of a file, or of all files of a folder; 0 where there is none."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]

@@ -237,7 +237,7 @@ def leave(number: int = 0) -> NoReturn:
     try:
         await_parent()
         _kill_children()
-        for folder in list(_state.folders):
+        for folder in [*_state.folders, *_folders_of_multiprocessing()]:
             _remove(folder)
         if _is_first() and not _state.is_worker:
             _print_last(_requeue() if number == _state.requeue else CONTINUES)
@@ -329,6 +329,13 @@ def _kill_children() -> None:
         for child in pools.active_children() if pools else []:
             with suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
+
+
+def _folders_of_multiprocessing() -> list[Path]:
+    """Where this process and its workers keep their sockets; a worker's may be its parent's."""
+    processes = sys.modules.get("multiprocessing.process")
+    name = processes and processes.current_process()._config.get("tempdir")
+    return [Path(name)] if name and not _state.is_worker else []
 
 
 def _remove(folder: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from presel_lightning.cli.main import main
 from presel_lightning.errors import PreselError, UserError
-from presel_lightning.run import executors
+from presel_lightning.run import executors, files
 from presel_lightning.run.files import remove
 from tests.conftest import start
 from tests.filters.pools import datacomp
@@ -163,7 +163,7 @@ def test_work_folder_of_a_call_that_ends_is_not_that_of_the_next(
                 (work / "begun").touch()
         remove(path)
 
-    monkeypatch.setattr(executors, "remove", behind_the_next)
+    monkeypatch.setattr(files, "remove", behind_the_next)
     with executors.one_at_a_time(work, "local"):
         (work / "done").touch()
         with (
