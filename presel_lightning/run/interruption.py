@@ -205,7 +205,7 @@ def takes_signals() -> bool:
     return bool(_state.handled)
 
 
-def started_by() -> int:
+def launched_by() -> int:
     """Process id of the process that has started this one as a rank; 0 for none."""
     return int(os.environ.get(PARENT, "0"))
 

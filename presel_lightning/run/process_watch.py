@@ -38,7 +38,7 @@ def obey_parent(*_: object) -> None:
     A terminal and a scheduler signal all processes of a run, and the parent decides when it can do
     without its workers: a batch may be under way that the next safe point needs.
     """
-    parent, lives = parent_and_life()
+    parent, lives = _parent_and_life()
     if not hasattr(signal, "sigtimedwait"):  # macOS
         threading.Thread(target=_watch, args=(lives,), daemon=True).start()
         return
@@ -46,7 +46,7 @@ def obey_parent(*_: object) -> None:
     threading.Thread(target=_serve, args=(parent, lives), daemon=True).start()
 
 
-def parent_and_life() -> tuple[int, Callable[[], bool]]:
+def _parent_and_life() -> tuple[int, Callable[[], bool]]:
     """Process id of the parent of a worker process, and whether it lives.
 
     A parent that has ended before this call is known by the pipe that multiprocessing keeps to it.

@@ -29,7 +29,7 @@ T = TypeVar("T")
 COLLECTIVE_TIMEOUT = timedelta(days=7)
 """How long the others wait while the first process decodes images or has answers written."""
 START_TIMEOUT = timedelta(minutes=30)
-"""How long the others wait for a process to open its connections, where nobody sees that it has ended."""
+"""How long the others wait for a process to open its connections, which may have ended unseen."""
 FILESYSTEM_TIMEOUT = 60.0
 """Seconds until a file that one machine has written is seen by all others."""
 
@@ -48,7 +48,7 @@ def join(trainer: Trainer) -> None:
         return
     environment = strategy.cluster_environment
     if isinstance(environment, LightningEnvironment) and environment.local_rank() > 0:
-        exit_with_parent(interruption.started_by() or os.getppid())
+        exit_with_parent(interruption.launched_by() or os.getppid())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # of a script that takes none itself
     # which process was killed
     logging.getLogger("lightning.fabric.strategies.launchers").setLevel(logging.INFO)

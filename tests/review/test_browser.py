@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser import chromium, faults
+from tests.browser import faults
 from tests.review.runs import BUDGET, lines, select, selected, serving, write_large
 from tests.review.visits import Slow, Visit, image_of
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium; nothing is downloaded."""
-    with chromium() as found:
-        yield found
 
 
 def test_veto_pin_and_answer_by_keyboard_reach_the_next_selection(

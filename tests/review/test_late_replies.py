@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from presel_lightning.review import session
-from tests.browser import chromium
 from tests.review.runs import serving
 from tests.review.visits import Late, Slow, Visit, image_of
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """The system's Chromium; nothing is downloaded."""
-    with chromium() as found:
-        yield found
 
 
 def test_counts_are_those_of_the_last_decision(browser: Browser, run: Path) -> None:
@@ -155,6 +146,7 @@ def test_name_of_the_score_is_shown_in_a_view_that_was_opened_before_it_came(
         visit.page.reload()
         visit.page.wait_for_selector(".card")
         visit.open_view()
+        slow.holds()
         slow.let_go()
         expect(visit.page.locator("#facts")).to_contain_text("score of Random")
         visit.page.close()
